@@ -1,0 +1,55 @@
+/* http.h - outbound HTTP by libcurl: HTTP/2 where offered, keep-alive, limits, deadlines.
+ *
+ * Redirects are not followed. A body larger than max_body ends the transfer
+ * with TILL_TOO_LARGE. TILL_TIMEOUT and TILL_CONN_LOST after anything may have
+ * been sent mean that the outcome is unknown: `sent` says so, and whoever moves
+ * money reads it.
+ */
+#ifndef TILL_IO_HTTP_H
+#define TILL_IO_HTTP_H
+
+#include "base/hash.h"
+#include "io/op.h"
+
+typedef struct till_http till_http_t;
+
+typedef struct till_header {
+    till_slice_t name, value; /* names lower case in answers */
+} till_header_t;
+
+typedef struct till_http_opts {
+    unsigned max_connections;  /* in all, and */
+    unsigned max_per_host;     /* per host; more transfers wait */
+    const char *ca_file;       /* NULL: the system's. Borrowed */
+} till_http_opts_t;
+
+typedef struct till_http_request {
+    const char *method, *url;
+    const till_header_t *headers;
+    size_t header_count;
+    till_slice_t body;
+    uint64_t timeout_ms;         /* of the whole transfer */
+    uint64_t connect_timeout_ms; /* 0: 3000 */
+    size_t max_body;             /* 0: 8 MB */
+    const char *ca_file;         /* NULL: as the client's */
+} till_http_request_t;
+
+typedef struct till_http_response {
+    int status;
+    int version; /* 10, 11 or 20 */
+    const till_header_t *headers;
+    size_t header_count;
+    till_slice_t body;
+    bool sent;           /* the request may have reached the server */
+    const char *message; /* of a failure, for the log */
+} till_http_response_t;
+
+till_http_t *till_http_create(till_loop_t *loop, const till_http_opts_t *opts);
+void till_http_destroy(till_http_t *http); /* transfers in flight are told TILL_CANCELLED */
+
+/** `response` lives until the callback returns; never NULL (`sent` and `message` matter in failures). */
+typedef void (*till_http_cb)(void *data, till_status_t status, const till_http_response_t *response);
+/** Everything in `request` is copied. */
+till_op_t *till_http_send(till_http_t *http, const till_http_request_t *request, till_http_cb cb, void *data);
+
+#endif

@@ -1,0 +1,28 @@
+/* offload.h - a few threads for what takes long: password hashes, building a generation, xz.
+ *
+ * Jobs run in the order they came. `work` runs on a thread of the pool and may
+ * touch nothing but its argument; `done` runs on the loop's thread. A job that
+ * was cancelled or timed out still runs to its end (a thread cannot be stopped
+ * safely): its result is then dropped through `drop`.
+ */
+#ifndef TILL_IO_OFFLOAD_H
+#define TILL_IO_OFFLOAD_H
+
+#include "io/op.h"
+
+typedef struct till_offload till_offload_t;
+typedef struct till_job {
+    void (*work)(void *arg);
+    void (*done)(void *data, till_status_t status, void *arg); /* OK: `arg` is the caller's again. else: it is not */
+    void (*drop)(void *arg);                                   /* frees `arg` where `done` was told TIMEOUT or CANCELLED */
+    void *arg;
+    void *data;
+} till_job_t;
+
+till_offload_t *till_offload_create(till_loop_t *loop, unsigned threads);
+/** Waits for what is running; `done` of what is not is told TILL_CANCELLED. */
+void till_offload_destroy(till_offload_t *pool);
+/** `job` is copied. */
+till_op_t *till_offload_run(till_offload_t *pool, const till_job_t *job, uint64_t timeout_ms);
+
+#endif

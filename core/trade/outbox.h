@@ -1,0 +1,44 @@
+/* outbox.h - events written in the transaction that they tell of, delivered at least once.
+ *
+ *   PENDING --claim--> CLAIMED --done--> DONE
+ *      ^                  |---retry--> PENDING, later (backoff with jitter)
+ *      +-- lease over ----+---bury---> DEAD (seen and replayed by staff)
+ *
+ * Invariants
+ *  1. append happens inside the caller's transaction, or there is no event.
+ *  2. Of one aggregate only the oldest undelivered event can be claimed: order
+ *     per aggregate holds, also across workers and retries. A dead event holds
+ *     its aggregate back no longer.
+ *  3. done, retry and bury name the claim; one that was taken over changes nothing.
+ */
+#ifndef TILL_TRADE_OUTBOX_H
+#define TILL_TRADE_OUTBOX_H
+
+#include "io/sql.h"
+
+typedef struct till_event {
+    uint64_t id; /* position in the outbox; 0 when appending */
+    till_slice_t aggregate; /* "order:ord_01…": order is kept within it */
+    till_slice_t type;      /* dotted, "order.placed" */
+    till_slice_t payload;   /* JSON */
+    till_slice_t traceparent; /* may be empty */
+    uint64_t delay_ms;        /* append: not before this */
+    unsigned attempts;        /* claim: with this one, from 1 */
+    uint64_t claim;
+} till_event_t;
+
+typedef void (*till_outbox_cb)(void *data, till_status_t status);
+till_op_t *till_outbox_append(till_sql_conn_t *conn, const till_event_t *events, size_t n, uint64_t timeout_ms,
+                              till_outbox_cb cb, void *data);
+/** `events` live until the callback returns. */
+typedef void (*till_outbox_claim_cb)(void *data, till_status_t status, const till_event_t *events, size_t n);
+/** Up to `max` events with SKIP LOCKED, leased for `lease_ms`. */
+till_op_t *till_outbox_claim(till_sql_pool_t *pool, unsigned max, uint64_t lease_ms, uint64_t timeout_ms,
+                             till_outbox_claim_cb cb, void *data);
+till_op_t *till_outbox_done(till_sql_pool_t *pool, uint64_t id, uint64_t claim, uint64_t timeout_ms, till_outbox_cb cb,
+                            void *data);
+/** Again after backoff (2^attempts s up to 1 h, half of it jitter), or DEAD from the `max_attempts`th on. `reason` is cut at 500 bytes. */
+till_op_t *till_outbox_retry(till_sql_pool_t *pool, uint64_t id, uint64_t claim, unsigned max_attempts,
+                             till_slice_t reason, uint64_t timeout_ms, till_outbox_cb cb, void *data);
+
+#endif

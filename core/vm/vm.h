@@ -1,0 +1,97 @@
+/* vm.h - one LuaJIT VM: a generation inside a worker, and the calls into it.
+ *
+ * Life:  create (any thread: an offload thread builds it aside)
+ *        -> attach (the loop's thread: now it may wait and be called)
+ *        -> retire (no new calls; background coroutines are told to end)
+ *        -> closed by itself when the last call is done, or at its deadline.
+ *
+ * A call is a coroutine. Each wait in it is an operation with a deadline and an
+ * undo (io/op.h); cancelling the call cancels the operation, and the coroutine
+ * unwinds with an error `cancelled`. Nothing outside vm/ sees a lua_State.
+ *
+ * The Lua side of the contract is lua/till/main.lua; see docs/architecture.md.
+ */
+#ifndef TILL_VM_VM_H
+#define TILL_VM_VM_H
+
+#include "base/trace.h"
+#include "io/http.h"
+#include "io/offload.h"
+#include "io/redis.h"
+#include "io/sql.h"
+#include "vm/bundle.h"
+
+typedef struct till_vm till_vm_t;
+typedef struct till_call till_call_t;
+
+/* What a VM may use; all borrowed, outliving it. Any of sql, redis, http may be NULL (a check without I/O). */
+typedef struct till_vm_env {
+    till_loop_t *loop;
+    till_sql_pool_t *sql;
+    till_redis_t *redis;
+    till_http_t *http;
+    till_offload_t *offload;
+    const till_conf_t *conf;
+    const char *process;  /* "web-0", "jobs-1", "command" */
+    const char *var_dir;  /* may be NULL */
+    size_t memory_cap;    /* bytes; 0: none */
+    bool is_command;      /* gives the bindings for files and terminals that only commands have */
+    void (*on_metrics)(void *data, const char *name, const char *labels, double value, char kind); /* 'c' add, 'g' set, 'h' observe */
+    void *data;
+} till_vm_env_t;
+
+/**
+ * Loads lua/till/main.lua of `bundle` (ref'd by the VM: it takes ownership) and
+ * runs it: all modules, plugins, contracts are checked here, without waiting.
+ * `bundle` is destroyed also on failure.
+ * @return NULL and "file:line: reason" in `error` if anything is wrong
+ */
+till_vm_t *till_vm_create(till_bundle_t *bundle, const till_vm_env_t *env, char *error, size_t error_size);
+/** On the loop's thread, once, before any call. */
+void till_vm_attach(till_vm_t *vm);
+/** No more calls; `closed` runs when the last of them is gone (or was cancelled at the deadline) and the VM is freed. */
+void till_vm_retire(till_vm_t *vm, uint64_t deadline_ms, void (*closed)(void *data), void *data);
+const char *till_vm_generation(const till_vm_t *vm);
+size_t till_vm_memory(const till_vm_t *vm);
+unsigned till_vm_calls(const till_vm_t *vm);
+
+/* ---- an HTTP request ------------------------------------------------- */
+
+/* Filled by serve/; everything is borrowed and must live until `done`. */
+typedef struct till_request {
+    till_slice_t method, path, query; /* path as sent, without the query; query without '?' */
+    till_slice_t authority, peer;     /* "203.0.113.7" */
+    till_slice_t body;
+    const till_header_t *headers; /* names lower case */
+    size_t header_count;
+    till_trace_t trace;
+    const char *request_id;
+    bool tls;
+} till_request_t;
+
+typedef struct till_response {
+    int status;
+    const till_header_t *headers;
+    size_t header_count;
+    till_slice_t body;
+    const char *route; /* template for the metrics: "/store/v1/carts/{id}", never NULL */
+    const char *error; /* of a 500: for the log only; else NULL */
+} till_response_t;
+
+/** `response` lives until this returns. A cancelled call is told TILL_CANCELLED and `response` is NULL; so is one out of time: TILL_TIMEOUT. */
+typedef void (*till_http_done_cb)(void *data, till_status_t status, const till_response_t *response);
+/** Runs main.http(request) in a coroutine. `done` runs exactly once; it may run inside this call (a handler that did not wait). */
+till_call_t *till_vm_http(till_vm_t *vm, const till_request_t *request, uint64_t timeout_ms, till_http_done_cb done,
+                          void *data);
+
+/* ---- everything else -------------------------------------------------- */
+
+/** `text` is what the function returned as a string (JSON or message), or the error. */
+typedef void (*till_run_done_cb)(void *data, till_status_t status, const char *text, size_t len);
+/** Runs main[entry](argument...) in a coroutine: "jobs", "command", "boot". Without deadline if timeout_ms is 0. */
+till_call_t *till_vm_run(till_vm_t *vm, const char *entry, const char *const *arguments, size_t n, uint64_t timeout_ms,
+                         till_run_done_cb done, void *data);
+/** The wait it is in is cancelled, later waits fail at once; `done` follows from the loop. After `done`: do not touch. */
+void till_call_cancel(till_call_t *call);
+
+#endif
