@@ -1,0 +1,17 @@
+# tests/fuzz/fuzz_<target>.c, each with LLVMFuzzerTestOneInput. With TILL_FUZZ
+# they are libFuzzer programs; with TILL_TESTS the driver replays the corpus,
+# so that what fuzzing once found stays found.
+file(GLOB fuzz_sources CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
+foreach(source IN LISTS fuzz_sources)
+    get_filename_component(name ${source} NAME_WE)
+    string(REGEX REPLACE "^fuzz_" "" target ${name})
+    if(TILL_FUZZ)
+        add_executable(${name} ${source})
+        target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    else()
+        add_executable(${name} ${source} tests/fuzz/driver.c)
+        add_test(NAME corpus/${target} COMMAND ${name} tests/fuzz/corpus/${target}
+            WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    endif()
+    target_link_libraries(${name} PRIVATE till_base)
+endforeach()
