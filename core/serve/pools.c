@@ -1,0 +1,77 @@
+#include "serve/pools.h"
+
+static const char *str_or_null(const till_conf_t *conf, const char *name)
+{
+    const char *value = till_conf_str(conf, name);
+
+    return value[0] != '\0' ? value : NULL;
+}
+
+static till_sql_pool_t *make_sql(till_loop_t *loop, const till_conf_t *conf)
+{
+    const till_sql_opts_t opts = {
+        .socket = str_or_null(conf, "mysql.socket"),
+        .host = till_conf_str(conf, "mysql.host"),
+        .port = (unsigned)till_conf_int(conf, "mysql.port"),
+        .user = till_conf_str(conf, "mysql.user"),
+        .password = till_conf_str(conf, "mysql.password"),
+        .database = till_conf_str(conf, "mysql.database"),
+        .connections = (unsigned)till_conf_int(conf, "mysql.connections"),
+        .max_waiters = (unsigned)till_conf_int(conf, "mysql.max_waiters"),
+        .connect_timeout_ms = (uint64_t)till_conf_int(conf, "mysql.connect_timeout_ms"),
+    };
+
+    return till_sql_pool_create(loop, &opts);
+}
+
+static till_redis_t *make_redis(till_loop_t *loop, const till_conf_t *conf)
+{
+    const till_redis_opts_t opts = {
+        .socket = str_or_null(conf, "redis.socket"),
+        .host = till_conf_str(conf, "redis.host"),
+        .port = (unsigned)till_conf_int(conf, "redis.port"),
+        .password = str_or_null(conf, "redis.password"),
+    };
+
+    return till_redis_create(loop, &opts);
+}
+
+static till_http_t *make_http(till_loop_t *loop, const till_conf_t *conf)
+{
+    const till_http_opts_t opts = {
+        .max_connections = (unsigned)till_conf_int(conf, "http.max_connections"),
+        .max_per_host = (unsigned)till_conf_int(conf, "http.max_per_host"),
+        .ca_file = str_or_null(conf, "http.ca_file"),
+    };
+
+    return till_http_create(loop, &opts);
+}
+
+void till_pools_init(till_pools_t *pools, const till_conf_t *conf, const char *process, const char *var_dir)
+{
+    till_loop_t *loop = till_loop_create();
+
+    *pools = (till_pools_t){.loop = loop,
+                            .sql = make_sql(loop, conf),
+                            .redis = make_redis(loop, conf),
+                            .http = make_http(loop, conf),
+                            .offload = till_offload_create(loop, 2)};
+    pools->env = (till_vm_env_t){.loop = loop,
+                                 .sql = pools->sql,
+                                 .redis = pools->redis,
+                                 .http = pools->http,
+                                 .offload = pools->offload,
+                                 .conf = conf,
+                                 .process = process,
+                                 .var_dir = var_dir,
+                                 .memory_cap = (size_t)till_conf_int(conf, "vm.memory_cap_mb") << 20};
+}
+
+void till_pools_dispose(till_pools_t *pools)
+{
+    till_offload_destroy(pools->offload);
+    till_http_destroy(pools->http);
+    till_redis_destroy(pools->redis);
+    till_sql_pool_destroy(pools->sql);
+    till_loop_destroy(pools->loop);
+}
