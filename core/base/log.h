@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/trace.h"
 
 typedef enum till_log_level { TILL_LOG_DEBUG, TILL_LOG_INFO, TILL_LOG_WARN, TILL_LOG_ERROR } till_log_level_t;
 
@@ -44,6 +45,8 @@ void till_log_bool(till_log_t *line, const char *key, bool value);
 void till_log_email(till_log_t *line, const char *key, const char *bytes, size_t len); /* a***@example.com */
 void till_log_name(till_log_t *line, const char *key, const char *bytes, size_t len);  /* A*** */
 void till_log_phone(till_log_t *line, const char *key, const char *bytes, size_t len); /* ***42 */
+/** Adds trace_id and span_id. */
+void till_log_trace(till_log_t *line, const till_trace_t *trace);
 void till_log_end(till_log_t *line);
 
 /** A line with nothing but an event and a message. */

@@ -1,0 +1,92 @@
+/* ulid.c - see ulid.h
+ *
+ * The state is one a thread: a worker is one thread, and offload threads make
+ * ids that need no order against its own.
+ */
+#include <string.h>
+#include "base/hash.h"
+#include "base/ulid.h"
+
+#define TIME_LEN 6
+
+static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+static _Thread_local uint64_t last_ms;
+static _Thread_local uint8_t last_random[TILL_ULID_LEN - TIME_LEN];
+
+/* @return false when all 80 bits were ones */
+static bool count_up(uint8_t *bytes, size_t len)
+{
+    while (len-- != 0)
+        if (++bytes[len] != 0)
+            return true;
+    return false;
+}
+
+/* A clock that steps back does not take the ids back: they go on from the last
+ * millisecond. An exhausted millisecond borrows the next. */
+static void advance(uint64_t now_ms)
+{
+    if (now_ms > last_ms)
+        last_ms = now_ms;
+    else if (count_up(last_random, sizeof(last_random)))
+        return;
+    else
+        ++last_ms;
+    till_random(last_random, sizeof(last_random));
+}
+
+void till_ulid_make(uint8_t out[TILL_ULID_LEN], uint64_t now_ms)
+{
+    advance(now_ms);
+    for (size_t i = 0; i != TIME_LEN; ++i)
+        out[i] = (uint8_t)(last_ms >> (40 - 8 * i));
+    memcpy(out + TIME_LEN, last_random, sizeof(last_random));
+}
+
+/* 26 characters are 130 bits: two of zero stand before the 128. */
+void till_ulid_format(char out[TILL_ULID_TEXT + 1], const uint8_t id[TILL_ULID_LEN])
+{
+    uint32_t bits = 0;
+    unsigned held = 2;
+    char *at = out;
+
+    for (size_t i = 0; i != TILL_ULID_LEN; ++i) {
+        bits = bits << 8 | id[i];
+        for (held += 8; held >= 5; held -= 5)
+            *at++ = alphabet[bits >> (held - 5) & 31];
+    }
+    *at = '\0';
+}
+
+static int value_of(char c)
+{
+    char upper = c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
+    const char *found = upper != '\0' ? strchr(alphabet, upper) : NULL;
+
+    return found != NULL ? (int)(found - alphabet) : -1;
+}
+
+bool till_ulid_parse(uint8_t out[TILL_ULID_LEN], const char *text, size_t len)
+{
+    uint8_t id[TILL_ULID_LEN];
+    uint32_t bits = 0;
+    unsigned held = 0;
+    size_t n = 0;
+
+    if (len != TILL_ULID_TEXT || value_of(text[0]) > 7)
+        return false;
+    for (size_t i = 0; i != len; ++i) {
+        int value = value_of(text[i]);
+        if (value < 0)
+            return false;
+        bits = bits << 5 | (uint32_t)value;
+        held += i == 0 ? 3 : 5; /* the two bits before the 128 fall away */
+        if (held >= 8) {
+            held -= 8;
+            id[n++] = (uint8_t)(bits >> held);
+        }
+    }
+    memcpy(out, id, sizeof(id));
+    return true;
+}
