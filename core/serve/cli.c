@@ -207,10 +207,7 @@ static void on_done(void *data, till_status_t status, const char *text, size_t l
     till_loop_stop(command->loop);
 }
 
-static void on_closed(void *data)
-{
-    till_loop_stop(data);
-}
+static void on_closed(void *data) { till_loop_stop(data); }
 
 static int run(till_cli_t *cli, till_pools_t *pools, till_vm_t *vm, const char *name)
 {

@@ -91,7 +91,8 @@ static bool write_pem(const char *dir, const char *name, mode_t mode, X509 *cert
     if ((fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)) == -1)
         return false;
     FILE *file = fdopen(fd, "w");
-    bool ok = (cert == NULL || PEM_write_X509(file, cert) == 1) && (chain == NULL || PEM_write_X509(file, chain) == 1) &&
+    bool ok = (cert == NULL || PEM_write_X509(file, cert) == 1) &&
+              (chain == NULL || PEM_write_X509(file, chain) == 1) &&
               (key == NULL || PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) == 1);
     return fclose(file) == 0 && ok;
 }

@@ -234,8 +234,13 @@ bool till_dev_mysql_prepare(till_dev_server_t *server, const char *var_dir)
     till_dev_say("database", "is set up, once");
     snprintf(datadir, sizeof(datadir), "--datadir=%s", data);
     char *user = server->uid == 0 ? "--user=root" : "--skip-name-resolve";
-    char *const argv[] = {"mariadb-install-db", "--no-defaults", datadir, user, "--skip-test-db",
-                          "--auth-root-authentication-method=normal", NULL};
+    char *const argv[] = {"mariadb-install-db",
+                          "--no-defaults",
+                          datadir,
+                          user,
+                          "--skip-test-db",
+                          "--auth-root-authentication-method=normal",
+                          NULL};
     if (!run_to_end(server, argv))
         return false;
     int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -251,11 +256,24 @@ bool till_dev_mysql_start(till_dev_server_t *server)
     snprintf(init, sizeof(init), "--init-file=%s/init.sql", server->dir);
     char *user = server->uid == 0 ? "--user=root" : "--skip-name-resolve";
     /* Every commit is on the disk before it is answered, as in a real shop. */
-    char *const argv[] = {"mariadbd", "--no-defaults", data, sock, init, user, "--skip-networking", "--skip-log-bin",
-                          "--performance-schema=OFF", "--max-connections=500", "--innodb-buffer-pool-size=256M",
-                          "--innodb-log-file-size=256M", "--innodb-flush-log-at-trx-commit=1",
-                          "--innodb-lock-wait-timeout=5", "--character-set-server=utf8mb4",
-                          "--default-time-zone=+00:00", "--max-allowed-packet=64M", NULL};
+    char *const argv[] = {"mariadbd",
+                          "--no-defaults",
+                          data,
+                          sock,
+                          init,
+                          user,
+                          "--skip-networking",
+                          "--skip-log-bin",
+                          "--performance-schema=OFF",
+                          "--max-connections=500",
+                          "--innodb-buffer-pool-size=256M",
+                          "--innodb-log-file-size=256M",
+                          "--innodb-flush-log-at-trx-commit=1",
+                          "--innodb-lock-wait-timeout=5",
+                          "--character-set-server=utf8mb4",
+                          "--default-time-zone=+00:00",
+                          "--max-allowed-packet=64M",
+                          NULL};
     return start(server, argv, NULL);
 }
 
@@ -266,9 +284,24 @@ bool till_dev_redis_prepare(till_dev_server_t *server, const char *var_dir)
 
 bool till_dev_redis_start(till_dev_server_t *server)
 {
-    char *const argv[] = {"redis-server", "--port", "0", "--unixsocket", server->socket, "--unixsocketperm", "700",
-                          "--dir", server->dir, "--save", "", "--appendonly", "no", "--maxmemory", "256mb",
-                          "--maxmemory-policy", "noeviction", NULL};
+    char *const argv[] = {"redis-server",
+                          "--port",
+                          "0",
+                          "--unixsocket",
+                          server->socket,
+                          "--unixsocketperm",
+                          "700",
+                          "--dir",
+                          server->dir,
+                          "--save",
+                          "",
+                          "--appendonly",
+                          "no",
+                          "--maxmemory",
+                          "256mb",
+                          "--maxmemory-policy",
+                          "noeviction",
+                          NULL};
     return start(server, argv, "PING\r\n");
 }
 

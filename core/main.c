@@ -1,0 +1,75 @@
+/* main.c - the command line: which command, and who does it. */
+#include <stdio.h>
+#include <string.h>
+#include "base/fault.h"
+#include "serve/dev.h"
+
+#ifndef TILL_VERSION
+#define TILL_VERSION "0.1.0"
+#endif
+
+/* Commands in Lua are lua/till/cli/<name>.lua, which print their own --help. */
+static const struct {
+    const char *name;
+    int (*run)(till_cli_t *cli); /* NULL: in Lua */
+    const char *help;
+} commands[] = {
+    {"dev", till_dev_run, "a whole shop from nothing: own MariaDB, own Redis, demo data"},
+    {"migrate", NULL, "bring the database to this version's schema [--status | --dry-run]"},
+    {"import", NULL, "products FILE | orders FILE: read a shop's CSV, also .xz"},
+    {"jobs", NULL, "the outbox: list, show, replay"},
+    {"user", NULL, "staff: add, list, password"},
+    {"key", NULL, "API keys: create, list, revoke"},
+    {"setup", NULL, NULL},
+    {"demo", NULL, NULL},
+    {"spec", NULL, NULL},
+};
+
+static void print_help(FILE *out)
+{
+    fputs("moontill - a commerce server that merchants program in Lua\n\n"
+          "usage: moontill COMMAND [--var DIR] [--conf FILE] [--set OPTION=VALUE]… [--plugins DIR]… [--json] "
+          "[--help]\n\n",
+          out);
+    for (size_t i = 0; i != sizeof(commands) / sizeof(commands[0]); ++i) {
+        if (commands[i].help != NULL)
+            fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].help);
+    }
+    fputs("\n  --version, --help\n\nExit codes: 0 done, 1 refused or failed, 2 misuse.\n", out);
+}
+
+static int run(size_t i, int argc, char **argv)
+{
+    till_cli_t cli;
+
+    if (!till_cli_parse(&cli, argc, argv))
+        return 2;
+    if (commands[i].run == NULL)
+        return till_cli_run_lua(&cli, commands[i].name);
+    return commands[i].run(&cli);
+}
+
+int main(int argc, char **argv)
+{
+    const char *fault = till_fault_arm_from_env();
+
+    if (fault != NULL) {
+        fprintf(stderr, "moontill: TILL_FAULTS: %s\n", fault);
+        return 2;
+    }
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(argc < 2 ? stderr : stdout);
+        return argc < 2 ? 2 : 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("moontill " TILL_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i != sizeof(commands) / sizeof(commands[0]); ++i) {
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return run(i, argc, argv);
+    }
+    fprintf(stderr, "moontill: %s: there is no such command\n\n", argv[1]);
+    print_help(stderr);
+    return 2;
+}
