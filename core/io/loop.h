@@ -26,7 +26,8 @@ typedef struct till_turn_hook {
 } till_turn_hook_t;
 
 till_loop_t *till_loop_create(void);
-/** Everything that uses the loop must be gone; a timer still running is a bug and aborts. */
+/** Everything that uses the loop must be gone; a timer still running is a bug and aborts. What was cancelled is told so in
+ *  a turn: make one with max_wait_ms 0 before this. */
 void till_loop_destroy(till_loop_t *loop);
 /** For h2o_context_init and h2o_evloop_socket_create; borrowed. */
 h2o_loop_t *till_loop_h2o(till_loop_t *loop);

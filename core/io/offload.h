@@ -13,14 +13,14 @@
 typedef struct till_offload till_offload_t;
 typedef struct till_job {
     void (*work)(void *arg);
-    void (*done)(void *data, till_status_t status, void *arg); /* OK: `arg` is the caller's again. else: it is not */
+    void (*done)(void *data, till_status_t status, void *arg); /* OK: `arg` is the caller's again. else: NULL */
     void (*drop)(void *arg);                                   /* frees `arg` where `done` was told TIMEOUT or CANCELLED */
     void *arg;
     void *data;
 } till_job_t;
 
 till_offload_t *till_offload_create(till_loop_t *loop, unsigned threads);
-/** Waits for what is running; `done` of what is not is told TILL_CANCELLED. */
+/** Waits for what is running; `done` of what is not is told TILL_CANCELLED, in the loop's next turn. */
 void till_offload_destroy(till_offload_t *pool);
 /** `job` is copied. */
 till_op_t *till_offload_run(till_offload_t *pool, const till_job_t *job, uint64_t timeout_ms);

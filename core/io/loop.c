@@ -1,0 +1,112 @@
+#include "io/loop_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include "base/mem.h"
+
+static uint64_t read_clock(clockid_t id)
+{
+    struct timespec ts;
+
+    clock_gettime(id, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+till_loop_t *till_loop_create(void)
+{
+    till_loop_t *loop = till_calloc(1, sizeof(*loop));
+
+    loop->h2o = h2o_evloop_create();
+    loop->now = read_clock(CLOCK_MONOTONIC);
+    loop->hooks_tail = &loop->hooks;
+    return loop;
+}
+
+void till_loop_destroy(till_loop_t *loop)
+{
+    if (loop->heap_len != 0) {
+        fprintf(stderr, "till_loop_destroy: %zu timers are still running\n", loop->heap_len);
+        abort();
+    }
+    /* Sockets that were closed since the last turn are freed by the next one. */
+    h2o_evloop_run(loop->h2o, 0);
+    h2o_evloop_destroy(loop->h2o);
+    free(loop->heap);
+    free(loop);
+}
+
+h2o_loop_t *till_loop_h2o(till_loop_t *loop)
+{
+    return loop->h2o;
+}
+
+uint64_t till_loop_now(const till_loop_t *loop)
+{
+    return loop->now;
+}
+
+uint64_t till_wall_ms(void)
+{
+    return read_clock(CLOCK_REALTIME);
+}
+
+static void run_hooks(till_loop_t *loop)
+{
+    till_turn_hook_t *hook;
+
+    while ((hook = loop->hooks) != NULL) {
+        till_turn_hook_cancel(loop, hook);
+        hook->_cb(hook);
+    }
+}
+
+void till_loop_turn(till_loop_t *loop, int32_t max_wait_ms)
+{
+    int32_t wait = 0;
+
+    /* A hook asked for between turns must not wait for an event. */
+    if (loop->hooks == NULL)
+        wait = till_timer_wait(loop, read_clock(CLOCK_MONOTONIC), max_wait_ms);
+    /* -1 says EINTR: a signal came, the turn goes on without events. */
+    (void)h2o_evloop_run(loop->h2o, wait);
+    loop->now = read_clock(CLOCK_MONOTONIC);
+    till_timer_run_due(loop);
+    run_hooks(loop);
+}
+
+void till_loop_run(till_loop_t *loop)
+{
+    loop->stopped = false;
+    while (!loop->stopped)
+        till_loop_turn(loop, INT32_MAX);
+}
+
+void till_loop_stop(till_loop_t *loop)
+{
+    loop->stopped = true;
+}
+
+void till_loop_at_turn_end(till_loop_t *loop, till_turn_hook_t *hook, void (*cb)(till_turn_hook_t *hook))
+{
+    if (hook->_on)
+        return;
+    *hook = (till_turn_hook_t){._cb = cb, ._on = true};
+    *loop->hooks_tail = hook;
+    loop->hooks_tail = &hook->_next;
+}
+
+void till_turn_hook_cancel(till_loop_t *loop, till_turn_hook_t *hook)
+{
+    till_turn_hook_t **at = &loop->hooks;
+
+    if (!hook->_on)
+        return;
+    while (*at != hook)
+        at = &(*at)->_next;
+    *at = hook->_next;
+    if (loop->hooks_tail == &hook->_next)
+        loop->hooks_tail = at;
+    hook->_next = NULL;
+    hook->_on = false;
+}

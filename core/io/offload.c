@@ -1,0 +1,199 @@
+/* offload.c - a queue of jobs, its threads, and the way back through a mailbox.
+ *
+ * A task lives on two sides: its op on the loop's thread, its job in the queue
+ * or on a thread. It is freed when both have ended: `told` says that the
+ * caller's callback has run, `back` that no thread and no queue knows the task.
+ *
+ *      queued --thread takes it--> running --mail--> back
+ *         |                                           ^
+ *         +---------------- abort --------------------+
+ */
+#include "io/offload.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include "base/mem.h"
+#include "io/mailbox.h"
+
+typedef struct task {
+    till_op_t op;
+    till_mail_t mail;
+    struct task *next; /* in the queue, under the lock */
+    till_offload_t *pool;
+    till_job_t job;
+    bool told, back;
+} task_t;
+
+struct till_offload {
+    till_loop_t *loop;
+    till_mailbox_t *mailbox;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    task_t *first, **tail; /* under the lock */
+    bool closing;          /* under the lock */
+    unsigned threads;
+    pthread_t thread[];
+};
+
+static void free_if_over(task_t *task)
+{
+    if (task->told && task->back)
+        free(task);
+}
+
+static void drop_result(task_t *task)
+{
+    task->back = true;
+    if (task->job.drop != NULL)
+        task->job.drop(task->job.arg);
+}
+
+static void on_back(till_mail_t *mail)
+{
+    task_t *task = H2O_STRUCT_FROM_MEMBER(task_t, mail, mail);
+
+    if (task->op._finishing) { /* it was cancelled, or its deadline passed */
+        drop_result(task);
+        free_if_over(task);
+        return;
+    }
+    task->back = true;
+    if (task->pool->closing)
+        till_op_finish(&task->op, TILL_OK); /* we are inside till_offload_destroy */
+    else
+        till_op_finish_now(&task->op, TILL_OK);
+}
+
+static void on_done(till_op_t *op, till_status_t status)
+{
+    task_t *task = (task_t *)op;
+    till_job_t job = task->job;
+
+    task->told = true;
+    free_if_over(task);
+    job.done(job.data, status, status == TILL_OK ? job.arg : NULL);
+}
+
+/* @return whether the task was still queued; it is not any more. */
+static bool unqueue(till_offload_t *pool, task_t *task)
+{
+    task_t **at;
+    bool found;
+
+    pthread_mutex_lock(&pool->lock);
+    for (at = &pool->first; *at != NULL && *at != task; at = &(*at)->next)
+        ;
+    if ((found = *at != NULL)) {
+        *at = task->next;
+        if (pool->tail == &task->next)
+            pool->tail = at;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return found;
+}
+
+static void on_abort(till_op_t *op, till_status_t why)
+{
+    task_t *task = (task_t *)op;
+
+    (void)why;
+    /* Where a thread has it already, on_back drops the result. */
+    if (!task->back && unqueue(task->pool, task))
+        drop_result(task);
+}
+
+/* Waits for a job; NULL says that the pool closes. */
+static task_t *next_task(till_offload_t *pool)
+{
+    task_t *task;
+
+    pthread_mutex_lock(&pool->lock);
+    while (pool->first == NULL && !pool->closing)
+        pthread_cond_wait(&pool->wake, &pool->lock);
+    if ((task = pool->first) != NULL) {
+        pool->first = task->next;
+        if (pool->first == NULL)
+            pool->tail = &pool->first;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return task;
+}
+
+static void *run_thread(void *arg)
+{
+    till_offload_t *pool = arg;
+    task_t *task;
+
+    while ((task = next_task(pool)) != NULL) {
+        task->job.work(task->job.arg);
+        till_mailbox_post(pool->mailbox, &task->mail);
+    }
+    return NULL;
+}
+
+till_offload_t *till_offload_create(till_loop_t *loop, unsigned threads)
+{
+    till_offload_t *pool = till_calloc(1, sizeof(*pool) + threads * sizeof(pool->thread[0]));
+    sigset_t all, old;
+
+    assert(threads > 0);
+    pool->loop = loop;
+    pool->mailbox = till_mailbox_create(loop);
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    pool->tail = &pool->first;
+    /* Signals are the loop's thread's business. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    for (; pool->threads < threads; pool->threads++)
+        if (pthread_create(&pool->thread[pool->threads], NULL, run_thread, pool) != 0)
+            abort();
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return pool;
+}
+
+static task_t *first_queued(till_offload_t *pool)
+{
+    task_t *task;
+
+    pthread_mutex_lock(&pool->lock);
+    task = pool->first;
+    pthread_mutex_unlock(&pool->lock);
+    return task;
+}
+
+void till_offload_destroy(till_offload_t *pool)
+{
+    task_t *task;
+
+    while ((task = first_queued(pool)) != NULL)
+        till_op_cancel(&task->op);
+    pthread_mutex_lock(&pool->lock);
+    pool->closing = true;
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->lock);
+    for (unsigned i = 0; i < pool->threads; i++)
+        pthread_join(pool->thread[i], NULL);
+    till_mailbox_destroy(pool->mailbox);
+    pthread_cond_destroy(&pool->wake);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool);
+}
+
+till_op_t *till_offload_run(till_offload_t *pool, const till_job_t *job, uint64_t timeout_ms)
+{
+    task_t *task = till_calloc(1, sizeof(*task));
+
+    task->pool = pool;
+    task->job = *job;
+    task->mail.deliver = on_back;
+    till_op_init(&task->op, pool->loop, timeout_ms, on_abort, on_done);
+    pthread_mutex_lock(&pool->lock);
+    *pool->tail = task;
+    pool->tail = &task->next;
+    pthread_cond_signal(&pool->wake);
+    pthread_mutex_unlock(&pool->lock);
+    return &task->op;
+}
