@@ -1,0 +1,102 @@
+-- till/store/db - what every store needs to speak with the tables.
+--
+--   db.on(tx)            the transaction when there is one, else the pool; both have query, one, exec
+--   db.bin(prefix, id)   public id -> parameter for a BINARY(16) column; NULL when it is none
+--   db.text(prefix, bin) column -> public id, nil for NULL
+--   db.json(text)        column -> value, nil for NULL
+--   db.to_json(value)    value -> parameter; nil and JSON's null become NULL
+--   db.at(text)          RFC 3339 -> parameter for DATETIME(3)
+--   db.given(value)      a value of a request: JSON's null becomes nil
+--   db.bins(prefix, ids) list of parameters for `IN (…)`
+--
+-- SQL reaches the database with `?` only; nothing is ever pasted into a statement but column names
+-- that the store itself spells.
+local id = require "till.util.id"
+local json = require "till.prim.json"
+local sql = require "till.prim.sql"
+local time = require "till.prim.time"
+
+local db = {}
+
+local pool = {
+  query = function(_, ...) return sql.query(...) end,
+  one = function(_, ...) return sql.one(...) end,
+  exec = function(_, ...) return sql.exec(...) end,
+}
+
+
+function db.on(tx)
+  return tx or pool
+end
+
+
+function db.bin(prefix, text)
+  local bin = text and id.bin(prefix, text)
+  if not bin then return sql.null end
+  return sql.bytes(bin)
+end
+
+
+function db.text(prefix, bin)
+  return bin and id.text(prefix, bin) or nil
+end
+
+
+function db.bins(prefix, ids)
+  local out = {}
+  for i, text in ipairs(ids) do out[i] = db.bin(prefix, text) end
+  return out
+end
+
+
+function db.json(text)
+  if text == nil then return nil end
+  local value, err = json.decode(text)
+  if value == nil then error("a JSON column does not hold JSON: " .. tostring(err)) end
+  if value == json.null then return nil end
+  return value
+end
+
+
+function db.given(value)
+  if value == json.null then return nil end
+  return value
+end
+
+
+function db.to_json(value)
+  value = db.given(value)
+  if value == nil then return sql.null end
+  return json.encode(value)
+end
+
+
+function db.at(text)
+  text = db.given(text)
+  if text == nil then return sql.null end
+  return time.sql((assert(time.parse(text))))
+end
+
+
+--- Now, and so many milliseconds later, as a parameter.
+function db.now(plus_ms)
+  return time.sql(time.now_ms() + (plus_ms or 0))
+end
+
+
+--- Groups rows by a column: value -> list of rows.
+function db.group(rows, column)
+  local out = {}
+  for _, row in ipairs(rows) do
+    local list = out[row[column]]
+    if not list then
+      list = {}
+      out[row[column]] = list
+    end
+    list[#list + 1] = row
+  end
+  return out
+end
+
+
+return db
