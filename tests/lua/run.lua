@@ -2,9 +2,10 @@
 --
 --   luajit tests/lua/run.lua [--filter PATTERN] [files...]
 --
--- Without files every *_spec.lua below tests/lua, by name. The last line is the count; exit 1
+-- Without files every *_spec.lua below tests/lua, by name; what specs share is required from
+-- tests/lua as "support.<name>". The last line is the count; exit 1
 -- when something failed.
-package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
+package.path = "lua/?.lua;lua/?/init.lua;tests/lua/?.lua;" .. package.path
 
 local test = require "till.test"
 

@@ -1,0 +1,34 @@
+-- The worked examples of the rules, each also with its lines and promotions in other orders.
+local t = require "till.test"
+local json = require "support.json"
+local price = require "till.rule.price"
+
+local examples = json.read("tests/lua/rule/examples.json")
+
+
+-- The case's input with lines in the order of `ids` and promotions and codes reversed.
+local function reordered(given, ids)
+  local out, by_id = {}, {}
+  for key, value in pairs(given) do out[key] = value end
+  for _, line in ipairs(given.lines) do by_id[line.id] = line end
+  out.lines, out.promotions = {}, {}
+  for i, id in ipairs(ids) do out.lines[i] = by_id[id] end
+  for i = #given.promotions, 1, -1 do
+    out.promotions[#out.promotions + 1] = given.promotions[i]
+  end
+  return out
+end
+
+
+t.describe("worked examples", function()
+  t.it("are all there", function() t.equal(#examples, 187) end)
+
+  for _, case in ipairs(examples) do
+    t.it(case.id .. " " .. case.title, function()
+      t.same(price.calculate(case.given), case.expect)
+      for _, ids in ipairs(case.also_line_orders) do
+        t.same(price.calculate(reordered(case.given, ids)), case.expect, "reordered")
+      end
+    end)
+  end
+end)
