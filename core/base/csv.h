@@ -1,6 +1,6 @@
 /* csv.h - CSV by RFC 4180, fed in pieces; "" inside quotes, CR LF or LF, a BOM is skipped.
  *
- * A record is at most 1 MB and 256 fields; NUL bytes, broken UTF-8, a quote
+ * Lines with nothing on them are skipped. A record is at most 1 MB and 256 fields; NUL bytes, broken UTF-8, a quote
  * that never closes and text after a closing quote are errors with the line.
  */
 #ifndef TILL_BASE_CSV_H

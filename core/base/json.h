@@ -36,7 +36,7 @@ typedef struct till_json_reader {
     bool is_int;
     const char *error; /* a sentence, static */
     size_t at;         /* offset in bytes of the error */
-    const char *_p, *_end;
+    const char *_begin, *_p, *_end;
     till_buf_t _scratch;
     uint8_t _stack[TILL_JSON_DEPTH];
     unsigned _depth, _state;
