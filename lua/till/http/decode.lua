@@ -1,0 +1,146 @@
+-- till/http/decode - the checks between a request and its handler: media type, JSON, schemas,
+-- If-Match. Each answers a value, or nil and an err.
+local err = require "till.util.err"
+local json = require "till.prim.json"
+local money = require "till.money"
+local format = require "till.util.format"
+local respond = require "till.http.respond"
+local schema = require "till.util.schema"
+local text = require "till.util.text"
+local url = require "till.util.url"
+
+local decode = {}
+
+schema.marks(json.null, json.array_mt)
+
+format.define("currency", {
+  check = function(s) return money.exponent(s) ~= nil end,
+  detail = "must be a currency of ISO 4217 in three capital letters, such as GYD",
+  openapi = { pattern = "^[A-Z]{3}$" },
+})
+
+
+local function is_json(media)
+  if not media then return false end
+  local kind = media:lower():match("^%s*([^;%s]+)")
+  local charset = media:lower():match("charset%s*=%s*\"?([%w-]+)")
+  if charset and charset ~= "utf-8" then return false end
+  return kind == "application/json" or kind ~= nil and kind:find("^application/.*%+json$") ~= nil
+end
+
+
+function decode.media_type(route, req)
+  if not route.body or (req.body or "") == "" or is_json(req.headers["content-type"]) then
+    return true
+  end
+  return nil, err.new("unsupported_media_type",
+    "Send the body with Content-Type: application/json, in UTF-8.")
+end
+
+
+function decode.body(route, req)
+  if not route.body then return req.body end
+  local raw = req.body or ""
+  if raw == "" then
+    if route.body_optional then return {} end
+    return nil, err.new("malformed_json", "The body is empty; a JSON object is expected.")
+  end
+  local value, failure = json.decode(raw)
+  if failure then
+    local at = failure.at and (" (at byte %d)"):format(failure.at) or ""
+    return nil, err.new("malformed_json", tostring(failure.message) .. at, { at_byte = failure.at })
+  end
+  return value
+end
+
+
+local function add(into, pointer, list)
+  for _, e in ipairs(list) do
+    e.pointer = pointer .. e.pointer
+    into[#into + 1] = e
+  end
+end
+
+
+local function sorted(map)
+  local out = {}
+  for key in pairs(map) do out[#out + 1] = key end
+  table.sort(out)
+  return out
+end
+
+
+local function unknown(name, schemas)
+  local near = text.nearest(name, sorted(schemas))
+  return { { pointer = "", code = "unknown_parameter",
+    detail = near and ("is not a parameter here; was %s meant?"):format(near)
+      or "is not a parameter here; leave it out" } }
+end
+
+
+--- -> values; faults are added to `errors`.
+function decode.query(route, given, errors)
+  local out = {}
+  for _, name in ipairs(sorted(given)) do
+    local of, pointer = route.query[name], "/query/" .. name:gsub("~", "~0"):gsub("/", "~1")
+    if not of then
+      add(errors, pointer, unknown(name, route.query))
+    else
+      local value, faults = of:parse(given[name])
+      if faults then add(errors, pointer, faults) else out[name] = value end
+    end
+  end
+  for name, of in pairs(route.query) do
+    if out[name] == nil and not given[name] then
+      if of.opts.required then
+        errors[#errors + 1] = { pointer = "/query/" .. name, code = "required",
+          detail = "is missing" }
+      end
+      out[name] = of.default
+    end
+  end
+  return out
+end
+
+
+--- The query string and the body together, so that one answer tells of all that is wrong.
+function decode.input(route, req)
+  local given, why = url.query(req.query)
+  if not given then return nil, err.new("bad_request", "The query string: " .. why .. ".") end
+  local body, failure = decode.body(route, req)
+  if failure then return nil, failure end
+  local errors = {}
+  local query = decode.query(route, given, errors)
+  if route.body then
+    local checked, faults = route.body:check(body)
+    if faults then add(errors, "", faults) else body = checked end
+  end
+  if #errors > 0 then
+    local first = errors[1]
+    return nil, err.new("invalid_request", ("%s %s%s"):format(
+      first.pointer == "" and "The body" or first.pointer, first.detail,
+      #errors > 1 and (" (and %d more)"):format(#errors - 1) or ""), { errors = errors })
+  end
+  return { query = query, body = body }
+end
+
+
+--- -> { tags, any } | false when there is none | nil, err
+function decode.if_match(route, req)
+  local header = req.headers["if-match"]
+  if not header or not route.if_match then
+    if route.if_match == "required" then
+      return nil, err.new("precondition_required",
+        "Send the ETag that you read as If-Match, so that no change of others is lost.")
+    end
+    return false
+  end
+  local tags, any = respond.tags(header)
+  if not tags then
+    return nil, err.new("bad_request", 'If-Match must be * or entity tags such as "7".')
+  end
+  return { tags = tags, any = any }
+end
+
+
+return decode

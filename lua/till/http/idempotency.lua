@@ -1,0 +1,139 @@
+-- till/http/idempotency - one effect for one Idempotency-Key, around a handler.
+--
+--   idempotency.claim(route, ctx) -> nil (run the handler), or the response to send instead
+--   idempotency.finish(ctx, tx, response)   inside the handler's transaction (ctx:transaction does)
+--   idempotency.settle(ctx, response, failure) -> true once the record says what was answered
+--
+-- The record's states are those of core/trade/idem.h. What settle does with a claim that the
+-- handler left open:
+--
+--   answered, below 400           recorded, in a transaction of its own
+--   a refusal, below 500          taken back: nothing was changed, and the body may be mended
+--   a failure worth trying again  taken back: the same key runs again
+--   any other failure, a fault    recorded: the same key says the same again
+--   the call was cancelled        left running: it is free again when its time is over, `resumed`
+local err = require "till.util.err"
+local idem = require "till.prim.idem"
+local json = require "till.prim.json"
+local log = require "till.prim.log"
+local sql = require "till.prim.sql"
+local respond = require "till.http.respond"
+
+local idempotency = {}
+
+local LEASE_MS = 60000
+-- What is made anew for each answer, or belongs to the connection, is not replayed.
+local NOT_KEPT = { date = true, ["x-request-id"] = true, ["set-cookie"] = true }
+
+
+local function key_of(route, req)
+  local header = req.headers["idempotency-key"]
+  if not header then
+    if route.idempotency == "required" then
+      return nil, err.new("idempotency_key_missing",
+        "Send an Idempotency-Key of your own making, a new one for each thing to be done.")
+    end
+    return false
+  end
+  local key = idem.parse(header)
+  if key then return key end
+  return nil, err.new("idempotency_key_invalid",
+    "The key has 1 to 255 visible ASCII characters, bare or in quotes.")
+end
+
+
+local function scope_of(route, who)
+  local credential = who.session_id or who.key_id or who.kind
+  return ("%s %s %s"):format(credential, route.method, route.path)
+end
+
+
+local function replayed(claim)
+  local headers = claim.headers
+  if type(headers) == "string" then headers = headers ~= "" and json.decode(headers) or {} end
+  headers = headers or {}
+  headers["idempotent-replayed"] = "true"
+  return respond.raw(claim.status, headers, claim.body or "")
+end
+
+
+local function answer_to(claim)
+  if claim.outcome == "replay" then return replayed(claim) end
+  if claim.outcome == "mismatch" then
+    return nil, err.new("idempotency_key_reused",
+      "This Idempotency-Key was used with another body. Make a new key for a new request.")
+  end
+  return nil, err.new("idempotency_in_flight",
+    "The first request with this key is still running. Ask again in a moment.",
+    { retry_after_ms = claim.retry_after_ms or 1000 })
+end
+
+
+function idempotency.claim(route, ctx)
+  local key, failure = key_of(route, ctx.req)
+  if failure then return nil, failure end
+  if not key then return nil end
+  local req = ctx.req
+  local scope = scope_of(route, ctx.auth)
+  local print_ = idem.fingerprint(req.method, req.path, req.body or "")
+  local claim
+  claim, failure = idem.claim(scope, key, print_, LEASE_MS)
+  if not claim then return nil, failure:at("idempotency") end
+  if claim.outcome ~= "run" then return answer_to(claim) end
+  ctx.idem = { key = key, scope = scope, claim = claim.claim, resumed = claim.resumed or false,
+    recorded = false }
+  return nil
+end
+
+
+local function kept(headers)
+  local out = {}
+  for name, value in pairs(headers) do
+    if not NOT_KEPT[name] then out[name] = value end
+  end
+  return json.encode(out)
+end
+
+
+function idempotency.finish(ctx, tx, response)
+  local i = ctx.idem
+  local good, failure = idem.finish(tx, i.scope, i.key, i.claim, response.status,
+    kept(response.headers), response.body)
+  if not good then return nil, failure:at("idempotency.finish") end
+  return true
+end
+
+
+local function record(ctx, response)
+  local good, failure = sql.transaction(function(tx)
+    return idempotency.finish(ctx, tx, response)
+  end)
+  if good then return end
+  log.warn("idempotency.unrecorded", { scope = ctx.idem.scope, error = tostring(failure) })
+end
+
+
+local function take_back(ctx)
+  local i = ctx.idem
+  local good, failure = idem.forget(i.scope, i.key, i.claim)
+  if not good then
+    log.warn("idempotency.kept", { scope = i.scope, error = tostring(failure) })
+  end
+end
+
+
+function idempotency.settle(ctx, response, failure)
+  local i = ctx.idem
+  if not i or i.recorded then return end
+  i.recorded = true
+  if failure and failure.code == "cancelled" then return end
+  local is_refusal = response.status >= 400 and response.status < 500
+  if is_refusal or failure and failure.retryable then
+    take_back(ctx)
+  else
+    record(ctx, response)
+  end
+end
+
+
+return idempotency

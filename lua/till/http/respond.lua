@@ -1,0 +1,98 @@
+-- till/http/respond - responses as values: { status=, headers=, body= }.
+--
+--   respond.json(status, body [, { etag=, headers= }])   body is encoded here and now
+--   respond.text(status, type, text [, headers])
+--   respond.is(v)
+--   respond.etag(version) -> "\"7\""    strong; a text that is quoted already is left alone
+--   respond.fresh(response, req) -> the response, or 304 where If-None-Match names its ETag
+--   respond.tags(header) -> { { text =, weak = } }, any | nil when it is not well formed
+local json = require "till.prim.json"
+
+local respond = {}
+
+local RESPONSE = {}
+
+
+local function make(status, headers, body)
+  return setmetatable({ status = status, headers = headers, body = body }, RESPONSE)
+end
+
+
+function respond.is(value)
+  return getmetatable(value) == RESPONSE
+end
+
+
+function respond.etag(version)
+  local text = type(version) == "number" and ("%d"):format(version) or tostring(version)
+  if text:find('^"[^"]*"$') then return text end
+  return '"' .. text .. '"'
+end
+
+
+function respond.json(status, body, opts)
+  local headers = { ["content-type"] = "application/json" }
+  if opts then
+    for name, value in pairs(opts.headers or {}) do headers[name:lower()] = value end
+    if opts.etag ~= nil then headers.etag = respond.etag(opts.etag) end
+  end
+  if status == 204 then
+    headers["content-type"] = nil
+    return make(status, headers, "")
+  end
+  return make(status, headers, json.encode(body))
+end
+
+
+function respond.text(status, content_type, text, headers)
+  local out = { ["content-type"] = content_type }
+  for name, value in pairs(headers or {}) do out[name:lower()] = value end
+  return make(status, out, text)
+end
+
+
+function respond.raw(status, headers, body)
+  return make(status, headers, body)
+end
+
+
+--- RFC 9110 8.8.3: a list of entity tags; commas may stand inside the quotes.
+function respond.tags(header)
+  local out, at = {}, 1
+  if header:find("^%s*%*%s*$") then return out, true end
+  while at <= #header do
+    local weak, tag, after = header:match('^%s*(W?/?)"([\33\35-\126\128-\255]*)"%s*()', at)
+    if not tag or weak ~= "" and weak ~= "W/" then return nil end
+    out[#out + 1] = { text = tag, weak = weak ~= "" }
+    if after > #header then break end
+    if header:sub(after, after) ~= "," then return nil end
+    at = after + 1
+    if at > #header then return nil end
+  end
+  if #out == 0 then return nil end
+  return out, false
+end
+
+
+local function names(header, etag)
+  local tags, any = respond.tags(header)
+  if not tags then return false end
+  if any then return true end
+  for _, tag in ipairs(tags) do
+    if '"' .. tag.text .. '"' == etag then return true end
+  end
+  return false
+end
+
+
+function respond.fresh(response, req)
+  local etag = response.headers.etag
+  local header = req.headers["if-none-match"]
+  if not etag or not header or response.status ~= 200 then return response end
+  if not names(header, etag) then return response end
+  return make(304, { etag = etag, ["cache-control"] = response.headers["cache-control"],
+    vary = response.headers.vary }, "")
+end
+
+
+return respond
