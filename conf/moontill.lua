@@ -1,0 +1,213 @@
+-- moontill.lua - every option with its default, unit and reason.
+--
+-- Data in Lua's syntax, never run: text, numbers, true, false, tables, and for secrets
+-- env("NAME") and file("/path"). What is left out keeps its default; an unknown name, a wrong
+-- type or a value out of range is refused with file and line. `--set server.workers=2` on the
+-- command line wins over this file. After a change: `moontill reload`.
+return {
+  -- What listens, and how much of it.
+  server = {
+    -- host:port of the shop, TLS with h2 and http/1.1
+    listen = "127.0.0.1:8443",
+    -- host:port of /livez, /readyz and /metrics; empty: the next port on the same host
+    ops_listen = "",
+    -- how clients name the shop, in links and webhooks; empty: https:// and server.listen
+    public_url = "",
+    -- processes, 0 to 256: web workers; 0 is one a core
+    workers = 0,
+    -- processes, 0 to 64: jobs workers: outbox, sagas, clean-up
+    jobs_workers = 1,
+    -- PEM chain of the certificate; empty: one of our own making, for development
+    cert_file = "",
+    -- PEM private key of server.cert_file
+    key_file = "",
+    -- whom the workers become when started by root; empty: whoever started it
+    user = "",
+    -- where reload and the other commands reach it; empty: control.sock in the working directory
+    control_socket = "",
+    -- bytes, 1024 to 67108864: a larger request is refused: 413
+    max_body_bytes = 1048576,
+    -- bytes, 4096 to 262144: larger request headers are refused: 431
+    max_header_bytes = 32768,
+    -- connections of a worker, 16 to 1000000: the longest idle one gives way to a new one
+    max_connections = 10000,
+    -- requests of a worker, 1 to 100000: more at once are answered 503, before work is begun
+    max_concurrency = 512,
+    -- ms, 100 to 300000: the deadline of a request, waits included
+    request_timeout_ms = 10000,
+    -- ms, 100 to 120000: headers and body must have arrived within it
+    header_timeout_ms = 10000,
+    -- ms, 1000 to 3600000: a connection without a request is closed
+    idle_timeout_ms = 60000,
+    -- ms, 0 to 600000: how long running requests may take to end on TERM
+    shutdown_timeout_ms = 10000,
+    -- ms, 1000 to 600000: a worker that is silent for so long is killed and replaced
+    heartbeat_timeout_ms = 10000,
+    -- bytes, 0 to 1048576: smaller answers are not compressed; 0 never compresses
+    compress_min_bytes = 1024,
+    -- connections, 16 to 65535: that the kernel holds until we accept them
+    backlog = 1024,
+    -- true or false: believe X-Forwarded-For; only behind a proxy that sets it
+    trust_forwarded = false,
+    -- origins whose scripts may call the store API, by blanks; * is any
+    cors_origins = "",
+  },
+
+  -- MariaDB: the truth.
+  mysql = {
+    -- path of the socket; empty: mysql.host and mysql.port
+    socket = "",
+    -- where MariaDB is
+    host = "127.0.0.1",
+    -- port, 1 to 65535: where MariaDB is
+    port = 3306,
+    -- needs all rights on mysql.database to migrate, and the common ones to serve
+    user = "moontill",
+    -- secret, text or env("NAME") or file("/path"): of mysql.user
+    password = "",
+    -- is created by migrate when the user may
+    database = "moontill",
+    -- connections of a worker, 1 to 256: more make a hot row worse, not better
+    connections = 8,
+    -- queries of a worker, 0 to 100000: that may queue for a connection; more are refused as
+    -- overload
+    max_waiters = 1024,
+    -- ms, 50 to 60000: to be connected and logged in
+    connect_timeout_ms = 2000,
+    -- ms, 50 to 600000: of one statement, unless the call says less
+    query_timeout_ms = 5000,
+  },
+
+  -- Redis: speed, never truth.
+  redis = {
+    -- path of the socket; empty: redis.host and redis.port
+    socket = "",
+    -- where Redis is
+    host = "127.0.0.1",
+    -- port, 1 to 65535: where Redis is
+    port = 6379,
+    -- secret, text or env("NAME") or file("/path"): for AUTH; empty: none
+    password = "",
+    -- ms, 50 to 60000: to be connected
+    connect_timeout_ms = 1000,
+    -- ms, 10 to 60000: Redis is speed: what is slower is done without it
+    command_timeout_ms = 1000,
+    -- before every key and channel, so that two shops can share one Redis
+    prefix = "till:",
+  },
+
+  -- Requests that go out, to providers and webhooks.
+  http = {
+    -- connections of a worker, 1 to 4096: to providers, all together
+    max_connections = 64,
+    -- connections of a worker, 1 to 1024: to one provider
+    max_per_host = 16,
+    -- ms, 100 to 120000: of an outbound request, unless the call says less
+    timeout_ms = 10000,
+    -- bytes, 1024 to 67108864: a larger answer of a provider is a failure
+    max_response_bytes = 1048576,
+    -- PEM of the authorities to believe; empty: the system's
+    ca_file = "",
+    -- true or false: webhooks to private, loopback and link-local addresses
+    allow_private = false,
+  },
+
+  -- Log lines, JSON.
+  log = {
+    -- appended to; empty: standard error
+    file = "",
+    -- debug, info, warn, error: the least that is written
+    level = "info",
+  },
+
+  -- LuaJIT.
+  vm = {
+    -- MB of a generation, 16 to 4096: a plugin that wants more gets an error
+    memory_cap_mb = 256,
+    -- ms, 10 to 60000: how long Lua may compute without waiting before it is stopped
+    call_timeout_ms = 2000,
+    -- ms, 100 to 600000: how long an old generation may finish what it began
+    retire_timeout_ms = 30000,
+  },
+
+  -- The shop itself.
+  shop = {
+    -- in mails, documents and the storefront
+    name = "Moontill demo",
+    -- ISO 4217; of carts that name none
+    currency = "GBP",
+    -- ISO 3166-1; of carts that name none
+    country = "GB",
+    -- BCP 47; of texts where a customer has none
+    locale = "en-GB",
+    -- secret, text or env("NAME") or file("/path"): signs cursors; empty: made at start, so
+    -- cursors end with the process and differ by machine
+    signing_secret = "",
+  },
+
+  -- Carts and their completion.
+  cart = {
+    -- minutes, 1 to 1440: that stock is held for a cart with a payment session
+    reservation_minutes = 15,
+    -- ms, 1000 to 600000: that one completion keeps others away from the cart
+    completion_claim_ms = 30000,
+    -- lines, 1 to 1000: of one cart
+    max_lines = 200,
+    -- units, 1 to 1000000: of one line
+    max_quantity = 10000,
+    -- days, 1 to 3650: that a cart nobody completed is kept
+    keep_days = 30,
+  },
+
+  -- Sessions of staff and customers.
+  auth = {
+    -- hours, 1 to 720: of a staff or customer session without use
+    session_hours = 12,
+    -- attempts, 3 to 1000: to log in within 15 minutes, by account and by address
+    max_attempts = 10,
+  },
+
+  -- What one client may ask.
+  limit = {
+    -- requests, 1 to 1000000: that a client may send at once
+    burst = 100,
+    -- requests, 1 to 10000000: that a client may send in a minute
+    per_minute = 1200,
+  },
+
+  -- Outbox and sagas.
+  jobs = {
+    -- events, 1 to 1000: claimed at a time
+    batch = 50,
+    -- ms, 1000 to 3600000: after which an event that was claimed is given to another worker
+    lease_ms = 30000,
+    -- ms, 50 to 60000: between two looks when Redis wakes nobody
+    poll_ms = 1000,
+    -- attempts, 1 to 100: before an event goes to the dead letters
+    max_attempts = 10,
+  },
+
+  -- The cache of each worker, for reads.
+  cache = {
+    -- ms, 0 to 3600000: how old a cached row may get when Redis is silent
+    ttl_ms = 30000,
+    -- entries of a worker, 0 to 10000000: the least used go first
+    max_entries = 20000,
+  },
+
+  -- Idempotency-Key.
+  idem = {
+    -- ms, 1000 to 600000: after which a retry may take over a request that never ended
+    lease_ms = 30000,
+    -- hours, 24 to 8760: that an answer is replayed under its Idempotency-Key
+    keep_hours = 24,
+  },
+
+  -- One table for each plugin that needs any; what may stand there is in its plugin.lua, and
+  -- its manifest checks it. Keys are given as env("NAME") or file("/path"), for example:
+  --
+  --   ["payment-stripe"] = { secret_key = env("STRIPE_SECRET_KEY") },
+  --   ["tax-table"] = { prices_include_tax = true },
+  plugins = {
+  },
+}
