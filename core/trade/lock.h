@@ -7,8 +7,8 @@
  * and the database refuses an older one. The lock makes collisions rare, the
  * fence makes them harmless; neither is enough alone.
  *
- * Fences survive a flushed Redis: a fence is never smaller than the wall clock
- * in milliseconds. While Redis is away acquire fails
+ * Fences survive a flushed Redis: a fence is never smaller than Redis' clock in
+ * microseconds since 1970. While Redis is away acquire fails
  * with TILL_CONN_LOST and callers fall back to row locks.
  *
  * Thread: the worker that owns `redis`; nothing here is shared.
