@@ -4,6 +4,16 @@
  * with TILL_TOO_LARGE. TILL_TIMEOUT and TILL_CONN_LOST after anything may have
  * been sent mean that the outcome is unknown: `sent` says so, and whoever moves
  * money reads it.
+ *
+ * libcurl sends a request again by itself when a kept connection turns out to
+ * be dead. Here it may do so only where that is safe: GET, HEAD, PUT, DELETE,
+ * OPTIONS, or an Idempotency-Key among the headers. Else it is TILL_CONN_LOST.
+ *
+ * Statuses: OK is any answer, whatever its HTTP status; TILL_TIMEOUT,
+ * TILL_CANCELLED, TILL_CONN_LOST (no connection, no answer, half an answer),
+ * TILL_TOO_LARGE, TILL_FORBIDDEN (public_only), and TILL_REJECTED for a request
+ * that cannot be sent as it is (URL, method, header) and a certificate that
+ * does not convince.
  */
 #ifndef TILL_IO_HTTP_H
 #define TILL_IO_HTTP_H
@@ -18,9 +28,9 @@ typedef struct till_header {
 } till_header_t;
 
 typedef struct till_http_opts {
-    unsigned max_connections;  /* in all, and */
-    unsigned max_per_host;     /* per host; more transfers wait */
-    const char *ca_file;       /* NULL: the system's. Borrowed */
+    unsigned max_connections; /* in all, and */
+    unsigned max_per_host;    /* per host; more transfers wait */
+    const char *ca_file;      /* NULL: the system's. Borrowed */
 } till_http_opts_t;
 
 typedef struct till_http_request {
@@ -32,6 +42,7 @@ typedef struct till_http_request {
     uint64_t connect_timeout_ms; /* 0: 3000 */
     size_t max_body;             /* 0: 8 MB */
     const char *ca_file;         /* NULL: as the client's */
+    bool public_only;            /* refuse private, loopback and link-local addresses, after the name is resolved */
 } till_http_request_t;
 
 typedef struct till_http_response {
