@@ -1,0 +1,40 @@
+/* options.h - what serve/ takes from the configuration, read once.
+ *
+ * The one place in serve/ that knows the names of the options; everything
+ * behind it works with this struct, and tests fill it in by hand.
+ *
+ * Thread: read-only after the read.
+ */
+#ifndef TILL_SERVE_OPTIONS_H
+#define TILL_SERVE_OPTIONS_H
+
+#include <stdint.h>
+#include "base/conf.h"
+
+/* Strings are borrowed from the configuration; NULL where the option is empty. */
+typedef struct till_serve_opts {
+    const char *listen;               /* "127.0.0.1:8443", "[::1]:8443" */
+    const char *ops_listen;           /* NULL: the next port, on the same host */
+    const char *control_socket;       /* NULL: DIR/control.sock */
+    const char *cert_file, *key_file; /* PEM; both NULL: plain HTTP/1.1, behind a balancer */
+    const char *user;                 /* whom workers become; NULL: nobody else */
+    unsigned backlog;
+    unsigned web_workers; /* at least 1 */
+    unsigned jobs_workers;
+    size_t max_body;               /* bytes; more is 413 */
+    size_t max_headers;            /* bytes of names, values and the path; more is 431 */
+    unsigned max_in_flight;        /* requests in Lua per worker; more is 503 with Retry-After */
+    unsigned max_connections;      /* per worker; then the longest idle one is closed for a new one */
+    bool trust_forwarded;          /* the peer is what X-Forwarded-For says last */
+    uint64_t header_timeout_ms;    /* headers and body over HTTP/1.1, and the handshake */
+    uint64_t idle_timeout_ms;      /* of a connection without a request */
+    uint64_t request_timeout_ms;   /* of one request; then 504 */
+    uint64_t drain_timeout_ms;     /* at the end: for requests in flight */
+    uint64_t retire_timeout_ms;    /* an old generation may take so long to finish what it began */
+    uint64_t heartbeat_timeout_ms; /* a worker whose loop stood still for so long is killed */
+    size_t compress_min;           /* bytes; shorter answers go out as they are; 0: none is compressed */
+} till_serve_opts_t;
+
+void till_serve_opts_read(till_serve_opts_t *out, const till_conf_t *conf);
+
+#endif

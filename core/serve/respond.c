@@ -1,0 +1,277 @@
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include "base/json.h"
+#include "base/log.h"
+#include "serve/server_priv.h"
+
+/* ---- answers ----------------------------------------------------------- */
+
+static const char *reason_of(int status)
+{
+    /* clang-format off */
+    static const struct { int status; const char *reason; } known[] = {
+        {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {301, "Moved Permanently"},
+        {302, "Found"}, {303, "See Other"}, {304, "Not Modified"}, {307, "Temporary Redirect"},
+        {308, "Permanent Redirect"}, {400, "Bad Request"}, {401, "Unauthorized"}, {402, "Payment Required"},
+        {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"}, {409, "Conflict"},
+        {412, "Precondition Failed"}, {413, "Content Too Large"}, {415, "Unsupported Media Type"},
+        {422, "Unprocessable Content"}, {428, "Precondition Required"}, {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+    };
+    /* clang-format on */
+
+    for (size_t i = 0; i != sizeof(known) / sizeof(known[0]); ++i) {
+        if (known[i].status == status)
+            return known[i].reason;
+    }
+    return "Status";
+}
+
+/* 204 and 304 have no body and announce none; a HEAD announces the one that a GET would get. */
+static void send_body(h2o_req_t *req, int status, const void *body, size_t len)
+{
+    bool is_bare = status == 204 || status == 304;
+
+    req->res.status = status;
+    req->res.reason = reason_of(status);
+    req->res.content_length = is_bare ? SIZE_MAX : len;
+    h2o_send_inline(req, body != NULL ? body : "", is_bare ? 0 : len);
+}
+
+static void add_type(h2o_req_t *req, const char *type)
+{
+    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, type, strlen(type));
+}
+
+/* What belongs to the connection or is computed here is not the handler's to say. */
+static bool is_ours(till_slice_t name)
+{
+    static const char *const ours[] = {"connection", "content-length", "transfer-encoding", "keep-alive", "upgrade",
+                                       "date",       "server",         "x-request-id"};
+
+    for (size_t i = 0; i != sizeof(ours) / sizeof(ours[0]); ++i) {
+        if (h2o_memis(name.base, name.len, ours[i], strlen(ours[i])))
+            return true;
+    }
+    return name.len == 0;
+}
+
+/* A line break in a value would be a header of somebody else's choice. */
+static bool is_clean(till_slice_t text)
+{
+    const unsigned char *p = text.base;
+
+    for (size_t i = 0; i != text.len; ++i) {
+        if (p[i] == '\r' || p[i] == '\n' || p[i] == '\0')
+            return false;
+    }
+    return true;
+}
+
+static void copy_headers(h2o_req_t *req, const till_response_t *response)
+{
+    bool has_type = response->status == 204 || response->status == 304;
+
+    for (size_t i = 0; i != response->header_count; ++i) {
+        const till_header_t *header = &response->headers[i];
+        if (is_ours(header->name) || !is_clean(header->name) || !is_clean(header->value))
+            continue;
+        has_type = has_type || h2o_memis(header->name.base, header->name.len, H2O_STRLIT("content-type"));
+        h2o_iovec_t name = h2o_strdup(&req->pool, header->name.base, header->name.len);
+        h2o_iovec_t value = h2o_strdup(&req->pool, header->value.base, header->value.len);
+        h2o_add_header_by_str(&req->pool, &req->res.headers, name.base, name.len, 1, NULL, value.base, value.len);
+    }
+    if (!has_type)
+        add_type(req, "application/json");
+}
+
+void till_respond(h2o_req_t *req, const till_response_t *response)
+{
+    till_note_t *note = till_note_of(req);
+    int status = response->status >= 200 && response->status <= 599 ? response->status : 500;
+
+    snprintf(note->route, sizeof(note->route), "%s", response->route != NULL ? response->route : "none");
+    if (response->error != NULL)
+        note->error = h2o_strdup(&req->pool, response->error, SIZE_MAX).base;
+    copy_headers(req, response);
+    send_body(req, status, response->body.base, response->body.len);
+}
+
+static void write_member(till_buf_t *out, const char *name, const char *value)
+{
+    till_buf_printf(out, "%s\"%s\":", out->len > 1 ? "," : "", name);
+    till_json_write_string(out, value, strlen(value));
+}
+
+void till_respond_problem(h2o_req_t *req, till_status_t status, const char *detail, unsigned retry_after)
+{
+    till_note_t *note = till_note_of(req);
+    till_buf_t body;
+    char type[64];
+
+    snprintf(type, sizeof(type), "about:blank#%s", till_status_code(status));
+    till_buf_init(&body, 0);
+    till_buf_putc(&body, '{');
+    write_member(&body, "type", type);
+    write_member(&body, "title", till_status_title(status));
+    till_buf_printf(&body, ",\"status\":%d", till_status_http(status));
+    if (detail != NULL)
+        write_member(&body, "detail", detail);
+    write_member(&body, "code", till_status_code(status));
+    if (note != NULL)
+        write_member(&body, "trace_id", note->trace.trace_id);
+    till_buf_putc(&body, '}');
+    if (retry_after != 0) {
+        char *seconds = h2o_mem_alloc_pool(&req->pool, 12);
+        int len = snprintf(seconds, 12, "%u", retry_after);
+        h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("retry-after"), 1, NULL, seconds, (size_t)len);
+    }
+    add_type(req, "application/problem+json");
+    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL, H2O_STRLIT("no-store"));
+    send_body(req, till_status_http(status), body.base, body.len);
+    till_buf_dispose(&body);
+}
+
+void till_respond_text(h2o_req_t *req, int status, const char *type, const char *body, size_t len)
+{
+    add_type(req, type);
+    send_body(req, status, body, len);
+}
+
+/* ---- what every answer carries ----------------------------------------- */
+
+struct filter {
+    h2o_filter_t super;
+    till_server_t *server;
+};
+
+static bool is_compressible(h2o_req_t *req)
+{
+    if (req->res.mime_attr == NULL)
+        h2o_req_fill_mime_attributes(req);
+    return req->res.mime_attr->is_compressible;
+}
+
+/* On "localhost" it would bind every other server of a developer's machine too. */
+static bool wants_hsts(till_server_t *server, h2o_req_t *req, const till_note_t *note)
+{
+    return server->opts.ssl != NULL && note != NULL && note->connection->face == TILL_FACE_PUBLIC &&
+           !(req->authority.len >= 9 && strncasecmp(req->authority.base, "localhost", 9) == 0);
+}
+
+/* A filter, so that answers which libh2o makes by itself carry them too. */
+static void on_setup_ostream(h2o_filter_t *super, h2o_req_t *req, h2o_ostream_t **slot)
+{
+    till_server_t *server = ((struct filter *)super)->server;
+    till_note_t *note = till_note_of(req);
+    h2o_headers_t *headers = &req->res.headers;
+
+    h2o_set_header_by_str(&req->pool, headers, H2O_STRLIT("x-content-type-options"), 1, H2O_STRLIT("nosniff"), 1);
+    if (wants_hsts(server, req, note))
+        h2o_set_header_by_str(&req->pool, headers, H2O_STRLIT("strict-transport-security"), 1,
+                              H2O_STRLIT("max-age=31536000"), 0);
+    if (note != NULL)
+        h2o_add_header_by_str(&req->pool, headers, H2O_STRLIT("x-request-id"), 0, NULL, note->request_id,
+                              TILL_REQUEST_ID_LEN);
+    if (server->opts.limits->compress_min != 0 && req->res.status == 200 && is_compressible(req))
+        h2o_set_header_token(&req->pool, headers, H2O_TOKEN_VARY, H2O_STRLIT("accept-encoding"));
+    if (server->draining)
+        req->http1_is_persistent = 0;
+    h2o_setup_next_ostream(req, slot);
+}
+
+/* ---- one line and the counters ----------------------------------------- */
+
+struct logger {
+    h2o_logger_t super;
+    till_server_t *server;
+};
+
+/* Labels come from small sets; anybody can invent methods. */
+static const char *method_of(h2o_iovec_t method)
+{
+    static const char *const known[] = {"GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"};
+
+    for (size_t i = 0; i != sizeof(known) / sizeof(known[0]); ++i) {
+        if (h2o_memis(method.base, method.len, known[i], strlen(known[i])))
+            return known[i];
+    }
+    return "OTHER";
+}
+
+static void count(till_server_t *server, h2o_req_t *req, const till_note_t *note, int status, uint64_t ms)
+{
+    till_buf_t labels;
+    char text[12];
+
+    till_buf_init(&labels, 0);
+    till_metrics_label(&labels, "route", note->route, strlen(note->route));
+    till_metrics_observe(server->opts.metrics, "till_http_request_duration_seconds", labels.base, (double)ms / 1000);
+    till_metrics_label(&labels, "method", method_of(req->input.method), strlen(method_of(req->input.method)));
+    snprintf(text, sizeof(text), "%d", status);
+    till_metrics_label(&labels, "status", text, strlen(text));
+    till_metrics_add(server->opts.metrics, "till_http_requests_total", labels.base, 1);
+    if (note->gone)
+        till_metrics_add(server->opts.metrics, "till_http_client_gone_total", NULL, 1);
+    till_buf_dispose(&labels);
+}
+
+/* The path alone: a query may hold an e-mail address, a fragment of a name, a token. */
+static void log_line(h2o_req_t *req, const till_note_t *note, int status, uint64_t ms)
+{
+    size_t path_len = req->input.query_at != SIZE_MAX ? req->input.query_at : req->input.path.len;
+    char protocol[sizeof("HTTP/1.1") + 8];
+    till_log_t line;
+
+    protocol[h2o_stringify_protocol_version(protocol, req->version)] = '\0';
+    till_log_begin(&line, status >= 500 ? TILL_LOG_ERROR : TILL_LOG_INFO, "http.request");
+    till_log_str(&line, "request_id", note->request_id);
+    till_log_str(&line, "trace_id", note->trace.trace_id);
+    till_log_strn(&line, "method", req->input.method.base, req->input.method.len);
+    till_log_strn(&line, "path", req->input.path.base, path_len < 1024 ? path_len : 1024);
+    till_log_str(&line, "route", note->route);
+    till_log_int(&line, "status", status);
+    till_log_int(&line, "bytes", (int64_t)req->bytes_sent);
+    till_log_int(&line, "ms", (int64_t)ms);
+    till_log_str(&line, "peer", note->peer);
+    till_log_str(&line, "protocol", protocol);
+    till_log_str(&line, "generation", note->generation);
+    if (note->error != NULL)
+        till_log_str(&line, "error", note->error);
+    till_log_end(&line);
+}
+
+/* libh2o calls it when the request ends, answered or not. */
+static void log_access(h2o_logger_t *super, h2o_req_t *req)
+{
+    till_server_t *server = ((struct logger *)super)->server;
+    till_note_t *note = till_note_of(req);
+
+    if (note == NULL)
+        return;
+    int status = note->gone || req->res.status == 0 ? 499 : req->res.status;
+    uint64_t ms = till_loop_now(server->opts.loop) - note->begun_ms;
+    --note->connection->requests;
+    if (note->connection->face == TILL_FACE_OPS)
+        return; /* asked every few seconds by machines */
+    count(server, req, note, status, ms);
+    log_line(req, note, status, ms);
+}
+
+void till_respond_register(till_server_t *server, h2o_pathconf_t *path)
+{
+    struct filter *filter = (struct filter *)h2o_create_filter(path, sizeof(*filter));
+    struct logger *logger = (struct logger *)h2o_create_logger(path, sizeof(*logger));
+    size_t min = server->opts.limits->compress_min;
+
+    filter->super.on_setup_ostream = on_setup_ostream;
+    filter->server = server;
+    logger->super.log_access = log_access;
+    logger->server = server;
+    if (min != 0) {
+        h2o_compress_args_t compress = {.min_size = min, .gzip = {.quality = 4}, .brotli = {.quality = -1}};
+        h2o_compress_register(path, &compress);
+    }
+}

@@ -1,0 +1,256 @@
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <fcntl.h>
+#include <h2o.h> /* before its parts, which do not include it */
+#include <h2o/http1.h>
+#include <h2o/http2.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "serve/server_priv.h"
+
+#define ACCEPTS_PER_EVENT 16
+#define DRAIN_STEP_MS 50
+/* libh2o's own limit for bodies stands above ours, so that a body just over ours
+ * reaches a handler, which can say 413 on both protocols. */
+#define BODY_MARGIN (64 * 1024)
+
+/* ---- set-up ------------------------------------------------------------ */
+
+static h2o_pathconf_t *register_path(till_server_t *server, h2o_hostconf_t *host, const char *url)
+{
+    h2o_pathconf_t *path = h2o_config_register_path(host, url, 0);
+
+    till_respond_register(server, path);
+    till_gate_register(server, path);
+    return path;
+}
+
+static void configure(till_server_t *server)
+{
+    h2o_globalconf_t *conf = &server->globalconf;
+    const till_serve_opts_t *limits = server->opts.limits;
+
+    h2o_config_init(conf);
+    conf->server_name = h2o_iovec_init(H2O_STRLIT("moontill"));
+    conf->max_request_entity_size = limits->max_body + BODY_MARGIN;
+    conf->http1.req_timeout = limits->header_timeout_ms;
+    conf->http2.idle_timeout = limits->idle_timeout_ms;
+    conf->http1.upgrade_to_http2 = 0; /* h2c upgrades smuggle requests past what stands in front of us */
+    h2o_hostconf_t *shop = h2o_config_register_host(conf, h2o_iovec_init(H2O_STRLIT("shop")), 65535);
+    h2o_hostconf_t *ops = h2o_config_register_host(conf, h2o_iovec_init(H2O_STRLIT("ops")), 65535);
+    server->hosts[TILL_FACE_PUBLIC][0] = shop;
+    server->hosts[TILL_FACE_OPS][0] = ops;
+    if (server->opts.static_dir != NULL)
+        till_files_register(server, shop, "/static", server->opts.static_dir);
+    till_request_register(server, register_path(server, shop, "/"));
+    till_ops_register(server, ops);
+}
+
+till_server_t *till_server_create(const till_server_opts_t *opts)
+{
+    till_server_t *server = till_calloc(1, sizeof(*server));
+
+    server->opts = *opts;
+    h2o_linklist_init_anchor(&server->connections);
+    configure(server);
+    h2o_context_init(&server->context, till_loop_h2o(opts->loop), &server->globalconf);
+    for (int face = 0; face != TILL_FACE_COUNT; ++face)
+        server->accept[face] = (h2o_accept_ctx_t){.ctx = &server->context, .hosts = server->hosts[face]};
+    return server;
+}
+
+void till_server_destroy(till_server_t *server)
+{
+    if (server == NULL)
+        return;
+    till_timer_stop(&server->drain_timer);
+    h2o_context_dispose(&server->context);
+    h2o_config_dispose(&server->globalconf);
+    free(server);
+}
+
+unsigned till_server_connections(const till_server_t *server) { return server->connection_count; }
+
+unsigned till_server_in_flight(const till_server_t *server) { return server->in_flight; }
+
+/* ---- connections ------------------------------------------------------- */
+
+static void on_close(void *data)
+{
+    till_connection_t *connection = data;
+    till_server_t *server = connection->server;
+
+    till_timer_stop(&connection->handshake_timer);
+    h2o_linklist_unlink(&connection->link);
+    --server->connection_count;
+    till_metrics_set(server->opts.metrics, TILL_METRIC_GAUGE, "till_http_connections", NULL, server->connection_count);
+    free(connection);
+}
+
+static till_connection_t *connection_create(till_server_t *server, till_face_t face, h2o_socket_t *sock)
+{
+    till_connection_t *connection = till_calloc(1, sizeof(*connection));
+
+    connection->server = server;
+    connection->face = face;
+    connection->sock = sock;
+    gettimeofday(&connection->at, NULL);
+    sock->on_close.cb = on_close;
+    sock->on_close.data = connection;
+    h2o_linklist_insert(&server->connections, &connection->link);
+    ++server->connection_count;
+    till_metrics_set(server->opts.metrics, TILL_METRIC_GAUGE, "till_http_connections", NULL, server->connection_count);
+    return connection;
+}
+
+till_connection_t *till_connection_of(h2o_req_t *req)
+{
+    h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
+
+    return sock->on_close.data;
+}
+
+/* Over plain TCP there is no HTTP/2 for us: curl and proxies that insist on it
+ * ("prior knowledge") are no clients of a shop. */
+static void speak_http(till_connection_t *connection)
+{
+    h2o_socket_t *sock = connection->sock;
+    h2o_accept_ctx_t *accept = &connection->server->accept[connection->face];
+
+    till_timer_stop(&connection->handshake_timer);
+    h2o_iovec_t protocol = sock->ssl != NULL ? h2o_socket_ssl_get_selected_protocol(sock) : h2o_iovec_init(NULL, 0);
+    if (h2o_memis(protocol.base, protocol.len, H2O_STRLIT("h2")))
+        h2o_http2_accept(accept, sock, connection->at);
+    else
+        h2o_http1_accept(accept, sock, connection->at);
+}
+
+static void on_handshake(h2o_socket_t *sock, const char *err)
+{
+    if (err != NULL)
+        h2o_socket_close(sock);
+    else
+        speak_http(sock->on_close.data);
+}
+
+static void on_handshake_timeout(till_timer_t *timer)
+{
+    till_connection_t *connection = H2O_STRUCT_FROM_MEMBER(till_connection_t, handshake_timer, timer);
+
+    h2o_socket_close(connection->sock);
+}
+
+static void begin_connection(till_server_t *server, till_face_t face, h2o_socket_t *sock)
+{
+    till_connection_t *connection = connection_create(server, face, sock);
+
+    if (face == TILL_FACE_OPS || server->opts.ssl == NULL) {
+        speak_http(connection);
+        return;
+    }
+    till_timer_start(server->opts.loop, &connection->handshake_timer, server->opts.limits->header_timeout_ms,
+                     on_handshake_timeout);
+    h2o_socket_ssl_handshake(sock, server->opts.ssl, NULL, on_handshake);
+}
+
+/* The list is in the order of arrival. Those in the middle of something stay;
+ * where all are, the newcomer waits in the kernel's backlog. */
+static bool make_room(till_server_t *server)
+{
+    if (server->connection_count < server->opts.limits->max_connections)
+        return true;
+    for (h2o_linklist_t *node = server->connections.next; node != &server->connections; node = node->next) {
+        till_connection_t *connection = H2O_STRUCT_FROM_MEMBER(till_connection_t, link, node);
+        if (connection->requests == 0 && !connection->is_doomed &&
+            !till_timer_is_running(&connection->handshake_timer)) {
+            connection->is_doomed = true;
+            shutdown(h2o_socket_get_fd(connection->sock), SHUT_RDWR);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* All workers wait on one socket: whoever takes too many at once starves the others. */
+static void on_readable_listener(h2o_socket_t *listener, const char *err)
+{
+    till_server_t *server = listener->data;
+    till_face_t face = listener == server->listeners[TILL_FACE_OPS] ? TILL_FACE_OPS : TILL_FACE_PUBLIC;
+    h2o_socket_t *sock;
+
+    if (err != NULL)
+        return;
+    for (int i = 0; i != ACCEPTS_PER_EVENT; ++i) {
+        if (face == TILL_FACE_PUBLIC && !make_room(server))
+            return;
+        if ((sock = h2o_evloop_socket_accept(listener)) == NULL)
+            return;
+        begin_connection(server, face, sock);
+    }
+}
+
+void till_server_listen(till_server_t *server, till_face_t face, int fd)
+{
+    h2o_socket_t *listener = h2o_evloop_socket_create(till_loop_h2o(server->opts.loop), fcntl(fd, F_DUPFD_CLOEXEC, 3),
+                                                      H2O_SOCKET_FLAG_DONT_READ);
+
+    listener->data = server;
+    server->listeners[face] = listener;
+    h2o_socket_read_start(listener, on_readable_listener);
+}
+
+/* ---- the end ----------------------------------------------------------- */
+
+static void stop_listening(till_server_t *server)
+{
+    for (int face = 0; face != TILL_FACE_COUNT; ++face) {
+        if (server->listeners[face] != NULL)
+            h2o_socket_close(server->listeners[face]);
+        server->listeners[face] = NULL;
+    }
+}
+
+/* libh2o's HTTP/1.1 knows no graceful end: a connection without a request would
+ * stay until its client's next one. `all` ends those with requests as well. */
+static void hang_up(till_server_t *server, bool all)
+{
+    h2o_linklist_t *node, *next;
+
+    for (node = server->connections.next; node != &server->connections; node = next) {
+        next = node->next;
+        till_connection_t *connection = H2O_STRUCT_FROM_MEMBER(till_connection_t, link, node);
+        h2o_socket_t *sock = connection->sock;
+        bool is_h2 = sock->ssl != NULL && h2o_memis(h2o_socket_ssl_get_selected_protocol(sock).base,
+                                                    h2o_socket_ssl_get_selected_protocol(sock).len, H2O_STRLIT("h2"));
+        bool is_idle = !is_h2 && connection->requests == 0 && sock->input->size == 0 && !h2o_socket_is_writing(sock);
+        if (all || is_idle)
+            shutdown(h2o_socket_get_fd(sock), SHUT_RDWR);
+    }
+}
+
+static void on_drain_step(till_timer_t *timer)
+{
+    till_server_t *server = H2O_STRUCT_FROM_MEMBER(till_server_t, drain_timer, timer);
+    bool is_late = till_loop_now(server->opts.loop) >= server->drain_until;
+
+    if (server->connection_count == 0 && server->in_flight == 0) {
+        server->drained(server->drained_data);
+        return;
+    }
+    if (is_late)
+        till_exchange_close_all(server);
+    hang_up(server, is_late);
+    till_timer_start(server->opts.loop, timer, DRAIN_STEP_MS, on_drain_step);
+}
+
+void till_server_drain(till_server_t *server, uint64_t deadline_ms, void (*drained)(void *data), void *data)
+{
+    server->draining = true;
+    server->drained = drained;
+    server->drained_data = data;
+    server->drain_until = till_loop_now(server->opts.loop) + deadline_ms;
+    stop_listening(server);
+    h2o_context_request_shutdown(&server->context);
+    till_timer_start(server->opts.loop, &server->drain_timer, 0, on_drain_step);
+}

@@ -1,0 +1,92 @@
+/* server.h - the HTTP server of one worker: libh2o's HTTP/1.1 and HTTP/2 over TLS, and who answers.
+ *
+ * One till_server_t has two faces over one libh2o context: the public one
+ * (TLS, everything goes to the backend but /static/) and the ops one (plain:
+ * /livez, /readyz, /metrics). Listening descriptors are shared by all workers.
+ *
+ * We accept ourselves and hand the socket to libh2o after the handshake, so
+ * that every connection is ours to see: it is counted, stands in a list, and
+ * its state hangs on `sock->on_close`. What guards libh2o against hostile
+ * frames belongs exactly there (serve/guard).
+ *
+ * Limits. Bodies over `max_body` are 413 and headers over `max_headers` 431, as
+ * problem documents. libh2o buffers bodies whole and stops them a little above
+ * our limit: over HTTP/1.1 by its own 413, over HTTP/2 by a reset, for no
+ * handler runs there before the body is complete.
+ *
+ * Client gone. A call whose client went away is cancelled: over HTTP/2 when
+ * libh2o disposes of the stream, over HTTP/1.1 by a peek at the parked socket.
+ *
+ * Compression. libh2o's gzip filter, for compressible types from
+ * `compress_min` on; such answers carry `vary: accept-encoding` whether
+ * compressed or not. ETags name the version of a resource and not its bytes:
+ * they are the same for both codings, so that If-None-Match and If-Match work
+ * with whatever a client has. Caches are told apart by Vary.
+ *
+ * Thread: the worker's. Owns: its connections and requests.
+ */
+#ifndef TILL_SERVE_SERVER_H
+#define TILL_SERVE_SERVER_H
+
+#include "serve/metrics.h"
+#include "serve/options.h"
+#include "vm/vm.h"
+
+typedef struct till_server till_server_t;
+
+/* Who answers. The worker puts its live VM behind it; tests something smaller. */
+typedef struct till_backend {
+    /** As till_vm_http; NULL without having called `done` where nobody can answer just now (503). */
+    till_call_t *(*http)(void *data, const till_request_t *request, uint64_t timeout_ms, till_http_done_cb done,
+                         void *done_data);
+    void (*cancel)(till_call_t *call);
+    /** The name of what answers now, for the log; NULL is allowed. */
+    const char *(*generation)(void *data);
+    /** Appends reasons as JSON members ("database":"does not answer") and returns false where it is not ready. */
+    bool (*is_ready)(void *data, till_buf_t *reasons);
+    /** Just before the numbers are read: brings the gauges of this process up to date. */
+    void (*refresh)(void *data);
+    void *data;
+} till_backend_t;
+
+typedef struct till_server_opts {
+    till_loop_t *loop;
+    const till_serve_opts_t *limits; /* borrowed */
+    till_metrics_t *metrics;
+    SSL_CTX *ssl;           /* borrowed; NULL: plain HTTP */
+    const char *static_dir; /* served below /static/; NULL: none */
+    till_backend_t backend;
+} till_server_opts_t;
+
+typedef enum till_face { TILL_FACE_PUBLIC, TILL_FACE_OPS, TILL_FACE_COUNT } till_face_t;
+
+till_server_t *till_server_create(const till_server_opts_t *opts);
+/** Begins to accept from `fd`, a listening socket; it is duplicated. */
+void till_server_listen(till_server_t *server, till_face_t face, int fd);
+/**
+ * Stops accepting, says GOAWAY, lets requests in flight finish and closes the
+ * rest at the deadline; then calls `drained` from the loop. Once.
+ */
+void till_server_drain(till_server_t *server, uint64_t deadline_ms, void (*drained)(void *data), void *data);
+/** After it has drained (or never listened). */
+void till_server_destroy(till_server_t *server);
+unsigned till_server_connections(const till_server_t *server);
+unsigned till_server_in_flight(const till_server_t *server);
+
+/* ---- made by the master before it forks ---- */
+
+/** TLS 1.2 and up, h2 and http/1.1 by ALPN. @return NULL and a sentence in `error` */
+SSL_CTX *till_tls_create(const char *cert_file, const char *key_file, char *error, size_t error_size);
+/** Reads the certificate again into a context that is in use; on failure the old one stays. */
+bool till_tls_reload(SSL_CTX *ssl, const char *cert_file, const char *key_file, char *error, size_t error_size);
+
+/**
+ * A listening socket on "host:port" or "[v6]:port"; port 0 is any free one.
+ * `port_offset` is added to the port.
+ * @return -1 and a sentence in `error`
+ */
+int till_listen(const char *address, unsigned port_offset, unsigned backlog, char *error, size_t error_size);
+/** The port that it got. */
+unsigned till_listen_port(int fd);
+
+#endif

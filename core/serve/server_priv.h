@@ -1,0 +1,91 @@
+/* server_priv.h - what the parts of the server share: connections, requests, the way of an answer.
+ *
+ * A request has two lives. Its `till_note_t` lives in libh2o's request pool and
+ * ends with it: the access log is written from it. Its `till_exchange_t` lives
+ * on the heap from the call into the backend until the backend is done: the
+ * client may be gone long before, and the backend still reads the request.
+ *
+ *     on_request ── exchange_start ── backend.http ──► on_done ──► till_respond
+ *                        ▲                                ▲
+ *     client gone ── exchange_abandon ── backend.cancel ──┘ (no request any more: nothing to answer)
+ */
+#ifndef TILL_SERVE_SERVER_PRIV_H
+#define TILL_SERVE_SERVER_PRIV_H
+
+#include "serve/server.h"
+
+#define TILL_REQUEST_ID_LEN 26
+
+typedef struct till_connection till_connection_t;
+typedef struct till_exchange till_exchange_t;
+
+struct till_server {
+    till_server_opts_t opts;
+    h2o_globalconf_t globalconf;
+    h2o_context_t context;
+    h2o_hostconf_t *hosts[TILL_FACE_COUNT][2]; /* a NULL-terminated list for each face */
+    h2o_accept_ctx_t accept[TILL_FACE_COUNT];
+    h2o_socket_t *listeners[TILL_FACE_COUNT];
+    h2o_linklist_t connections;
+    unsigned connection_count, in_flight;
+    bool draining;
+    till_timer_t drain_timer;
+    uint64_t drain_until;
+    void (*drained)(void *data);
+    void *drained_data;
+};
+
+/* One accepted socket; hangs on sock->on_close.data. */
+struct till_connection {
+    h2o_linklist_t link;
+    till_server_t *server;
+    h2o_socket_t *sock;
+    till_face_t face;
+    bool is_doomed;    /* told to go, for a newer one */
+    unsigned requests; /* between their arrival and their end */
+    till_timer_t handshake_timer;
+    struct timeval at;
+    till_exchange_t *watched; /* HTTP/1.1: parked, and we look whether the client is there still */
+};
+
+/* What the access log says about a request. In the request's pool. */
+typedef struct till_note {
+    till_server_t *server;
+    till_connection_t *connection; /* outlives its requests */
+    uint64_t begun_ms;
+    char request_id[TILL_REQUEST_ID_LEN + 1];
+    char peer[64];
+    char route[128];
+    char generation[13]; /* the beginning of it */
+    till_trace_t trace;
+    const char *error; /* in the pool; of a 500 */
+    bool gone;         /* answered by nobody: the client went first */
+    till_exchange_t *exchange;
+} till_note_t;
+
+/* server.c */
+till_connection_t *till_connection_of(h2o_req_t *req);
+
+/* request.c */
+void till_request_register(till_server_t *server, h2o_pathconf_t *path);
+/** The first handler of every path: gives the request its note, checks the limits, and leaves the rest to the next. */
+void till_gate_register(till_server_t *server, h2o_pathconf_t *path);
+/** The note, or NULL where the gate has not run. */
+till_note_t *till_note_of(h2o_req_t *req);
+/** A parked HTTP/1.1 socket has something to say. */
+void till_exchange_close_all(till_server_t *server);
+
+/* respond.c */
+/** The filter and the logger of every path: common headers, one line and the counters. */
+void till_respond_register(till_server_t *server, h2o_pathconf_t *path);
+void till_respond(h2o_req_t *req, const till_response_t *response);
+/** A problem document (RFC 9457) of `status`; `retry_after` in seconds, 0: none. */
+void till_respond_problem(h2o_req_t *req, till_status_t status, const char *detail, unsigned retry_after);
+void till_respond_text(h2o_req_t *req, int status, const char *type, const char *body, size_t len);
+
+/* ops.c, files.c */
+void till_ops_register(till_server_t *server, h2o_hostconf_t *host);
+/** Serves `dir` below `url` by libh2o's file handler: ETag, Last-Modified, 304, HEAD, types. */
+void till_files_register(till_server_t *server, h2o_hostconf_t *host, const char *url, const char *dir);
+
+#endif
