@@ -10,18 +10,19 @@ local statements = {}
 
 
 -- One text for each table and number of rows, so that it is prepared once per connection.
-local function statement(name, columns, n)
+local function statement(name, columns, n, suffix)
   local key = name .. ":" .. n
   if not statements[key] then
     local row = "(" .. sql.marks(#columns) .. ")"
-    statements[key] = "INSERT INTO " .. name .. " (" .. table.concat(columns, ", ") .. ") VALUES " ..
-      row .. string.rep(", " .. row, n - 1)
+    statements[key] = "INSERT INTO " .. name .. " (" .. table.concat(columns, ", ") ..
+      ") VALUES " .. row .. string.rep(", " .. row, n - 1) .. (suffix or "")
   end
   return statements[key]
 end
 
 
-local function insert_chunk(tx, name, columns, rows, from, to)
+local function insert_chunk(tx, name, columns, rows, from, suffix)
+  local to = math.min(from + CHUNK - 1, #rows)
   local values, n = {}, 0
   for i = from, to do
     local row = rows[i]
@@ -30,15 +31,16 @@ local function insert_chunk(tx, name, columns, rows, from, to)
       values[n] = row[j]
     end
   end
-  return tx:exec(statement(name, columns, to - from + 1), unpack(values, 1, n))
+  return tx:exec(statement(name, columns, to - from + 1, suffix), unpack(values, 1, n))
 end
 
 
 --- Inserts `rows` (lists of values in the order of `columns`; NULL is sql.null) inside `tx`.
--- `name` and `columns` are the caller's constants, never input.
-function import.insert(tx, name, columns, rows)
+-- `name`, `columns` and `suffix` (ON DUPLICATE KEY …) are the caller's constants, never input,
+-- and there is one suffix to a table.
+function import.insert(tx, name, columns, rows, suffix)
   for from = 1, #rows, CHUNK do
-    local ok, failure = insert_chunk(tx, name, columns, rows, from, math.min(from + CHUNK - 1, #rows))
+    local ok, failure = insert_chunk(tx, name, columns, rows, from, suffix)
     if not ok then
       return nil, failure
     end
@@ -52,8 +54,8 @@ function import.existing(name, column, values)
   local found = {}
   for from = 1, #values, 500 do
     local n = math.min(500, #values - from + 1)
-    local rows, failure = sql.query("SELECT id, " .. column .. " AS value FROM " .. name .. " WHERE " ..
-      column .. " IN (" .. sql.marks(n) .. ")", unpack(values, from, from + n - 1))
+    local rows, failure = sql.query("SELECT id, " .. column .. " AS value FROM " .. name ..
+      " WHERE " .. column .. " IN (" .. sql.marks(n) .. ")", unpack(values, from, from + n - 1))
     if not rows then
       return nil, failure
     end

@@ -74,7 +74,8 @@ end
 
 
 local function title_word(word)
-  return (word:lower():gsub("^(%W*)(%l)", function(before, first) return before .. first:upper() end)
+  return (word:lower():gsub("^(%W*)(%l)", function(before, first) return before ..
+    first:upper() end)
     :gsub("%-(%l)", function(first) return "-" .. first:upper() end))
 end
 
@@ -121,7 +122,8 @@ function catalogue.categories()
 end
 
 
---- Splits off a colour: "PINK CUPID HANGER" → "CUPID HANGER", "Pink"; nil where there is not exactly one.
+--- Splits off a colour: "PINK CUPID HANGER" → "CUPID HANGER", "Pink"; nil where there is not
+-- exactly one.
 function catalogue.colour(name)
   local rest, colour = {}, nil
   for word in name:gmatch("%S+") do

@@ -69,7 +69,8 @@ local function add_record(batch, record)
     invoice.shipping = invoice.shipping + amount
   else
     local lines = invoice.lines
-    lines[#lines + 1] = { code = record.code, title = record.description, quantity = record.quantity,
+    lines[#lines + 1] = { code = record.code, title = record.description,
+      quantity = record.quantity,
       price = record.price, amount = amount }
   end
 end
@@ -99,7 +100,8 @@ local function ensure_customers(ctx, batch)
     ctx.customers[number] = sql.bytes(id)
     if not there[number] then
       -- RFC 2606: .invalid can never be a mailbox.
-      rows[#rows + 1] = { sql.bytes(id), "customer-" .. number:lower() .. "@import.invalid", number }
+      rows[#rows + 1] = { sql.bytes(id), "customer-" .. number:lower() .. "@import.invalid",
+        number }
     end
   end
   return rows
@@ -115,7 +117,8 @@ local function order_row(ctx, invoice, id)
   local customer = invoice.customer
   return { id, invoice.number, customer ~= "" and ctx.customers[customer] or sql.null, "completed",
     "captured", "fulfilled",
-    customer ~= "" and "customer-" .. customer:lower() .. "@import.invalid" or "guest@import.invalid",
+    customer ~= "" and "customer-" .. customer:lower() .. "@import.invalid" or
+      "guest@import.invalid",
     "GBP", subtotal, 0, invoice.shipping, 0, subtotal + invoice.shipping,
     country and json.encode({ country = country }) or sql.null, "[]", invoice.date }
 end
@@ -257,7 +260,8 @@ function orders.run(src, report)
   for sku, id in pairs(variants) do
     variants[sku] = sql.bytes(id)
   end
-  local ctx = { report = report, batch = new_batch(), closed = {}, customers = {}, variants = variants }
+  local ctx = { report = report, batch = new_batch(), closed = {}, customers = {},
+    variants = variants }
   local ok
   ok, failure = src:read(report, function(record) return take(ctx, record) end)
   if ok then

@@ -27,11 +27,13 @@ local COLUMNS = {
   products = { "id", "handle", "title", "description", "status", "tags", "image", "external_ref" },
   product_categories = { "product_id", "category_id" },
   product_options = { "product_id", "position", "name" },
-  variants = { "id", "product_id", "sku", "title", "options", "position", "external_ref", "weight_g" },
+  variants = { "id", "product_id", "sku", "title", "options", "position", "external_ref",
+    "weight_g" },
   prices = { "id", "variant_id", "currency", "amount" },
   price_history = { "variant_id", "currency", "amount", "at", "source" },
   stock = { "variant_id", "location_id", "on_hand" },
-  stock_events = { "variant_id", "location_id", "type", "quantity", "on_hand_delta", "reserved_delta",
+  stock_events = { "variant_id", "location_id", "type", "quantity", "on_hand_delta",
+    "reserved_delta",
     "reference", "reason", "actor" },
 }
 
@@ -100,7 +102,8 @@ end
 local function usual_price(prices)
   local best
   for _, price in pairs(prices) do
-    if not best or price.count > best.count or price.count == best.count and price.amount > best.amount
+    if not best or price.count > best.count or price.count == best.count and
+      price.amount > best.amount
     then
       best = price
     end
@@ -180,11 +183,13 @@ local function variant_rows(rows, ctx, item, position, product_id, is_group)
   local id = sql.bytes(ulid.new())
   local options = is_group and json.encode({ Colour = item.colour }) or "{}"
   local stock = math.min(MAX_STOCK, math.max(MIN_STOCK, math.ceil(item.sold / MONTHS)))
-  add(rows, "variants", { id, product_id, item.code, is_group and item.colour or "", options, position,
+  add(rows, "variants", { id, product_id, item.code, is_group and item.colour or "", options,
+    position,
     item.code, 100 })
   price_rows(rows, item, id)
   add(rows, "stock", { id, ctx.location, stock })
-  add(rows, "stock_events", { id, ctx.location, "received", stock, stock, 0, "import", "first stock",
+  add(rows, "stock_events", { id, ctx.location, "received", stock, stock, 0, "import",
+    "first stock",
     "import" })
 end
 
