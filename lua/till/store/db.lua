@@ -1,11 +1,11 @@
 -- till/store/db - what every store needs to speak with the tables.
 --
---   db.on(tx)            the transaction when there is one, else the pool; both have query, one, exec
+--   db.on(tx)            the transaction if there is one, else the pool: query, one, exec
 --   db.bin(prefix, id)   public id -> parameter for a BINARY(16) column; NULL when it is none
 --   db.text(prefix, bin) column -> public id, nil for NULL
 --   db.json(text)        column -> value, nil for NULL
 --   db.to_json(value)    value -> parameter; nil and JSON's null become NULL
---   db.at(text)          RFC 3339 -> parameter for DATETIME(3)
+--   db.at(text)          RFC 3339 -> parameter for DATETIME(3); db.at_ms(ms) likewise
 --   db.given(value)      a value of a request: JSON's null becomes nil
 --   db.bins(prefix, ids) list of parameters for `IN (…)`
 --
@@ -75,6 +75,11 @@ function db.at(text)
   text = db.given(text)
   if text == nil then return sql.null end
   return time.sql((assert(time.parse(text))))
+end
+
+
+function db.at_ms(ms)
+  return ms and time.sql(ms) or sql.null
 end
 
 

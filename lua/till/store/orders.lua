@@ -1,0 +1,244 @@
+-- till/store/orders - what was sold, frozen.
+--
+--   insert(tx, order) -> order with its number     lines, trace and all, as till.flow.place made it
+--   get(id [, tx]), of_cart(cart_id [, tx])        with lines and fulfilments
+--   list{ status=, email=, number=, placed_after=, placed_before=, customer_id=, limit, … }
+--   lock(tx, id) -> order | false                  with its lines; the row is ours until the end
+--   set(tx, id, fields)                            status fields; raises the version
+--   event(tx, id, type, actor, data), events(id)   the timeline
+--   fulfil(tx, id, fields) -> fulfilment id
+--   ledger(tx, transaction, order_id, payment_id, entries)
+local db = require "till.store.db"
+local id = require "till.util.id"
+local json = require "till.prim.json"
+local page = require "till.store.page"
+local sql = require "till.prim.sql"
+
+local orders = {}
+
+local COLUMNS = "id, number, cart_id, external_ref, customer_id, key_id, status, payment_status,"
+  .. " fulfilment_status, email, currency, subtotal, discount_total, shipping_total, tax_total,"
+  .. " total, shipping_address, billing_address, shipping_option_id, shipping_label, promotions,"
+  .. " generation, version, placed_at, updated_at"
+
+
+local function to_order(row)
+  return {
+    id = id.text("ord", row.id), number = row.number, cart_id = db.text("cart", row.cart_id),
+    external_ref = row.external_ref, customer_id = db.text("cus", row.customer_id),
+    key_id = db.text("key", row.key_id), status = row.status,
+    payment_status = row.payment_status, fulfilment_status = row.fulfilment_status,
+    email = row.email, currency = row.currency, subtotal = row.subtotal,
+    discount_total = row.discount_total, shipping_total = row.shipping_total,
+    tax_total = row.tax_total, total = row.total,
+    shipping_address = db.json(row.shipping_address),
+    billing_address = db.json(row.billing_address), shipping_option_id = row.shipping_option_id,
+    shipping_label = row.shipping_label, promotions = db.json(row.promotions) or {},
+    generation = row.generation, version = row.version, placed_at = row.placed_at,
+    updated_at = row.updated_at, lines = {}, fulfilments = {},
+  }
+end
+
+
+local function add_lines(conn, order, bin)
+  local rows, e = conn:query("SELECT id, variant_id, sku, title, quantity, fulfilled_quantity,"
+    .. " unit_price, subtotal, discount_total, tax_total, total FROM order_lines"
+    .. " WHERE order_id = ? ORDER BY position", bin)
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do
+    row.id, row.variant_id = id.text("line", row.id), db.text("var", row.variant_id)
+    order.lines[i] = row
+  end
+  return true
+end
+
+
+local function add_fulfilments(conn, order, bin)
+  local rows, e = conn:query("SELECT f.id, f.tracking_number, f.carrier, f.created_at, l.line_id,"
+    .. " l.quantity FROM fulfilments f JOIN fulfilment_lines l ON l.fulfilment_id = f.id"
+    .. " WHERE f.order_id = ? ORDER BY f.id, l.line_id", bin)
+  if not rows then return nil, e end
+  local by_id = {}
+  for _, row in ipairs(rows) do
+    local f = by_id[row.id]
+    if not f then
+      f = { id = id.text("ful", row.id), tracking_number = row.tracking_number,
+        carrier = row.carrier, created_at = row.created_at, lines = {} }
+      by_id[row.id] = f
+      order.fulfilments[#order.fulfilments + 1] = f
+    end
+    f.lines[#f.lines + 1] = { line_id = id.text("line", row.line_id), quantity = row.quantity }
+  end
+  return true
+end
+
+
+local function read(conn, where, value)
+  local row, e = conn:one("SELECT " .. COLUMNS .. " FROM orders WHERE " .. where, value)
+  if not row then return row, e end
+  local order, bin = to_order(row), sql.bytes(row.id)
+  local ok, e2 = add_lines(conn, order, bin)
+  if ok then ok, e2 = add_fulfilments(conn, order, bin) end
+  if not ok then return nil, e2 end
+  return order
+end
+
+
+function orders.get(order_id, tx)
+  return read(db.on(tx), "id = ?", db.bin("ord", order_id))
+end
+
+
+function orders.of_cart(cart_id, tx)
+  return read(db.on(tx), "cart_id = ?", db.bin("cart", cart_id))
+end
+
+
+function orders.lock(tx, order_id)
+  return read(tx, "id = ? FOR UPDATE", db.bin("ord", order_id))
+end
+
+
+local function insert_lines(tx, order)
+  for i, l in ipairs(order.lines) do
+    local ok, e = tx:exec("INSERT INTO order_lines (id, order_id, position, variant_id, sku, title,"
+      .. " quantity, unit_price, subtotal, discount_total, tax_total, total, trace)"
+      .. " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", db.bin("line", l.id),
+      db.bin("ord", order.id), i, db.bin("var", l.variant_id), l.sku, l.title, l.quantity,
+      l.unit_price, l.subtotal, l.discount_total, l.tax_total, l.total, db.to_json(l.trace))
+    if not ok then return nil, e end
+  end
+  return true
+end
+
+
+local function or_null(v)
+  if v == nil then return sql.null end
+  return v
+end
+
+
+function orders.insert(tx, o)
+  local done, e = tx:exec("INSERT INTO orders (id, cart_id, external_ref, customer_id, key_id,"
+    .. " status, payment_status, email, currency, subtotal, discount_total, shipping_total,"
+    .. " tax_total, total, shipping_address, billing_address, shipping_option_id, shipping_label,"
+    .. " promotions, price_trace, generation, placed_at, updated_at) VALUES (" .. sql.marks(23)
+    .. ")", db.bin("ord", o.id), db.bin("cart", o.cart_id), or_null(o.external_ref),
+    db.bin("cus", o.customer_id), db.bin("key", o.key_id), o.status or "placed",
+    o.payment_status or "awaiting", o.email, o.currency, o.subtotal, o.discount_total,
+    o.shipping_total, o.tax_total, o.total, db.to_json(o.shipping_address),
+    db.to_json(o.billing_address), or_null(o.shipping_option_id), or_null(o.shipping_label),
+    db.to_json(json.array(o.promotions or {})), db.to_json(o.price_trace), or_null(o.generation),
+    db.at(o.placed_at), db.at(o.placed_at))
+  if not done then return nil, e end
+  o.number = done.insert_id
+  return insert_lines(tx, o)
+end
+
+
+function orders.trace(order_id)
+  local row, e = sql.one("SELECT price_trace FROM orders WHERE id = ?", db.bin("ord", order_id))
+  if not row then return row, e end
+  return db.json(row.price_trace) or {}
+end
+
+
+local FILTERS = {
+  { "status", "status = ?" }, { "payment_status", "payment_status = ?" },
+  { "fulfilment_status", "fulfilment_status = ?" },
+  { "email", "email = ?", function(v) return v:lower() end }, { "number", "number = ?" },
+  { "placed_after", "placed_at >= ?", db.at }, { "placed_before", "placed_at < ?", db.at },
+  { "customer_id", "customer_id = ?", function(v) return db.bin("cus", v) end },
+}
+
+
+--- Without their lines: a list shows heads.
+function orders.list(opts)
+  local where, args = {}, {}
+  for _, f in ipairs(FILTERS) do
+    local v = opts[f[1]]
+    if v ~= nil then
+      where[#where + 1], args[#args + 1] = f[2], f[3] and f[3](v) or v
+    end
+  end
+  local rows, e = page.rows { select = COLUMNS, from = "orders", where = where, args = args,
+    key = "placed_at", key_param = db.at, id = "id", prefix = "ord", opts = opts,
+    newest_first = true }
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do
+    rows[i] = to_order(row)
+    rows[i].lines, rows[i].fulfilments = nil, nil
+  end
+  return rows
+end
+
+
+local SETTABLE = { status = true, payment_status = true, fulfilment_status = true }
+
+
+function orders.set(tx, order_id, fields)
+  local sets, args = { "version = version + 1" }, {}
+  for name, value in pairs(fields) do
+    if not SETTABLE[name] then error("orders.set does not change " .. name, 2) end
+    sets[#sets + 1], args[#args + 1] = name .. " = ?", value
+  end
+  args[#args + 1] = db.bin("ord", order_id)
+  return tx:exec("UPDATE orders SET " .. table.concat(sets, ", ") .. " WHERE id = ?", unpack(args))
+end
+
+
+function orders.event(tx, order_id, kind, actor, data)
+  return tx:exec("INSERT INTO order_events (order_id, type, actor, data, at)"
+    .. " VALUES (?, ?, ?, ?, ?)", db.bin("ord", order_id), kind, actor, db.to_json(data or {}),
+    db.now())
+end
+
+
+function orders.events(order_id)
+  local rows, e = sql.query("SELECT type, actor, data, at FROM order_events WHERE order_id = ?"
+    .. " ORDER BY id", db.bin("ord", order_id))
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do row.data = db.json(row.data) end
+  return rows
+end
+
+
+--- Units are counted on the line under a condition: what was sent cannot be sent again.
+function orders.fulfil(tx, order_id, f)
+  local fulfilment_id = id.new("ful")
+  local bin = db.bin("ful", fulfilment_id)
+  local ok, e = tx:exec("INSERT INTO fulfilments (id, order_id, tracking_number, carrier, actor,"
+    .. " created_at) VALUES (?, ?, ?, ?, ?, ?)", bin, db.bin("ord", order_id),
+    or_null(f.tracking_number), or_null(f.carrier), f.actor, db.now())
+  for _, l in ipairs(f.lines) do
+    if not ok then return nil, e end
+    ok, e = tx:exec("INSERT INTO fulfilment_lines (fulfilment_id, line_id, quantity)"
+      .. " VALUES (?, ?, ?)", bin, db.bin("line", l.line_id), l.quantity)
+    if ok then
+      ok, e = tx:exec("UPDATE order_lines SET fulfilled_quantity = fulfilled_quantity + ?"
+        .. " WHERE id = ?", l.quantity, db.bin("line", l.line_id))
+    end
+  end
+  if not ok then return nil, e end
+  return fulfilment_id
+end
+
+
+--- Entries { account, amount } of one transaction; a sum that is not zero is a bug.
+function orders.ledger(tx, order_id, payment_id, currency, entries)
+  local sum, bin = 0, sql.bytes(require("till.prim.ulid").new())
+  for _, entry in ipairs(entries) do sum = sum + entry[2] end
+  if sum ~= 0 then error("the entries of a ledger transaction do not sum to zero", 2) end
+  for _, entry in ipairs(entries) do
+    if entry[2] ~= 0 then
+      local ok, e = tx:exec("INSERT INTO ledger_entries (transaction_id, account, currency, amount,"
+        .. " order_id, payment_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)", bin, entry[1], currency,
+        entry[2], db.bin("ord", order_id), db.bin("pay", payment_id), db.now())
+      if not ok then return nil, e end
+    end
+  end
+  return true
+end
+
+
+return orders

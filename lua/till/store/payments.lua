@@ -1,0 +1,120 @@
+-- till/store/payments - attempts to be paid. One row for each time a provider is asked; the state
+-- moves only along `till.flow.payment`'s table, by an UPDATE that names the state it comes from.
+--
+--   create(tx, fields) -> payment
+--   get(id [, tx]), of_cart(cart_id [, tx]) -> newest first, of_order(order_id [, tx])
+--   move(tx, id, from, to, fields) -> true | false when it was not in `from` (or the fence is old)
+--   attach(tx, id, order_id), list{…}, by_ref(provider, ref), open(before_ms, limit)
+local db = require "till.store.db"
+local id = require "till.util.id"
+local page = require "till.store.page"
+local sql = require "till.prim.sql"
+
+local payments = {}
+
+local COLUMNS = "id, cart_id, order_id, provider, state, currency, amount, idem_key, provider_ref,"
+  .. " reason, action, data, created_at, updated_at"
+
+
+local function to_payment(row)
+  return {
+    id = id.text("pay", row.id), cart_id = db.text("cart", row.cart_id),
+    order_id = db.text("ord", row.order_id), provider = row.provider, state = row.state,
+    currency = row.currency, amount = row.amount, idem_key = row.idem_key,
+    provider_ref = row.provider_ref, reason = row.reason, action = db.json(row.action),
+    data = db.json(row.data) or {}, created_at = row.created_at, updated_at = row.updated_at,
+  }
+end
+
+
+local function all(rows, e)
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do rows[i] = to_payment(row) end
+  return rows
+end
+
+
+function payments.create(tx, f)
+  local payment_id = id.new("pay")
+  local ok, e = db.on(tx):exec("INSERT INTO payments (id, cart_id, order_id, provider, state,"
+    .. " currency, amount, idem_key, data) VALUES (?, ?, ?, ?, 'created', ?, ?, ?, ?)",
+    db.bin("pay", payment_id), db.bin("cart", f.cart_id), db.bin("ord", f.order_id), f.provider,
+    f.currency, f.amount, payment_id, db.to_json(f.data or {}))
+  if not ok then return nil, e end
+  return payments.get(payment_id, tx)
+end
+
+
+function payments.get(payment_id, tx)
+  local row, e = db.on(tx):one("SELECT " .. COLUMNS .. " FROM payments WHERE id = ?",
+    db.bin("pay", payment_id))
+  if not row then return row, e end
+  return to_payment(row)
+end
+
+
+function payments.of_cart(cart_id, tx)
+  return all(db.on(tx):query("SELECT " .. COLUMNS .. " FROM payments WHERE cart_id = ?"
+    .. " ORDER BY id DESC", db.bin("cart", cart_id)))
+end
+
+
+function payments.of_order(order_id, tx)
+  return all(db.on(tx):query("SELECT " .. COLUMNS .. " FROM payments WHERE order_id = ?"
+    .. " ORDER BY id DESC", db.bin("ord", order_id)))
+end
+
+
+function payments.by_ref(provider, ref)
+  local row, e = sql.one("SELECT " .. COLUMNS .. " FROM payments WHERE provider = ?"
+    .. " AND provider_ref = ? ORDER BY id DESC LIMIT 1", provider, ref)
+  if not row then return row, e end
+  return to_payment(row)
+end
+
+
+local function value(v)
+  if v == nil then return sql.null end
+  return v
+end
+
+
+function payments.move(tx, payment_id, from, to, f)
+  f = f or {}
+  local done, e = db.on(tx):exec("UPDATE payments SET state = ?,"
+    .. " provider_ref = COALESCE(?, provider_ref), reason = ?, action = ?,"
+    .. " data = COALESCE(?, data), fence = GREATEST(fence, ?), updated_at = ?"
+    .. " WHERE id = ? AND state = ? AND fence <= ?", to, value(f.provider_ref),
+    f.reason and f.reason:sub(1, 255) or sql.null, db.to_json(f.action), db.to_json(f.data),
+    f.fence or 0, db.now(), db.bin("pay", payment_id), from, f.fence or 2 ^ 53 - 1)
+  if not done then return nil, e end
+  return done.affected == 1
+end
+
+
+function payments.attach(tx, payment_id, order_id)
+  return tx:exec("UPDATE payments SET order_id = ? WHERE id = ?", db.bin("ord", order_id),
+    db.bin("pay", payment_id))
+end
+
+
+function payments.list(opts)
+  local where, args = {}, {}
+  if opts.state then where[1], args[1] = "state = ?", opts.state end
+  if opts.order_id then
+    where[#where + 1], args[#args + 1] = "order_id = ?", db.bin("ord", opts.order_id)
+  end
+  return all(page.rows { select = COLUMNS, from = "payments", where = where, args = args,
+    id = "id", prefix = "pay", opts = opts, newest_first = true })
+end
+
+
+--- Attempts without an answer, for whoever looks them up.
+function payments.open(before_ms, limit)
+  return all(sql.query("SELECT " .. COLUMNS .. " FROM payments"
+    .. " WHERE state IN ('sending', 'unknown')"
+    .. " AND updated_at < ? ORDER BY updated_at LIMIT ?", db.at_ms(before_ms), limit))
+end
+
+
+return payments

@@ -1,0 +1,80 @@
+-- till/store/sagas - where a flow of several steps stands. One row for each flow and aggregate.
+--
+--   begin(name, aggregate, data, until_ms) -> saga (claimed by us) | false: somebody is at it
+--   save(saga, fields)      step, data, state, error, next_at; false when the claim was lost
+--   find(name, aggregate)   -> saga | false
+--   stuck(limit)            running ones that were dropped, waiting ones whose time has come
+local db = require "till.store.db"
+local sql = require "till.prim.sql"
+local time = require "till.prim.time"
+
+local sagas = {}
+
+local COLUMNS = "id, name, aggregate, state, step, data, claim, claimed_until, attempts, error,"
+  .. " next_at, updated_at"
+
+
+local function to_saga(row)
+  row.data = db.json(row.data) or {}
+  return row
+end
+
+
+function sagas.find(name, aggregate, tx)
+  local row, e = db.on(tx):one("SELECT " .. COLUMNS .. " FROM sagas WHERE name = ?"
+    .. " AND aggregate = ?", name, aggregate)
+  if not row then return row, e end
+  return to_saga(row)
+end
+
+
+--- A flow that ended badly begins anew; one that was dropped goes on from its last step.
+function sagas.begin(name, aggregate, data, until_ms)
+  local now = time.now_ms()
+  local ok, e = sql.exec("INSERT IGNORE INTO sagas (name, aggregate, data, created_at, updated_at)"
+    .. " VALUES (?, ?, ?, ?, ?)", name, aggregate, db.to_json(data), db.now(), db.now())
+  if not ok then return nil, e end
+  local done, e2 = sql.exec("UPDATE sagas SET claim = GREATEST(claim + 1, ?), claimed_until = ?,"
+    .. " step = IF(state IN ('undone', 'failed'), 0, step),"
+    .. " data = IF(state IN ('undone', 'failed'), ?, data), state = 'running',"
+    .. " attempts = attempts + 1, updated_at = ?"
+    .. " WHERE name = ? AND aggregate = ? AND state <> 'done'"
+    .. " AND (claimed_until IS NULL OR claimed_until < ?)", now, db.at_ms(until_ms),
+    db.to_json(data), db.now(), name, aggregate, db.now())
+  if not done then return nil, e2 end
+  if done.affected == 0 then return false end
+  return sagas.find(name, aggregate)
+end
+
+
+--- Lets go of the claim when the new state is not "running".
+function sagas.save(saga, f, tx)
+  local state = f.state or saga.state
+  local step = f.step or saga.step
+  local done, e = db.on(tx):exec("UPDATE sagas SET state = ?, step = ?, data = ?, error = ?,"
+    .. " next_at = ?, claimed_until = IF(? = 'running', claimed_until, NULL), updated_at = ?"
+    .. " WHERE id = ? AND claim = ?", state, step, db.to_json(saga.data),
+    f.error and tostring(f.error):sub(1, 500) or sql.null, db.at_ms(f.next_ms), state, db.now(),
+    saga.id, saga.claim)
+  if not done then return nil, e end
+  -- Two saves within a millisecond may change nothing: only a lost claim is a refusal.
+  if done.affected == 0 then
+    local row = db.on(tx):one("SELECT claim FROM sagas WHERE id = ?", saga.id)
+    if not row or row.claim ~= saga.claim then return false end
+  end
+  saga.state, saga.step = state, step
+  return true
+end
+
+
+function sagas.stuck(limit)
+  local rows, e = sql.query("SELECT " .. COLUMNS .. " FROM sagas WHERE state = 'running'"
+    .. " AND claimed_until < ? OR state = 'waiting' AND next_at < ? ORDER BY id LIMIT ?",
+    db.now(), db.now(), limit)
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do rows[i] = to_saga(row) end
+  return rows
+end
+
+
+return sagas

@@ -1,0 +1,226 @@
+-- till/store/stock - what is there, what is held, and the log of it.
+--
+-- Every change writes its events in the same transaction. Rows of `stock` are changed by one
+-- conditional UPDATE each, in the order of the variants' ids: two transactions never wait for each
+-- other in a circle, and no reading beforehand is believed. A variant's own row is never locked.
+--
+--   hold(tx, cart_id, items, until_ms) -> true | nil, err(sold_out)
+--   extend(cart_id, until_ms)          held ones only
+--   sell(tx, cart_id, order_id)        held -> sold, the contended UPDATE last
+--   release(tx, cart_id, type)         "released" or "expired"
+--   expire(limit) -> how many carts lost what they held
+--   available(variant_ids) -> { variant id -> units }
+--   log_event(tx, event)               for till.store.inventory
+--
+-- items: { variant_id, sku, quantity }.
+local db = require "till.store.db"
+local err = require "till.util.err"
+local id = require "till.util.id"
+local sql = require "till.prim.sql"
+
+local stock = {}
+
+
+local function log_event(tx, e)
+  return tx:exec("INSERT INTO stock_events (variant_id, location_id, type, quantity, on_hand_delta,"
+    .. " reserved_delta, reference, reason, actor, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    sql.bytes(e.variant), sql.bytes(e.location), e.type, e.quantity, e.on_hand or 0,
+    e.reserved or 0, e.reference or "", e.reason or "", e.actor or "", db.now())
+end
+
+
+-- Everybody takes in the same order. Ids sort as their bytes do.
+local function in_order(items)
+  local out = {}
+  for i, item in ipairs(items) do out[i] = item end
+  table.sort(out, function(a, b) return a.variant_id < b.variant_id end)
+  return out
+end
+
+
+local function held_rows(tx, cart_id)
+  return tx:query("SELECT id, variant_id, location_id, quantity FROM reservations"
+    .. " WHERE cart_id = ? AND state = 'held' ORDER BY variant_id, id FOR UPDATE",
+    db.bin("cart", cart_id))
+end
+
+
+-- Gives back one reservation; nothing happens when somebody else already did.
+local function let_go(tx, row, state, reference)
+  local done, e = tx:exec("UPDATE reservations SET state = ? WHERE id = ? AND state = 'held'",
+    state, sql.bytes(row.id))
+  if not done then return nil, e end
+  if done.affected == 0 then return true end
+  done, e = tx:exec("UPDATE stock SET reserved = reserved - ?, version = version + 1"
+    .. " WHERE variant_id = ? AND location_id = ?", row.quantity, sql.bytes(row.variant_id),
+    sql.bytes(row.location_id))
+  if not done then return nil, e end
+  return log_event(tx, { variant = row.variant_id, location = row.location_id, type = state,
+    quantity = row.quantity, reserved = -row.quantity, reference = reference })
+end
+
+
+function stock.release(tx, cart_id, state)
+  local rows, e = held_rows(tx, cart_id)
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do
+    local ok, e2 = let_go(tx, row, state or "released", cart_id)
+    if not ok then return nil, e2 end
+  end
+  return true
+end
+
+
+-- Reservations of others whose time is over give way when stock is short. A cart that is being
+-- completed keeps what it holds.
+local function sweep(tx, variant_bin)
+  local rows, e = tx:query("SELECT r.id, r.cart_id, r.variant_id, r.location_id, r.quantity"
+    .. " FROM reservations r JOIN carts c ON c.id = r.cart_id WHERE r.variant_id = ?"
+    .. " AND r.state = 'held' AND r.expires_at < ?"
+    .. " AND (c.state <> 'completing' OR c.claimed_until < ?) ORDER BY r.id"
+    .. " FOR UPDATE SKIP LOCKED", variant_bin, db.now(), db.now())
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do
+    local ok, e2 = let_go(tx, row, "expired", id.text("cart", row.cart_id))
+    if not ok then return nil, e2 end
+  end
+  return #rows
+end
+
+
+-- The first location, by priority, that has all of it.
+local function take(tx, variant_bin, quantity)
+  local places, e = tx:query("SELECT s.location_id FROM stock s JOIN locations l"
+    .. " ON l.id = s.location_id WHERE s.variant_id = ? ORDER BY l.priority, l.code", variant_bin)
+  if not places then return nil, e end
+  for _, place in ipairs(places) do
+    local done, e2 = tx:exec("UPDATE stock SET reserved = reserved + ?, version = version + 1"
+      .. " WHERE variant_id = ? AND location_id = ? AND on_hand - reserved >= ?", quantity,
+      variant_bin, sql.bytes(place.location_id), quantity)
+    if not done then return nil, e2 end
+    if done.affected == 1 then return place.location_id end
+  end
+  return false
+end
+
+
+local function refuse(tx, item, variant_bin)
+  local row = tx:one("SELECT CAST(COALESCE(SUM(on_hand - reserved), 0) AS SIGNED) AS left_over"
+    .. " FROM stock WHERE variant_id = ?", variant_bin)
+  local left = row and row.left_over or 0
+  return nil, err.new("sold_out", left > 0
+    and ("only %d of %s are left"):format(left, item.sku)
+    or ("%s is sold out"):format(item.sku), { sku = item.sku, available = left })
+end
+
+
+local function hold_one(tx, cart_id, item, until_ms)
+  local bin = db.bin("var", item.variant_id)
+  local location, e = take(tx, bin, item.quantity)
+  if location == false then
+    local swept
+    swept, e = sweep(tx, bin)
+    if swept == nil then return nil, e end
+    if swept > 0 then location, e = take(tx, bin, item.quantity) end
+  end
+  if location == false then return refuse(tx, item, bin) end
+  if not location then return nil, e end
+  local ok, e2 = tx:exec("INSERT INTO reservations (id, cart_id, variant_id, location_id, quantity,"
+    .. " expires_at) VALUES (?, ?, ?, ?, ?, ?)", db.bin("res", id.new("res")),
+    db.bin("cart", cart_id), bin, sql.bytes(location), item.quantity, db.at_ms(until_ms))
+  if not ok then return nil, e2 end
+  return log_event(tx, { variant = id.bin("var", item.variant_id), location = location,
+    type = "reserved", quantity = item.quantity, reserved = item.quantity, reference = cart_id })
+end
+
+
+local function is_same(rows, items)
+  if #rows ~= #items then return false end
+  local held = {}
+  for _, row in ipairs(rows) do held[id.text("var", row.variant_id)] = row.quantity end
+  for _, item in ipairs(items) do
+    if held[item.variant_id] ~= item.quantity then return false end
+  end
+  return true
+end
+
+
+function stock.hold(tx, cart_id, items, until_ms)
+  local rows, e = held_rows(tx, cart_id)
+  if not rows then return nil, e end
+  if is_same(rows, items) then
+    return tx:exec("UPDATE reservations SET expires_at = GREATEST(expires_at, ?)"
+      .. " WHERE cart_id = ? AND state = 'held'", db.at_ms(until_ms), db.bin("cart", cart_id))
+  end
+  for _, row in ipairs(rows) do
+    local ok, e2 = let_go(tx, row, "released", cart_id)
+    if not ok then return nil, e2 end
+  end
+  for _, item in ipairs(in_order(items)) do
+    local ok, e2 = hold_one(tx, cart_id, item, until_ms)
+    if not ok then return nil, e2 end
+  end
+  return true
+end
+
+
+function stock.extend(cart_id, until_ms)
+  return sql.exec("UPDATE reservations SET expires_at = GREATEST(expires_at, ?)"
+    .. " WHERE cart_id = ? AND state = 'held'", db.at_ms(until_ms), db.bin("cart", cart_id))
+end
+
+
+function stock.sell(tx, cart_id, order_id)
+  local rows, e = held_rows(tx, cart_id)
+  if not rows then return nil, e end
+  local ok, e2 = tx:exec("UPDATE reservations SET state = 'sold' WHERE cart_id = ?"
+    .. " AND state = 'held'", db.bin("cart", cart_id))
+  for _, row in ipairs(rows) do
+    if not ok then return nil, e2 end
+    ok, e2 = log_event(tx, { variant = row.variant_id, location = row.location_id, type = "sold",
+      quantity = -row.quantity, on_hand = -row.quantity, reserved = -row.quantity,
+      reference = order_id })
+  end
+  for _, row in ipairs(rows) do
+    if not ok then return nil, e2 end
+    ok, e2 = tx:exec("UPDATE stock SET on_hand = on_hand - ?, reserved = reserved - ?,"
+      .. " version = version + 1 WHERE variant_id = ? AND location_id = ?", row.quantity,
+      row.quantity, sql.bytes(row.variant_id), sql.bytes(row.location_id))
+  end
+  return ok, e2
+end
+
+
+--- One transaction for one cart, so that a long queue holds no lock for long.
+function stock.expire(limit)
+  local rows, e = sql.query("SELECT DISTINCT r.cart_id FROM reservations r JOIN carts c"
+    .. " ON c.id = r.cart_id WHERE r.state = 'held' AND r.expires_at < ?"
+    .. " AND (c.state <> 'completing' OR c.claimed_until < ?) LIMIT ?", db.now(), db.now(), limit)
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do
+    local ok, e2 = sql.transaction(function(tx)
+      return stock.release(tx, id.text("cart", row.cart_id), "expired")
+    end)
+    if not ok then return nil, e2 end
+  end
+  return #rows
+end
+
+
+function stock.available(variant_ids, tx)
+  local out, bins = {}, db.bins("var", variant_ids)
+  if #bins == 0 then return out end
+  local rows, e = db.on(tx):query("SELECT variant_id, CAST(SUM(on_hand - reserved) AS SIGNED)"
+    .. " AS free FROM stock WHERE variant_id IN (" .. sql.marks(#bins) .. ") GROUP BY variant_id",
+    unpack(bins))
+  if not rows then return nil, e end
+  for _, variant_id in ipairs(variant_ids) do out[variant_id] = 0 end
+  for _, row in ipairs(rows) do out[id.text("var", row.variant_id)] = row.free end
+  return out
+end
+
+
+stock.log_event = log_event
+
+
+return stock
