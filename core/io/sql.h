@@ -57,7 +57,7 @@ typedef struct till_sql_opts {
 
 /** Connects lazily; works while the database is away (statements then fail with TILL_CONN_LOST). */
 till_sql_pool_t *till_sql_pool_create(till_loop_t *loop, const till_sql_opts_t *opts);
-/** All leases must be back; waiters are told TILL_CANCELLED. */
+/** All leases must be back; waiters are told TILL_CANCELLED, in the loop's next turn. */
 void till_sql_pool_destroy(till_sql_pool_t *pool);
 
 /** `conn` is NULL unless the status is OK; then it is the callee's until released. */
