@@ -13,15 +13,16 @@
 #define TILL_TRACEPARENT_LEN 55 /* "00-" 32 hex "-" 16 hex "-" 2 hex */
 
 typedef struct till_trace {
-    char trace_id[33]; /* lower-case hex, NUL-terminated */
-    char span_id[17];  /* ours */
+    char trace_id[33];  /* lower-case hex, NUL-terminated */
+    char span_id[17];   /* ours */
     char parent_id[17]; /* of the caller; empty where we began the trace */
     uint8_t flags;
 } till_trace_t;
 
 /** A new trace of our own. */
 void till_trace_begin(till_trace_t *trace);
-/** Continues the caller's trace with a new span; begins one when `header` is no valid traceparent. @return whether it was valid */
+/** Continues the caller's trace with a new span; begins one when `header` is no valid traceparent. @return whether it
+ * was valid */
 bool till_trace_continue(till_trace_t *trace, const char *header, size_t len);
 /** Writes the header to send on, NUL-terminated. */
 void till_trace_format(const till_trace_t *trace, char out[TILL_TRACEPARENT_LEN + 1]);
