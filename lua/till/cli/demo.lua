@@ -11,8 +11,8 @@ local term = require "till.prim.term"
 local demo = {}
 
 
-local HELP = "moontill demo [--var DIR]: fills an empty shop with the demo catalogue and
-  its orders\n"
+local HELP = "moontill demo [--var DIR]: fills an empty shop with the demo catalogue " ..
+  "and its orders\n"
 
 
 -- The whole year where it lies beside the checkout, else the slice that the repository carries.

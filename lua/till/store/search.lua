@@ -86,8 +86,8 @@ local PREFIXED = "(SELECT ? AS token, word, 'prefix' AS how, frequency FROM sear
   "WHERE word LIKE ? ORDER BY word = ? DESC, frequency DESC LIMIT " .. MAX_PREFIXED .. ")"
 local SOUNDING = "(SELECT ? AS token, word, 'sound' AS how, frequency FROM search_words " ..
   "WHERE sound = ? AND sound <> '' ORDER BY frequency DESC LIMIT " .. MAX_ALIKE .. ")"
-local NEAR = "(SELECT DISTINCT ? AS token, w.word, 'near' AS how,
-  w.frequency FROM search_pieces s " ..
+local NEAR = "(SELECT DISTINCT ? AS token, w.word, 'near' AS how, " ..
+  "w.frequency FROM search_pieces s " ..
   "JOIN search_words w ON w.word = s.word WHERE s.piece IN (%s) " ..
   "ORDER BY w.frequency DESC LIMIT 40)"
 
