@@ -60,6 +60,8 @@ till_sql_pool_t *till_sql_pool_create(till_loop_t *loop, const till_sql_opts_t *
 /** All leases must be back; waiters are told TILL_CANCELLED, in the loop's next turn. */
 void till_sql_pool_destroy(till_sql_pool_t *pool);
 
+till_loop_t *till_sql_pool_loop(const till_sql_pool_t *pool);
+
 /** `conn` is NULL unless the status is OK; then it is the callee's until released. */
 typedef void (*till_sql_acquire_cb)(void *data, till_status_t status, till_sql_conn_t *conn);
 till_op_t *till_sql_acquire(till_sql_pool_t *pool, uint64_t timeout_ms, till_sql_acquire_cb cb, void *data);

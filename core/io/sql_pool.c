@@ -467,6 +467,11 @@ static void close_slot(till_sql_conn_t *conn)
     till_sql_conn_close(conn);
 }
 
+till_loop_t *till_sql_pool_loop(const till_sql_pool_t *pool)
+{
+    return pool->loop;
+}
+
 void till_sql_pool_destroy(till_sql_pool_t *pool)
 {
     pool->closing = true;
