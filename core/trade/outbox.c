@@ -1,0 +1,113 @@
+/* outbox.c - appending and settling events; see outbox.h. Claiming is outbox_claim.c. */
+#include <assert.h>
+#include <stdlib.h>
+#include "base/buf.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "trade/outbox.h"
+#include "trade/trade_priv.h"
+
+enum { REASON_MAX = 500, FIELDS = 5, APPEND_MOST = 10000, JITTER_PARTS = 1000000 };
+
+static const char done_text[] =
+    "UPDATE outbox SET state = 'done', done_at = NOW(3) WHERE id = ? AND claim = ? AND state = 'pending'";
+
+/* 2^attempts seconds up to an hour; a half of it is certain, of the other the given share of a million. */
+static const char retry_text[] =
+    "UPDATE outbox SET state = IF(attempts >= ?, 'dead', 'pending'), claim = 0, last_error = ?,"
+    " available_at = NOW(3) + INTERVAL"
+    " (LEAST(3600, POW(2, LEAST(attempts, 12))) * (500000 + ? DIV 2)) MICROSECOND"
+    " WHERE id = ? AND claim = ? AND state = 'pending'";
+
+struct call {
+    size_t rows; /* that must have changed */
+    till_outbox_cb cb;
+    void *data;
+};
+
+static void on_changed(void *data, till_status_t status, const till_sql_result_t *result)
+{
+    struct call call = *(struct call *)data;
+
+    free(data);
+    if (status == TILL_OK && result->affected != call.rows)
+        status = TILL_CONFLICT;
+    call.cb(call.data, status);
+}
+
+static struct call *make_call(size_t rows, till_outbox_cb cb, void *data)
+{
+    struct call *call = till_alloc(sizeof(*call));
+
+    *call = (struct call){.rows = rows, .cb = cb, .data = data};
+    return call;
+}
+
+/* One statement for all: their numbers then follow one another in the order given. */
+static void write_insert(till_buf_t *text, size_t n)
+{
+    till_buf_init(text, 0);
+    till_buf_puts(text, "INSERT INTO outbox (aggregate, type, payload, traceparent, available_at) VALUES");
+    for (size_t i = 0; i != n; ++i)
+        till_buf_puts(text, i == 0 ? " (?, ?, ?, ?, NOW(3) + INTERVAL ? MICROSECOND)"
+                                   : ", (?, ?, ?, ?, NOW(3) + INTERVAL ? MICROSECOND)");
+}
+
+till_op_t *till_outbox_append(till_sql_conn_t *conn, const till_event_t *events, size_t n, uint64_t timeout_ms,
+                              till_outbox_cb cb, void *data)
+{
+    till_sql_value_t *params;
+    till_buf_t text;
+
+    assert(n != 0 && n <= APPEND_MOST); /* the server takes 65535 parameters */
+    params = till_alloc(n * FIELDS * sizeof(*params));
+    for (size_t i = 0; i != n; ++i) {
+        till_sql_value_t *row = params + i * FIELDS;
+
+        row[0] = till_sql_text(events[i].aggregate);
+        row[1] = till_sql_text(events[i].type);
+        row[2] = till_sql_text(events[i].payload);
+        row[3] = till_sql_text(events[i].traceparent);
+        row[4] = till_sql_int(events[i].delay_ms * 1000);
+    }
+    write_insert(&text, n);
+    till_op_t *op = till_sql_run(conn, (till_slice_t){text.base, text.len}, params, n * FIELDS, timeout_ms, on_changed,
+                                 make_call(n, cb, data));
+    till_buf_dispose(&text);
+    free(params);
+    return op;
+}
+
+till_op_t *till_outbox_done(till_sql_pool_t *pool, uint64_t id, uint64_t claim, uint64_t timeout_ms, till_outbox_cb cb,
+                            void *data)
+{
+    const till_sql_value_t params[] = {till_sql_int(id), till_sql_int(claim)};
+
+    return till_sql_query(pool, TILL_SLICE_LIT(done_text), params, 2, timeout_ms, on_changed, make_call(1, cb, data));
+}
+
+/* Cuts between characters; what is not UTF-8 at all the column would refuse, so it keeps its ASCII only. */
+static till_slice_t fit_reason(char out[REASON_MAX], till_slice_t reason)
+{
+    const char *from = reason.base;
+    size_t len = reason.len < REASON_MAX ? reason.len : REASON_MAX;
+    bool whole = till_utf8_is_valid(from, reason.len);
+
+    while (whole && len != reason.len && len != 0 && ((unsigned char)from[len] & 0xc0) == 0x80)
+        --len;
+    for (size_t i = 0; i != len; ++i)
+        out[i] = whole || (unsigned char)from[i] < 0x80 ? from[i] : '?';
+    return (till_slice_t){out, len};
+}
+
+till_op_t *till_outbox_retry(till_sql_pool_t *pool, uint64_t id, uint64_t claim, unsigned max_attempts,
+                             till_slice_t reason, uint64_t timeout_ms, till_outbox_cb cb, void *data)
+{
+    char cut[REASON_MAX];
+    uint32_t dice;
+
+    till_random(&dice, sizeof(dice));
+    const till_sql_value_t params[] = {till_sql_int(max_attempts), till_sql_text(fit_reason(cut, reason)),
+                                       till_sql_int(dice % JITTER_PARTS), till_sql_int(id), till_sql_int(claim)};
+    return till_sql_query(pool, TILL_SLICE_LIT(retry_text), params, 5, timeout_ms, on_changed, make_call(1, cb, data));
+}
