@@ -118,13 +118,11 @@ local function add_up(out)
 end
 
 
--- Cash goes out in steps that add up to the rounded sum of what is owed so far; when everything
--- went back the payer has got exactly what was paid.
-local function pay_cash(state, owed, order, increment)
+-- Cash goes out in steps that add up to the rounded sum of what is owed so far. When everything is
+-- owed that sum is what the amount due was rounded from, so the last step ends at the amount due.
+local function pay_cash(state, owed, increment)
   state.owed = state.owed + owed
-  local whole = order.grand_total - order.store_credit
   local target = money.round_to(state.owed, increment)
-  if state.owed == whole then target = order.amount_due end
   local paid = target - state.paid
   state.paid = target
   return paid
@@ -140,7 +138,7 @@ local function add_tender(state, out, order, increment)
     out.to_store_credit = out.total - to_payment
     if not increment then out.to_payment = to_payment end
   end
-  if increment then out.cash_paid_out = pay_cash(state, to_payment, order, increment) end
+  if increment then out.cash_paid_out = pay_cash(state, to_payment, increment) end
 end
 
 
