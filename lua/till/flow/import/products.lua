@@ -9,6 +9,7 @@
 --
 local catalogue = require "till.flow.import.catalogue"
 local json = require "till.prim.json"
+local search = require "till.flow.search"
 local sql = require "till.prim.sql"
 local store = require "till.store.import"
 local ulid = require "till.prim.ulid"
@@ -320,7 +321,7 @@ function products.run(src, report, progress)
   end
   report:count("products added", #groups)
   report:count("variants added", #fresh)
-  return true
+  return search.index_missing()
 end
 
 
