@@ -34,6 +34,7 @@ struct shared {
     _Atomic uint32_t count; /* of `series`; grows under the lock, each complete before it is counted */
     uint32_t next_cell;
     _Atomic uint64_t dropped;
+    _Atomic uint64_t beats[TILL_METRICS_SLOTS];
     struct series series[MAX_SERIES];
     _Atomic uint64_t cells[TILL_METRICS_SLOTS][CELLS]; /* the bits of doubles */
 };
@@ -102,6 +103,16 @@ void till_metrics_use_slot(till_metrics_t *metrics, unsigned slot)
 {
     metrics->slot = slot < TILL_METRICS_SLOTS ? slot : TILL_METRICS_SLOTS - 1;
 }
+
+void till_metrics_beat(till_metrics_t *metrics)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    metrics->shared->beats[metrics->slot] = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t till_metrics_last_beat(const till_metrics_t *metrics, unsigned slot) { return metrics->shared->beats[slot]; }
 
 /* ---- cells ------------------------------------------------------------ */
 
@@ -331,6 +342,7 @@ void till_metrics_clear_gauges(till_metrics_t *metrics, unsigned slot)
 {
     struct shared *shared = metrics->shared;
 
+    shared->beats[slot] = 0;
     for (uint32_t i = 0; i != shared->count; ++i) {
         const struct series *series = &shared->series[i];
         if (series->kind == TILL_METRIC_GAUGE || series->kind == TILL_METRIC_PEAK)

@@ -111,7 +111,7 @@ void till_respond_problem(h2o_req_t *req, till_status_t status, const char *deta
     till_buf_t body;
     char type[64];
 
-    snprintf(type, sizeof(type), "about:blank#%s", till_status_code(status));
+    snprintf(type, sizeof(type), "/docs/problems#%s", till_status_code(status));
     till_buf_init(&body, 0);
     till_buf_putc(&body, '{');
     write_member(&body, "type", type);

@@ -1,0 +1,54 @@
+/* control.h - the Unix socket on which a running server takes orders: DIR/control.sock, mode 0600.
+ *
+ * One line of JSON asks, lines of JSON answer; the last one holds "ok":
+ *
+ *     {"command":"reload"}        {"progress":"…"} …  {"ok":true,"generation":"9c1f…","ms":41}
+ *                                 {"ok":false,"error":"plugins/x/handler.lua:12: …"}
+ *     {"command":"rollback"}      as reload, to the generation before the live one
+ *     {"command":"generations"}   {"ok":true,"live":{"name","since"},"previous":{…} or null}
+ *     {"command":"status"}        {"ok":true,"pid","generation","workers":[{"name","pid","state","restarts"}]}
+ *     {"command":"stop"}          {"ok":true}, and it drains
+ *
+ * The server's half knows lines and clients, not what they mean; it is driven
+ * by its owner's poll(2).
+ */
+#ifndef TILL_SERVE_CONTROL_H
+#define TILL_SERVE_CONTROL_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TILL_CONTROL_FDS 17 /* the listening one and 16 clients */
+
+typedef struct till_control till_control_t;
+
+/** `client` names the asker for say and end; it may be gone by then, which they notice. */
+typedef void (*till_control_cb)(void *data, uint64_t client, const char *line, size_t len);
+
+/** @return NULL and a sentence where another server holds the socket or it cannot be made */
+till_control_t *till_control_create(const char *path, till_control_cb on_line, void *data, char *error,
+                                    size_t error_size);
+/** `unlinks`: also takes the socket away; a child that only closes its copy does not. */
+void till_control_destroy(till_control_t *control, bool unlinks);
+/** Fills in what to poll. @return how many, at most TILL_CONTROL_FDS */
+size_t till_control_poll(const till_control_t *control, struct pollfd *out);
+/** After poll(2), with the same array. */
+void till_control_turn(till_control_t *control, const struct pollfd *fds, size_t n);
+/** Sends one line (the newline is added). */
+void till_control_say(till_control_t *control, uint64_t client, const char *line, size_t len);
+/** The last line: the client is closed. */
+void till_control_end(till_control_t *control, uint64_t client, const char *line, size_t len);
+
+/**
+ * Asks a running server; blocks until its last line. `where` is the folder that
+ * holds control.sock, or the socket itself. Every line goes to `on_line`
+ * without its newline, the last one too.
+ * @return 0: "ok" was true; 1: it was false, or no server answers: then `error` is not empty and says so
+ */
+int till_control_call(const char *where, const char *command_json,
+                      void (*on_line)(void *data, const char *line, size_t len), void *data, char *error,
+                      size_t error_size);
+
+#endif

@@ -1,0 +1,46 @@
+/* master.h - the process above the workers: listeners, children, generations.
+ *
+ * It opens the listeners, reads the sources into the first bundle, forks the
+ * workers, replaces those that die, and changes the generation in all of them
+ * or in none:
+ *
+ *     IDLE ──reload──► PREPARING ──all prepared──► COMMITTING ──all committed──► IDLE
+ *                          │                           (a worker that dies here is
+ *                          │ one failed, one died,      started with the new one)
+ *                          ▼ time is up
+ *                       abort to all ──────────────────────────────────────────► IDLE
+ *
+ * Invariants
+ *  1. `live` changes at one place, between the two phases; from there on every
+ *     worker that starts loads it, and every one that runs is told to commit.
+ *  2. No worker is started in PREPARING, for it could not know which to load.
+ *  3. A worker that does not commit in time is killed and started with `live`.
+ *
+ * It runs no Lua and talks to no database, so nothing that a shop does can take
+ * it down. Signals: TERM and INT drain and stop, HUP reloads.
+ *
+ * Thread: the process' only one; it waits in poll(2), without libh2o.
+ */
+#ifndef TILL_SERVE_MASTER_H
+#define TILL_SERVE_MASTER_H
+
+#include "base/conf.h"
+
+typedef struct till_master_opts {
+    const till_conf_t *conf;
+    const char *var_dir; /* generations/ and control.sock; must be there */
+    const char *lua_dir; /* holds till/ */
+    const char *const *plugin_dirs;
+    size_t plugin_dir_count;
+    const char *static_dir; /* below /static/; NULL: none */
+    /** Reads the configuration again, for the plugins' part of it; NULL: it stays. The master destroys it. */
+    till_conf_t *(*reread_conf)(void *data, char *error, size_t error_size);
+    /** All web workers serve for the first time; `port` is what the listener got. */
+    void (*on_ready)(void *data, unsigned port);
+    void *data;
+} till_master_opts_t;
+
+/** Runs until it is told to stop. What keeps it from starting is said on stderr. @return the exit code: 0, or 1 */
+int till_master_run(const till_master_opts_t *opts);
+
+#endif

@@ -1,0 +1,245 @@
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "serve/master_priv.h"
+#include "serve/worker.h"
+
+#define QUICK_MS 5000 /* who dies sooner is started with a delay that doubles */
+#define MIN_DELAY_MS 100
+#define MAX_DELAY_MS 10000
+
+void till_children_init(till_master_t *master)
+{
+    unsigned web = master->limits.web_workers, jobs = master->limits.jobs_workers;
+    unsigned most = TILL_METRICS_SLOTS - 1;
+
+    web = web > most ? most : web;
+    jobs = jobs > most - web ? most - web : jobs;
+    master->child_count = web + jobs;
+    master->children = till_calloc(master->child_count, sizeof(*master->children));
+    for (unsigned i = 0; i != web + jobs; ++i) {
+        till_child_t *child = &master->children[i];
+        child->is_web = i < web;
+        child->slot = i + 1;
+        child->channel = -1;
+        snprintf(child->name, sizeof(child->name), "%s-%u", i < web ? "web" : "jobs", i < web ? i : i - web);
+    }
+}
+
+void till_children_dispose(till_master_t *master)
+{
+    for (size_t i = 0; i != master->child_count; ++i) {
+        if (master->children[i].channel != -1)
+            close(master->children[i].channel);
+    }
+    free(master->children);
+}
+
+/* ---- the start ------------------------------------------------------------- */
+
+/* What is the master's alone: a copy left open would keep its other end from
+ * ever seeing the end of file. */
+static void close_what_is_not_ours(till_master_t *master)
+{
+    close(master->signal_fd);
+    till_control_destroy(master->control, false);
+    master->control = NULL;
+    for (size_t i = 0; i != master->child_count; ++i) {
+        if (master->children[i].channel != -1)
+            close(master->children[i].channel);
+    }
+}
+
+static bool become_user(const char *name)
+{
+    const struct passwd *user;
+
+    if (name == NULL || geteuid() != 0)
+        return true;
+    user = getpwnam(name);
+    if (user != NULL && initgroups(name, user->pw_gid) == 0 && setgid(user->pw_gid) == 0 && setuid(user->pw_uid) == 0)
+        return true;
+    till_log_msg(TILL_LOG_ERROR, "worker.user", "cannot become %s: %s", name,
+                 user == NULL ? "there is no such user" : strerror(errno));
+    return false;
+}
+
+static int run_child(till_master_t *master, const till_child_t *child, int channel)
+{
+    const till_worker_opts_t opts = {
+        .name = child->name,
+        .is_web = child->is_web,
+        .conf = master->opts->conf,
+        .limits = &master->limits,
+        .var_dir = master->opts->var_dir,
+        .generation = master->live,
+        .static_dir = master->opts->static_dir,
+        .channel = channel,
+        .listen_fd = child->is_web ? master->listen_fd : -1,
+        .ops_fd = child->is_web ? master->ops_fd : -1,
+        .ssl = master->ssl,
+        .metrics = master->metrics,
+    };
+
+    close_what_is_not_ours(master);
+    till_metrics_use_slot(master->metrics, child->slot);
+    return become_user(master->limits.user) ? till_worker_run(&opts) : 1;
+}
+
+static void start(till_master_t *master, till_child_t *child)
+{
+    int ends[2];
+
+    child->started_ms = till_master_now();
+    if (till_channel_create(ends) != 0) {
+        child->restart_ms = child->started_ms + MAX_DELAY_MS;
+        return;
+    }
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(ends[0]);
+        exit(run_child(master, child, ends[1]));
+    }
+    close(ends[1]);
+    if (pid == -1) {
+        till_log_msg(TILL_LOG_ERROR, "master.fork", "%s: %s", child->name, strerror(errno));
+        close(ends[0]);
+        child->restart_ms = child->started_ms + MAX_DELAY_MS;
+        return;
+    }
+    child->pid = pid;
+    child->channel = ends[0];
+    child->state = CHILD_STARTING;
+}
+
+void till_children_start_due(till_master_t *master)
+{
+    uint64_t now = till_master_now();
+
+    if (master->is_stopping || master->change.phase == PHASE_PREPARING)
+        return;
+    for (size_t i = 0; i != master->child_count; ++i) {
+        till_child_t *child = &master->children[i];
+        if (child->pid == 0 && now >= child->restart_ms)
+            start(master, child);
+    }
+}
+
+/* ---- the end --------------------------------------------------------------- */
+
+static void set_restart(till_child_t *child)
+{
+    uint64_t now = till_master_now();
+    uint64_t delay = MIN_DELAY_MS;
+
+    child->quick_deaths = now - child->started_ms < QUICK_MS ? child->quick_deaths + 1 : 0;
+    for (unsigned i = 1; i < child->quick_deaths && delay < MAX_DELAY_MS; ++i)
+        delay *= 2;
+    child->restart_ms = now + (delay < MAX_DELAY_MS ? delay : MAX_DELAY_MS);
+}
+
+/* What it said before it died: why it could not load, for one. */
+static void hear_last_words(till_master_t *master, till_child_t *child)
+{
+    till_message_t message;
+
+    while (till_channel_receive(child->channel, &message) == 1)
+        till_change_on_message(master, child, &message);
+}
+
+static void log_death(const till_master_t *master, const till_child_t *child, int status)
+{
+    till_log_t line;
+    bool is_expected = master->is_stopping && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+
+    till_log_begin(&line, is_expected ? TILL_LOG_INFO : TILL_LOG_ERROR, "worker.ended");
+    till_log_str(&line, "worker", child->name);
+    till_log_int(&line, "pid", child->pid);
+    if (WIFSIGNALED(status))
+        till_log_int(&line, "signal", WTERMSIG(status));
+    else
+        till_log_int(&line, "exit", WEXITSTATUS(status));
+    till_log_end(&line);
+}
+
+static void bury(till_master_t *master, till_child_t *child, int status)
+{
+    till_buf_t labels;
+
+    log_death(master, child, status);
+    hear_last_words(master, child);
+    close(child->channel);
+    child->channel = -1;
+    child->pid = 0;
+    child->state = CHILD_DOWN;
+    till_metrics_clear_gauges(master->metrics, child->slot);
+    till_change_on_death(master, child);
+    if (master->is_stopping)
+        return;
+    ++child->restarts;
+    till_buf_init(&labels, 0);
+    till_metrics_label(&labels, "process", child->name, strlen(child->name));
+    till_metrics_add(master->metrics, "till_process_restarts_total", labels.base, 1);
+    till_buf_dispose(&labels);
+    set_restart(child);
+}
+
+/* Each by its number: other children of this process are not ours to wait for. */
+void till_children_reap(till_master_t *master)
+{
+    int status;
+
+    for (size_t i = 0; i != master->child_count; ++i) {
+        till_child_t *child = &master->children[i];
+        if (child->pid != 0 && waitpid(child->pid, &status, WNOHANG) == child->pid)
+            bury(master, child, status);
+    }
+}
+
+void till_children_signal(till_master_t *master, int signal)
+{
+    for (size_t i = 0; i != master->child_count; ++i) {
+        if (master->children[i].pid != 0)
+            kill(master->children[i].pid, signal);
+    }
+}
+
+bool till_children_any(const till_master_t *master)
+{
+    for (size_t i = 0; i != master->child_count; ++i) {
+        if (master->children[i].pid != 0)
+            return true;
+    }
+    return false;
+}
+
+/* Where the master itself was stopped (a debugger, Ctrl-Z, a sleeping laptop),
+ * its children were so too: they get time before they are judged. */
+void till_children_check_beats(till_master_t *master)
+{
+    uint64_t now = till_master_now(), limit = master->limits.heartbeat_timeout_ms;
+
+    if (master->last_turn_ms != 0 && now - master->last_turn_ms > limit / 2)
+        master->grace_until_ms = now + limit;
+    master->last_turn_ms = now;
+    if (now < master->grace_until_ms || master->is_stopping)
+        return;
+    for (size_t i = 0; i != master->child_count; ++i) {
+        till_child_t *child = &master->children[i];
+        uint64_t beat = till_metrics_last_beat(master->metrics, child->slot);
+        if (child->pid == 0 || beat == 0 || now - beat < limit)
+            continue;
+        till_log_msg(TILL_LOG_ERROR, "worker.silent", "%s stood still for %llu ms and is killed", child->name,
+                     (unsigned long long)(now - beat));
+        kill(child->pid, SIGKILL);
+    }
+}

@@ -1,0 +1,109 @@
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/json.h"
+#include "serve/master_priv.h"
+
+/* The member "command" of a flat object. */
+static bool find_command(const char *line, size_t len, char *out, size_t size)
+{
+    till_json_reader_t reader;
+    till_json_token_t token;
+    bool found = false, is_next = false;
+
+    till_json_reader_init(&reader, line, len);
+    while ((token = till_json_next(&reader)) != TILL_JSON_ERROR && token != TILL_JSON_END) {
+        if (token == TILL_JSON_STRING && is_next && reader.len < size) {
+            snprintf(out, size, "%.*s", (int)reader.len, reader.text);
+            found = true;
+        }
+        is_next = token == TILL_JSON_KEY && reader.len == 7 && memcmp(reader.text, "command", 7) == 0;
+    }
+    till_json_reader_dispose(&reader);
+    return found && token == TILL_JSON_END;
+}
+
+static void write_generation(till_buf_t *out, const char *member, const char *name, uint64_t since_ms)
+{
+    time_t seconds = (time_t)(since_ms / 1000);
+    struct tm utc;
+    char text[32];
+
+    if (name[0] == '\0') {
+        till_buf_printf(out, ",\"%s\":null", member);
+        return;
+    }
+    gmtime_r(&seconds, &utc);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+    till_buf_printf(out, ",\"%s\":{\"name\":\"%s\",\"since\":\"%s\"}", member, name, text);
+}
+
+static void do_generations(till_master_t *master, till_buf_t *out)
+{
+    till_buf_puts(out, "{\"ok\":true");
+    write_generation(out, "live", master->live, master->live_since_ms);
+    write_generation(out, "previous", master->previous, master->previous_since_ms);
+    till_buf_putc(out, '}');
+}
+
+static void do_status(till_master_t *master, till_buf_t *out)
+{
+    static const char *const states[] = {"down", "starting", "ready"};
+
+    till_buf_printf(out, "{\"ok\":true,\"pid\":%d,\"generation\":\"%s\",\"workers\":[", (int)getpid(), master->live);
+    for (size_t i = 0; i != master->child_count; ++i) {
+        const till_child_t *child = &master->children[i];
+        till_buf_printf(out, "%s{\"name\":\"%s\",\"pid\":%d,\"state\":\"%s\",\"restarts\":%u}", i != 0 ? "," : "",
+                        child->name, (int)child->pid, states[child->state], child->restarts);
+    }
+    till_buf_puts(out, "]}");
+}
+
+static void do_stop(till_master_t *master, till_buf_t *out)
+{
+    till_buf_puts(out, "{\"ok\":true}");
+    till_master_begin_stop(master, 0);
+}
+
+static void rollback(till_master_t *master, uint64_t client)
+{
+    static const char none[] = "{\"ok\":false,\"error\":\"there is no generation before the live one\"}";
+
+    if (master->previous[0] == '\0')
+        till_control_end(master->control, client, none, sizeof(none) - 1);
+    else
+        till_change_begin(master, master->previous, client);
+}
+
+void till_commands_on_line(void *data, uint64_t client, const char *line, size_t len)
+{
+    static const struct {
+        const char *name;
+        void (*run)(till_master_t *, till_buf_t *);
+    } commands[] = {{"generations", do_generations}, {"status", do_status}, {"stop", do_stop}};
+    static const char unknown[] = "{\"ok\":false,\"error\":\"not a command: reload, rollback, generations, status or "
+                                  "stop, as {\\\"command\\\":\\\"reload\\\"}\"}";
+    till_master_t *master = data;
+    char command[32] = "";
+    till_buf_t answer;
+
+    find_command(line, len, command, sizeof(command));
+    if (strcmp(command, "reload") == 0) {
+        till_change_reload(master, client);
+        return;
+    }
+    if (strcmp(command, "rollback") == 0) {
+        rollback(master, client);
+        return;
+    }
+    till_buf_init(&answer, 0);
+    for (size_t i = 0; i != sizeof(commands) / sizeof(commands[0]); ++i) {
+        if (strcmp(command, commands[i].name) == 0)
+            commands[i].run(master, &answer);
+    }
+    if (answer.len == 0)
+        till_buf_puts(&answer, unknown);
+    till_control_end(master->control, client, answer.base, answer.len);
+    till_buf_dispose(&answer);
+}

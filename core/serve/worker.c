@@ -1,0 +1,501 @@
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "serve/channel.h"
+#include "serve/pools.h"
+#include "serve/worker.h"
+
+#define TICK_MS 1000
+#define PING_TIMEOUT_MS 2000
+#define FRESH_MS 10000 /* the database answered "lately" */
+#define JOBS_AGAIN_MS 1000
+
+struct worker {
+    const till_worker_opts_t *opts;
+    till_pools_t pools;
+    till_server_t *server;
+    till_vm_t *live, *prepared;
+    struct load *load; /* at most one at a time; the master asks for no more */
+    unsigned open_vms; /* live, prepared and retired ones that are not closed yet */
+    h2o_socket_t *channel, *signals;
+    till_timer_t tick, jobs_timer;
+    uint64_t tick_due, sql_answered_ms;
+    till_op_t *ping;
+    till_sql_stats_t told; /* what the counters hold already */
+    bool is_stopping, is_drained, jobs_running;
+    int exit_code;
+};
+
+/* A generation on its way in. Between the threads only one side holds it. */
+struct load {
+    struct worker *worker;
+    char name[TILL_GENERATION_NAME + 1];
+    bool is_first, is_aborted;
+    till_vm_t *vm;
+    char error[2048];
+};
+
+/* ---- the end ------------------------------------------------------------ */
+
+static void end_if_done(struct worker *worker)
+{
+    if (worker->is_stopping && worker->is_drained && worker->load == NULL && worker->open_vms == 0)
+        till_loop_stop(worker->pools.loop);
+}
+
+static void on_vm_closed(void *data)
+{
+    struct worker *worker = data;
+
+    --worker->open_vms;
+    end_if_done(worker);
+}
+
+static void retire(struct worker *worker, till_vm_t *vm, uint64_t deadline_ms)
+{
+    if (vm != NULL)
+        till_vm_retire(vm, deadline_ms, on_vm_closed, worker);
+}
+
+static void retire_all(struct worker *worker, uint64_t deadline_ms)
+{
+    till_vm_t *live = worker->live, *prepared = worker->prepared;
+
+    worker->live = worker->prepared = NULL;
+    retire(worker, prepared, 0);
+    retire(worker, live, deadline_ms);
+}
+
+/* The requests are answered; what is left in the VM is background work. */
+static void on_drained(void *data)
+{
+    struct worker *worker = data;
+
+    worker->is_drained = true;
+    retire_all(worker, 0);
+    end_if_done(worker);
+}
+
+static void begin_stop(struct worker *worker)
+{
+    uint64_t deadline = worker->opts->limits->drain_timeout_ms;
+
+    if (worker->is_stopping)
+        return;
+    worker->is_stopping = true;
+    till_timer_stop(&worker->jobs_timer);
+    if (worker->server != NULL) {
+        till_server_drain(worker->server, deadline, on_drained, worker);
+        return;
+    }
+    worker->is_drained = true;
+    retire_all(worker, deadline);
+    end_if_done(worker);
+}
+
+/* ---- what runs in a generation besides requests -------------------------- */
+
+static void start_entries(struct worker *worker);
+
+static void on_jobs_again(till_timer_t *timer)
+{
+    start_entries(H2O_STRUCT_FROM_MEMBER(struct worker, jobs_timer, timer));
+}
+
+struct entry {
+    struct worker *worker;
+    till_vm_t *vm; /* compared only: it may be gone */
+};
+
+static void on_entry_done(void *data, till_status_t status, const char *text, size_t len)
+{
+    struct entry *entry = data;
+    struct worker *worker = entry->worker;
+    bool is_live = entry->vm == worker->live && !worker->is_stopping;
+
+    free(entry);
+    if (status != TILL_OK && status != TILL_CANCELLED)
+        till_log_msg(TILL_LOG_ERROR, "worker.entry", "%s: %.*s", till_status_code(status), (int)len,
+                     text != NULL ? text : "");
+    if (!worker->opts->is_web && is_live) /* jobs must not stop because of one fault */
+        till_timer_start(worker->pools.loop, &worker->jobs_timer, JOBS_AGAIN_MS, on_jobs_again);
+}
+
+static void start_entries(struct worker *worker)
+{
+    struct entry *entry = till_alloc(sizeof(*entry));
+
+    *entry = (struct entry){worker, worker->live};
+    till_timer_stop(&worker->jobs_timer);
+    if (worker->opts->is_web)
+        till_vm_run(worker->live, "background", NULL, 0, 0, on_entry_done, entry);
+    else
+        till_vm_run(worker->live, "jobs", &worker->opts->name, 1, 0, on_entry_done, entry);
+}
+
+/* ---- generations ---------------------------------------------------------- */
+
+static void tell(struct worker *worker, const char *verb, const char *name, const char *text)
+{
+    if (worker->opts->channel != -1 && !till_channel_send(worker->opts->channel, verb, name, text))
+        till_log_msg(TILL_LOG_WARN, "worker.channel", "the master was not told: %s %s", verb, name);
+}
+
+static void show_generation(struct worker *worker, const char *name, bool is_live)
+{
+    till_buf_t labels;
+
+    till_buf_init(&labels, 0);
+    till_metrics_label(&labels, "generation", name, strlen(name));
+    if (is_live)
+        till_metrics_set(worker->opts->metrics, TILL_METRIC_GAUGE, "till_generation_info", labels.base, 1);
+    else
+        till_metrics_unset(worker->opts->metrics, "till_generation_info", labels.base);
+    till_buf_dispose(&labels);
+}
+
+static void go_live(struct worker *worker, till_vm_t *vm)
+{
+    till_vm_t *old = worker->live;
+
+    worker->live = vm;
+    if (old != NULL)
+        show_generation(worker, till_vm_generation(old), false);
+    show_generation(worker, till_vm_generation(vm), true);
+    till_metrics_add(worker->opts->metrics, "till_generation_swaps_total", NULL, 1);
+    till_log_msg(TILL_LOG_INFO, "generation.live", "%s", till_vm_generation(vm));
+    start_entries(worker);
+    retire(worker, old, worker->opts->limits->retire_timeout_ms);
+}
+
+/* On a thread of the pool. */
+static void load_work(void *arg)
+{
+    struct load *load = arg;
+    till_bundle_t *bundle = till_bundle_load(load->worker->opts->var_dir, load->name, load->error, sizeof(load->error));
+
+    if (bundle != NULL)
+        load->vm = till_vm_create(bundle, &load->worker->pools.env, load->error, sizeof(load->error));
+}
+
+static void listen_if_web(struct worker *worker)
+{
+    if (worker->server == NULL)
+        return;
+    if (worker->opts->listen_fd != -1)
+        till_server_listen(worker->server, TILL_FACE_PUBLIC, worker->opts->listen_fd);
+    if (worker->opts->ops_fd != -1)
+        till_server_listen(worker->server, TILL_FACE_OPS, worker->opts->ops_fd);
+}
+
+static void load_failed(struct worker *worker, const struct load *load)
+{
+    till_log_msg(TILL_LOG_ERROR, "generation.refused", "%.12s: %s", load->name, load->error);
+    tell(worker, "failed", load->name, load->error);
+    if (load->is_first) {
+        worker->exit_code = TILL_WORKER_EXIT_LOAD;
+        begin_stop(worker);
+    }
+}
+
+static void load_succeeded(struct worker *worker, const struct load *load)
+{
+    ++worker->open_vms;
+    till_vm_attach(load->vm);
+    if (load->is_aborted || worker->is_stopping) {
+        retire(worker, load->vm, 0);
+    } else if (load->is_first) {
+        go_live(worker, load->vm);
+        listen_if_web(worker);
+        tell(worker, "ready", load->name, NULL);
+    } else {
+        worker->prepared = load->vm;
+        tell(worker, "prepared", load->name, NULL);
+    }
+}
+
+static void on_loaded(void *data, till_status_t status, void *arg)
+{
+    struct worker *worker = data;
+    struct load *load = arg;
+
+    (void)status; /* without a deadline, and nobody cancels it */
+    worker->load = NULL;
+    if (load->vm != NULL)
+        load_succeeded(worker, load);
+    else
+        load_failed(worker, load);
+    free(load);
+    end_if_done(worker);
+}
+
+static void begin_load(struct worker *worker, const char *name, bool is_first)
+{
+    struct load *load = till_calloc(1, sizeof(*load));
+    till_job_t job = {.work = load_work, .done = on_loaded, .drop = free, .arg = load, .data = worker};
+
+    load->worker = worker;
+    load->is_first = is_first;
+    snprintf(load->name, sizeof(load->name), "%s", name);
+    worker->load = load;
+    till_offload_run(worker->pools.offload, &job, 0);
+}
+
+static void prepare(struct worker *worker, const char *name)
+{
+    if (worker->load != NULL || worker->prepared != NULL || worker->is_stopping)
+        tell(worker, "failed", name, "the worker is busy with another generation");
+    else
+        begin_load(worker, name, false);
+}
+
+/* The certificate changes with the code: it is read again whenever a generation goes live. */
+static void reload_certificate(struct worker *worker)
+{
+    const till_serve_opts_t *limits = worker->opts->limits;
+    char error[512];
+
+    if (worker->opts->ssl != NULL &&
+        !till_tls_reload(worker->opts->ssl, limits->cert_file, limits->key_file, error, sizeof(error)))
+        till_log_msg(TILL_LOG_ERROR, "tls.reload", "%s; the old one stays", error);
+}
+
+static void commit(struct worker *worker, const char *name)
+{
+    till_vm_t *vm = worker->prepared;
+
+    if (vm == NULL || strcmp(till_vm_generation(vm), name) != 0)
+        return; /* stopping: it was dropped */
+    worker->prepared = NULL;
+    go_live(worker, vm);
+    reload_certificate(worker);
+    tell(worker, "committed", name, NULL);
+}
+
+static void abort_load(struct worker *worker, const char *name)
+{
+    till_vm_t *vm = worker->prepared;
+
+    if (worker->load != NULL && strcmp(worker->load->name, name) == 0)
+        worker->load->is_aborted = true;
+    if (vm == NULL || strcmp(till_vm_generation(vm), name) != 0)
+        return;
+    worker->prepared = NULL;
+    retire(worker, vm, 0);
+}
+
+static void on_channel(h2o_socket_t *sock, const char *err)
+{
+    struct worker *worker = sock->data;
+    till_message_t message;
+    int got = err != NULL ? -1 : 0;
+
+    while (got != -1 && (got = till_channel_receive(worker->opts->channel, &message)) == 1) {
+        if (strcmp(message.verb, "prepare") == 0)
+            prepare(worker, message.name);
+        else if (strcmp(message.verb, "commit") == 0)
+            commit(worker, message.name);
+        else if (strcmp(message.verb, "abort") == 0)
+            abort_load(worker, message.name);
+    }
+    if (got == -1) {
+        h2o_socket_read_stop(sock);
+        begin_stop(worker);
+    }
+}
+
+/* ---- what others see of us ------------------------------------------------ */
+
+static till_call_t *backend_http(void *data, const till_request_t *request, uint64_t timeout_ms, till_http_done_cb done,
+                                 void *done_data)
+{
+    struct worker *worker = data;
+
+    return worker->live != NULL ? till_vm_http(worker->live, request, timeout_ms, done, done_data) : NULL;
+}
+
+static const char *backend_generation(void *data)
+{
+    struct worker *worker = data;
+
+    return worker->live != NULL ? till_vm_generation(worker->live) : NULL;
+}
+
+static bool database_answers(const struct worker *worker)
+{
+    return worker->sql_answered_ms != 0 && till_loop_now(worker->pools.loop) - worker->sql_answered_ms < FRESH_MS;
+}
+
+static bool backend_is_ready(void *data, till_buf_t *reasons)
+{
+    struct worker *worker = data;
+
+    if (worker->live == NULL)
+        till_buf_puts(reasons, "\"generation\":\"none is live\"");
+    if (!database_answers(worker))
+        till_buf_printf(reasons, "%s\"database\":\"does not answer\"", reasons->len != 0 ? "," : "");
+    return reasons->len == 0;
+}
+
+static void add_since(struct worker *worker, const char *name, uint64_t now, uint64_t before)
+{
+    till_metrics_add(worker->opts->metrics, name, NULL, (double)(now - before));
+}
+
+static void set_gauge(struct worker *worker, const char *name, double value)
+{
+    till_metrics_set(worker->opts->metrics, TILL_METRIC_GAUGE, name, NULL, value);
+}
+
+static void backend_refresh(void *data)
+{
+    struct worker *worker = data;
+    till_sql_stats_t stats;
+
+    till_sql_pool_stats(worker->pools.sql, &stats);
+    set_gauge(worker, "till_sql_connections_open", stats.open);
+    set_gauge(worker, "till_sql_connections_idle", stats.idle);
+    set_gauge(worker, "till_sql_waiting", stats.waiting);
+    add_since(worker, "till_sql_statements_total", stats.statements, worker->told.statements);
+    add_since(worker, "till_sql_reconnects_total", stats.reconnects, worker->told.reconnects);
+    add_since(worker, "till_sql_timeouts_total", stats.timeouts, worker->told.timeouts);
+    worker->told = stats;
+    till_metrics_set(worker->opts->metrics, TILL_METRIC_PEAK, "till_redis_up", NULL,
+                     till_redis_is_up(worker->pools.redis));
+    till_metrics_set(worker->opts->metrics, TILL_METRIC_PEAK, "till_sql_up", NULL, database_answers(worker));
+    set_gauge(worker, "till_vm_memory_bytes", worker->live != NULL ? (double)till_vm_memory(worker->live) : 0);
+    set_gauge(worker, "till_vm_calls", worker->live != NULL ? till_vm_calls(worker->live) : 0);
+}
+
+/* Lua's counters, gauges and histograms. */
+static void on_metrics(void *data, const char *name, const char *labels, double value, char kind)
+{
+    till_metrics_t *metrics = data;
+
+    if (kind == 'c')
+        till_metrics_add(metrics, name, labels, value);
+    else if (kind == 'h')
+        till_metrics_observe(metrics, name, labels, value);
+    else
+        till_metrics_set(metrics, TILL_METRIC_LAST, name, labels, value);
+}
+
+static void on_pong(void *data, till_status_t status, const till_sql_result_t *result)
+{
+    struct worker *worker = data;
+
+    (void)result;
+    worker->ping = NULL;
+    if (status == TILL_OK)
+        worker->sql_answered_ms = till_loop_now(worker->pools.loop);
+}
+
+static void on_tick(till_timer_t *timer)
+{
+    struct worker *worker = H2O_STRUCT_FROM_MEMBER(struct worker, tick, timer);
+    uint64_t now = till_loop_now(worker->pools.loop);
+
+    till_metrics_beat(worker->opts->metrics);
+    till_metrics_set(worker->opts->metrics, TILL_METRIC_PEAK, "till_loop_delay_seconds", NULL,
+                     now > worker->tick_due ? (double)(now - worker->tick_due) / 1000 : 0);
+    backend_refresh(worker);
+    if (worker->ping == NULL && !worker->is_stopping)
+        worker->ping =
+            till_sql_query(worker->pools.sql, (till_slice_t){"SELECT 1", 8}, NULL, 0, PING_TIMEOUT_MS, on_pong, worker);
+    worker->tick_due = now + TICK_MS;
+    till_timer_start(worker->pools.loop, timer, TICK_MS, on_tick);
+}
+
+/* ---- set-up ---------------------------------------------------------------- */
+
+static void on_signal(h2o_socket_t *sock, const char *err)
+{
+    struct signalfd_siginfo info;
+
+    (void)err;
+    while (read(h2o_socket_get_fd(sock), &info, sizeof(info)) == (ssize_t)sizeof(info))
+        begin_stop(sock->data);
+}
+
+static h2o_socket_t *watch_fd(struct worker *worker, int fd, h2o_socket_cb cb)
+{
+    h2o_socket_t *sock = h2o_evloop_socket_create(till_loop_h2o(worker->pools.loop), fd, H2O_SOCKET_FLAG_DONT_READ);
+
+    sock->data = worker;
+    h2o_socket_read_start(sock, cb);
+    return sock;
+}
+
+/* A Ctrl-C reaches the whole group of processes, but it is the master who ends us, in order. */
+static sigset_t take_signals(void)
+{
+    sigset_t mask;
+
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    sigemptyset(&mask);
+    sigprocmask(SIG_SETMASK, &mask, NULL);
+    sigaddset(&mask, SIGTERM);
+    sigprocmask(SIG_BLOCK, &mask, NULL); /* before the threads are made, so that they leave it to us */
+    return mask;
+}
+
+static void set_up(struct worker *worker)
+{
+    const till_worker_opts_t *opts = worker->opts;
+    sigset_t mask = take_signals();
+
+    till_log_set_process(opts->name);
+    till_pools_init(&worker->pools, opts->conf, opts->name, opts->var_dir);
+    worker->pools.env.on_metrics = on_metrics;
+    worker->pools.env.data = opts->metrics;
+    worker->signals = watch_fd(worker, signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC), on_signal);
+    if (opts->channel != -1)
+        worker->channel = watch_fd(worker, dup(opts->channel), on_channel);
+    if (opts->is_web) {
+        worker->server = till_server_create(&(till_server_opts_t){
+            .loop = worker->pools.loop,
+            .limits = opts->limits,
+            .metrics = opts->metrics,
+            .ssl = opts->ssl,
+            .static_dir = opts->static_dir,
+            .backend = {backend_http, till_call_cancel, backend_generation, backend_is_ready, backend_refresh, worker},
+        });
+    }
+    worker->tick_due = till_loop_now(worker->pools.loop);
+    till_timer_start(worker->pools.loop, &worker->tick, 0, on_tick);
+}
+
+/* libh2o frees a socket on the turn after its close. */
+static void tear_down(struct worker *worker)
+{
+    till_timer_stop(&worker->tick);
+    till_timer_stop(&worker->jobs_timer);
+    till_server_destroy(worker->server);
+    h2o_socket_close(worker->signals);
+    if (worker->channel != NULL)
+        h2o_socket_close(worker->channel);
+    till_op_cancel(worker->ping);
+    while (worker->ping != NULL)
+        till_loop_turn(worker->pools.loop, 10);
+    till_loop_turn(worker->pools.loop, 0);
+    till_pools_dispose(&worker->pools);
+}
+
+int till_worker_run(const till_worker_opts_t *opts)
+{
+    struct worker worker = {.opts = opts};
+
+    set_up(&worker);
+    begin_load(&worker, opts->generation, true);
+    till_loop_run(worker.pools.loop);
+    tear_down(&worker);
+    return worker.exit_code;
+}
