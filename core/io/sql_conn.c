@@ -43,6 +43,7 @@
 
 enum { CLIENT_ERROR_FIRST = 2000, CLIENT_ERROR_END = 3000, CLIENT_ERROR2_FIRST = 5000, CLIENT_ERROR2_END = 6000 };
 
+static bool watch(till_sql_conn_t *conn);
 static void on_event(till_sql_conn_t *conn, int event);
 
 /* The only place where the state changes, so that one trace tells it all. */
@@ -329,7 +330,7 @@ static bool after_connect(till_sql_conn_t *conn)
     char message[256];
 
     till_timer_stop(&conn->deadline);
-    if (conn->connected != NULL) {
+    if (conn->connected != NULL && watch(conn)) { /* it may have come through without a wait, or by another socket */
         set_state(conn, TILL_SQL_READY);
         till_sql_pool_opened(conn, 0, NULL);
         return false;
