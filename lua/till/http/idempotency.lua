@@ -13,6 +13,7 @@
 --   any other failure, a fault    recorded: the same key says the same again
 --   the call was cancelled        left running: it is free again when its time is over, `resumed`
 local err = require "till.util.err"
+local conf = require "till.prim.conf"
 local idem = require "till.prim.idem"
 local json = require "till.prim.json"
 local log = require "till.prim.log"
@@ -21,7 +22,6 @@ local respond = require "till.http.respond"
 
 local idempotency = {}
 
-local LEASE_MS = 60000
 -- What is made anew for each answer, or belongs to the connection, is not replayed.
 local NOT_KEPT = { date = true, ["x-request-id"] = true, ["set-cookie"] = true }
 
@@ -77,7 +77,7 @@ function idempotency.claim(route, ctx)
   local scope = scope_of(route, ctx.auth)
   local print_ = idem.fingerprint(req.method, req.path, req.body or "")
   local claim
-  claim, failure = idem.claim(scope, key, print_, LEASE_MS)
+  claim, failure = idem.claim(scope, key, print_, conf.get("idem.lease_ms"))
   if not claim then return nil, failure:at("idempotency") end
   if claim.outcome ~= "run" then return answer_to(claim) end
   ctx.idem = { key = key, scope = scope, claim = claim.claim, resumed = claim.resumed or false,

@@ -16,9 +16,12 @@ local MAC_LEN = 16
 local secret
 
 
--- Where none is configured, each worker would make its own: so it is an option of the shop.
+-- Without one a random one does for this process: its cursors end with it.
 local function key()
-  if not secret then secret = conf.get("shop.signing_secret") end
+  if not secret then
+    local given = conf.secret("shop.signing_secret")
+    secret = given and given ~= "" and given or crypto.random(32)
+  end
   return secret
 end
 

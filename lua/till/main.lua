@@ -1,0 +1,73 @@
+-- till/main - what the core calls; loading this file loads and checks the whole generation.
+--
+--   http(req)          -> status, headers, body, route template
+--   jobs(worker)       -> when co.closing() is true
+--   background()       -> at once, after its spawns
+--   command(name, ...) -> exit code
+--
+-- An error while this loads refuses the generation, with file and reason; nothing waits here.
+local conf = require "till.prim.conf"
+local co = require "till.prim.co"
+local log = require "till.prim.log"
+local cache = require "till.cache"
+local dispatch = require "till.plugin.dispatch"
+local loader = require "till.plugin.loader"
+local plugin_routes = require "till.http.plugin_routes"
+local router = require "till.http.router"
+
+local main = {}
+
+
+local function routes_of(module)
+  local routes = require(module)
+  if type(routes) == "function" then routes = routes() end
+  if type(routes) ~= "table" then error(module .. ": it must return a list of routes", 0) end
+  return { source = module, routes = routes }
+end
+
+
+local function groups()
+  local out = {}
+  for _, module in ipairs(require("till.http.routes")) do out[#out + 1] = routes_of(module) end
+  for _, module in ipairs { "till.http.docs", "till.http.home" } do
+    out[#out + 1] = routes_of(module)
+  end
+  for _, group in ipairs(plugin_routes.groups()) do out[#out + 1] = group end
+  return out
+end
+
+
+local plugins, left_out = loader.load()
+dispatch.setup(plugins)
+local served = router.new(groups())
+require("till.http.docs").set(served.routes)
+
+
+function main.http(req)
+  return served:handle(req)
+end
+
+
+function main.jobs(worker)
+  return require("till.flow.jobs").run(worker)
+end
+
+
+function main.background()
+  cache.start()
+  for name, reason in pairs(left_out) do
+    log.info("plugin.left_out", { plugin = name, reason = reason })
+  end
+  log.info("generation.ready", { generation = co.generation(), plugins = #plugins,
+    routes = #served.routes, shop = conf.get("shop.name") })
+end
+
+
+function main.command(name, ...)
+  local known = type(name) == "string" and name:match("^%l[%l_]*$")
+  if not known then error("no such command: " .. tostring(name), 0) end
+  return require("till.cli." .. known)(...)
+end
+
+
+return main

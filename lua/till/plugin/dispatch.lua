@@ -1,0 +1,178 @@
+-- till/plugin/dispatch - asks plugins, on the terms of till.plugin.hooks.
+--
+--   dispatch.setup(plugins)                 once, by main.lua, with what the loader found
+--   dispatch.ask(hook, ...)   -> list of { plugin =, value = } (many) or value (one) | nil, err
+--   dispatch.plugin(name, hook, ...) -> value | nil, err       one, by name
+--   dispatch.has(hook [, name]) -> boolean;  dispatch.names(hook) -> names in order of asking
+--   dispatch.plugins() -> list;  dispatch.config(name) -> its options
+--
+-- Each handler is called fn(config, ...). It answers a value, nil (it has nothing to say), or
+-- nil and an error. What it throws is logged with its traceback and is a failure like any other.
+-- A hook that may wait runs in a coroutine of its own, so that its budget can end the waiting:
+-- the caller then goes on, and what the plugin still does is for itself.
+local err = require "till.util.err"
+local co = require "till.prim.co"
+local log = require "till.prim.log"
+local metrics = require "till.prim.metrics"
+local time = require "till.prim.time"
+local HOOKS = require "till.plugin.hooks"
+
+local dispatch = {}
+
+local all, by_name, by_hook = {}, {}, {}
+
+
+function dispatch.setup(plugins)
+  all, by_name, by_hook = plugins, {}, {}
+  for hook in pairs(HOOKS) do by_hook[hook] = {} end
+  for _, plugin in ipairs(plugins) do
+    by_name[plugin.name] = plugin
+    for _, hook in ipairs(plugin.hooks) do table.insert(by_hook[hook], plugin) end
+  end
+end
+
+
+local function asked(hook, level)
+  if not HOOKS[hook] then error("there is no hook " .. tostring(hook), level + 1) end
+  return by_hook[hook] or {}
+end
+
+
+function dispatch.has(hook, name)
+  if not name then return #asked(hook, 2) > 0 end
+  return by_name[name] ~= nil and by_name[name].handlers[hook] ~= nil
+end
+
+
+function dispatch.names(hook)
+  local out = {}
+  for i, plugin in ipairs(asked(hook, 2)) do out[i] = plugin.name end
+  return out
+end
+
+
+function dispatch.plugins()
+  return all
+end
+
+
+function dispatch.config(name)
+  return by_name[name] and by_name[name].config
+end
+
+
+local function traced(thrown)
+  if err.is(thrown) then return thrown end
+  return { traceback = debug.traceback(tostring(thrown), 2) }
+end
+
+
+local function pack(...)
+  return { n = select("#", ...), ... }
+end
+
+
+local function guarded(plugin, hook, args)
+  local good, value, failure = xpcall(plugin.handlers[hook], traced, plugin.config,
+    unpack(args, 1, args.n))
+  if good then
+    if value == nil and failure ~= nil and not err.is(failure) then
+      failure = err.new("internal", tostring(failure))
+    end
+    return value, failure
+  end
+  if err.is(value) then return nil, value end
+  log.error("hook.fault", { plugin = plugin.name, hook = hook, error = value.traceback })
+  return nil, err.new("internal", "the plugin " .. plugin.name .. " failed")
+end
+
+
+local function waiting(plugin, hook, args, budget_ms)
+  local waiter = co.waiter()
+  co.spawn(function()
+    local value, failure = guarded(plugin, hook, args)
+    waiter:signal({ value = value, failure = failure })
+  end)
+  local answer, failure = waiter:wait(math.min(budget_ms, co.time_left()))
+  if not answer then return nil, failure end
+  return answer.value, answer.failure
+end
+
+
+local function at_once(plugin, hook, args)
+  if co.no_yield then return co.no_yield(guarded, plugin, hook, args) end
+  return guarded(plugin, hook, args)
+end
+
+
+local function misfit(terms, value)
+  if value == nil then
+    return terms.outcomes and "it answered nothing"
+  end
+  if terms.answer and type(value) ~= "table" then
+    return "it answered a " .. type(value) .. " instead of a " .. terms.answer
+  elseif terms.answer == "list" and value[1] == nil and next(value) ~= nil then
+    return "it answered a table instead of a list"
+  elseif terms.outcomes and not terms.outcomes[value.outcome] then
+    return "it answered the outcome " .. tostring(value.outcome)
+  end
+end
+
+
+local function call(plugin, hook, args)
+  local terms, started = HOOKS[hook], time.mono_us()
+  local value, failure
+  if terms.may_yield then
+    value, failure = waiting(plugin, hook, args, terms.budget_ms)
+  else
+    value, failure = at_once(plugin, hook, args)
+  end
+  local labels = { plugin = plugin.name, hook = hook }
+  local seconds = (time.mono_us() - started) / 1e6
+  metrics.observe("till_hook_duration_seconds", labels, seconds)
+  if not failure then
+    local wrong = misfit(terms, value)
+    if wrong then failure = err.new("internal", plugin.name .. " " .. hook .. ": " .. wrong) end
+  end
+  if not failure then return value end
+  metrics.add("till_hook_failures_total", labels, 1)
+  log.warn("hook.failed", { plugin = plugin.name, hook = hook, error = tostring(failure),
+    ms = math.floor(seconds * 1000) })
+  return nil, failure:at(plugin.name .. "." .. hook)
+end
+
+
+local function ask_all(hook, terms, args)
+  local out, first = {}, nil
+  for _, plugin in ipairs(asked(hook, 3)) do
+    local value, failure = call(plugin, hook, args)
+    if failure and terms.on_error == "stop" then return nil, failure end
+    first = first or failure
+    if value ~= nil then out[#out + 1] = { plugin = plugin.name, value = value } end
+  end
+  if first and terms.on_error == "retry" then return nil, first end
+  return out
+end
+
+
+function dispatch.ask(hook, ...)
+  local plugins, terms, args = asked(hook, 2), HOOKS[hook], pack(...)
+  if terms.many then return ask_all(hook, terms, args) end
+  if not plugins[1] then return nil end
+  local value, failure = call(plugins[1], hook, args)
+  if failure and terms.on_error ~= "skip" then return nil, failure end
+  return value
+end
+
+
+function dispatch.plugin(name, hook, ...)
+  asked(hook, 2)
+  local plugin = by_name[name]
+  if not plugin or not plugin.handlers[hook] then
+    return nil, err.new("not_found", ("there is no plugin %s with %s"):format(tostring(name), hook))
+  end
+  return call(plugin, hook, pack(...))
+end
+
+
+return dispatch

@@ -1,0 +1,58 @@
+-- till/plugin/hooks - the places where a plugin may speak, and the terms of each.
+--
+-- This table is the contract: the loader checks a plugin against it and the dispatcher obeys it.
+-- docs/plugins.md tells of each in words.
+--
+--   many      every plugin that has it is asked, by priority (false: one is, by name or the first)
+--   may_yield the handler may wait for I/O
+--   budget_ms the time after which nobody waits for it any longer
+--   on_error  what its failure means: "skip" it, "stop" the caller, or "retry": the others are
+--             asked all the same, then the caller is told (events: they come again)
+--   answer    what it must return, if anything: "list" or "table"
+--   outcomes  what `outcome` of the answer may be; anything else is a failure
+--   at_load   asked once while the generation is loaded
+--
+local EVENT = { many = true, may_yield = true, budget_ms = 30000, on_error = "retry" }
+
+
+local function money_moving(...)
+  local outcomes = {}
+  for _, name in ipairs { ... } do outcomes[name] = true end
+  return { many = false, may_yield = true, budget_ms = 20000, on_error = "stop", answer = "table",
+    outcomes = outcomes }
+end
+
+
+local HOOKS = {
+  ["promo.evaluate"] = { many = true, may_yield = false, budget_ms = 5, on_error = "skip",
+    answer = "list" },
+  ["cart.validate"] = { many = true, may_yield = false, budget_ms = 5, on_error = "stop",
+    answer = "table" },
+  ["shipping.quote"] = { many = true, may_yield = true, budget_ms = 1500, on_error = "skip",
+    answer = "list" },
+  ["tax.calculate"] = { many = false, may_yield = true, budget_ms = 1500, on_error = "stop",
+    answer = "table" },
+
+  ["payment.describe"] = { many = true, may_yield = false, budget_ms = 5, on_error = "skip",
+    answer = "table" },
+  ["payment.authorize"] = money_moving("authorized", "captured", "declined", "requires_action",
+    "unknown"),
+  ["payment.capture"] = money_moving("captured", "declined", "unknown"),
+  ["payment.void"] = money_moving("voided", "declined", "unknown"),
+  ["payment.refund"] = money_moving("refunded", "declined", "unknown"),
+  ["payment.lookup"] = money_moving("captured", "voided", "refunded", "authorized", "declined",
+    "requires_action", "not_found", "unknown"),
+
+  ["order.placed"] = EVENT,
+  ["order.paid"] = EVENT,
+  ["order.fulfilled"] = EVENT,
+  ["order.cancelled"] = EVENT,
+
+  ["job.run"] = { many = false, may_yield = true, budget_ms = 60000, on_error = "stop" },
+  ["webhook.receive"] = { many = false, may_yield = true, budget_ms = 3000, on_error = "stop",
+    answer = "table" },
+  ["http.route"] = { many = true, may_yield = false, budget_ms = 100, on_error = "stop",
+    answer = "list", at_load = true },
+}
+
+return HOOKS

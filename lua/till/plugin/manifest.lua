@@ -1,0 +1,130 @@
+-- till/plugin/manifest - reads plugin.lua: data, never run, so that anything may read it.
+--
+--   manifest.read(name, text) -> manifest; throws "plugins/NAME/plugin.lua:LINE: reason"
+--
+--   name = "promo-bundle"     the folder's name: small letters, digits, hyphens
+--   version = "1.2.0"         semantic versioning
+--   api = 1                   of the interface between plugin and server
+--   priority = 400            higher is asked first; 100 when absent
+--   hooks = { "promo.evaluate" }
+--   config = { option = {...} }          see till.plugin.config
+--   capabilities = { "http:api.example.com", "sql" }   what it needs besides; shown to the operator
+--   title, doc                for people
+local data = require "till.prim.data"
+local config = require "till.plugin.config"
+local text = require "till.util.text"
+local HOOKS = require "till.plugin.hooks"
+
+local manifest = {}
+
+manifest.API = 1
+
+local FIELDS = { name = "string", version = "string", api = "number", priority = "number",
+  hooks = "table", config = "table", capabilities = "table", title = "string", doc = "string" }
+local CAPABILITIES = { http = true, sql = true, redis = true, secrets = true }
+
+
+local function sorted(map)
+  local out = {}
+  for key in pairs(map) do out[#out + 1] = tostring(key) end
+  table.sort(out)
+  return out
+end
+
+
+-- Parsed data has no lines any more; the first place where the word stands is the best guess.
+local function line_of(source, word)
+  local n = 0
+  for line in (source .. "\n"):gmatch("(.-)\n") do
+    n = n + 1
+    local code = line:gsub("%-%-.*$", "")
+    if code:find(word, 1, true) then return n end
+  end
+end
+
+
+local function refuse(name, source, word, sentence)
+  local line = word and line_of(source, word)
+  error(("plugins/%s/plugin.lua:%s %s"):format(name, line and line .. ":" or "", sentence), 0)
+end
+
+
+local function check_fields(m, refused)
+  for _, field in ipairs(sorted(m)) do
+    local wanted = FIELDS[field]
+    if not wanted then
+      local near = text.nearest(field, sorted(FIELDS))
+      refused(field, ("there is no field `%s`%s"):format(field,
+        near and "; was `" .. near .. "` meant?" or ""))
+    elseif type(m[field]) ~= wanted then
+      refused(field, ("`%s` must be a %s"):format(field, wanted))
+    end
+  end
+  for _, field in ipairs { "name", "version", "api", "hooks" } do
+    if m[field] == nil then refused(nil, ("`%s` is missing"):format(field)) end
+  end
+end
+
+
+local function check_values(m, name, refused)
+  if m.name ~= name then
+    refused("name", ("`name` is %s, the folder's is %s"):format(m.name, name))
+  elseif not name:find("^%l[%l%d-]*$") then
+    refused("name", "a name has small letters, digits and hyphens")
+  elseif not m.version:find("^%d+%.%d+%.%d+[%w%.%+-]*$") then
+    refused("version", "`version` must be like 1.2.0")
+  elseif m.api ~= manifest.API then
+    refused("api", ("it was written for api %g, this server has %d"):format(m.api, manifest.API))
+  elseif m.priority and (m.priority % 1 ~= 0 or m.priority < 0 or m.priority > 1000) then
+    refused("priority", "`priority` is a whole number from 0 to 1000")
+  end
+end
+
+
+local function check_hooks(m, refused)
+  local seen = {}
+  for _, hook in ipairs(m.hooks) do
+    if not HOOKS[hook] then
+      local near = text.nearest(tostring(hook), sorted(HOOKS))
+      refused(tostring(hook), ("there is no hook %s%s"):format(tostring(hook),
+        near and "; was " .. near .. " meant?" or "; see docs/plugins.md"))
+    elseif seen[hook] then
+      refused(hook, ("hook %s stands twice"):format(hook))
+    end
+    seen[hook] = true
+  end
+  if #m.hooks == 0 then refused("hooks", "it declares no hook") end
+end
+
+
+local function check_capabilities(m, refused)
+  for _, capability in ipairs(m.capabilities or {}) do
+    local kind = tostring(capability):match("^(%l+)")
+    if not CAPABILITIES[kind] then
+      refused(tostring(capability), ("there is no capability %s; there are %s"):format(
+        tostring(capability), text.list(sorted(CAPABILITIES), "and")))
+    end
+  end
+end
+
+
+function manifest.read(name, source)
+  local m, why = data.parse(source)
+  if type(m) ~= "table" then
+    local line, rest = tostring(why):match("^line (%d+): (.*)$")
+    error(("plugins/%s/plugin.lua:%s %s"):format(name, line and line .. ":" or "",
+      rest or why or "it must be a table"), 0)
+  end
+  local function refused(word, sentence) refuse(name, source, word, sentence) end
+  check_fields(m, refused)
+  check_values(m, name, refused)
+  check_hooks(m, refused)
+  check_capabilities(m, refused)
+  m.config, m.priority, m.capabilities = m.config or {}, m.priority or 100, m.capabilities or {}
+  why = config.check_spec(m.config)
+  if why then refused(why:match("config%.([%w_-]+)"), why) end
+  return m
+end
+
+
+return manifest
