@@ -19,10 +19,20 @@
 --   ctx:list(rows, page, render, key_of) -> the body of a page; rows has up to limit + 1
 local err = require "till.util.err"
 local cursor = require "till.util.cursor"
+local conf = require "till.prim.conf"
+local crypto = require "till.prim.crypto"
 local json = require "till.prim.json"
 local sql = require "till.prim.sql"
 local idempotency = require "till.http.idempotency"
 local respond = require "till.http.respond"
+
+-- Without a secret of the shop a random one does: its cursors end with this process.
+local function seal()
+  local given = conf.secret("shop.signing_secret")
+  return given and given ~= "" and given or crypto.random(32)
+end
+
+cursor.secret(seal())
 
 local methods = {}
 local meta = { __index = methods }

@@ -7,8 +7,9 @@
 -- Routes are made with till.http.route (also as router.get, router.post ...). The order of checks:
 --   route (404, 405) -> credential (401) -> permission (403) -> path parameters (404) -> media type
 --   (415) -> JSON (400) -> schemas (422) -> If-Match (428, 400) -> Idempotency-Key -> handler
--- HEAD is served by GET without its body, OPTIONS tells the methods. Whatever is thrown is logged
--- with its traceback and answered with `internal`; a thrown error value is answered as itself.
+-- HEAD is served by GET (the core sends its length alone), OPTIONS tells the methods. Whatever is
+-- thrown is logged with its traceback and answered with `internal`; a thrown error value is
+-- answered as itself.
 local err = require "till.util.err"
 local url = require "till.util.url"
 local log = require "till.prim.log"
@@ -174,8 +175,7 @@ function router:handle(req)
   if not good then
     response, template = problem.response(as_failure(response, NO_ROUTE, req), req), NO_ROUTE
   end
-  local body = req.method == "HEAD" and "" or response.body
-  return response.status, response.headers, body, template
+  return response.status, response.headers, response.body, template
 end
 
 

@@ -7,7 +7,7 @@
 --   till.util.*  till.money  till.rule.*                      pure
 --   till.prim.{co conf crypto http json lock log metrics redis time ulid utf8}
 --   till.prim.sql                                             with the capability "sql"
---   NAME.part                                                 plugins/NAME/part.lua, their own
+--   plugins.NAME.part                                         their own file plugins/NAME/part.lua
 -- A plugin has no globals of its own, and no state between calls but in its upvalues at load.
 local text = require "till.util.text"
 
@@ -43,12 +43,12 @@ end
 local function refuse(manifest, module)
   local prim = module:match("^till%.prim%.(%l+)$")
   if prim and NEEDS_CAPABILITY[prim] then
-    error(('require "%s": put "%s" into `capabilities` of plugins/%s/plugin.lua'):format(
+    error(('%s: put "%s" into `capabilities` of plugins/%s/plugin.lua'):format(
       module, prim, manifest.name), 3)
   end
-  error(('require "%s": a plugin may require till.util.*, till.money, till.rule.*, till.prim.{%s}'
-    .. ' and its own %s.*'):format(module, "co, conf, crypto, http, json, lock, log, metrics, "
-    .. "redis, time, ulid, utf8", manifest.name), 3)
+  error(("%s: a plugin may require till.util.*, till.money, till.rule.*, till.prim.{co, conf,"
+    .. " crypto, http, json, lock, log, metrics, redis, time, ulid, utf8} and its own plugins.%s.*")
+    :format(module, manifest.name), 3)
 end
 
 
@@ -57,8 +57,8 @@ local function environment(manifest, load_part)
   for _, name in ipairs(GLOBALS) do visible[name] = _G[name] end
 
   function visible.require(module)
-    local own = module:match("^(.-)%.")
-    if own == manifest.name then return load_part(module:sub(#own + 2)) end
+    local own, part = module:match("^plugins%.([%l%d-]+)%.(.+)$")
+    if own == manifest.name then return load_part(part) end
     if is_promised(manifest, module) then return require(module) end
     refuse(manifest, module)
   end

@@ -2,11 +2,11 @@
 --
 --   cursor.make(route, keys)        -> text; keys = the sort values of the last row, the id last
 --   cursor.read(route, text)        -> keys | nil, err(invalid_cursor)
+--   cursor.secret(key)              what they are sealed with; till.http sets it
 --
 -- base64url(JSON of the keys) "." base64url(first 16 bytes of HMAC-SHA256): a client can neither
 -- forge one nor use one of another list. Values are strings and numbers.
 local err = require "till.util.err"
-local conf = require "till.prim.conf"
 local crypto = require "till.prim.crypto"
 local json = require "till.prim.json"
 
@@ -16,18 +16,13 @@ local MAC_LEN = 16
 local secret
 
 
--- Without one a random one does for this process: its cursors end with it.
-local function key()
-  if not secret then
-    local given = conf.secret("shop.signing_secret")
-    secret = given and given ~= "" and given or crypto.random(32)
-  end
-  return secret
+function cursor.secret(key)
+  secret = key
 end
 
 
 local function mac(route, body)
-  return crypto.hmac_sha256(key(), "cursor\0" .. route .. "\0" .. body):sub(1, MAC_LEN)
+  return crypto.hmac_sha256(secret, "cursor\0" .. route .. "\0" .. body):sub(1, MAC_LEN)
 end
 
 
