@@ -2,15 +2,33 @@
 --
 -- A conflict is an edge between two promotions; sets without an edge inside that nothing can be
 -- added to are the maximal ones, and the shopper gets the best of them. Their number can grow
--- exponentially with promotions in conflict (never without: then there is exactly one), so at most
--- LIMIT are looked at, in at most VISITS steps. Beyond that the search keeps the first LIMIT in its
--- fixed order, which begins with the promotions that come first by (priority, id): the price is
--- then still valid and the same on every run, only perhaps not the lowest, and the caller is told.
+-- exponentially with promotions in conflict (never without: then there is exactly one), so the
+-- search is bounded twice: LIMIT sets at most of one list, and WORK steps at most for one cart,
+-- which everything that tries sets draws from (some 25 ms when used up). At a bound the search
+-- keeps what it found in its fixed order, which begins with the promotions that come first by
+-- (priority, id): the price is then still valid and the same on every run, only perhaps not the
+-- lowest, and `work.limited` tells.
 local combine = {}
 
 combine.LIMIT = 256
+combine.WORK = 300000
 
-local VISITS = 16 * combine.LIMIT
+
+-- Steps are counted, not timed: the same cart stops at the same point on every machine.
+function combine.new_work()
+  return { left = combine.WORK, limited = false }
+end
+
+
+-- Takes `steps` off; false when there were none left, the result being limited from then on.
+function combine.spend(work, steps)
+  if work.left <= 0 then
+    work.limited = true
+    return false
+  end
+  work.left = work.left - steps
+  return true
+end
 
 
 local function same_target(a, b)
@@ -94,25 +112,35 @@ local function close(open, closed, vertex)
 end
 
 
+local function may_go_on(found, work, steps)
+  if #found == 0 then return true end
+  if #found < combine.LIMIT then return combine.spend(work, steps) end
+  work.limited = true
+  return false
+end
+
+
 -- Bron and Kerbosch with a pivot: `chosen` grows, `open` may still be added, `closed` was done
--- before and would only give the same sets again.
-local function search(found, chosen, open, closed, rows)
-  found.visits = found.visits + 1
+-- before and would only give the same sets again. The first set is always reached: on the way to
+-- it nothing is closed.
+local function search(found, chosen, open, closed, rows, work)
   if #open == 0 and #closed == 0 then
     found[#found + 1] = chosen
     return
   end
   local pivot = pick_pivot(open, closed, rows)
+  if not pivot then return end
   local branches = {}
   for _, vertex in ipairs(open) do
     if vertex == pivot or rows[pivot][vertex] then branches[#branches + 1] = vertex end
   end
   for _, vertex in ipairs(branches) do
-    if #found > combine.LIMIT or found.visits > VISITS then return end
+    if not may_go_on(found, work, (#open + #closed) * #open + 1) then return end
     local bigger = { vertex }
     for i = 1, #chosen do bigger[i + 1] = chosen[i] end
     local row = rows[vertex]
-    search(found, bigger, compatible(open, row, vertex), compatible(closed, row, vertex), rows)
+    search(found, bigger, compatible(open, row, vertex), compatible(closed, row, vertex), rows,
+      work)
     close(open, closed, vertex)
   end
 end
@@ -126,20 +154,18 @@ local function promotions_of(list, indexes)
 end
 
 
--- -> sets { promotions = {...}, indexes = {...} } in list order, whether some were left out.
--- `list` is in promotion order, so that indexes compare as (priority, id) does.
-function combine.maximal_sets(list, is_conflict)
+-- -> sets { promotions = {...}, indexes = {...} } in list order; `work.limited` is set when some
+-- were left out. `list` is in promotion order, so that indexes compare as (priority, id) does.
+function combine.maximal_sets(list, is_conflict, work)
   local rows = conflicts(list, is_conflict)
   local all = {}
   for i = 1, #list do all[i] = i end
-  if not rows then return { { promotions = list, indexes = all } }, false end
-  local found = { visits = 0 }
-  search(found, {}, all, {}, rows)
-  local limited = #found > combine.LIMIT or found.visits > VISITS
-  found[combine.LIMIT + 1] = nil
+  if not rows then return { { promotions = list, indexes = all } } end
+  local found = {}
+  search(found, {}, all, {}, rows, work)
   local sets = {}
   for i, indexes in ipairs(found) do sets[i] = promotions_of(list, indexes) end
-  return sets, limited
+  return sets
 end
 
 

@@ -1,17 +1,17 @@
 -- till/rule/effect - the state of one attempt at pricing, and how a discount enters it.
 --
--- run = { cart, left[i] amount left of line i, available[i] units no multibuy took, free[i] units
---   one gave away, discounts[i] = { promotion id = amount }, shipping_left, shipping_discounts,
---   applied = { id = total }, applied_count, rejected = { id = reason }, line_discount,
---   order_discount }
+-- run = { cart, work (of till.rule.combine), left[i] amount left of line i, available[i] units that
+--   no multibuy took, free[i] units that one gave away, discounts[i] = { promotion id = amount },
+--   shipping_left, shipping_discounts, applied = { id = total }, applied_count,
+--   rejected = { id = reason }, line_discount, order_discount }
 local money = require "till.money"
 
 local effect = {}
 
 
-function effect.new_run(cart)
+function effect.new_run(cart, work)
   local run = {
-    cart = cart, left = {}, available = {}, free = {}, discounts = {},
+    cart = cart, work = work, left = {}, available = {}, free = {}, discounts = {},
     shipping_left = cart.shipping, shipping_discounts = {},
     applied = {}, applied_count = 0, rejected = {},
     line_discount = 0, order_discount = 0,

@@ -26,10 +26,10 @@
 -- duplicate_line_id, invalid_promotion, invalid_rounding, amount_overflow,
 -- refund_exceeds_remaining. An unmet promotion or a bad code is never an error.
 -- `combination_limited = true` is there only when more sets of conflicting promotions were
--- possible than combine.LIMIT: the price is then valid but perhaps not the lowest.
+-- possible than till.rule.combine looks at: the price is then valid but perhaps not the lowest.
 --
 -- given.op = "fx" converts one amount (till.rule.fx). Refunds of an order long frozen go straight
--- to till.rule.refund.
+-- to till.rule.refund. An absent field is nil; a JSON reader's mark for null is not understood.
 local check = require "till.rule.check"
 local combine = require "till.rule.combine"
 local effect = require "till.rule.effect"
@@ -97,8 +97,8 @@ end
 
 
 -- One set of promotions carried through to the grand total.
-local function attempt(cart, set)
-  local run = effect.new_run(cart)
+local function attempt(cart, set, work)
+  local run = effect.new_run(cart, work)
   local kinds = by_kind(set.promotions)
   for _, promotion in ipairs(kinds.multibuy) do multibuy.apply(run, promotion) end
   simple.apply(run, kinds.line)
@@ -119,11 +119,12 @@ end
 
 -- The best set for the shopper; what is not in it could not be combined.
 local function choose(cart, candidates)
-  local sets, limited = combine.maximal_sets(candidates, combine.is_hard)
+  local work = combine.new_work()
   local best
-  for _, set in ipairs(sets) do
-    local run = attempt(cart, set)
-    limited = limited or run.limited
+  for _, set in ipairs(combine.maximal_sets(candidates, combine.is_hard, work)) do
+    local steps = 16 * (#cart.lines + 1) * (#set.promotions + 1)
+    if best and not combine.spend(work, steps) then break end
+    local run = attempt(cart, set, work)
     if not best or is_better(run, best) then best = run end
   end
   local member = {}
@@ -131,7 +132,7 @@ local function choose(cart, candidates)
   for _, promotion in ipairs(candidates) do
     if not member[promotion] then best.rejected[promotion.id] = "not_combinable" end
   end
-  return best, limited
+  return best, work.limited
 end
 
 

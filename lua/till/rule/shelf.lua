@@ -87,10 +87,9 @@ local function build_lines(given, cart, convert)
     if source.qty > 0 then
       local price, on_sale = pick_price(source, given, count[source.sku])
       if convert then price = convert(price, source.tax_class or "standard") end
-      local amount = price * source.qty
-      if price > exact.MAX or amount > exact.MAX then return nil, "amount_overflow" end
       lines[#lines + 1] = {
-        id = source.id, sku = source.sku, qty = source.qty, price = price, amount = amount,
+        id = source.id, sku = source.sku, qty = source.qty,
+        price = price, amount = price * source.qty,
         tags = source.tags or NONE, discountable = source.discountable ~= false,
         on_sale = on_sale, profile = cart.profile_of(source.tax_class),
       }
@@ -114,6 +113,7 @@ local function stripped_class(class)
 end
 
 
+-- A price or a line beyond the range takes the subtotal there with it.
 local function add_amounts(cart, given, convert)
   local subtotal, shelf_amounts = 0, {}
   for i, line in ipairs(cart.lines) do
@@ -145,10 +145,8 @@ function shelf.build(given)
     cart.factor = fx.factor(given.fx, from, given.exponent)
   end
   local convert = new_conversion(given, cart.factor, cart.mode)
-  local lines, code = build_lines(given, cart, convert)
-  if not lines then return nil, code end
-  table.sort(lines, canonical)
-  cart.lines = lines
+  cart.lines = build_lines(given, cart, convert)
+  table.sort(cart.lines, canonical)
   return add_amounts(cart, given, convert)
 end
 

@@ -44,6 +44,7 @@ end
 local function best_of(run, sets, terms, i)
   local best, most, fewest
   for _, set in ipairs(sets) do
+    if best and not combine.spend(run.work, #set.promotions) then break end
     local total, effective = try(run, set.promotions, terms, i)
     local better = not best or total > most
     if not better and total == most then
@@ -61,8 +62,7 @@ local function choose(run, promotions, terms, i)
   for _, promotion in ipairs(promotions) do
     if promotion.on[i] then matching[#matching + 1] = promotion end
   end
-  local sets, limited = combine.maximal_sets(matching, combine.is_soft)
-  if limited then run.limited = true end
+  local sets = combine.maximal_sets(matching, combine.is_soft, run.work)
   if #sets == 1 then return sets[1].promotions end
   return best_of(run, sets, terms, i)
 end

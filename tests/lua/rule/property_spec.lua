@@ -266,7 +266,8 @@ t.describe("combine.maximal_sets", function()
           edges[j][i] = edges[i][j]
         end
       end
-      local sets = combine.maximal_sets(list, function(a, b) return edges[a.at][b.at] end)
+      local sets = combine.maximal_sets(list,
+        function(a, b) return edges[a.at][b.at] end, combine.new_work())
       local found = {}
       for _, set in ipairs(sets) do
         t.ok(not found[key_of(set.indexes)], "twice")
@@ -280,10 +281,32 @@ t.describe("combine.maximal_sets", function()
   t.it("stops at its limit, says so, and starts with what comes first", function()
     local list = {}
     for i = 1, 40 do list[i] = { pair = math.ceil(i / 2), at = i } end
-    local sets, limited = combine.maximal_sets(list, function(a, b) return a.pair == b.pair end)
-    t.equal(limited, true)
+    local work = combine.new_work()
+    local sets = combine.maximal_sets(list, function(a, b) return a.pair == b.pair end, work)
+    t.equal(work.limited, true)
     t.equal(#sets, combine.LIMIT)
     for k, index in ipairs(sets[1].indexes) do t.equal(index, 2 * k - 1) end
+  end)
+
+  -- 2^10 sets for the order, and 2^10 on each of 30 lines in every one of them.
+  t.it("bounds what all lines and sets cost together, and still gives a whole result", function()
+    local given = { exponent = 2, lines = {}, promotions = {} }
+    for i = 1, 30 do
+      given.lines[i] = { id = "L" .. i, sku = "S" .. i, qty = 1, unit_price = 1000 + i }
+    end
+    for i = 1, 20 do
+      local pair = tostring(math.ceil(i / 2))
+      given.promotions[i] = { id = "O" .. i, level = "order", type = "percent",
+        value = tostring(i), group = pair }
+      given.promotions[20 + i] = { id = "P" .. i, level = "line", type = "percent",
+        value = tostring(i), group = pair }
+    end
+    local start = os.clock()
+    local result = price.calculate(given)
+    t.ok(os.clock() - start < 1, "takes a second or more")
+    t.equal(result.combination_limited, true)
+    result.combination_limited = nil
+    check_identities(given, result, nil, "limited")
   end)
 end)
 
