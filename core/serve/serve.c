@@ -1,0 +1,223 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/json.h"
+#include "base/log.h"
+#include "serve/control.h"
+#include "serve/master.h"
+#include "serve/serve.h"
+
+/* ---- serve ------------------------------------------------------------------- */
+
+struct run {
+    const till_cli_t *cli;
+    const till_conf_t *conf;
+};
+
+static till_conf_t *reread_conf(void *data, char *error, size_t error_size)
+{
+    struct run *run = data;
+    till_conf_t *conf = till_cli_conf(run->cli); /* says on stderr what is wrong */
+
+    if (conf == NULL)
+        snprintf(error, error_size, "%s is refused; the server's standard error says why", run->cli->conf_file);
+    return conf;
+}
+
+static void on_ready(void *data, unsigned port)
+{
+    struct run *run = data;
+    const char *listen = till_conf_str(run->conf, "server.listen");
+    const char *colon = strrchr(listen, ':');
+    bool is_tls = till_conf_str(run->conf, "server.cert_file")[0] != '\0';
+
+    printf("ready %s://%.*s:%u\n", is_tls ? "https" : "http", (int)(colon - listen), listen, port);
+    fflush(stdout);
+}
+
+static till_log_level_t log_level(const till_conf_t *conf)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+
+    for (int i = 0; i != 4; ++i) {
+        if (strcmp(till_conf_str(conf, "log.level"), names[i]) == 0)
+            return (till_log_level_t)i;
+    }
+    return TILL_LOG_INFO;
+}
+
+static bool open_log(const till_conf_t *conf)
+{
+    const char *file = till_conf_str(conf, "log.file");
+    int failure = till_log_open(file[0] != '\0' ? file : NULL);
+
+    till_log_set_level(log_level(conf));
+    if (failure != 0)
+        fprintf(stderr, "moontill: log.file: %s: %s\n", file, strerror(failure));
+    return failure == 0;
+}
+
+static bool make_var(const char *dir)
+{
+    if (mkdir(dir, 0700) == 0 || errno == EEXIST)
+        return true;
+    fprintf(stderr, "moontill: --var %s: cannot be made: %s\n", dir, strerror(errno));
+    return false;
+}
+
+static bool apply_listen(till_conf_t *conf, const char *listen)
+{
+    char assignment[320], error[512];
+
+    if (listen == NULL)
+        return true;
+    snprintf(assignment, sizeof(assignment), "server.listen=%s", listen);
+    if (till_conf_set(conf, assignment, error, sizeof(error)))
+        return true;
+    fprintf(stderr, "moontill: --listen %s: %s\n", listen, error);
+    return false;
+}
+
+static int serve_with(till_cli_t *cli, till_conf_t *conf)
+{
+    struct run run = {cli, conf};
+    char static_dir[600];
+
+    snprintf(static_dir, sizeof(static_dir), "%s/web/static", cli->root);
+    till_master_opts_t opts = {
+        .conf = conf,
+        .var_dir = cli->var_dir,
+        .lua_dir = cli->lua_dir,
+        .plugin_dirs = cli->plugin_dirs,
+        .plugin_dir_count = cli->plugin_dir_count,
+        .static_dir = access(static_dir, R_OK | X_OK) == 0 ? static_dir : NULL,
+        .reread_conf = reread_conf,
+        .on_ready = on_ready,
+        .data = &run,
+    };
+    if (!apply_listen(conf, cli->listen) || !open_log(conf) || !make_var(cli->var_dir))
+        return 1;
+    return till_master_run(&opts);
+}
+
+static bool takes_nothing(const till_cli_t *cli, const char *command)
+{
+    if (cli->rest_count == 0)
+        return true;
+    fprintf(stderr, "moontill %s: %s: not an option; see moontill --help\n", command, cli->rest[0]);
+    return false;
+}
+
+int till_serve_run(till_cli_t *cli)
+{
+    if (!takes_nothing(cli, "serve"))
+        return 2;
+    till_conf_t *conf = till_cli_conf(cli);
+    if (conf == NULL)
+        return 1;
+    int code = serve_with(cli, conf);
+    till_conf_destroy(conf);
+    return code;
+}
+
+/* ---- a running server ---------------------------------------------------------- */
+
+struct call {
+    bool json;
+    void (*print)(const char *line, size_t len);
+};
+
+/* A string member of a flat object, or of the object called `inside`. */
+static bool find_text(const char *line, size_t len, const char *inside, const char *member, char *out, size_t size)
+{
+    till_json_reader_t reader;
+    till_json_token_t token;
+    bool is_in = inside == NULL, is_next = false, found = false;
+
+    till_json_reader_init(&reader, line, len);
+    while (!found && (token = till_json_next(&reader)) != TILL_JSON_ERROR && token != TILL_JSON_END) {
+        if (is_in && is_next && token == TILL_JSON_STRING) {
+            snprintf(out, size, "%.*s", (int)reader.len, reader.text);
+            found = true;
+        }
+        is_next =
+            token == TILL_JSON_KEY && strlen(member) == reader.len && memcmp(reader.text, member, reader.len) == 0;
+        if (token == TILL_JSON_KEY && inside != NULL && strlen(inside) == reader.len &&
+            memcmp(reader.text, inside, reader.len) == 0)
+            is_in = true;
+        else if (token == TILL_JSON_OBJECT_END || (token == TILL_JSON_NULL && inside != NULL))
+            is_in = false;
+    }
+    till_json_reader_dispose(&reader);
+    return found;
+}
+
+static void print_change(const char *line, size_t len)
+{
+    char name[128];
+
+    if (find_text(line, len, NULL, "generation", name, sizeof(name)))
+        printf("live: generation %.12s\n", name);
+}
+
+static void print_generations(const char *line, size_t len)
+{
+    static const char *const which[] = {"live", "previous"};
+    char name[128], since[64];
+
+    for (int i = 0; i != 2; ++i) {
+        if (find_text(line, len, which[i], "name", name, sizeof(name)) &&
+            find_text(line, len, which[i], "since", since, sizeof(since)))
+            printf("%-9s %s  since %s\n", which[i], name, since);
+    }
+}
+
+static void print_line(const char *line, size_t len) { printf("%.*s\n", (int)len, line); }
+
+static void print_done(const char *line, size_t len)
+{
+    (void)line;
+    (void)len;
+    printf("the server drains and stops\n");
+}
+
+static void on_line(void *data, const char *line, size_t len)
+{
+    const struct call *call = data;
+    char text[2048];
+
+    if (call->json)
+        print_line(line, len);
+    else if (find_text(line, len, NULL, "error", text, sizeof(text)))
+        fprintf(stderr, "moontill: %s\n", text);
+    else if (find_text(line, len, NULL, "progress", text, sizeof(text)))
+        fprintf(stderr, "%s\n", text);
+    else
+        call->print(line, len);
+}
+
+static int call_server(const till_cli_t *cli, const char *command, void (*print)(const char *, size_t))
+{
+    struct call call = {cli->json, print};
+    char json[64], error[1024] = "";
+
+    if (!takes_nothing(cli, command))
+        return 2;
+    snprintf(json, sizeof(json), "{\"command\":\"%s\"}", command);
+    int code = till_control_call(cli->var_dir, json, on_line, &call, error, sizeof(error));
+    if (error[0] != '\0')
+        fprintf(stderr, "moontill %s: %s\n", command, error);
+    return code;
+}
+
+int till_reload_run(till_cli_t *cli) { return call_server(cli, "reload", print_change); }
+
+int till_rollback_run(till_cli_t *cli) { return call_server(cli, "rollback", print_change); }
+
+int till_generations_run(till_cli_t *cli) { return call_server(cli, "generations", print_generations); }
+
+int till_status_run(till_cli_t *cli) { return call_server(cli, "status", print_line); }
+
+int till_stop_run(till_cli_t *cli) { return call_server(cli, "stop", print_done); }
