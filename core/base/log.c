@@ -53,13 +53,13 @@ static bool put(till_log_t *line, const char *bytes, size_t len)
     return true;
 }
 
-/* What stands in a JSON string for the character at `bytes`; bytes that are no
+/* What stands in a JSON string for the character at `bytes`; a NUL and bytes that are no
  * UTF-8 show as \xff, with the backslash escaped. */
 static size_t escape(char out[8], const char *bytes, size_t step)
 {
     uint8_t c = (uint8_t)bytes[0];
 
-    if (step == 0)
+    if (step == 0 || c == 0)
         return (size_t)snprintf(out, 8, "\\\\x%02x", c);
     if (c < 0x20 || c == 0x7f)
         return (size_t)snprintf(out, 8, "\\u%04x", c);

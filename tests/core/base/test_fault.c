@@ -1,0 +1,57 @@
+/* test_fault.c - see core/base/fault.h; each test is a process of its own, so arming does not spill over. */
+#include <check.h>
+#include <signal.h>
+#include <stdlib.h>
+#include "base/fault.h"
+
+START_TEST(unarmed_nothing_happens)
+{
+    unsetenv("TILL_FAULTS");
+    ck_assert_ptr_null(till_fault_arm_from_env());
+    ck_assert(!TILL_FAULT("sql.slow"));
+}
+END_TEST
+
+START_TEST(a_fault_happens_as_often_as_was_said)
+{
+    setenv("TILL_FAULTS", "sql.slow=2,redis.lost=-1", 1);
+    ck_assert_ptr_null(till_fault_arm_from_env());
+    ck_assert(TILL_FAULT("sql.slow"));
+    ck_assert(TILL_FAULT("sql.slow"));
+    ck_assert(!TILL_FAULT("sql.slow"));
+    ck_assert(!TILL_FAULT("sql.deadlock"));
+    for (int i = 0; i != 100; ++i)
+        ck_assert(TILL_FAULT("redis.lost"));
+}
+END_TEST
+
+static const char *const refused[] = {"sql.slwo=1",  "sql.slow",    "sql.slow=",   "sql.slow=x",
+                                      "sql.slow=-2", "sql.slow=1x", "sql.slow=1,,"};
+
+START_TEST(a_misspelling_is_refused)
+{
+    setenv("TILL_FAULTS", refused[_i], 1);
+    const char *message = till_fault_arm_from_env();
+    ck_assert_msg(message != NULL, "%s", refused[_i]);
+}
+END_TEST
+
+START_TEST(a_name_that_is_not_in_the_table_is_a_bug)
+{
+    till_fault_armed = true;
+    (void)TILL_FAULT("no.such");
+}
+END_TEST
+
+Suite *fault_suite(void)
+{
+    Suite *suite = suite_create("base/fault");
+    TCase *tc = tcase_create("fault");
+
+    tcase_add_test(tc, unarmed_nothing_happens);
+    tcase_add_test(tc, a_fault_happens_as_often_as_was_said);
+    tcase_add_loop_test(tc, a_misspelling_is_refused, 0, sizeof(refused) / sizeof(refused[0]));
+    tcase_add_test_raise_signal(tc, a_name_that_is_not_in_the_table_is_a_bug, SIGABRT);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
