@@ -4,7 +4,7 @@
 --   create(fields, tx) -> cart
 --   get(id [, tx])     -> cart | false | nil, err
 --   save(tx, cart)     -> true | false (somebody else was first) | nil, err; raises cart.version
---   claim(tx, id, until_ms)   -> claim number | false: it is claimed or completed already
+--   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
 --   unclaim(tx, id, claim)    back to open
 --   complete(tx, id, claim, order_id) -> true | false when the claim was taken over
 --
@@ -119,24 +119,20 @@ function carts.save(tx, cart)
 end
 
 
---- Completion takes the cart for itself, for a time. The claim grows with the clock.
-function carts.claim(tx, cart_id, until_ms)
-  local claim = time.now_ms()
+--- Completion takes the cart for itself, for a time. The claim grows with the clock. `held` is the
+-- claim of a completion that waits: whoever resumes it takes it over.
+function carts.claim(tx, cart, until_ms, held)
+  local bin = db.bin("cart", cart.id)
   local done, e = db.on(tx):exec("UPDATE carts SET state = 'completing',"
     .. " claim = GREATEST(COALESCE(claim, 0) + 1, ?), claimed_until = ? WHERE id = ?"
-    .. " AND (state = 'open' OR state = 'completing' AND claimed_until < ?)", claim,
-    db.at_ms(until_ms), db.bin("cart", cart_id), db.now())
+    .. " AND version = ? AND (state = 'open' OR state = 'completing'"
+    .. " AND (claimed_until < ? OR claim = ?))", time.now_ms(), db.at_ms(until_ms), bin,
+    cart.version, db.now(), held or 0)
   if not done then return nil, e end
   if done.affected == 0 then return false end
-  local row, e2 = db.on(tx):one("SELECT claim FROM carts WHERE id = ?", db.bin("cart", cart_id))
+  local row, e2 = db.on(tx):one("SELECT claim FROM carts WHERE id = ?", bin)
   if not row then return nil, e2 end
   return row.claim
-end
-
-
-function carts.keep_claim(tx, cart_id, claim, until_ms)
-  return db.on(tx):exec("UPDATE carts SET claimed_until = ? WHERE id = ? AND claim = ?"
-    .. " AND state = 'completing'", db.at_ms(until_ms), db.bin("cart", cart_id), claim)
 end
 
 

@@ -1,6 +1,6 @@
 -- till/store/sagas - where a flow of several steps stands. One row for each flow and aggregate.
 --
---   begin(name, aggregate, data, until_ms) -> saga (claimed by us) | false: somebody is at it
+--   begin(name, aggregate, data, until_ms, anew) -> saga, claimed by us | false: somebody is at it
 --   save(saga, fields)      step, data, state, error, next_at; false when the claim was lost
 --   find(name, aggregate)   -> saga | false
 --   stuck(limit)            running ones that were dropped, waiting ones whose time has come
@@ -29,18 +29,18 @@ end
 
 
 --- A flow that ended badly begins anew; one that was dropped goes on from its last step.
-function sagas.begin(name, aggregate, data, until_ms)
+function sagas.begin(name, aggregate, data, until_ms, anew)
   local now = time.now_ms()
   local ok, e = sql.exec("INSERT IGNORE INTO sagas (name, aggregate, data, created_at, updated_at)"
     .. " VALUES (?, ?, ?, ?, ?)", name, aggregate, db.to_json(data), db.now(), db.now())
   if not ok then return nil, e end
   local done, e2 = sql.exec("UPDATE sagas SET claim = GREATEST(claim + 1, ?), claimed_until = ?,"
-    .. " step = IF(state IN ('undone', 'failed'), 0, step),"
-    .. " data = IF(state IN ('undone', 'failed'), ?, data), state = 'running',"
+    .. " step = IF(? OR state IN ('undone', 'failed'), 0, step),"
+    .. " data = IF(? OR state IN ('undone', 'failed'), ?, data), state = 'running',"
     .. " attempts = attempts + 1, updated_at = ?"
     .. " WHERE name = ? AND aggregate = ? AND state <> 'done'"
     .. " AND (claimed_until IS NULL OR claimed_until < ?)", now, db.at_ms(until_ms),
-    db.to_json(data), db.now(), name, aggregate, db.now())
+    anew and 1 or 0, anew and 1 or 0, db.to_json(data), db.now(), name, aggregate, db.now())
   if not done then return nil, e2 end
   if done.affected == 0 then return false end
   return sagas.find(name, aggregate)

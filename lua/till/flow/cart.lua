@@ -1,0 +1,284 @@
+-- till/flow/cart - changes of a cart. Each reads it whole, changes it, prices it and saves it under
+-- the version that it read; who comes second reads again. No transaction is open while carriers
+-- or tax services are asked.
+--
+--   create(auth, { currency, country }) -> cart
+--   get(auth, id) -> cart | nil, err(not_found)    of another key or another customer: not found
+--   change(ctx, id, fn) -> cart | nil, err         fn(cart) -> true | nil, err
+--   add, set_quantity, remove, set_fields, add_code, remove_code    make such an fn
+local carts = require "till.store.carts"
+local co = require "till.prim.co"
+local conf = require "till.prim.conf"
+local db = require "till.store.db"
+local err = require "till.util.err"
+local id = require "till.util.id"
+local iso = require "till.util.iso"
+local money = require "till.money"
+local pricing = require "till.flow.pricing"
+local products = require "till.store.products"
+local promotions = require "till.store.promotions"
+local sql = require "till.prim.sql"
+local time = require "till.prim.time"
+
+local cart_flow = {}
+
+local ATTEMPTS = 5
+
+
+local function check_place(currency, country)
+  if not money.exponent(currency) then
+    return nil, err.new("unknown_currency", ("%s is not a currency of ISO 4217"):format(currency))
+  end
+  if not iso.country(country) then
+    return nil, err.new("unknown_country", ("%s is not a country of ISO 3166"):format(country))
+  end
+  return true
+end
+
+
+function cart_flow.create(auth, fields)
+  local defaults = pricing.defaults()
+  local cart = { id = id.new("cart"), lines = {}, codes = {},
+    currency = db.given(fields.currency) or defaults.currency,
+    country = db.given(fields.country) or defaults.country,
+    customer_id = auth.customer_id, key_id = auth.key_id, generation = co.generation() }
+  local ok, e = check_place(cart.currency, cart.country)
+  if not ok then return nil, e end
+  local quote, e2 = pricing.price(cart)
+  if not quote then return nil, e2 end
+  cart.priced = quote.priced
+  return carts.create(cart)
+end
+
+
+-- A cart begun as a guest is seen by its key, and by the customer once it is his.
+local function may_see(auth, cart)
+  if auth.kind == "none" then return false end
+  if cart.customer_id then return cart.customer_id == auth.customer_id end
+  return cart.key_id ~= nil and cart.key_id == auth.key_id
+end
+
+
+function cart_flow.get(auth, cart_id)
+  local cart, e = carts.get(cart_id)
+  if cart == nil then return nil, e end
+  if not cart or not may_see(auth, cart) then
+    return nil, err.new("not_found", "there is no such cart")
+  end
+  return cart
+end
+
+
+--- Is it being completed just now? A claim whose time ran out holds nobody up.
+function cart_flow.check_open(cart)
+  if cart.state == "completed" then
+    return nil, err.new("cart_completed", "the cart is an order already",
+      { order_id = cart.order_id })
+  end
+  local until_ms = cart.state == "completing" and cart.claimed_until
+    and time.parse(cart.claimed_until)
+  if until_ms and until_ms > time.now_ms() then
+    return nil, err.new("completion_in_progress", "the cart is being completed; wait for its end",
+      { retry_after_ms = math.min(until_ms - time.now_ms(), 2000) })
+  end
+  return true
+end
+
+
+local function reprice(cart)
+  local quote, e = pricing.price(cart)
+  if not quote and err.is(e, "shipping_unavailable") and not cart.changed.shipping then
+    cart.shipping_option_id = nil
+    quote, e = pricing.price(cart)
+  end
+  if not quote then return nil, e end
+  cart.priced, cart.generation = quote.priced, co.generation()
+  return quote
+end
+
+
+local function attempt(ctx, cart_id, fn)
+  local cart, e = cart_flow.get(ctx.auth, cart_id)
+  if not cart then return nil, e end
+  local ok, e2 = ctx:matches(cart.version)
+  if ok then ok, e2 = cart_flow.check_open(cart) end
+  if not ok then return nil, e2 end
+  cart.changed = {}
+  if ctx.auth.customer_id then cart.customer_id = cart.customer_id or ctx.auth.customer_id end
+  ok, e2 = fn(cart)
+  if not ok then return nil, e2 end
+  local quote, e3 = reprice(cart)
+  if not quote then return nil, e3 end
+  if cart.check then
+    ok, e2 = cart.check(quote)
+    if not ok then return nil, e2 end
+  end
+  local saved, e4 = sql.transaction(function(tx) return carts.save(tx, cart) end)
+  if saved == nil then return nil, e4 end
+  return saved and cart
+end
+
+
+function cart_flow.change(ctx, cart_id, fn)
+  for _ = 1, ATTEMPTS do
+    local cart, e = attempt(ctx, cart_id, fn)
+    if cart == nil then return nil, e end
+    if cart then return cart end
+  end
+  return nil, err.new("busy", "the cart is changed by others at the same time")
+end
+
+
+local function bad_quantity(quantity)
+  local max = conf.get("cart.max_quantity")
+  if quantity >= 1 and quantity <= max then return nil end
+  return err.new("invalid_quantity", ("a line has 1 to %d units"):format(max), { errors = {
+    { pointer = "/quantity", detail = ("must be 1 to %d"):format(max), code = "range" } } })
+end
+
+
+local function set_line(cart, variant_id, quantity, adds)
+  cart.changed.lines = true
+  for _, line in ipairs(cart.lines) do
+    if line.variant_id == variant_id then
+      line.quantity = quantity + (adds and line.quantity or 0)
+      return bad_quantity(line.quantity)
+    end
+  end
+  if #cart.lines >= conf.get("cart.max_lines") then
+    return err.new("invalid_request", "the cart has as many lines as it may have")
+  end
+  cart.lines[#cart.lines + 1] = { id = id.new("line"), variant_id = variant_id,
+    quantity = quantity }
+  return bad_quantity(quantity)
+end
+
+
+function cart_flow.add(variant_id, quantity)
+  return function(cart)
+    local bad = bad_quantity(quantity)
+    if bad then return nil, bad end
+    local variants, e = products.for_lines({ variant_id })
+    if not variants then return nil, e end
+    local variant = variants[variant_id]
+    if not variant or not variant.sellable then
+      return nil, err.new("not_found", "this product is not sold", { errors = {
+        { pointer = "/variant_id", detail = "is not sold", code = "unknown" } } })
+    end
+    bad = set_line(cart, variant_id, quantity, true)
+    if bad then return nil, bad end
+    return true
+  end
+end
+
+
+local function index_of(cart, line_id)
+  for i, line in ipairs(cart.lines) do
+    if line.id == line_id then return i end
+  end
+  return nil, err.new("not_found", "the cart has no such line")
+end
+
+
+function cart_flow.set_quantity(line_id, quantity)
+  return function(cart)
+    local i, e = index_of(cart, line_id)
+    if not i then return nil, e end
+    cart.changed.lines = true
+    if quantity == 0 then
+      table.remove(cart.lines, i)
+      return true
+    end
+    cart.lines[i].quantity = quantity
+    local bad = bad_quantity(quantity)
+    if bad then return nil, bad end
+    return true
+  end
+end
+
+
+function cart_flow.remove(line_id)
+  return cart_flow.set_quantity(line_id, 0)
+end
+
+
+local FIELDS = { "email", "shipping_address", "billing_address", "shipping_option_id" }
+
+
+function cart_flow.set_fields(fields)
+  return function(cart)
+    for _, name in ipairs(FIELDS) do
+      if fields[name] ~= nil then cart[name] = db.given(fields[name]) end
+    end
+    local address = cart.shipping_address
+    if fields.shipping_address ~= nil and address then
+      local ok, e = check_place(cart.currency, address.country)
+      if not ok then return nil, e end
+      cart.country = address.country
+    end
+    cart.changed.shipping = db.given(fields.shipping_option_id) ~= nil
+    return true
+  end
+end
+
+
+local REASONS = {
+  code_not_entered = "it was not entered", not_started = "it has not begun yet",
+  expired = "it is over", usage_limit = "it was used up", customer_limit = "you have used it already",
+  customer_group = "it is for another group of customers",
+  region = "it is not for your country",
+  min_subtotal = "the cart is below its minimum spend",
+  min_qty = "the cart has too few pieces of it",
+  not_combinable = "it does not go together with a better one",
+  no_effect = "it would give nothing",
+  budget_exceeded = "its budget is used up",
+}
+
+
+local function refused(promotion, reason)
+  return nil, err.new("promotion_refused", ("%s does not apply: %s"):format(promotion.code,
+    REASONS[reason] or reason), { reason = reason, promotion = promotion.code })
+end
+
+
+function cart_flow.add_code(text)
+  local code = promotions.normal(text)
+  return function(cart)
+    local promotion, e = promotions.find_code(code)
+    if promotion == nil then return nil, e end
+    if not promotion or promotion.status ~= "active" then
+      return nil, err.new("promotion_unknown", ("there is no promotion with the code %s")
+        :format(code))
+    end
+    for _, entered in ipairs(cart.codes) do
+      if entered == code then return true end
+    end
+    cart.codes[#cart.codes + 1] = code
+    cart.changed.codes = true
+    cart.check = function(quote)
+      if not quote.labels[promotion.id] then return refused(promotion, "another currency") end
+      local reason = quote.result.rejected[promotion.id]
+      if reason then return refused(promotion, reason) end
+      return true
+    end
+    return true
+  end
+end
+
+
+function cart_flow.remove_code(text)
+  local code = promotions.normal(text)
+  return function(cart)
+    for i, entered in ipairs(cart.codes) do
+      if entered == code then
+        table.remove(cart.codes, i)
+        cart.changed.codes = true
+        return true
+      end
+    end
+    return nil, err.new("not_found", "this code is not in the cart")
+  end
+end
+
+
+return cart_flow

@@ -1,0 +1,201 @@
+-- till/flow/payment - asking providers for money, and what became of it.
+--
+--   start(tx, cart, provider, data) -> payment
+--   authorize(payment, env) -> payment | nil, err     payment_declined, payment_requires_action,
+--                                                     unknown_outcome
+--   settle(payment)     looks up one whose outcome is unknown -> payment | nil, err
+--   capture(payment), void(payment), refund(payment) -> payment | nil, err
+--
+-- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
+-- knows that the money may be on its way, and looks it up instead of asking again.
+local dispatch = require "till.plugin.dispatch"
+local err = require "till.util.err"
+local fsm = require "till.util.fsm"
+local payments = require "till.store.payments"
+
+local payment = {}
+
+payment.states = fsm.define("payment", {
+  initial = "created", final = { "declined", "voided", "failed", "refunded" },
+  { from = "created", event = "send", to = "sending" },
+  { from = "created", event = "void", to = "voided" },
+  { from = "sending", event = "authorized", to = "authorized" },
+  { from = "sending", event = "captured", to = "captured" },
+  { from = "sending", event = "declined", to = "declined" },
+  { from = "sending", event = "requires_action", to = "requires_action" },
+  { from = "sending", event = "unknown", to = "unknown" },
+  { from = "sending", event = "not_found", to = "failed" },
+  { from = "sending", event = "voided", to = "voided" },
+  { from = "unknown", event = "authorized", to = "authorized" },
+  { from = "unknown", event = "captured", to = "captured" },
+  { from = "unknown", event = "declined", to = "declined" },
+  { from = "unknown", event = "requires_action", to = "requires_action" },
+  { from = "unknown", event = "not_found", to = "failed" },
+  { from = "unknown", event = "voided", to = "voided" },
+  { from = "requires_action", event = "send", to = "sending" },
+  { from = "requires_action", event = "authorized", to = "authorized" },
+  { from = "requires_action", event = "captured", to = "captured" },
+  { from = "requires_action", event = "declined", to = "declined" },
+  { from = "requires_action", event = "voided", to = "voided" },
+  { from = "requires_action", event = "not_found", to = "failed" },
+  { from = "authorized", event = "captured", to = "captured" },
+  { from = "authorized", event = "voided", to = "voided" },
+  { from = "captured", event = "refunded", to = "refunded" },
+})
+
+
+local function plugin_of(provider)
+  return "payment-" .. provider
+end
+
+
+--- What the provider says of itself for this amount; nil when it is not offered.
+function payment.describe(provider, about)
+  if not dispatch.has("payment.describe", plugin_of(provider)) then return nil end
+  return dispatch.plugin(plugin_of(provider), "payment.describe", about)
+end
+
+
+function payment.start(tx, cart, provider, data)
+  return payments.create(tx, { cart_id = cart.id, provider = provider, currency = cart.currency,
+    amount = cart.priced.total, data = data })
+end
+
+
+-- Moves along the table; a refusal of the row (somebody else moved it) reads it again.
+local function move(p, event, fields, tx)
+  local to, why = payment.states:next(p.state, event)
+  if not to then return nil, err.new("conflict", why) end
+  local moved, e = payments.move(tx, p.id, p.state, to, fields)
+  if moved == nil then return nil, e end
+  if not moved then return nil, err.new("conflict", "the payment was changed by another worker") end
+  p.state = to
+  for name, value in pairs(fields or {}) do p[name] = value end
+  return p
+end
+
+
+payment.move = move
+
+
+local function request(p, more)
+  local out = { payment_id = p.id, provider_ref = p.provider_ref, amount = p.amount,
+    currency = p.currency, idem_key = p.idem_key, data = p.data, order_ref = p.cart_id }
+  for key, value in pairs(more or {}) do out[key] = value end
+  return out
+end
+
+
+-- No answer is an outcome of its own; nothing is concluded from silence.
+local function ask(p, hook, more)
+  local answer, e = dispatch.plugin(plugin_of(p.provider), hook, request(p, more))
+  if answer then return answer end
+  return { outcome = "unknown", reason = e and e.message }
+end
+
+
+local function to_result(p)
+  if p.state == "authorized" or p.state == "captured" then return p end
+  if p.state == "requires_action" then
+    local e = err.new("payment_requires_action", "the payment has to be confirmed by the shopper",
+      { action = p.action, payment_id = p.id })
+    e.for_shopper = true
+    return nil, e
+  elseif p.state == "unknown" or p.state == "sending" then
+    return nil, err.new("unknown_outcome", "the provider has not answered yet")
+  end
+  return nil, err.new("payment_declined", p.state == "failed"
+    and "the provider never received the payment; try again"
+    or "the payment was declined; try another way to pay", { reason = p.reason })
+end
+
+
+local function record(p, answer, fence)
+  return move(p, answer.outcome, { provider_ref = answer.provider_ref, reason = answer.reason,
+    action = answer.action, fence = fence })
+end
+
+
+local function send(p, more, fence)
+  local moved, e = move(p, "send", { data = more and more.data or p.data, fence = fence })
+  if not moved then return nil, e end
+  local answer = ask(p, "payment.authorize", more)
+  local ok, e2 = record(p, answer, fence)
+  if not ok then return nil, e2 end
+  return to_result(p)
+end
+
+
+--- Of one that is `sending`, `unknown` or waits for the shopper: what does the provider say?
+function payment.settle(p, fence)
+  local answer = ask(p, "payment.lookup")
+  if answer.outcome == "unknown" or answer.outcome == p.state then
+    if p.state == "sending" then
+      local ok, e = move(p, "unknown", { fence = fence })
+      if not ok then return nil, e end
+    end
+    return to_result(p)
+  end
+  local ok, e = record(p, answer, fence)
+  if not ok then return nil, e end
+  return to_result(p)
+end
+
+
+local function merged(data, more)
+  local out = {}
+  for key, value in pairs(data or {}) do out[key] = value end
+  for key, value in pairs(more) do out[key] = value end
+  return out
+end
+
+
+function payment.authorize(p, env)
+  local fence = env.saga and env.saga.claim
+  if p.state == "created" then return send(p, nil, fence) end
+  if p.state == "requires_action" and env.payment_data then
+    return send(p, { data = merged(p.data, env.payment_data) }, fence)
+  end
+  if p.state == "sending" or p.state == "unknown" or p.state == "requires_action" then
+    return payment.settle(p, fence)
+  end
+  return to_result(p)
+end
+
+
+local function finish(p, hook, wanted, key)
+  if p.state == wanted then return p end
+  local answer = ask(p, hook, { idem_key = p.idem_key .. key })
+  if answer.outcome == "unknown" then
+    answer = ask(p, "payment.lookup")
+    if answer.outcome ~= wanted then
+      return nil, err.new("unknown_outcome", "the provider has not answered yet")
+    end
+  end
+  if answer.outcome ~= wanted then
+    return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason))
+  end
+  return answer
+end
+
+
+--- The provider's side only; the row and the ledger are moved by the caller's transaction.
+function payment.ask_capture(p) return finish(p, "payment.capture", "captured", "-capture") end
+function payment.ask_refund(p) return finish(p, "payment.refund", "refunded", "-refund") end
+
+
+function payment.void(p)
+  if p.state == "created" then return move(p, "void") end
+  if p.state == "voided" or p.state == "declined" or p.state == "failed" then return p end
+  if p.state == "sending" or p.state == "unknown" then
+    payment.settle(p)
+    if p.state == "sending" or p.state == "unknown" then return to_result(p) end
+    return payment.void(p)
+  end
+  local answer, e = finish(p, "payment.void", "voided", "-void")
+  if not answer then return nil, e end
+  return move(p, "voided")
+end
+
+
+return payment

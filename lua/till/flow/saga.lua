@@ -1,0 +1,136 @@
+-- till/flow/saga - flows of several steps, stored step by step.
+--
+--   local checkout = saga.define("checkout", {
+--     { name = "reserve", run = fn(data, env) , undo = fn(data, env) }, ... })
+--   checkout:run(aggregate, data, env) -> "done" | "waiting" | "undone" | "busy", err
+--
+-- A step's run answers true, or nil and an error. After each the row is saved: a flow that was
+-- dropped (a crash, a kill) goes on after its last saved step, so every run must be safe to repeat.
+--
+--   error                       then
+--   unknown_outcome             the flow waits: nothing is undone, for undoing a charge that did
+--                               happen is a second mistake; whoever runs it again looks it up
+--   marked for_shopper = true   it ends here, nothing is undone; it begins anew when he has acted
+--   any other                   done steps are undone, last first; begun again it starts anew
+--   retryable (a lost database) the flow stays where it is and is resumed
+--
+-- `data` is kept in the row (JSON), `env` only in memory. The last step may save the row itself, in
+-- its own transaction: env.saga is the row, saga.finish(tx, env) does it.
+local conf = require "till.prim.conf"
+local err = require "till.util.err"
+local log = require "till.prim.log"
+local sagas = require "till.store.sagas"
+local time = require "till.prim.time"
+
+local saga = {}
+saga.__index = saga
+
+local MAX_WAIT_MS = 600000
+local flows = {}
+
+
+function saga.define(name, steps)
+  flows[name] = setmetatable({ name = name, steps = steps }, saga)
+  return flows[name]
+end
+
+
+function saga.named(name)
+  return flows[name]
+end
+
+
+local function undo(self, row, env)
+  for i = row.step, 1, -1 do
+    local step = self.steps[i]
+    if step.undo then
+      local ok, e = step.undo(row.data, env)
+      if not ok then
+        log.error("saga.undo", { saga = self.name, step = step.name, aggregate = row.aggregate,
+          error = tostring(e) })
+        return nil, e
+      end
+    end
+    sagas.save(row, { step = i - 1 })
+  end
+  return true
+end
+
+
+-- Looked at again after 2, 4, 8 … seconds.
+local function wait(row, e)
+  local delay = math.min(MAX_WAIT_MS, 1000 * 2 ^ math.min(row.attempts, 20))
+  sagas.save(row, { state = "waiting", error = e, next_ms = time.now_ms() + delay })
+  return "waiting", e
+end
+
+
+local function stop(self, row, env, step, e)
+  e = e:at(self.name .. "." .. step.name)
+  local mine = sagas.save(row, {})
+  if not mine then return "busy" end
+  if e.for_shopper then
+    sagas.save(row, { state = "undone", error = e })
+    return "undone", e
+  end
+  if err.is(e, "unknown_outcome") then return wait(row, e) end
+  if e.retryable and not err.is(e, "busy") then
+    sagas.save(row, { state = "waiting", error = e, next_ms = time.now_ms() + 2000 })
+    return "waiting", e
+  end
+  local ok, why = undo(self, row, env)
+  if not ok then return wait(row, why) end
+  sagas.save(row, { state = "undone", error = e })
+  return "undone", e
+end
+
+
+--- env.anew: forget what an earlier run of it left; its steps find their traces themselves.
+function saga:run(aggregate, data, env)
+  local until_ms = time.now_ms() + conf.get("cart.completion_claim_ms")
+  local row, e = sagas.begin(self.name, aggregate, data, until_ms, env.anew)
+  if row == nil then return nil, e end
+  if not row then return "busy" end
+  env.saga, env.steps = row, #self.steps
+  for i = row.step + 1, #self.steps do
+    local step = self.steps[i]
+    local ok, why = step.run(row.data, env)
+    if not ok then return stop(self, row, env, step, why) end
+    if row.state ~= "done" then
+      local saved, e2 = sagas.save(row, { step = i, state = i == #self.steps and "done" or nil })
+      if saved == nil then return nil, e2 end
+      if not saved then return "busy" end
+    end
+  end
+  return "done"
+end
+
+
+--- Undoes one that nobody wants to go on any more.
+function saga:abandon(aggregate, env)
+  local row, e = sagas.begin(self.name, aggregate, {}, time.now_ms() + 60000)
+  if not row then return row, e end
+  env.saga = row
+  -- The step after the last saved one may have been begun: it is undone as well.
+  row.step = math.min(row.step + 1, #self.steps - 1)
+  local ok, why = undo(self, row, env)
+  if not ok then
+    wait(row, why)
+    return nil, why
+  end
+  sagas.save(row, { state = "undone" })
+  return true
+end
+
+
+--- Inside the last step's transaction: the flow is done when its effect is.
+function saga.finish(tx, env)
+  local row = env.saga
+  local saved, e = sagas.save(row, { state = "done", step = env.steps }, tx)
+  if saved == nil then return nil, e end
+  if not saved then return nil, err.new("conflict", "another worker took this over") end
+  return true
+end
+
+
+return saga
