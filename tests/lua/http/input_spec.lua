@@ -138,6 +138,12 @@ t.describe("pages", function()
       local forged = call("GET", "/store/v1/list?after=" .. "A" .. first.next_cursor)
       t.equal(forged.status, 400)
       t.equal(forged.body.code, "invalid_cursor")
+      local coded, seal = first.next_cursor:match("^(.-)%.(.*)$")
+      local base64url = require("till.prim.crypto").base64url
+      for _, other in ipairs { base64url("[9]") .. "." .. seal, coded .. ".AAAA",
+        require("till.util.cursor").make("/another/list", { 2 }) } do
+        t.equal(call("GET", "/store/v1/list?after=" .. other).status, 400)
+      end
     end)
   end)
 end)

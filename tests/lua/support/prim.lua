@@ -237,7 +237,9 @@ end
 
 function prim.with(extra, fn)
   local fakes = { log = {}, metrics = {}, published = {}, subscribed = {}, turn = {}, idem = {},
-    conf = { ["shop.signing_secret"] = "seal", ["idem.lease_ms"] = 30000 }, plugins = {}, files = {}, now = 1000000 }
+    conf = { ["shop.signing_secret"] = "seal", ["idem.lease_ms"] = 30000,
+      ["shop.name"] = "Tea & Co", ["shop.currency"] = "GBP", ["shop.locale"] = "en" },
+    plugins = {}, files = {}, now = 1000000 }
   fakes.err = function(code) return require("till.util.err").new(code, "asked for by the spec") end
   local loaded = put_aside()
   for name, module in pairs(modules(fakes)) do package.loaded[name] = module end

@@ -1,0 +1,128 @@
+local t = require "till.test"
+local prim = dofile("tests/lua/support/prim.lua")
+
+local MANIFEST = [[
+return {
+  name = "promo-bundle", version = "1.2.0", api = 1, priority = 400,
+  hooks = { "promo.evaluate" },
+  config = {
+    skus = { type = "array", of = "sku", min = 2, required = true, doc = "The set." },
+    percent = { type = "integer", min = 1, max = 100, default = 50 },
+  },
+}]]
+
+local HANDLER = [[
+local handler = {}
+handler["promo.evaluate"] = function(config, cart) return { { percent = config.percent } } end
+return handler]]
+
+local OPTIONS = { skus = { "tea", "pot" } }
+
+
+local function load_with(files, plugins)
+  local result
+  prim.with({}, function(fakes)
+    fakes.files, fakes.plugins = files, plugins or { ["promo-bundle"] = OPTIONS }
+    result = { require("till.plugin.loader").load() }
+  end)
+  return result[1], result[2]
+end
+
+
+local function bundle(manifest, handler)
+  return { ["plugins/promo-bundle/plugin.lua"] = manifest or MANIFEST,
+    ["plugins/promo-bundle/handler.lua"] = handler or HANDLER }
+end
+
+
+t.describe("the plugin loader", function()
+  t.it("fills in defaults and keeps the order of priority, then name", function()
+    local files = bundle()
+    for _, name in ipairs { "b-low", "a-low" } do
+      files["plugins/" .. name .. "/plugin.lua"] = ('return { name = "%s", version = "1.0.0",'
+        .. ' api = 1, hooks = { "order.paid" } }'):format(name)
+      files["plugins/" .. name .. "/handler.lua"] =
+        'return { ["order.paid"] = function() end }'
+    end
+    local plugins = load_with(files)
+    t.same({ plugins[1].name, plugins[2].name, plugins[3].name },
+      { "promo-bundle", "a-low", "b-low" })
+    t.same(plugins[1].config, { skus = { "tea", "pot" }, percent = 50 })
+  end)
+
+  t.it("leaves out what is disabled or needs options that nobody gave", function()
+    local plugins, left_out = load_with(bundle(), {})
+    t.equal(#plugins, 0)
+    t.same(left_out, { ["promo-bundle"] = "not configured: it needs options" })
+    left_out = select(2, load_with(bundle(), { ["promo-bundle"] = { enabled = false } }))
+    t.same(left_out, { ["promo-bundle"] = "disabled in the configuration" })
+  end)
+
+  t.table({
+    { why = "refuses a hook that is not there", handler = "return {}",
+      message = "promo%-bundle/handler.lua: hook promo.evaluate is declared but not there" },
+    { why = "refuses a hook that is not declared",
+      handler = 'return { ["promo.evaluate"] = print, ["order.paid"] = print }',
+      message = "hook order.paid is there but not declared in plugin.lua" },
+    { why = "refuses a syntax error with file and line", handler = "local x =\n= 1",
+      message = "plugins/promo%-bundle/handler.lua:2:" },
+    { why = "refuses a module that is not promised", handler = 'require "till.store.orders"',
+      message = "till.store.orders: a plugin may require till.util" },
+    { why = "asks for the capability", handler = 'require "till.prim.sql"',
+      message = 'put "sql" into `capabilities` of plugins/promo%-bundle/plugin.lua' },
+    { why = "refuses a global", handler = "counter = 1",
+      message = "a plugin has no globals: write `local counter`" },
+    { why = "hides what is not for plugins", handler = "return os.time()",
+      message = "there is no global `os` for plugins" },
+  }, function(case)
+    t.throws(function() load_with(bundle(nil, case.handler)) end, case.message)
+  end)
+
+  t.table({
+    { why = "refuses an unknown field with its line", from = "priority = 400",
+      to = "prority = 400",
+      message = "plugin.lua:2: there is no field `prority`; was `priority` meant%?" },
+    { why = "refuses another name than the folder's", from = '"promo%-bundle"', to = '"promo"',
+      message = "`name` is promo, the folder's is promo%-bundle" },
+    { why = "refuses a version", from = "1%.2%.0", to = "one", message = "must be like 1.2.0" },
+    { why = "refuses another api", from = "api = 1", to = "api = 2", message = "for api 2" },
+    { why = "refuses an unknown hook", from = "promo%.evaluate", to = "promo.evaluat",
+      message = "plugin.lua:3: there is no hook promo.evaluat; was promo.evaluate meant%?" },
+    { why = "refuses a late veto: no such hook", from = "promo%.evaluate", to = "checkout.step",
+      message = "there is no hook checkout.step" },
+    { why = "refuses an unknown type", from = 'of = "sku"', to = 'of = "sky"',
+      message = "config.skus.of: no such type: sky" },
+    { why = "refuses a default that does not fit", from = "default = 50", to = "default = 500",
+      message = "config.percent.default: at most 100" },
+  }, function(case)
+    local source = MANIFEST:gsub(case.from, case.to)
+    t.throws(function() load_with(bundle(source)) end, case.message)
+  end)
+
+  t.table({
+    { why = "refuses an unknown option, naming the nearest", given = { skuz = {} },
+      message = "plugins.promo%-bundle: config.skuz: there is no such option; was skus meant%?" },
+    { why = "refuses a set of one", given = { skus = { "tea" } },
+      message = "config.skus: at least 2" },
+    { why = "refuses what is out of range", given = { skus = { "a", "b" }, percent = 101 },
+      message = "config.percent: at most 100" },
+    { why = "refuses a missing option", given = { percent = 5 },
+      message = "config.skus: is needed. The set." },
+  }, function(case)
+    t.throws(function() load_with(bundle(), { ["promo-bundle"] = case.given }) end, case.message)
+  end)
+
+  t.it("refuses options of a plugin that is not there", function()
+    t.throws(function() load_with(bundle(), { ["promo-bundel"] = {} }) end,
+      "there is no such plugin; was promo%-bundle meant")
+  end)
+
+  t.it("loads a plugin's own parts once", function()
+    local files = bundle(nil, [[
+      local a, b = require "plugins.promo-bundle.part", require "plugins.promo-bundle.part"
+      assert(a == b and a.n == 1)
+      return { ["promo.evaluate"] = function() return {} end }]])
+    files["plugins/promo-bundle/part.lua"] = "return { n = 1 }"
+    t.equal(#load_with(files), 1)
+  end)
+end)
