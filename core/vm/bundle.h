@@ -6,7 +6,9 @@
  * makes it once, writes it to DIR/generations/NAME, and all workers load the
  * very same bytes, whatever an editor does to the folders meanwhile.
  *
- * Paths inside: "lua/till/...", "plugins/<name>/...", "conf/plugins.json".
+ * Paths inside: "lua/till/...", "plugins/<name>/...", "conf/plugins.json", and
+ * "tests/..." for the spec command only. Specs (*_spec.lua) are left out, and so
+ * is everything whose name begins with a dot or is not Lua.
  */
 #ifndef TILL_VM_BUNDLE_H
 #define TILL_VM_BUNDLE_H
@@ -21,7 +23,8 @@ typedef struct till_bundle_source {
     const char *lua_dir;            /* holds till/ */
     const char *const *plugin_dirs; /* each holds <kind>-<name>/ folders; one name twice is refused */
     size_t plugin_dir_count;
-    const till_conf_t *conf;
+    const till_conf_t *conf;        /* NULL: no plugins.json */
+    const char *tests_dir;          /* NULL, or tests/lua: its files that are no specs, as "tests/..." */
 } till_bundle_source_t;
 
 /**

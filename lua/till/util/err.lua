@@ -7,7 +7,7 @@
 --                                  throws. The object has code, message, retryable, http, title and
 --                                  everything in `fields`, which may override those but `code`.
 --   is(value [, code])             is it such an object (with that code)?
---   e:at(where)                    prefixes `where` to the trace and returns e: innermost last
+--   e:at(where)                    prefixes `where` to the trace and returns e: the outermost first
 --   tostring(e)                    "code: message (where)"
 --
 -- `message` is for logs and developers; what a client reads is `title` and what a handler chose.
@@ -25,7 +25,7 @@ err.meta = meta
 
 
 function methods:at(where)
-  self.where = self.where and where .. " < " .. self.where or where
+  self.where = self.where and where .. " > " .. self.where or where
   return self
 end
 

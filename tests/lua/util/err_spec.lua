@@ -24,7 +24,7 @@ t.describe("till.util.err", function()
   t.it("prints code, message and the way it came", function()
     local e = err.new("timeout", "late"):at("store.load")
     t.equal(tostring(e), "timeout: late (store.load)")
-    t.equal(tostring(e:at("flow.pay")), "timeout: late (flow.pay < store.load)")
+    t.equal(tostring(e:at("flow.pay")), "timeout: late (flow.pay > store.load)")
   end)
 
   t.it("cannot be given another code by its fields", function()

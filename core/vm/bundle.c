@@ -1,0 +1,434 @@
+/* bundle.c - reading folders into one piece of bytes, and that piece back.
+ *
+ * The piece: a magic line, then for each file in sorted order two 32-bit
+ * lengths (little endian), the path with a NUL, the content. Its name is the
+ * SHA-256 of all of it.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "vm/bundle.h"
+
+#define MAGIC "moontill bundle 1\n"
+#define FILE_MAX (1024 * 1024)
+#define BUNDLE_MAX (64 * 1024 * 1024)
+#define DEPTH_MAX 16
+
+struct entry {
+    char *path;
+    char *content; /* owned while reading, borrowed from `bytes` afterwards */
+    size_t len;
+};
+
+struct till_bundle {
+    struct entry *entries;
+    size_t count, room;
+    char *bytes;
+    size_t len;
+    char name[2 * TILL_SHA256_LEN + 1];
+};
+
+struct reader {
+    till_bundle_t *bundle;
+    char *error;
+    size_t error_size;
+    char root[PATH_MAX]; /* the real folder that nothing may lead out of */
+};
+
+static bool refuse(struct reader *reader, const char *path, const char *reason)
+{
+    if (reader->error_size != 0)
+        snprintf(reader->error, reader->error_size, "%s: %s", path, reason);
+    return false;
+}
+
+static void add(till_bundle_t *bundle, const char *path, char *content, size_t len)
+{
+    if (bundle->count == bundle->room) {
+        bundle->room = bundle->room == 0 ? 128 : bundle->room * 2;
+        bundle->entries = till_realloc(bundle->entries, bundle->room * sizeof(*bundle->entries));
+    }
+    bundle->entries[bundle->count++] = (struct entry){till_strdup(path), content, len};
+}
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t len = strlen(name), n = strlen(suffix);
+
+    return len > n && memcmp(name + len - n, suffix, n) == 0;
+}
+
+static bool is_inside(const struct reader *reader, const char *path)
+{
+    char real[PATH_MAX];
+    size_t len = strlen(reader->root);
+
+    return realpath(path, real) != NULL && strncmp(real, reader->root, len) == 0 &&
+           (real[len] == '/' || real[len] == '\0');
+}
+
+/** @return the whole file, or NULL with errno */
+static char *slurp(const char *path, size_t max, size_t *len)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    char *bytes = NULL;
+
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (size_t)st.st_size <= max) {
+        size_t at = 0;
+        ssize_t n = 0;
+        bytes = till_alloc((size_t)st.st_size + 1);
+        while (at < (size_t)st.st_size && (n = read(fd, bytes + at, (size_t)st.st_size - at)) > 0)
+            at += (size_t)n;
+        bytes[at] = '\0';
+        *len = at;
+    } else {
+        errno = EFBIG;
+    }
+    close(fd);
+    return bytes;
+}
+
+static const char *content_fault(const char *content, size_t len)
+{
+    if (len != 0 && content[0] == '\x1b')
+        return "is bytecode; only source is loaded";
+    if (memchr(content, '\0', len) != NULL)
+        return "holds a NUL byte";
+    if (!till_utf8_is_valid(content, len))
+        return "is not UTF-8";
+    return NULL;
+}
+
+static bool read_file(struct reader *reader, const char *disk, const char *path)
+{
+    size_t len = 0;
+    char *content;
+    const char *fault;
+
+    if (!is_inside(reader, disk))
+        return refuse(reader, disk, "leads out of its folder or to nothing");
+    if ((content = slurp(disk, FILE_MAX, &len)) == NULL)
+        return refuse(reader, disk, errno == EFBIG ? "is larger than 1 MB or no file" : strerror(errno));
+    if ((fault = content_fault(content, len)) != NULL) {
+        free(content);
+        return refuse(reader, disk, fault);
+    }
+    add(reader->bundle, path, content, len);
+    return true;
+}
+
+static bool read_folder(struct reader *reader, const char *disk, const char *path, unsigned depth);
+
+static bool read_entry(struct reader *reader, const char *disk, const char *path, const char *name, unsigned depth)
+{
+    char below[PATH_MAX], inside[PATH_MAX];
+    struct stat st;
+
+    if ((size_t)snprintf(below, sizeof(below), "%s/%s", disk, name) >= sizeof(below) ||
+        (size_t)snprintf(inside, sizeof(inside), "%s/%s", path, name) >= sizeof(inside))
+        return refuse(reader, disk, "has a path that is too long");
+    if (stat(below, &st) != 0)
+        return has_suffix(name, ".lua") ? refuse(reader, below, strerror(errno)) : true;
+    if (S_ISDIR(st.st_mode))
+        return read_folder(reader, below, inside, depth + 1);
+    if (!has_suffix(name, ".lua") || has_suffix(name, "_spec.lua"))
+        return true;
+    return read_file(reader, below, inside);
+}
+
+static bool read_folder(struct reader *reader, const char *disk, const char *path, unsigned depth)
+{
+    DIR *dir;
+    struct dirent *entry;
+    bool ok = true;
+
+    if (depth > DEPTH_MAX)
+        return refuse(reader, disk, "is nested too deep");
+    if (!is_inside(reader, disk))
+        return refuse(reader, disk, "leads out of its folder");
+    if ((dir = opendir(disk)) == NULL)
+        return refuse(reader, disk, strerror(errno));
+    while (ok && (entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] != '.')
+            ok = read_entry(reader, disk, path, entry->d_name, depth);
+    }
+    closedir(dir);
+    return ok;
+}
+
+static bool read_root(struct reader *reader, const char *disk, const char *path)
+{
+    if (realpath(disk, reader->root) == NULL)
+        return refuse(reader, disk, strerror(errno));
+    return read_folder(reader, disk, path, 0);
+}
+
+static bool holds_plugin(const till_bundle_t *bundle, const char *prefix)
+{
+    size_t len = strlen(prefix);
+
+    for (size_t i = 0; i != bundle->count; ++i) {
+        if (strncmp(bundle->entries[i].path, prefix, len) == 0 && bundle->entries[i].path[len] == '/')
+            return true;
+    }
+    return false;
+}
+
+/* Each plugin is a root of its own: a link from one into another is refused too. */
+static bool read_plugins(struct reader *reader, const char *folder)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    bool ok = true;
+
+    if (dir == NULL)
+        return refuse(reader, folder, strerror(errno));
+    while (ok && (entry = readdir(dir)) != NULL) {
+        char disk[PATH_MAX], path[NAME_MAX + 16];
+        struct stat st;
+        if (entry->d_name[0] == '.' ||
+            (size_t)snprintf(disk, sizeof(disk), "%s/%s", folder, entry->d_name) >= sizeof(disk) ||
+            stat(disk, &st) != 0 || !S_ISDIR(st.st_mode))
+            continue;
+        snprintf(path, sizeof(path), "plugins/%s", entry->d_name);
+        ok = holds_plugin(reader->bundle, path) ? refuse(reader, disk, "there is a plugin of this name already")
+                                                : read_root(reader, disk, path);
+    }
+    closedir(dir);
+    return ok;
+}
+
+static bool read_all(struct reader *reader, const till_bundle_source_t *source)
+{
+    char till[PATH_MAX];
+
+    snprintf(till, sizeof(till), "%s/till", source->lua_dir);
+    if (!read_root(reader, till, "lua/till"))
+        return false;
+    for (size_t i = 0; i != source->plugin_dir_count; ++i) {
+        if (!read_plugins(reader, source->plugin_dirs[i]))
+            return false;
+    }
+    if (source->tests_dir != NULL && !read_root(reader, source->tests_dir, "tests"))
+        return false;
+    if (source->conf != NULL) {
+        till_buf_t json;
+        till_buf_init(&json, 0);
+        till_conf_plugins_json(source->conf, &json);
+        size_t len = json.len;
+        add(reader->bundle, "conf/plugins.json", till_buf_take(&json), len);
+    }
+    return true;
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct entry *)a)->path, ((const struct entry *)b)->path);
+}
+
+static void put_u32(till_buf_t *buf, size_t n)
+{
+    const unsigned char bytes[4] = {n & 0xff, n >> 8 & 0xff, n >> 16 & 0xff, n >> 24 & 0xff};
+
+    till_buf_append(buf, bytes, sizeof(bytes));
+}
+
+static size_t get_u32(const char *at)
+{
+    const unsigned char *bytes = (const unsigned char *)at;
+
+    return bytes[0] | (size_t)bytes[1] << 8 | (size_t)bytes[2] << 16 | (size_t)bytes[3] << 24;
+}
+
+static void set_name(till_bundle_t *bundle)
+{
+    uint8_t digest[TILL_SHA256_LEN];
+
+    till_sha256(digest, bundle->bytes, bundle->len);
+    till_hex(bundle->name, digest, sizeof(digest));
+}
+
+static void free_entries(till_bundle_t *bundle, bool owned)
+{
+    for (size_t i = 0; owned && i != bundle->count; ++i) {
+        free(bundle->entries[i].path);
+        free(bundle->entries[i].content);
+    }
+    free(bundle->entries);
+    bundle->entries = NULL;
+    bundle->count = bundle->room = 0;
+}
+
+static till_bundle_t *parse(char *bytes, size_t len);
+
+static till_bundle_t *seal(till_bundle_t *read)
+{
+    till_buf_t buf;
+
+    qsort(read->entries, read->count, sizeof(*read->entries), by_path);
+    till_buf_init(&buf, 0);
+    till_buf_puts(&buf, MAGIC);
+    for (size_t i = 0; i != read->count; ++i) {
+        const struct entry *entry = &read->entries[i];
+        put_u32(&buf, strlen(entry->path));
+        put_u32(&buf, entry->len);
+        till_buf_append(&buf, entry->path, strlen(entry->path) + 1);
+        till_buf_append(&buf, entry->content, entry->len);
+    }
+    free_entries(read, true);
+    free(read);
+    size_t len = buf.len;
+    return parse(till_buf_take(&buf), len);
+}
+
+till_bundle_t *till_bundle_read(const till_bundle_source_t *source, char *error, size_t error_size)
+{
+    struct reader reader = {.error = error, .error_size = error_size};
+
+    reader.bundle = till_calloc(1, sizeof(*reader.bundle));
+    if (!read_all(&reader, source)) {
+        free_entries(reader.bundle, true);
+        free(reader.bundle);
+        return NULL;
+    }
+    return seal(reader.bundle);
+}
+
+/** Takes `bytes`. @return NULL if they are no bundle */
+static till_bundle_t *parse(char *bytes, size_t len)
+{
+    till_bundle_t *bundle = till_calloc(1, sizeof(*bundle));
+    size_t at = strlen(MAGIC);
+
+    bundle->bytes = bytes;
+    bundle->len = len;
+    if (len < at || memcmp(bytes, MAGIC, at) != 0)
+        goto broken;
+    while (at != len) {
+        size_t path_len, content_len;
+        if (len - at < 9)
+            goto broken;
+        path_len = get_u32(bytes + at);
+        content_len = get_u32(bytes + at + 4);
+        at += 8;
+        if (path_len >= len - at || content_len > len - at - path_len - 1 || bytes[at + path_len] != '\0')
+            goto broken;
+        if (bundle->count == bundle->room) {
+            bundle->room = bundle->room == 0 ? 128 : bundle->room * 2;
+            bundle->entries = till_realloc(bundle->entries, bundle->room * sizeof(*bundle->entries));
+        }
+        bundle->entries[bundle->count++] = (struct entry){bytes + at, bytes + at + path_len + 1, content_len};
+        at += path_len + 1 + content_len;
+    }
+    set_name(bundle);
+    return bundle;
+broken:
+    till_bundle_destroy(bundle);
+    return NULL;
+}
+
+void till_bundle_destroy(till_bundle_t *bundle)
+{
+    if (bundle == NULL)
+        return;
+    free_entries(bundle, false);
+    free(bundle->bytes);
+    free(bundle);
+}
+
+static int write_all(int fd, const char *bytes, size_t len)
+{
+    while (len != 0) {
+        ssize_t n = write(fd, bytes, len);
+        if (n < 0 && errno != EINTR)
+            return errno;
+        if (n > 0) {
+            bytes += n;
+            len -= (size_t)n;
+        }
+    }
+    return fsync(fd) == 0 ? 0 : errno;
+}
+
+int till_bundle_save(const till_bundle_t *bundle, const char *dir)
+{
+    char path[PATH_MAX], temporary[PATH_MAX + 32];
+    int fd, status;
+
+    snprintf(path, sizeof(path), "%s/generations", dir);
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return errno;
+    snprintf(path, sizeof(path), "%s/generations/%s", dir, bundle->name);
+    if (access(path, R_OK) == 0)
+        return 0;
+    snprintf(temporary, sizeof(temporary), "%s.%ld", path, (long)getpid());
+    if ((fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0)
+        return errno;
+    status = write_all(fd, bundle->bytes, bundle->len);
+    close(fd);
+    if (status == 0 && rename(temporary, path) != 0)
+        status = errno;
+    if (status != 0)
+        unlink(temporary);
+    return status;
+}
+
+till_bundle_t *till_bundle_load(const char *dir, const char *name, char *error, size_t error_size)
+{
+    char path[PATH_MAX];
+    size_t len = 0;
+    char *bytes;
+    till_bundle_t *bundle;
+
+    if (strspn(name, "0123456789abcdef") != 2 * TILL_SHA256_LEN || strlen(name) != 2 * TILL_SHA256_LEN) {
+        snprintf(error, error_size, "%s: is no name of a generation", name);
+        return NULL;
+    }
+    snprintf(path, sizeof(path), "%s/generations/%s", dir, name);
+    if ((bytes = slurp(path, BUNDLE_MAX, &len)) == NULL) {
+        snprintf(error, error_size, "%s: %s", path, strerror(errno));
+        return NULL;
+    }
+    bundle = parse(bytes, len);
+    if (bundle == NULL || strcmp(bundle->name, name) != 0) {
+        snprintf(error, error_size, "%s: its content does not fit its name", path);
+        till_bundle_destroy(bundle);
+        return NULL;
+    }
+    return bundle;
+}
+
+const char *till_bundle_name(const till_bundle_t *bundle) { return bundle->name; }
+
+static int path_to_entry(const void *path, const void *entry)
+{
+    return strcmp(path, ((const struct entry *)entry)->path);
+}
+
+bool till_bundle_file(const till_bundle_t *bundle, const char *path, till_slice_t *content)
+{
+    const struct entry *found;
+
+    if (bundle->count == 0)
+        return false;
+    found = bsearch(path, bundle->entries, bundle->count, sizeof(*found), path_to_entry);
+    if (found != NULL)
+        *content = (till_slice_t){found->content, found->len};
+    return found != NULL;
+}
+
+const char *till_bundle_path(const till_bundle_t *bundle, size_t i)
+{
+    return i < bundle->count ? bundle->entries[i].path : NULL;
+}

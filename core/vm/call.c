@@ -1,0 +1,255 @@
+/* call.c - the calls that C makes, and what becomes of their results. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "vm/vm_priv.h"
+
+/* ---- the request as a table ------------------------------------------------------ */
+
+static void set_slice(lua_State *L, const char *key, till_slice_t slice)
+{
+    lua_pushlstring(L, slice.base != NULL ? slice.base : "", slice.len);
+    lua_setfield(L, -2, key);
+}
+
+static void set_text(lua_State *L, const char *key, const char *text)
+{
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, key);
+}
+
+/* A name that comes twice has its values joined, as RFC 9110 allows. */
+static void push_headers(lua_State *L, const till_request_t *request)
+{
+    lua_createtable(L, 0, (int)request->header_count);
+    for (size_t i = 0; i != request->header_count; ++i) {
+        const till_header_t *header = &request->headers[i];
+        lua_pushlstring(L, header->name.base, header->name.len);
+        lua_pushvalue(L, -1);
+        lua_rawget(L, -3);
+        if (lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            lua_pushlstring(L, header->value.base, header->value.len);
+        } else {
+            lua_pushliteral(L, ", ");
+            lua_pushlstring(L, header->value.base, header->value.len);
+            lua_concat(L, 3);
+        }
+        lua_rawset(L, -3);
+    }
+}
+
+static void push_request(lua_State *L, const till_request_t *request)
+{
+    char traceparent[TILL_TRACEPARENT_LEN + 1];
+
+    till_trace_format(&request->trace, traceparent);
+    lua_createtable(L, 0, 12);
+    set_slice(L, "method", request->method);
+    set_slice(L, "path", request->path);
+    set_slice(L, "query", request->query);
+    set_slice(L, "authority", request->authority);
+    set_slice(L, "peer", request->peer);
+    set_slice(L, "body", request->body);
+    set_text(L, "request_id", request->request_id != NULL ? request->request_id : "");
+    set_text(L, "trace_id", request->trace.trace_id);
+    set_text(L, "traceparent", traceparent);
+    lua_pushboolean(L, request->tls);
+    lua_setfield(L, -2, "tls");
+    push_headers(L, request);
+    lua_setfield(L, -2, "headers");
+}
+
+till_call_t *till_vm_http(till_vm_t *vm, const till_request_t *request, uint64_t timeout_ms, till_http_done_cb done,
+                          void *data)
+{
+    till_co_t *co = till_co_begin(vm, TILL_CO_HTTP, timeout_ms, &request->trace);
+
+    co->request = request;
+    co->http_done = done;
+    co->data = data;
+    lua_rawgeti(co->L, LUA_REGISTRYINDEX, vm->http_ref);
+    push_request(co->L, request);
+    return till_co_start(co, 1) ? (till_call_t *)co : NULL;
+}
+
+till_call_t *till_vm_run(till_vm_t *vm, const char *entry, const char *const *arguments, size_t n, uint64_t timeout_ms,
+                         till_run_done_cb done, void *data)
+{
+    till_co_t *co = till_co_begin(vm, TILL_CO_RUN, timeout_ms, NULL);
+
+    co->run_done = done;
+    co->data = data;
+    co->entry = entry;
+    co->background = strcmp(entry, "jobs") == 0 || strcmp(entry, "background") == 0;
+    lua_checkstack(co->L, (int)n + 4);
+    lua_rawgeti(co->L, LUA_REGISTRYINDEX, vm->main_ref);
+    lua_pushstring(co->L, entry);
+    lua_rawget(co->L, -2);
+    lua_remove(co->L, -2);
+    for (size_t i = 0; i != n; ++i)
+        lua_pushstring(co->L, arguments[i]);
+    return till_co_start(co, (int)n) ? (till_call_t *)co : NULL;
+}
+
+/* ---- the response ------------------------------------------------------------------ */
+
+static void add_header(till_vm_t *vm, till_response_t *out, lua_State *L, int key)
+{
+    till_header_t *header;
+
+    if (out->header_count == vm->header_room) {
+        vm->header_room = vm->header_room == 0 ? 32 : vm->header_room * 2;
+        vm->headers = till_realloc(vm->headers, vm->header_room * sizeof(*vm->headers));
+    }
+    header = &vm->headers[out->header_count++];
+    header->name.base = lua_tolstring(L, key, &header->name.len);
+    header->value.base = lua_tolstring(L, -1, &header->value.len);
+}
+
+/* Strings live in the table below; what is made from a number stays on the stack until the response is sent. */
+static const char *take_value(till_vm_t *vm, till_response_t *out, lua_State *L, int key)
+{
+    if (!lua_checkstack(L, 4))
+        return "main.http returned too many headers";
+    if (lua_type(L, -1) == LUA_TNUMBER) {
+        lua_pushvalue(L, -1);
+        lua_tostring(L, -1);
+        add_header(vm, out, L, key);
+        lua_insert(L, key);
+        return NULL;
+    }
+    if (lua_type(L, -1) != LUA_TSTRING)
+        return "main.http returned a header that is no string";
+    add_header(vm, out, L, key);
+    return NULL;
+}
+
+static const char *take_list(till_vm_t *vm, till_response_t *out, lua_State *L, int key)
+{
+    int list = lua_gettop(L);
+
+    for (int i = 1;; ++i) {
+        lua_rawgeti(L, list, i);
+        if (lua_isnil(L, -1)) {
+            lua_pop(L, 1);
+            return NULL;
+        }
+        if (lua_type(L, -1) != LUA_TSTRING)
+            return "main.http returned a list of headers that are no strings";
+        add_header(vm, out, L, key);
+        lua_pop(L, 1);
+    }
+}
+
+static const char *take_headers(till_vm_t *vm, till_response_t *out, lua_State *L)
+{
+    const char *fault = NULL;
+
+    lua_pushnil(L);
+    while (fault == NULL && lua_next(L, 2) != 0) {
+        int key = lua_gettop(L) - 1;
+        if (lua_type(L, key) != LUA_TSTRING)
+            return "main.http returned a header without a name";
+        fault = lua_type(L, -1) == LUA_TTABLE ? take_list(vm, out, L, key) : take_value(vm, out, L, key);
+        if (fault == NULL)
+            lua_settop(L, lua_gettop(L) - 1);
+    }
+    out->headers = vm->headers;
+    return fault;
+}
+
+/** @return NULL, or what is wrong with the results 1..4 on the stack */
+static const char *take_response(till_vm_t *vm, till_response_t *out, lua_State *L)
+{
+    lua_Number status = lua_tonumber(L, 1);
+
+    lua_settop(L, 4);
+    if (lua_type(L, 1) != LUA_TNUMBER || !(status >= 100 && status <= 599))
+        return "main.http returned no status";
+    out->status = (int)status;
+    if (lua_type(L, 3) == LUA_TSTRING)
+        out->body.base = lua_tolstring(L, 3, &out->body.len);
+    else if (!lua_isnil(L, 3))
+        return "main.http returned a body that is no string";
+    out->route = lua_type(L, 4) == LUA_TSTRING ? lua_tostring(L, 4) : "(none)";
+    if (lua_isnil(L, 2))
+        return NULL;
+    return lua_type(L, 2) == LUA_TTABLE ? take_headers(vm, out, L) : "main.http returned headers that are no table";
+}
+
+/* The thread that threw still has its stack: the trace is read from it. */
+static const char *traceback(till_co_t *co, size_t *len)
+{
+    lua_State *M = co->vm->L;
+    const char *text = till_tostring(co->L, -1, NULL);
+
+    luaL_traceback(M, co->L, text, 0);
+    lua_remove(co->L, -1);
+    return lua_tolstring(M, -1, len);
+}
+
+static void deliver_http(till_co_t *co, int rc)
+{
+    till_response_t response = {.route = "(error)"};
+
+    if (co->over) {
+        co->http_done(co->data, co->why, NULL);
+        return;
+    }
+    response.error = rc != 0 ? traceback(co, NULL) : take_response(co->vm, &response, co->L);
+    if (response.error != NULL) {
+        response.status = 500;
+        response.header_count = 0;
+        response.body = (till_slice_t){"", 0};
+        response.route = "(error)";
+    }
+    co->http_done(co->data, TILL_OK, &response);
+}
+
+static void deliver_run(till_co_t *co, int rc)
+{
+    size_t len = 0;
+    const char *text = "";
+
+    if (co->over) {
+        co->run_done(co->data, co->why, "", 0);
+    } else if (rc != 0) {
+        text = traceback(co, &len);
+        co->run_done(co->data, TILL_INTERNAL, text, len);
+    } else if (lua_gettop(co->L) >= 2 && lua_isnil(co->L, 1)) { /* nil, err */
+        text = till_tostring(co->L, 2, &len);
+        co->run_done(co->data, TILL_INTERNAL, text, len);
+    } else {
+        if (lua_gettop(co->L) != 0 && !lua_isnil(co->L, 1))
+            text = till_tostring(co->L, 1, &len);
+        co->run_done(co->data, TILL_OK, text, len);
+    }
+}
+
+static void log_spawn(till_co_t *co, int rc)
+{
+    till_log_t line;
+    size_t len = 0;
+
+    if (rc == 0 || co->over)
+        return;
+    const char *text = traceback(co, &len);
+    till_log_begin(&line, TILL_LOG_ERROR, "lua.error");
+    till_log_strn(&line, "error", text, len);
+    till_log_str(&line, "trace_id", co->trace.trace_id);
+    till_log_end(&line);
+}
+
+void till_call_deliver(till_co_t *co, int rc)
+{
+    if (co->kind == TILL_CO_HTTP)
+        deliver_http(co, rc);
+    else if (co->kind == TILL_CO_RUN)
+        deliver_run(co, rc);
+    else
+        log_spawn(co, rc);
+    lua_settop(co->vm->L, 0);
+}

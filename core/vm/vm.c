@@ -1,0 +1,280 @@
+/* vm.c - the life of a VM: memory, loading, retiring, the end.
+ *
+ *   create --attach--> OPEN --retire--> RETIRED --last call gone--> CLOSING --next turn--> freed
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "vm/vm_priv.h"
+
+/*
+ * The cap refuses only while Lua runs protected: then "not enough memory" ends
+ * that call. Outside, where an operation's results are pushed, throwing would
+ * end the process, so they may pass the cap; the next allocation in Lua stops it.
+ */
+static void *vm_alloc(void *data, void *old, size_t old_size, size_t size)
+{
+    till_vm_t *vm = data;
+
+    if (old == NULL)
+        old_size = 0;
+    if (size == 0) {
+        free(old);
+        vm->used -= old_size;
+        return NULL;
+    }
+    if (size > old_size && vm->env.memory_cap != 0 && vm->running != 0 &&
+        (size > vm->env.memory_cap || vm->used - old_size > vm->env.memory_cap - size))
+        return NULL;
+    void *new = till_realloc(old, size);
+    vm->used = vm->used - old_size + size;
+    return new;
+}
+
+till_vm_t *till_vm_of(lua_State *L)
+{
+    void *data;
+
+    (void)lua_getallocf(L, &data);
+    return data;
+}
+
+const till_vm_env_t *till_vm_env_of(lua_State *L) { return &till_vm_of(L)->env; }
+
+const till_bundle_t *till_vm_bundle_of(lua_State *L) { return till_vm_of(L)->bundle; }
+
+/* Only an error outside of every protected call comes here, which is a bug of vm/. */
+static int panic(lua_State *L)
+{
+    till_log_msg(TILL_LOG_ERROR, "lua.panic", "%s", lua_tostring(L, -1));
+    abort();
+}
+
+static void keep_err_meta(lua_State *L, till_vm_t *vm)
+{
+    till_slice_t content;
+
+    vm->err_meta_ref = LUA_NOREF;
+    if (!till_bundle_file(vm->bundle, "lua/till/util/err.lua", &content))
+        return;
+    till_vm_require(L, "till.util.err");
+    lua_getfield(L, -1, "meta");
+    vm->err_meta_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pop(L, 1);
+}
+
+static int load_all(lua_State *L)
+{
+    till_vm_t *vm = till_vm_of(L);
+
+    for (int i = 0; i != TILL_BOX_COUNT; ++i)
+        vm->box_refs[i] = LUA_NOREF;
+    till_vm_open(L);
+    keep_err_meta(L, vm);
+    till_vm_require(L, "till.main");
+    if (!lua_istable(L, -1))
+        return luaL_error(L, "lua/till/main.lua: returns no table");
+    lua_getfield(L, -1, "http");
+    vm->http_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    vm->main_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+static void release_boxes(till_vm_t *vm)
+{
+    while (vm->boxes != NULL)
+        till_box_release(vm->boxes);
+}
+
+static void free_vm(till_vm_t *vm)
+{
+    release_boxes(vm);
+    lua_close(vm->L);
+    if (vm->reader_open)
+        till_json_reader_dispose(&vm->reader);
+    while (vm->pool != NULL) {
+        till_co_t *co = vm->pool;
+        vm->pool = co->next;
+        free(co);
+    }
+    till_buf_dispose(&vm->scratch);
+    till_bundle_destroy(vm->bundle);
+    free(vm->headers);
+    free(vm);
+}
+
+static till_vm_t *make_vm(till_bundle_t *bundle, const till_vm_env_t *env)
+{
+    till_vm_t *vm = till_calloc(1, sizeof(*vm));
+
+    vm->bundle = bundle;
+    vm->env = *env;
+    vm->sweep_at = env->memory_cap / 4 * 3;
+    vm->spawns_end = &vm->spawns;
+    till_buf_init(&vm->scratch, 0);
+    vm->L = lua_newstate(vm_alloc, vm);
+    if (vm->L == NULL)
+        abort();
+    lua_atpanic(vm->L, panic);
+    return vm;
+}
+
+till_vm_t *till_vm_create(till_bundle_t *bundle, const till_vm_env_t *env, char *error, size_t error_size)
+{
+    till_vm_t *vm = make_vm(bundle, env);
+
+    lua_pushcfunction(vm->L, load_all);
+    vm->running = 1;
+    int rc = lua_pcall(vm->L, 0, 0, 0);
+    vm->running = 0;
+    if (rc != 0) {
+        snprintf(error, error_size, "%s", till_tostring(vm->L, -1, NULL));
+        free_vm(vm);
+        return NULL;
+    }
+    return vm;
+}
+
+void till_vm_attach(till_vm_t *vm) { vm->attached = true; }
+
+const char *till_vm_generation(const till_vm_t *vm) { return till_bundle_name(vm->bundle); }
+
+size_t till_vm_memory(const till_vm_t *vm) { return vm->used; }
+
+unsigned till_vm_calls(const till_vm_t *vm) { return vm->call_count; }
+
+/* ---- the end ---------------------------------------------------------------- */
+
+static void close_now(till_vm_t *vm)
+{
+    void (*closed)(void *) = vm->closed;
+    void *data = vm->closed_data;
+
+    if (vm->env.loop != NULL) {
+        till_timer_stop(&vm->retire_timer);
+        till_turn_hook_cancel(vm->env.loop, &vm->turn);
+    }
+    free_vm(vm);
+    if (closed != NULL)
+        closed(data);
+}
+
+static void on_close(till_timer_t *timer)
+{
+    close_now((till_vm_t *)((char *)timer - offsetof(till_vm_t, close_timer)));
+}
+
+/* The last call may have ended deep inside an operation's callback: the VM goes on the next turn. */
+void till_vm_maybe_close(till_vm_t *vm)
+{
+    if (!vm->retired || vm->closing || vm->call_count != 0 || vm->spawns != NULL)
+        return;
+    vm->closing = true;
+    till_timer_start(vm->env.loop, &vm->close_timer, 0, on_close);
+}
+
+static void on_retire_deadline(till_timer_t *timer)
+{
+    till_vm_t *vm = (till_vm_t *)((char *)timer - offsetof(till_vm_t, retire_timer));
+
+    till_log_t line;
+    till_log_begin(&line, TILL_LOG_WARN, "generation.cut");
+    till_log_str(&line, "generation", till_vm_generation(vm));
+    till_log_int(&line, "calls", vm->call_count);
+    till_log_end(&line);
+    for (till_co_t *co = vm->calls; co != NULL; co = co->next)
+        till_co_cancel(co, TILL_CANCELLED);
+}
+
+void till_vm_retire(till_vm_t *vm, uint64_t deadline_ms, void (*closed)(void *data), void *data)
+{
+    if (vm->retired)
+        return;
+    vm->retired = true;
+    vm->closed = closed;
+    vm->closed_data = data;
+    if (vm->env.loop == NULL) {
+        close_now(vm);
+        return;
+    }
+    for (till_co_t *co = vm->calls; co != NULL; co = co->next) {
+        if (co->background && co->wakeable)
+            till_op_cancel(co->op);
+    }
+    if (vm->call_count != 0)
+        till_timer_start(vm->env.loop, &vm->retire_timer, deadline_ms, on_retire_deadline);
+    till_vm_maybe_close(vm);
+}
+
+/* ---- boxes -------------------------------------------------------------------- */
+
+static int l_gc(lua_State *L)
+{
+    till_box_release(lua_touserdata(L, 1));
+    return 0;
+}
+
+static void push_box_meta(lua_State *L, till_vm_t *vm, const till_box_type_t *type)
+{
+    int *ref = &vm->box_refs[type->slot];
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, *ref);
+    if (*ref != LUA_NOREF)
+        return;
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 3);
+    lua_newtable(L);
+    if (type->methods != NULL)
+        luaL_register(L, NULL, type->methods);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, l_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushstring(L, type->name);
+    lua_setfield(L, -2, "__metatable");
+    lua_pushvalue(L, -1);
+    *ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+void *till_box_new(lua_State *L, const till_box_type_t *type, size_t size, till_co_t *co)
+{
+    till_vm_t *vm = till_vm_of(L);
+    till_box_t *box;
+    till_box_t **head = co != NULL ? &co->boxes : &vm->boxes;
+
+    push_box_meta(L, vm, type);
+    box = lua_newuserdata(L, size);
+    memset(box, 0, size);
+    box->type = type;
+    box->vm = vm;
+    box->next = *head;
+    box->at = head;
+    if (*head != NULL)
+        (*head)->at = &box->next;
+    *head = box;
+    lua_insert(L, -2);
+    lua_setmetatable(L, -2);
+    return box;
+}
+
+void *till_box_check(lua_State *L, int index, const till_box_type_t *type)
+{
+    till_box_t *box = lua_type(L, index) == LUA_TUSERDATA ? lua_touserdata(L, index) : NULL;
+
+    if (box == NULL || box->type != type)
+        luaL_typerror(L, index, type->name);
+    return box;
+}
+
+void till_box_release(till_box_t *box)
+{
+    if (box->at == NULL)
+        return;
+    *box->at = box->next;
+    if (box->next != NULL)
+        box->next->at = box->at;
+    box->at = NULL;
+    box->next = NULL;
+    box->type->release(box);
+}

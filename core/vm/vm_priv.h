@@ -1,0 +1,211 @@
+/* vm_priv.h - what the files of vm/ share and nobody else sees.
+ *
+ * One till_co_t is one call: a coroutine, its deadline, the operation that it
+ * waits for and the resources (boxes) that it owns. Calls and their threads are
+ * reused.
+ *
+ *            begin            park              resume
+ *   pooled ---------> RUNNING -----> PARKED -----------> RUNNING ---> finish ---> pooled
+ *
+ * Invariants
+ *  1. A parked call has exactly one operation in flight; a call that is not has none.
+ *  2. Nothing allocates from Lua outside of lua_resume or a protected call except
+ *     while `running` is 0: then the memory cap does not refuse (see vm_alloc), so
+ *     pushing an operation's results cannot throw.
+ *  3. The boxes of a call are released before its `done` runs, whatever happened.
+ */
+#ifndef TILL_VM_VM_PRIV_H
+#define TILL_VM_VM_PRIV_H
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "vm/co.h"
+
+#define TILL_VM_POOLED 256  /* calls kept for reuse */
+#define TILL_VM_REFUSALS 64 /* waits that a cancelled call may try before they throw */
+
+/* ---- boxes: userdata that own something of C's ------------------------ */
+
+typedef struct till_box till_box_t;
+typedef struct till_box_type {
+    const char *name;
+    void (*release)(till_box_t *box); /* lets go of it; runs once */
+    const luaL_Reg *methods;          /* besides `close`-like ones of their own; may be NULL */
+    unsigned slot;                    /* TILL_BOX_* */
+} till_box_type_t;
+
+enum { TILL_BOX_TX, TILL_BOX_LOCK, TILL_BOX_WAITER, TILL_BOX_SUBSCRIPTION, TILL_BOX_CSV, TILL_BOX_COUNT };
+
+/* The first member of each box. */
+struct till_box {
+    const till_box_type_t *type;
+    till_vm_t *vm;
+    till_box_t *next, **at; /* in its owner's list; at is NULL once it was released */
+};
+
+/** A userdata of `size` bytes, zeroed but for its head, owned by `co`, or by the VM where that is NULL. [-0, +1] */
+void *till_box_new(lua_State *L, const till_box_type_t *type, size_t size, till_co_t *co);
+/** Throws when the argument is not such a box. */
+void *till_box_check(lua_State *L, int index, const till_box_type_t *type);
+void till_box_release(till_box_t *box);
+
+/* ---- a call ------------------------------------------------------------ */
+
+enum till_co_kind { TILL_CO_HTTP, TILL_CO_RUN, TILL_CO_SPAWN };
+
+struct till_co {
+    till_vm_t *vm;
+    till_co_t *next, **at; /* the VM's calls, or its pool */
+    lua_State *L;
+    int thread_ref;
+    lua_State *stash; /* where a park inside a coroutine of Lua's own leaves what it keeps */
+    int stash_ref;
+    lua_State *parked_on; /* NULL while it runs */
+    till_op_t *op;
+    bool wakeable;   /* the wait ends when the VM retires */
+    bool background; /* told to end when the VM retires */
+    bool over;       /* cancelled or out of time: `why` */
+    till_status_t why;
+    unsigned refusals;
+    till_timer_t timer;
+    uint64_t due; /* of the loop's clock; 0: never */
+    till_box_t *boxes;
+    enum till_co_kind kind;
+    const till_request_t *request;
+    till_trace_t trace;
+    const char *entry;
+    till_http_done_cb http_done;
+    till_run_done_cb run_done;
+    void *data;
+};
+
+struct till_call {
+    till_co_t co;
+};
+
+typedef struct till_spawn {
+    struct till_spawn *next;
+    int ref; /* a table {fn, argument...} */
+    int arguments;
+    bool background;
+    till_trace_t trace;
+} till_spawn_t;
+
+struct till_vm {
+    lua_State *L;
+    till_bundle_t *bundle;
+    till_vm_env_t env;
+    size_t used, sweep_at;
+    unsigned running; /* depth of protected calls into Lua */
+    unsigned held;    /* waiting is forbidden */
+    bool attached, retired, closing;
+    till_co_t *current;
+    till_co_t *calls, *pool;
+    unsigned call_count, pool_count;
+    till_box_t *boxes;
+    till_spawn_t *spawns, **spawns_end;
+    till_turn_hook_t turn;
+    till_timer_t retire_timer, close_timer;
+    void (*closed)(void *data);
+    void *closed_data;
+    int main_ref, http_ref, err_meta_ref, box_refs[TILL_BOX_COUNT], loaded_ref, array_meta_ref;
+    const struct till_loading *loading;
+    till_header_t *headers; /* scratch of responses */
+    size_t header_room;
+    till_buf_t scratch; /* of encoders; kept between uses */
+    till_json_reader_t reader;
+    bool reader_open;
+};
+
+till_vm_t *till_vm_of(lua_State *L);
+
+/* load.c: what Lua sees before main.lua */
+/** Opens libraries, `require`, the coroutine wrapper; locks the globals. Runs protected. [-0, +0] */
+void till_vm_open(lua_State *L);
+/** Throws on failure. [-0, +1] */
+void till_vm_require(lua_State *L, const char *name);
+/** tostring without throwing; may call __tostring. [-0, +1] */
+const char *till_tostring(lua_State *L, int index, size_t *len);
+
+/** What a binding that parks inside of a coroutine of Lua's own yields. */
+const void *till_park_mark(void);
+
+/* co.c */
+till_co_t *till_co_begin(till_vm_t *vm, enum till_co_kind kind, uint64_t timeout_ms, const till_trace_t *trace);
+/** Runs the function and `n` arguments on top of co->L. The call may be over when this returns. @return whether it is still there */
+bool till_co_start(till_co_t *co, int n);
+void till_co_cancel(till_co_t *co, till_status_t why);
+/** Nothing can be waited for any more? Pushes nil, err then. Throws when it was asked too often. [-0, +2 or 0] */
+int till_co_refused(lua_State *L, till_co_t *co);
+/** From an operation's callback, instead of till_co_resume, to go on waiting for another one. */
+void till_co_wait_on(till_co_t *co, till_op_t *op);
+/** As park, for a wait that nothing but its own end interrupts (COMMIT). */
+int till_co_park_firmly(till_co_t *co, lua_State *L, int keep);
+/** As park, but of a background call ends with TILL_CANCELLED when the VM retires. */
+int till_co_park_wakeable(till_co_t *co, lua_State *L, till_op_t *op, int keep);
+/** From an operation's callback: resumes with nil, err; a cancel for lack of time says timeout. */
+void till_co_fail(till_co_t *co, till_status_t status, const char *message);
+/** Queues fn (at `index`) and the values above it for the end of the turn. [-0, +0] */
+void till_vm_spawn(lua_State *L, int index, bool background);
+/** Ends in `finish`: see call.c, which tells the caller. */
+void till_call_deliver(till_co_t *co, int rc);
+void till_vm_maybe_close(till_vm_t *vm);
+
+/** A failure of ours with fields to be added by the caller: nil, err. [-0, +2] */
+int till_push_failuref(lua_State *L, till_status_t status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/** The clipped time limit of a statement or command. */
+uint64_t till_arg_ms(lua_State *L, int index, uint64_t fallback);
+
+/* ---- bindings ---------------------------------------------------------- */
+
+typedef struct till_binding {
+    const char *name; /* "till.c.sql" */
+    lua_CFunction open; /* pushes the module */
+    bool command_only;
+} till_binding_t;
+
+extern const till_binding_t till_bindings[]; /* ends with a NULL name */
+
+/** A table of `functions`. [-0, +1] */
+int till_bind(lua_State *L, const luaL_Reg *functions);
+/** Names are checked at compile time by use: each opens one module. */
+int till_bind_sql(lua_State *L);
+int till_bind_redis(lua_State *L);
+int till_bind_http(lua_State *L);
+int till_bind_lock(lua_State *L);
+int till_bind_idem(lua_State *L);
+int till_bind_outbox(lua_State *L);
+int till_bind_time(lua_State *L);
+int till_bind_json(lua_State *L);
+int till_bind_crypto(lua_State *L);
+int till_bind_ulid(lua_State *L);
+int till_bind_utf8(lua_State *L);
+int till_bind_log(lua_State *L);
+int till_bind_metrics(lua_State *L);
+int till_bind_conf(lua_State *L);
+int till_bind_co(lua_State *L);
+int till_bind_bundle(lua_State *L);
+int till_bind_data(lua_State *L);
+int till_bind_status(lua_State *L);
+int till_bind_file(lua_State *L);
+int till_bind_term(lua_State *L);
+
+/** The transaction's connection for another binding (idem, outbox); throws when it is not open. Marks it busy. */
+till_sql_conn_t *till_tx_use(lua_State *L, int index);
+/** The statement on it is over. `box` is the transaction at the bottom of the parked stack. */
+void till_tx_unuse(lua_State *L, int index, till_status_t status);
+/** What a statement in the transaction may take. */
+uint64_t till_tx_time(lua_State *L, int index, uint64_t wanted_ms);
+/** JSON of the value at `index` appended to `buf`; throws on what cannot be. */
+void till_json_encode(lua_State *L, int index, till_buf_t *buf);
+
+static inline till_slice_t till_check_slice(lua_State *L, int index)
+{
+    till_slice_t slice;
+
+    slice.base = luaL_checklstring(L, index, &slice.len);
+    return slice;
+}
+
+#endif

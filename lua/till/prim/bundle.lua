@@ -1,0 +1,9 @@
+-- till/prim/bundle - the files of this generation, which never change.
+--
+--   read(path)         -> content | nil      "plugins/promo-bundle/plugin.lua"
+--   list(prefix)       -> sorted paths
+--   load(path [, env]) -> function | nil, message; compiled and not run. Messages and traces show
+--                         path:line. With `env` that table is its globals.
+--
+-- Modules: require "plugins.promo-bundle.handler" loads plugins/promo-bundle/handler.lua.
+return require "till.c.bundle"

@@ -1,0 +1,48 @@
+-- till/prim/co - calls, and waiting for one another.
+--
+--   spawn(fn, ...)     a background call of its own, begun at the end of this turn; no deadline.
+--                      An error in it is logged. It must end soon after closing() turns true.
+--   turn_end(fn, ...)  as spawn, for work that others wait for: it is not told to end early
+--   closing()          has this generation been replaced?
+--   waiter()           -> w. w:wait(ms) -> value | nil, err(timeout, cancelled);
+--                      w:signal(value) wakes all who wait now; met by nobody it is kept for the
+--                      next wait. A wait of a background call ends (cancelled) when closing.
+--   no_wait(fn, ...)   calls fn; a binding that would wait below it throws instead
+--   time_left()        milliseconds of the call's deadline; nil where it has none
+--   cancelled()        is the call over (client gone, out of time)? Waits fail at once then.
+--   generation()       its name, 64 hex digits;  process() "web-0"
+--   traceparent()      of the call;  adopt(header) goes on in another's trace
+--
+-- Coroutines of Lua's own may wait: the wait travels up to the call.
+local c = require "till.c.co"
+
+local co = {
+  spawn = c.spawn, turn_end = c.turn_end, closing = c.closing, no_wait = c.no_wait,
+  time_left = c.time_left, cancelled = c.cancelled, generation = c.generation,
+  process = c.process, traceparent = c.traceparent, adopt = c.adopt,
+}
+
+local methods = {}
+local meta = { __index = methods }
+
+
+function methods:wait(ms)
+  local woken, err = self.inner:wait(ms)
+  if not woken then return nil, err end
+  return self.value
+end
+
+
+function methods:signal(value)
+  if value == nil then value = true end
+  self.value = value
+  self.inner:signal()
+end
+
+
+function co.waiter()
+  return setmetatable({ inner = c.waiter() }, meta)
+end
+
+
+return co

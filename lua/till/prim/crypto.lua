@@ -1,0 +1,8 @@
+-- till/prim/crypto - digests, random bytes, passwords.
+--
+--   sha256(s), hmac_sha256(key, s)  -> 32 bytes
+--   random(n)                       -> n bytes from the kernel's generator, n up to 4096
+--   hex(s), base64url(s)            -> text; base64url_decode(s) -> bytes | nil
+--   equal(a, b)                     in constant time
+--   scrypt(password, salt16)        waits, some 40 ms on another thread -> 32 bytes | nil, err
+return require "till.c.crypto"

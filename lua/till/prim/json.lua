@@ -1,0 +1,20 @@
+-- till/prim/json - JSON (RFC 8259), strict on the way in, the same bytes for the same value out.
+--
+--   encode(v)     -> string; keys sorted. Throws on functions, NaN, cycles, arrays with holes and
+--                    objects with keys that are no strings.
+--   decode(text)  -> value | nil, err("malformed_json", err.offset = where in bytes)
+--                    Duplicate keys, broken UTF-8, NUL and depth over 64 are refused.
+--   null          the value for null
+--   array(t)      marks t as an array (an empty unmarked table is an object) and returns it
+--   array_mt      the mark: the metatable that decoded arrays carry
+local c = require "till.c.json"
+
+local json = { encode = c.encode, decode = c.decode, null = c.null, array_mt = c.array_mt }
+
+
+function json.array(t)
+  return setmetatable(t, c.array_mt)
+end
+
+
+return json

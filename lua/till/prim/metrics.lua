@@ -1,0 +1,42 @@
+-- till/prim/metrics - numbers for /metrics.
+--
+--   add(name, labels, n)            a counter; names end in _total; n defaults to 1
+--   set(name, labels, value)        a gauge
+--   observe(name, labels, seconds)  a histogram
+--
+-- Names in lower case with their unit. labels: nil or a table of few values each: every pair of
+-- them is a series kept for ever, so never an id.
+local c = require "till.c.metrics"
+
+local metrics = {}
+local ESCAPES = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
+
+
+local function text_of(labels)
+  if not labels then return "" end
+  local names = {}
+  for name in pairs(labels) do names[#names + 1] = name end
+  table.sort(names)
+  for i, name in ipairs(names) do
+    names[i] = name .. '="' .. tostring(labels[name]):gsub('[\\"\n]', ESCAPES) .. '"'
+  end
+  return table.concat(names, ",")
+end
+
+
+function metrics.add(name, labels, n)
+  c.add(name, text_of(labels), n or 1)
+end
+
+
+function metrics.set(name, labels, value)
+  c.set(name, text_of(labels), value)
+end
+
+
+function metrics.observe(name, labels, seconds)
+  c.observe(name, text_of(labels), seconds)
+end
+
+
+return metrics

@@ -1,0 +1,78 @@
+-- till/prim/sql - statements and transactions in MariaDB. All of it waits.
+--
+--   query(text, ...)  -> rows: a list of tables by column name        | nil, err
+--   one(text, ...)    -> the first row, or false where there is none  | nil, err
+--   exec(text, ...)   -> { affected=, insert_id= }                    | nil, err
+--   transaction(fn [, { attempts=3, timeout_ms= }]) -> what fn(tx) returned, up to 4 values | nil, err
+--       tx:query, tx:one, tx:exec as above. fn returning nil and an error, or throwing, rolls
+--       back; what it threw is thrown on. A deadlock runs fn again: it must have no effect but through tx.
+--       timeout_ms bounds all of it, all attempts together.
+--   marks(n)          -> "?, ?, ?" for n values; n must be at least 1
+--   bytes(s)          marks a parameter as binary (ids are BINARY(16))
+--   null              NULL among the parameters; nil works too
+--
+-- Each `?` takes a string, a number (whole up to 2^53, else double), a boolean (0 or 1), bytes or
+-- null. NULL columns are absent from a row, DECIMAL is a string, DATETIME "2026-11-20T10:00:00.123Z".
+-- Limit: 5 s a statement, never past the deadline of the call.
+-- err.code: timeout, cancelled, conn_lost, deadlock, duplicate, rejected, overloaded, out_of_range;
+-- err.errcode is MariaDB's number, err.log its words (for the log only: they may hold values).
+-- err.unknown_outcome is true where a COMMIT was sent and its answer lost.
+local c = require "till.c.sql"
+local json = require "till.c.json"
+local time = require "till.c.time"
+local clock = time.mono_us
+
+local sql = { query = c.query, one = c.one, exec = c.exec, bytes = c.bytes, null = json.null }
+
+local marks = {}
+
+
+function sql.marks(n)
+  if n < 1 then error("sql.marks needs at least one value", 2) end
+  local text = marks[n]
+  if not text then
+    text = string.rep("?, ", n - 1) .. "?"
+    marks[n] = text
+  end
+  return text
+end
+
+
+-- @return again?, then the results
+local function attempt(fn, limit)
+  local tx, err = c.begin(limit)
+  if not tx then return err.code == "deadlock", nil, err end
+  local good, r1, r2, r3, r4 = pcall(fn, tx)
+  if not good then
+    tx:rollback()
+    if type(r1) == "table" and r1.code == "deadlock" then return true, nil, r1 end
+    error(r1, 0)
+  end
+  if r1 == nil and r2 ~= nil then
+    tx:rollback()
+    return type(r2) == "table" and r2.code == "deadlock", nil, r2
+  end
+  local done
+  done, err = tx:commit()
+  if done then return false, r1, r2, r3, r4 end
+  tx:rollback()
+  return err.code == "deadlock", nil, err
+end
+
+
+function sql.transaction(fn, opts)
+  local attempts = opts and opts.attempts or 3
+  local limit = opts and opts.timeout_ms
+  local due = limit and clock() / 1000 + limit
+  for i = 1, attempts do
+    local left = due and math.max(1, math.floor(due - clock() / 1000))
+    local again, r1, r2, r3, r4 = attempt(fn, left)
+    if not again or i == attempts then return r1, r2, r3, r4 end
+    -- Jitter, so that two who met once do not meet again.
+    local slept, err = time.sleep(math.random(1, 10 * i * i))
+    if not slept then return nil, err end
+  end
+end
+
+
+return sql
