@@ -3,16 +3,19 @@
 --   query(text, ...)  -> rows: a list of tables by column name        | nil, err
 --   one(text, ...)    -> the first row, or false where there is none  | nil, err
 --   exec(text, ...)   -> { affected=, insert_id= }                    | nil, err
---   transaction(fn [, { attempts=3, timeout_ms= }]) -> what fn(tx) returned, up to 4 values | nil, err
+--   transaction(fn [, { attempts=3, timeout_ms= }])
+--                     -> what fn(tx) returned, up to 4 values         | nil, err
 --       tx:query, tx:one, tx:exec as above. fn returning nil and an error, or throwing, rolls
---       back; what it threw is thrown on. A deadlock runs fn again: it must have no effect but through tx.
+--       back; what it threw is thrown on. A deadlock runs fn again: it must have no effect but
+--       through tx.
 --       timeout_ms bounds all of it, all attempts together.
 --   marks(n)          -> "?, ?, ?" for n values; n must be at least 1
 --   bytes(s)          marks a parameter as binary (ids are BINARY(16))
 --   null              NULL among the parameters; nil works too
 --
 -- Each `?` takes a string, a number (whole up to 2^53, else double), a boolean (0 or 1), bytes or
--- null. NULL columns are absent from a row, DECIMAL is a string, DATETIME "2026-11-20T10:00:00.123Z".
+-- null. NULL columns are absent from a row, DECIMAL is a string, DATETIME is
+-- "2026-11-20T10:00:00.123Z".
 -- Limit: 5 s a statement, never past the deadline of the call.
 -- err.code: timeout, cancelled, conn_lost, deadlock, duplicate, rejected, overloaded, out_of_range;
 -- err.errcode is MariaDB's number, err.log its words (for the log only: they may hold values).
