@@ -29,6 +29,7 @@ check requires luajit scripts/lint-requires.lua
 check banned scripts/lint-banned
 check sizes luajit scripts/lint-sizes.lua
 check faults scripts/lint-faults
+check options scripts/lint-options
 check migrations scripts/lint-migrations
 for extra in scripts/lint.d/*; do
     [ ! -x "$extra" ] || check "$(basename "$extra")" "$extra"
