@@ -11,6 +11,7 @@
 
 #define ACCEPTS_PER_EVENT 16
 #define DRAIN_STEP_MS 50
+#define LAST_WORDS_MS 500 /* from the cancel at the deadline to the end of the connections */
 /* libh2o's own limit for bodies stands above ours, so that a body just over ours
  * reaches a handler, which can say 413 on both protocols. */
 #define BODY_MARGIN (64 * 1024)
@@ -65,7 +66,11 @@ void till_server_destroy(till_server_t *server)
     if (server == NULL)
         return;
     till_timer_stop(&server->drain_timer);
+    if (h2o_timeout_is_linked(&server->context.http2._graceful_shutdown_timeout))
+        h2o_timeout_unlink(&server->context.http2._graceful_shutdown_timeout); /* its second GOAWAY; the dispose asserts */
+    h2o_multithread_queue_t *queue = server->context.queue;
     h2o_context_dispose(&server->context);
+    free(queue); /* closed by libh2o 2.2.5 and forgotten */
     h2o_config_dispose(&server->globalconf);
     free(server);
 }
@@ -155,7 +160,7 @@ static void begin_connection(till_server_t *server, till_face_t face, h2o_socket
 }
 
 /* The list is in the order of arrival. Those in the middle of something stay;
- * where all are, the newcomer waits in the kernel's backlog. */
+ * where all are, it is the newcomer who goes. */
 static bool make_room(till_server_t *server)
 {
     if (server->connection_count < server->opts.limits->max_connections)
@@ -182,10 +187,12 @@ static void on_readable_listener(h2o_socket_t *listener, const char *err)
     if (err != NULL)
         return;
     for (int i = 0; i != ACCEPTS_PER_EVENT; ++i) {
-        if (face == TILL_FACE_PUBLIC && !make_room(server))
-            return;
         if ((sock = h2o_evloop_socket_accept(listener)) == NULL)
             return;
+        if (face == TILL_FACE_PUBLIC && !make_room(server)) {
+            h2o_socket_close(sock);
+            continue;
+        }
         begin_connection(server, face, sock);
     }
 }
@@ -232,15 +239,15 @@ static void hang_up(till_server_t *server, bool all)
 static void on_drain_step(till_timer_t *timer)
 {
     till_server_t *server = H2O_STRUCT_FROM_MEMBER(till_server_t, drain_timer, timer);
-    bool is_late = till_loop_now(server->opts.loop) >= server->drain_until;
+    uint64_t now = till_loop_now(server->opts.loop);
 
     if (server->connection_count == 0 && server->in_flight == 0) {
         server->drained(server->drained_data);
         return;
     }
-    if (is_late)
+    if (now >= server->drain_until)
         till_exchange_close_all(server);
-    hang_up(server, is_late);
+    hang_up(server, now >= server->drain_until + LAST_WORDS_MS);
     till_timer_start(server->opts.loop, timer, DRAIN_STEP_MS, on_drain_step);
 }
 

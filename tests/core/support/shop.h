@@ -1,0 +1,53 @@
+/* shop.h - a whole HTTP server in a process of its own, with a backend that a test can foresee.
+ *
+ * Paths: /echo says what arrived; /big is 5,000 bytes of JSON with an ETag;
+ * /small is short; /empty is 204; /same is 304; /slow waits until it is
+ * cancelled or the server drains for 300 ms; /late ran out of time; /none finds
+ * nobody who answers; /bad tries to smuggle a header.
+ */
+#ifndef TEST_SUPPORT_SHOP_H
+#define TEST_SUPPORT_SHOP_H
+
+#include <check.h>
+#include "serve/server.h"
+
+typedef struct test_shop {
+    char dir[64]; /* with static/hello.txt */
+    bool tls;
+    till_serve_opts_t limits; /* preset; change before the start */
+    till_metrics_t *metrics;
+    unsigned port, ops_port;
+    pid_t pid;
+    int leash; /* closed: it drains */
+} test_shop_t;
+
+/* What came back. */
+typedef struct test_answer {
+    long status, connects, http; /* http: CURL_HTTP_VERSION_… */
+    char head[4096], body[16384];
+    size_t body_len;
+} test_answer_t;
+
+/* What is asked; zero is a GET over HTTP/1.1. */
+typedef struct test_ask {
+    const char *method, *path, *body;
+    size_t body_len;
+    const char *headers[4];
+    bool h2, ops, head;
+    long timeout_ms;
+} test_ask_t;
+
+void test_shop_init(test_shop_t *shop, bool tls);
+void test_shop_start(test_shop_t *shop);
+/** Drains it; the test fails unless it ended well (no leak, no finding of the sanitizers). */
+void test_shop_stop(test_shop_t *shop);
+/** `curl` NULL: a connection of its own. @return CURLcode */
+int test_shop_ask(test_shop_t *shop, void *curl, const test_ask_t *ask, test_answer_t *out);
+/** The value of a header of the answer, or "" */
+const char *test_answer_header(const test_answer_t *answer, const char *name);
+/** Waits until the sum of the metric is `value`; the test fails when it does not come. */
+void test_metric_reaches(till_metrics_t *metrics, const char *name, const char *labels, double value);
+/** A self-signed certificate for localhost. */
+void test_make_cert(const char *cert_file, const char *key_file);
+
+#endif
