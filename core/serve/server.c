@@ -67,7 +67,8 @@ void till_server_destroy(till_server_t *server)
         return;
     till_timer_stop(&server->drain_timer);
     if (h2o_timeout_is_linked(&server->context.http2._graceful_shutdown_timeout))
-        h2o_timeout_unlink(&server->context.http2._graceful_shutdown_timeout); /* its second GOAWAY; the dispose asserts */
+        h2o_timeout_unlink(
+            &server->context.http2._graceful_shutdown_timeout); /* its second GOAWAY; the dispose asserts */
     h2o_multithread_queue_t *queue = server->context.queue;
     h2o_context_dispose(&server->context);
     free(queue); /* closed by libh2o 2.2.5 and forgotten */

@@ -10,7 +10,6 @@
 #include "support/child.h"
 #include "support/shop.h"
 
-
 static test_shop_t shop;
 static test_answer_t answer;
 
@@ -27,20 +26,11 @@ static void start_plain(void)
     test_shop_start(&shop);
 }
 
-static void stop(void)
-{
-    test_shop_stop(&shop);
-}
+static void stop(void) { test_shop_stop(&shop); }
 
-static void ask(const test_ask_t *what)
-{
-    ck_assert_int_eq(test_shop_ask(&shop, NULL, what, &answer), CURLE_OK);
-}
+static void ask(const test_ask_t *what) { ck_assert_int_eq(test_shop_ask(&shop, NULL, what, &answer), CURLE_OK); }
 
-static const char *header(const char *name)
-{
-    return test_answer_header(&answer, name);
-}
+static const char *header(const char *name) { return test_answer_header(&answer, name); }
 
 /* _i: HTTP/1.1, HTTP/2 */
 START_TEST(the_backend_sees_the_request)
@@ -185,9 +175,8 @@ END_TEST
 
 START_TEST(a_client_that_gives_up_cancels_its_call)
 {
-    ck_assert_int_eq(
-        test_shop_ask(&shop, NULL, &(test_ask_t){.path = "/slow", .h2 = _i, .timeout_ms = 400}, &answer),
-        CURLE_OPERATION_TIMEDOUT);
+    ck_assert_int_eq(test_shop_ask(&shop, NULL, &(test_ask_t){.path = "/slow", .h2 = _i, .timeout_ms = 400}, &answer),
+                     CURLE_OPERATION_TIMEDOUT);
     test_metric_reaches(shop.metrics, "test_cancelled_total", NULL, 1);
     test_metric_reaches(shop.metrics, "till_http_client_gone_total", NULL, _i == 0);
     test_metric_reaches(shop.metrics, "till_http_in_flight", NULL, 0);
@@ -217,9 +206,9 @@ END_TEST
 
 START_TEST(files_end_at_their_folder)
 {
-    static const char *const paths[] = {"/static/../secret.txt", "/static/%2e%2e/secret.txt",
+    static const char *const paths[] = {"/static/../secret.txt",   "/static/%2e%2e/secret.txt",
                                         "/static/..%2fsecret.txt", "/static/%2e%2e%2fsecret.txt",
-                                        "/static//../secret.txt", "/static/x/../../secret.txt"};
+                                        "/static//../secret.txt",  "/static/x/../../secret.txt"};
 
     for (size_t i = 0; i != sizeof(paths) / sizeof(paths[0]); ++i) {
         ask(&(test_ask_t){.path = paths[i], .h2 = _i});

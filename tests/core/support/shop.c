@@ -102,7 +102,8 @@ static void fake_cancel(till_call_t *opaque)
 static till_call_t *fake_http(void *data, const till_request_t *request, uint64_t timeout_ms, till_http_done_cb done,
                               void *done_data)
 {
-    static const till_header_t etag[] = {{{"etag", 4}, {"\"v7\"", 4}}, {{"content-type", 12}, {"application/json", 16}}};
+    static const till_header_t etag[] = {{{"etag", 4}, {"\"v7\"", 4}},
+                                         {{"content-type", 12}, {"application/json", 16}}};
     static const till_header_t bad[] = {{{"x-a", 3}, {"b\r\nx-evil: 1", 12}}, {{"content-length", 14}, {"1", 1}}};
     static char big[5000];
     struct shop_child *child = data;
