@@ -15,8 +15,9 @@ rm -f "$logs"/*.log
 # Adds one step to the sum; what failed is shown at once.
 count() { # step, exit code, passed, failed, skipped
     local step=$1 code=$2 p=${3:-0} f=${4:-0} s=${5:-0}
-    # a step that broke without counting a failure is a failure
+    # a step that broke without counting a failure is a failure, and so is one that tested nothing
     [ "$code" -eq 0 ] || [ "$f" -gt 0 ] || f=1
+    [ $((p + f + s)) -gt 0 ] || f=1
     passed=$((passed + p))
     failed=$((failed + f))
     skipped=$((skipped + s))
@@ -78,7 +79,6 @@ count_last_line() {
     last=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$logs/$step.log" | tail -n 1)
     # shellcheck disable=SC2046
     count "$step" "$code" $(tr -cd '0-9 ' <<<"$last")
-    [ -n "$last" ] || [ "$code" -ne 0 ] || count "$step" 1
 }
 
 step_lua() {

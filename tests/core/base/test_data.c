@@ -154,6 +154,7 @@ START_TEST(nesting_has_an_end)
     memset(text + 10000, '}', 10000);
     ck_assert_ptr_null(till_data_parse(text, 20000, error, sizeof(error)));
     ck_assert_str_eq(error, "line 1: nested too deep");
+    ck_assert_ptr_null(till_data_parse(text + 10000 - 33, 66, error, sizeof(error)));
     till_data_t *data = till_data_parse(text + 10000 - 32, 64, error, sizeof(error));
     ck_assert_ptr_nonnull(data);
     till_data_destroy(data);
