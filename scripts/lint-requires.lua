@@ -5,7 +5,7 @@
 local ALLOWED = {
   util = { "util", "pure" },
   money = { "util" },
-  prim = { "util", "money", "prim", "pure" },
+  prim = { "util", "money", "prim", "pure", "c" }, -- till.c.*: the bindings themselves
   rule = { "util", "money", "rule", "pure" },
   cache = { "util", "prim", "pure" },
   loader = { "util", "prim", "pure" },
@@ -71,7 +71,6 @@ local function check_require(path, line, layer, name)
   if BUILTIN[name] and not (layer == "a_plugin" and name == "ffi") then return end
   if layer == "a_plugin" and is_own(path, name) then return end
   if target == "test" and path:find("_spec%.lua$") then return end
-  if layer == "prim" and not target then return end -- the bindings of C have names of their own
   if not (target and contains(ALLOWED[layer], target)) then
     local who = layer == "a_plugin" and "a plugin" or "till." .. layer
     complain(path, line, who .. " may not require " .. name)
