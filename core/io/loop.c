@@ -36,20 +36,11 @@ void till_loop_destroy(till_loop_t *loop)
     free(loop);
 }
 
-h2o_loop_t *till_loop_h2o(till_loop_t *loop)
-{
-    return loop->h2o;
-}
+h2o_loop_t *till_loop_h2o(till_loop_t *loop) { return loop->h2o; }
 
-uint64_t till_loop_now(const till_loop_t *loop)
-{
-    return loop->now;
-}
+uint64_t till_loop_now(const till_loop_t *loop) { return loop->now; }
 
-uint64_t till_wall_ms(void)
-{
-    return read_clock(CLOCK_REALTIME);
-}
+uint64_t till_wall_ms(void) { return read_clock(CLOCK_REALTIME); }
 
 static void run_hooks(till_loop_t *loop)
 {
@@ -82,10 +73,7 @@ void till_loop_run(till_loop_t *loop)
         till_loop_turn(loop, INT32_MAX);
 }
 
-void till_loop_stop(till_loop_t *loop)
-{
-    loop->stopped = true;
-}
+void till_loop_stop(till_loop_t *loop) { loop->stopped = true; }
 
 void till_loop_at_turn_end(till_loop_t *loop, till_turn_hook_t *hook, void (*cb)(till_turn_hook_t *hook))
 {

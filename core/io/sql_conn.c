@@ -419,19 +419,6 @@ static bool watch(till_sql_conn_t *conn)
     return true;
 }
 
-/* The statement has left. @return whether a fault ended it */
-static bool fault_after(till_sql_conn_t *conn)
-{
-    if (conn->state != TILL_SQL_EXECUTING && conn->state != TILL_SQL_TEXT_SENDING)
-        return false;
-    if (TILL_FAULT("sql.slow"))
-        h2o_socket_read_stop(conn->sock);
-    if (!TILL_FAULT("sql.lost_after_send"))
-        return false;
-    lose(conn);
-    return true;
-}
-
 static void park(till_sql_conn_t *conn, int waits)
 {
     conn->waits_for = waits;
@@ -439,11 +426,27 @@ static void park(till_sql_conn_t *conn, int waits)
         lose(conn);
         return;
     }
-    if (fault_after(conn))
-        return;
     /* Cannot be cancelled: on_event drops the notice that outlives its wait. */
     if ((waits & MYSQL_WAIT_WRITE) != 0 && !h2o_socket_is_writing(conn->sock))
         h2o_socket_notify_write(conn->sock, on_writable);
+}
+
+/* The statement has left. @return whether a fault took the place of its answer */
+static bool fault_after(till_sql_conn_t *conn, int waits)
+{
+    if (conn->state != TILL_SQL_EXECUTING && conn->state != TILL_SQL_TEXT_SENDING)
+        return false;
+    if (TILL_FAULT("sql.lost_after_send")) {
+        conn->waits_for = waits;
+        lose(conn);
+        return true;
+    }
+    if (TILL_FAULT("sql.slow")) {
+        conn->waits_for = waits;
+        h2o_socket_read_stop(conn->sock); /* now only the deadline ends it */
+        return true;
+    }
+    return false;
 }
 
 /* Nothing may touch `conn` once after_step() has said false: see (2). */
@@ -451,12 +454,15 @@ static void advance(till_sql_conn_t *conn, int event)
 {
     int waits = step(conn, event);
 
-    while (waits == 0) {
+    while (!fault_after(conn, waits)) {
+        if (waits != 0) {
+            park(conn, waits);
+            return;
+        }
         if (!after_step(conn))
             return;
         waits = step(conn, 0);
     }
-    park(conn, waits);
 }
 
 static void on_event(till_sql_conn_t *conn, int event)
@@ -467,10 +473,7 @@ static void on_event(till_sql_conn_t *conn, int event)
     advance(conn, event);
 }
 
-static void on_connect_deadline(till_timer_t *timer)
-{
-    lose(H2O_STRUCT_FROM_MEMBER(till_sql_conn_t, deadline, timer));
-}
+static void on_connect_deadline(till_timer_t *timer) { lose(H2O_STRUCT_FROM_MEMBER(till_sql_conn_t, deadline, timer)); }
 
 static void set_options(till_sql_conn_t *conn)
 {

@@ -1,7 +1,9 @@
 /* sql_pool.c - who gets which connection.
  *
  * A slot for each connection. Idle ones form a stack (the last used is the
- * warmest), waiters a queue; there are never both. A slot is opened when
+ * warmest), waiters a queue. A server beside us may answer so fast that a
+ * statement ends inside the call that began it, and with it the next waiter's:
+ * after a few of these the rest is served in the next turn. A slot is opened when
  * somebody waits, or when it was open and broke. While the database is away
  * one slot at a time tries, with backoff, and whoever asks meanwhile is told
  * TILL_CONN_LOST at once: to wait would only pile requests up.
@@ -22,7 +24,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-enum { BACKOFF_FIRST_MS = 50, BACKOFF_MOST_MS = 2000, UNDO_MS = 5000 };
+enum { BACKOFF_FIRST_MS = 50, BACKOFF_MOST_MS = 2000, UNDO_MS = 5000, MAX_DEPTH = 8 };
 
 struct till_sql_pool {
     till_loop_t *loop;
@@ -32,6 +34,8 @@ struct till_sql_pool {
     unsigned waiting, connecting, open, leased;
     unsigned failures; /* to connect, one after the other */
     till_timer_t retry;
+    till_timer_t serve; /* running while there are both idle connections and waiters */
+    unsigned depth;     /* of calls that ended inside push_idle */
     bool closing;
     unsigned errcode; /* why the last attempt failed */
     char message[256];
@@ -108,25 +112,43 @@ static till_sql_conn_t *pop_idle(till_sql_pool_t *pool)
     return conn;
 }
 
+static void grant_first(till_sql_conn_t *conn)
+{
+    till_sql_waiter_t *waiter = conn->pool->first;
+
+    dequeue(conn->pool, waiter);
+    conn->pool->depth++;
+    grant(conn, waiter);
+    conn->pool->depth--;
+}
+
+static void on_serve(till_timer_t *timer)
+{
+    till_sql_pool_t *pool = H2O_STRUCT_FROM_MEMBER(till_sql_pool_t, serve, timer);
+
+    while (pool->first != NULL && pool->idle != NULL && !till_timer_is_running(timer))
+        grant_first(pop_idle(pool));
+}
+
 static void push_idle(till_sql_conn_t *conn)
 {
     till_sql_pool_t *pool = conn->pool;
 
-    if (pool->first != NULL) {
-        till_sql_waiter_t *waiter = pool->first;
-        dequeue(pool, waiter);
-        grant(conn, waiter);
+    if (pool->first != NULL && pool->depth < MAX_DEPTH) {
+        grant_first(conn);
         return;
     }
     conn->next_idle = pool->idle;
     pool->idle = conn;
     pool->stats.idle++;
+    if (pool->first != NULL)
+        till_timer_start(pool->loop, &pool->serve, 0, on_serve);
 }
 
 /* A waiter gets an idle connection at once, or joins the queue, or is refused. */
 static void ask(till_sql_pool_t *pool, till_sql_waiter_t *waiter)
 {
-    till_sql_conn_t *conn = pop_idle(pool);
+    till_sql_conn_t *conn = pool->first == NULL ? pop_idle(pool) : NULL; /* nobody overtakes */
 
     if (conn != NULL) {
         grant(conn, waiter);
@@ -142,10 +164,7 @@ static void ask(till_sql_pool_t *pool, till_sql_waiter_t *waiter)
 
 /* ---- opening and losing connections ---- */
 
-static void on_retry(till_timer_t *timer)
-{
-    open_more(H2O_STRUCT_FROM_MEMBER(till_sql_pool_t, retry, timer));
-}
+static void on_retry(till_timer_t *timer) { open_more(H2O_STRUCT_FROM_MEMBER(till_sql_pool_t, retry, timer)); }
 
 /* Between half and all of a time that doubles, so that workers do not come in step. */
 static uint64_t backoff_ms(unsigned failures)
@@ -309,11 +328,11 @@ void till_sql_pool_ended(till_sql_conn_t *conn, till_sql_call_t *call, till_stat
         note_lost(conn);
     else if (call->kind == TILL_SQL_UNDO && till_sql_conn_in_transaction(conn))
         break_leased(conn); /* the ROLLBACK did not do it */
+    if (asking)             /* before the next one may end, so that answers keep their order */
+        till_op_finish(&call->wait.op, status);
     if (call->kind != TILL_SQL_ON_LEASE)
         give_back(conn);
-    if (asking)
-        till_op_finish(&call->wait.op, status);
-    else
+    if (!asking)
         till_op_finish_now(&call->wait.op, status);
 }
 
@@ -432,10 +451,7 @@ void till_sql_release(till_sql_conn_t *conn)
 
 /* ---- the pool ---- */
 
-static void start_library(void)
-{
-    mysql_library_init(0, NULL, NULL);
-}
+static void start_library(void) { mysql_library_init(0, NULL, NULL); }
 
 till_sql_pool_t *till_sql_pool_create(till_loop_t *loop, const till_sql_opts_t *opts)
 {
@@ -467,15 +483,13 @@ static void close_slot(till_sql_conn_t *conn)
     till_sql_conn_close(conn);
 }
 
-till_loop_t *till_sql_pool_loop(const till_sql_pool_t *pool)
-{
-    return pool->loop;
-}
+till_loop_t *till_sql_pool_loop(const till_sql_pool_t *pool) { return pool->loop; }
 
 void till_sql_pool_destroy(till_sql_pool_t *pool)
 {
     pool->closing = true;
     till_timer_stop(&pool->retry);
+    till_timer_stop(&pool->serve);
     while (pool->first != NULL)
         till_op_cancel(&pool->first->op);
     for (unsigned i = 0; i < pool->opts.connections; i++)

@@ -90,10 +90,7 @@ void till_sql_call_bind(till_sql_call_t *call, const till_sql_value_t *params)
     }
 }
 
-static bool is_binary(const MYSQL_FIELD *field)
-{
-    return field->charsetnr == BINARY_CHARSET;
-}
+static bool is_binary(const MYSQL_FIELD *field) { return field->charsetnr == BINARY_CHARSET; }
 
 static enum kind kind_of(const MYSQL_FIELD *field)
 {
@@ -160,8 +157,8 @@ static void set_time(till_sql_call_t *call, till_sql_value_t *out, enum kind kin
         len = snprintf(text, sizeof(text), "%s%02u:%02u:%02u", t->neg ? "-" : "", t->day * 24 + t->hour, t->minute,
                        t->second);
     else
-        len = snprintf(text, sizeof(text), "%s%02u:%02u:%02u.%06lu", t->neg ? "-" : "", t->day * 24 + t->hour, t->minute,
-                       t->second, t->second_part);
+        len = snprintf(text, sizeof(text), "%s%02u:%02u:%02u.%06lu", t->neg ? "-" : "", t->day * 24 + t->hour,
+                       t->minute, t->second, t->second_part);
     set_text(call, out, text, len);
 }
 
@@ -176,10 +173,7 @@ static void set_bits(till_sql_call_t *call, till_sql_value_t *out, const unsigne
     set_text(call, out, digits, snprintf(digits, sizeof(digits), "%" PRIu64, number));
 }
 
-static bool is_long(enum kind kind)
-{
-    return kind == TEXT || kind == BYTES || kind == BITS;
-}
+static bool is_long(enum kind kind) { return kind == TEXT || kind == BYTES || kind == BITS; }
 
 static void bind_column(MYSQL_BIND *bind, till_sql_column_t *in, const MYSQL_FIELD *field)
 {
@@ -212,7 +206,8 @@ static bool bind_columns(till_sql_stmt_t *stmt, const MYSQL_FIELD *fields, unsig
 }
 
 /* Copies a long column of the row that was just fetched. */
-static void set_long(till_sql_call_t *call, till_sql_value_t *out, till_sql_stmt_t *stmt, unsigned column, enum kind kind)
+static void set_long(till_sql_call_t *call, till_sql_value_t *out, till_sql_stmt_t *stmt, unsigned column,
+                     enum kind kind)
 {
     unsigned long len = stmt->in[column].len;
     char *copy = arena_take(call, len + 1);

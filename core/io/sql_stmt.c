@@ -40,7 +40,8 @@ till_sql_stmt_t *till_sql_stmts_find(till_sql_stmts_t *stmts, till_slice_t text)
     uint64_t hash = hash_text(text);
     till_sql_stmt_t *stmt = stmts->buckets[hash % TILL_SQL_STMT_LIMIT];
 
-    while (stmt != NULL && (stmt->hash != hash || stmt->len != text.len || memcmp(stmt->text, text.base, text.len) != 0))
+    while (stmt != NULL &&
+           (stmt->hash != hash || stmt->len != text.len || memcmp(stmt->text, text.base, text.len) != 0))
         stmt = stmt->chain;
     if (stmt != NULL && stmt != stmts->newest) {
         unlink_use(stmts, stmt);
@@ -91,9 +92,9 @@ void till_sql_stmts_dispose(till_sql_stmts_t *stmts)
 
 bool till_sql_is_text_only(till_slice_t text)
 {
-    static const char *const words[] = {"BEGIN",   "COMMIT", "ROLLBACK", "START",  "SAVEPOINT", "RELEASE", "SET",
-                                        "LOCK",    "UNLOCK", "CREATE",   "ALTER",  "DROP",      "TRUNCATE", "RENAME",
-                                        "GRANT",   "REVOKE", "FLUSH",    "KILL",   "USE",       "ANALYZE", "OPTIMIZE"};
+    static const char *const words[] = {"BEGIN", "COMMIT", "ROLLBACK", "START", "SAVEPOINT", "RELEASE",  "SET",
+                                        "LOCK",  "UNLOCK", "CREATE",   "ALTER", "DROP",      "TRUNCATE", "RENAME",
+                                        "GRANT", "REVOKE", "FLUSH",    "KILL",  "USE",       "ANALYZE",  "OPTIMIZE"};
     const char *p = text.base, *end = p + text.len;
     size_t len = 0;
 

@@ -81,10 +81,7 @@ void till_timer_stop(till_timer_t *timer)
         settle(loop, timer->_at_heap, last);
 }
 
-bool till_timer_is_running(const till_timer_t *timer)
-{
-    return timer->_loop != NULL;
-}
+bool till_timer_is_running(const till_timer_t *timer) { return timer->_loop != NULL; }
 
 int32_t till_timer_wait(const till_loop_t *loop, uint64_t now, int32_t limit)
 {

@@ -96,10 +96,7 @@ static void forget(answer_t *a)
     memset(a, 0, sizeof(*a));
 }
 
-static bool is_answered(void *data)
-{
-    return ((answer_t *)data)->calls != 0;
-}
+static bool is_answered(void *data) { return ((answer_t *)data)->calls != 0; }
 
 static void wait_for(answer_t *a)
 {
@@ -107,20 +104,14 @@ static void wait_for(answer_t *a)
     ck_assert_uint_eq(a->calls, 1);
 }
 
-static till_slice_t slice(const char *text)
-{
-    return (till_slice_t){text, strlen(text)};
-}
+static till_slice_t slice(const char *text) { return (till_slice_t){text, strlen(text)}; }
 
 static till_sql_value_t text_of(const char *text)
 {
     return (till_sql_value_t){.type = TILL_SQL_TEXT, .base = text, .len = strlen(text)};
 }
 
-static till_sql_value_t int_of(int64_t integer)
-{
-    return (till_sql_value_t){.type = TILL_SQL_INT, .integer = integer};
-}
+static till_sql_value_t int_of(int64_t integer) { return (till_sql_value_t){.type = TILL_SQL_INT, .integer = integer}; }
 
 static void query_with(answer_t *a, const char *text, const till_sql_value_t *params, size_t n)
 {
@@ -130,10 +121,7 @@ static void query_with(answer_t *a, const char *text, const till_sql_value_t *pa
     wait_for(a);
 }
 
-static void query(answer_t *a, const char *text)
-{
-    query_with(a, text, NULL, 0);
-}
+static void query(answer_t *a, const char *text) { query_with(a, text, NULL, 0); }
 
 static void must(const char *text)
 {
@@ -176,10 +164,7 @@ static void on_lease(void *data, till_status_t status, till_sql_conn_t *conn)
     h->conn = conn;
 }
 
-static bool is_told(void *data)
-{
-    return ((holder_t *)data)->calls != 0;
-}
+static bool is_told(void *data) { return ((holder_t *)data)->calls != 0; }
 
 static till_sql_conn_t *lease(void)
 {

@@ -26,15 +26,12 @@ typedef struct server {
     const char *name;
     void (*install)(const char *dir); /* once, in a process of its own; NULL where there is nothing to do */
     void (*run)(const char *dir);     /* becomes the server */
-    char dir[96], socket[108]; /* as long as an address may be */
+    char dir[96], socket[108];        /* as long as an address may be */
 } server_t;
 
 static pid_t owner; /* the run's own process, not a test's that Check forked off */
 
-__attribute__((constructor)) static void remember_owner(void)
-{
-    owner = getpid();
-}
+__attribute__((constructor)) static void remember_owner(void) { owner = getpid(); }
 
 static void die(const char *what)
 {
@@ -42,10 +39,7 @@ static void die(const char *what)
     _exit(70);
 }
 
-static void nap(void)
-{
-    poll(NULL, 0, POLL_MS);
-}
+static void nap(void) { poll(NULL, 0, POLL_MS); }
 
 static uint64_t now_ms(void)
 {
@@ -63,10 +57,7 @@ static void path_in(char *out, size_t size, const char *dir, const char *name)
 /* ---- MariaDB ---- */
 
 /* mariadbd refuses to be root. */
-static bool drop_to_mysql(void)
-{
-    return geteuid() == 0 && getpwnam("mysql") != NULL;
-}
+static bool drop_to_mysql(void) { return geteuid() == 0 && getpwnam("mysql") != NULL; }
 
 static void install_mysql(const char *dir)
 {
@@ -288,35 +279,17 @@ static void hold(server_t *server, bool on)
     wait_up(server, !on);
 }
 
-const char *till_test_mysql(void)
-{
-    return ensure(&mysql_server);
-}
+const char *till_test_mysql(void) { return ensure(&mysql_server); }
 
-const char *till_test_redis(void)
-{
-    return ensure(&redis_server);
-}
+const char *till_test_redis(void) { return ensure(&redis_server); }
 
-void till_test_mysql_stop(void)
-{
-    hold(&mysql_server, true);
-}
+void till_test_mysql_stop(void) { hold(&mysql_server, true); }
 
-void till_test_mysql_start(void)
-{
-    hold(&mysql_server, false);
-}
+void till_test_mysql_start(void) { hold(&mysql_server, false); }
 
-void till_test_redis_stop(void)
-{
-    hold(&redis_server, true);
-}
+void till_test_redis_stop(void) { hold(&redis_server, true); }
 
-void till_test_redis_start(void)
-{
-    hold(&redis_server, false);
-}
+void till_test_redis_start(void) { hold(&redis_server, false); }
 
 bool till_test_until(till_loop_t *loop, bool (*cond)(void *data), void *data, unsigned limit_ms)
 {
