@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "serve/cli.h"
@@ -174,6 +175,24 @@ static size_t sets_of_dev(const till_cli_t *cli, char (*sets)[256])
     return n;
 }
 
+/* One for the life of this process and of all that it forks, so that every worker reads the others' cursors. */
+static void add_signing_secret(till_conf_t *conf)
+{
+    static char assignment[sizeof("shop.signing_secret=s") + 64];
+    uint8_t random[32];
+    char error[256];
+
+    if (*till_conf_str(conf, "shop.signing_secret") != '\0')
+        return;
+    if (assignment[0] == '\0') {
+        int len = snprintf(assignment, sizeof(assignment), "shop.signing_secret=s"); /* not to be read as a number */
+        till_random(random, sizeof(random));
+        till_hex(assignment + len, random, sizeof(random));
+    }
+    if (!till_conf_set(conf, assignment, error, sizeof(error)))
+        fprintf(stderr, "moontill: %s\n", error);
+}
+
 till_conf_t *till_cli_conf(const till_cli_t *cli)
 {
     char of_dev[3][256], error[512];
@@ -187,6 +206,8 @@ till_conf_t *till_cli_conf(const till_cli_t *cli)
     till_conf_t *conf = till_conf_load(cli->conf_file, all, n, error, sizeof(error));
     if (conf == NULL)
         fprintf(stderr, "moontill: %s\n", error);
+    else
+        add_signing_secret(conf);
     return conf;
 }
 

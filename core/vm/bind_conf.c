@@ -50,6 +50,18 @@ static int l_file(lua_State *L)
     return 1;
 }
 
-static const luaL_Reg functions[] = {{"options_json", l_options_json}, {"env", l_env}, {"file", l_file}, {NULL, NULL}};
+/* The one secret that is the server's own and not a plugin's; empty without a configuration. */
+static int l_signing_secret(lua_State *L)
+{
+    const till_conf_t *conf = till_vm_of(L)->env.conf;
+
+    lua_pushstring(L, conf != NULL ? till_conf_str(conf, "shop.signing_secret") : "");
+    return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"options_json", l_options_json},     {"env", l_env}, {"file", l_file},
+    {"signing_secret", l_signing_secret}, {NULL, NULL},
+};
 
 int till_bind_conf(lua_State *L) { return till_bind(L, functions); }

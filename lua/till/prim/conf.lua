@@ -4,6 +4,7 @@
 --   plugins()             -> { name = {...} } as this generation was made with; secrets unresolved
 --   secret(ref)           -> string | nil, err. ref: a plain string, { ["$env"] = "NAME" } or
 --                            { ["$file"] = "/path" }. Ask late and do not keep it.
+--   signing_secret()      -> what the server seals cursors with; "" where there is none
 local c = require "till.c.conf"
 local bundle = require "till.c.bundle"
 local json = require "till.c.json"
@@ -36,6 +37,11 @@ function conf.secret(ref)
   if ref["$env"] then return c.env(ref["$env"]) end
   if ref["$file"] then return c.file(ref["$file"]) end
   error("conf.secret: no reference", 2)
+end
+
+
+function conf.signing_secret()
+  return c.signing_secret()
 end
 
 
