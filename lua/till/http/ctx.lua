@@ -26,10 +26,10 @@ local sql = require "till.prim.sql"
 local idempotency = require "till.http.idempotency"
 local respond = require "till.http.respond"
 
--- Without a secret of the shop a random one does: its cursors end with this process.
+-- Where nobody gave one (a check without configuration) its cursors end with this VM.
 local function seal()
-  local given = conf.secret("shop.signing_secret")
-  return given and given ~= "" and given or crypto.random(32)
+  local given = conf.signing_secret()
+  return given ~= "" and given or crypto.random(32)
 end
 
 cursor.secret(seal())

@@ -88,20 +88,20 @@ end
 
 
 local function waiting(plugin, hook, args, budget_ms)
-  local waiter = co.waiter()
-  co.spawn(function()
+  local waiter, trace = co.waiter(), co.traceparent()
+  co.turn_end(function()
+    if trace then co.adopt(trace) end
     local value, failure = guarded(plugin, hook, args)
     waiter:signal({ value = value, failure = failure })
   end)
-  local answer, failure = waiter:wait(math.min(budget_ms, co.time_left()))
+  local answer, failure = waiter:wait(math.min(budget_ms, co.time_left() or budget_ms))
   if not answer then return nil, failure end
   return answer.value, answer.failure
 end
 
 
 local function at_once(plugin, hook, args)
-  if co.no_yield then return co.no_yield(guarded, plugin, hook, args) end
-  return guarded(plugin, hook, args)
+  return co.no_wait(guarded, plugin, hook, args)
 end
 
 

@@ -60,9 +60,8 @@ end
 
 local function load_one(m, given)
   local path = ("plugins/%s/handler.lua"):format(m.name)
-  local source = bundle.read(path)
-  if not source then error(path .. ": it is not there", 0) end
-  local handlers = sandbox.load(m, path, source, bundle.read)
+  if not bundle.read(path) then error(path .. ": it is not there", 0) end
+  local handlers = sandbox.load(m, path)
   check_handlers(m, path, handlers)
   return { name = m.name, version = m.version, priority = m.priority, hooks = m.hooks,
     manifest = m, config = options_of(m, given), handlers = handlers }

@@ -1,6 +1,6 @@
 -- till/plugin/sandbox - what a plugin sees: the language and the promised part of the library.
 --
---   sandbox.load(manifest, path, text, read) -> what the file returned; throws with file and line
+--   sandbox.load(manifest, path) -> what the file returned; throws with file and line
 --
 -- Plugins are trusted code of the operator: this keeps them honest about what they use, so that the
 -- server may change everything else; it is no jail. They may require
@@ -9,7 +9,7 @@
 --   till.prim.sql                                             with the capability "sql"
 --   plugins.NAME.part                                         their own file plugins/NAME/part.lua
 -- A plugin has no globals of its own, and no state between calls but in its upvalues at load.
-local text = require "till.util.text"
+local bundle = require "till.prim.bundle"
 
 local sandbox = {}
 
@@ -17,9 +17,12 @@ local PRIM = { co = true, conf = true, crypto = true, http = true, json = true, 
   log = true, metrics = true, redis = true, time = true, ulid = true, utf8 = true }
 local NEEDS_CAPABILITY = { sql = true }
 
-local GLOBALS = { "assert", "bit", "error", "getmetatable", "ipairs", "math", "next", "pairs",
-  "pcall", "print", "rawequal", "rawget", "rawset", "select", "setmetatable", "string", "table",
-  "tonumber", "tostring", "type", "unpack", "xpcall" }
+local GLOBALS = {
+  assert = assert, bit = bit, error = error, getmetatable = getmetatable, ipairs = ipairs,
+  math = math, next = next, pairs = pairs, pcall = pcall, rawequal = rawequal, rawget = rawget,
+  rawset = rawset, select = select, setmetatable = setmetatable, string = string, table = table,
+  tonumber = tonumber, tostring = tostring, type = type, unpack = unpack, xpcall = xpcall,
+}
 
 
 local function has(manifest, capability)
@@ -54,7 +57,7 @@ end
 
 local function environment(manifest, load_part)
   local visible = {}
-  for _, name in ipairs(GLOBALS) do visible[name] = _G[name] end
+  for name, value in pairs(GLOBALS) do visible[name] = value end
 
   function visible.require(module)
     local own, part = module:match("^plugins%.([%l%d-]+)%.(.+)$")
@@ -63,7 +66,6 @@ local function environment(manifest, load_part)
     refuse(manifest, module)
   end
 
-  visible._G = nil
   return setmetatable({}, {
     __index = function(_, name)
       local value = visible[name]
@@ -80,32 +82,28 @@ local function environment(manifest, load_part)
 end
 
 
-local function compile(path, source, env)
-  if source:byte(1) == 27 then error(path .. ": bytecode is not taken", 0) end
-  if not text.valid(source) then error(path .. ": must be UTF-8", 0) end
-  local chunk, why = loadstring(source, "@" .. path)
+local function compile(path, env)
+  local chunk, why = bundle.load(path, env)
   if not chunk then error(why, 0) end
-  return setfenv(chunk, env)
+  return chunk
 end
 
 
---- `read(path)` -> text or nil.
-function sandbox.load(manifest, path, source, read)
+function sandbox.load(manifest, path)
   local parts, env = {}, nil
 
   local function load_part(part)
     if not part:find("^[%l%d_]+$") then error("a part is named in small letters: " .. part, 3) end
     if parts[part] == nil then
       local file = ("plugins/%s/%s.lua"):format(manifest.name, part)
-      local content = read(file)
-      if not content then error("there is no " .. file, 3) end
-      parts[part] = compile(file, content, env)() or true
+      if not bundle.read(file) then error("there is no " .. file, 3) end
+      parts[part] = compile(file, env)() or true
     end
     return parts[part]
   end
 
   env = environment(manifest, load_part)
-  return compile(path, source, env)()
+  return compile(path, env)()
 end
 
 

@@ -114,12 +114,7 @@ t.describe("the loader", function()
   local function with_loader(fetch, fn)
     prim.with({}, function(fakes)
       local l = require("till.loader").new(fetch, { max = 2 })
-      local function turn()
-        local todo = fakes.turn
-        fakes.turn = {}
-        for _, run in ipairs(todo) do run() end
-      end
-      fn(l, turn)
+      fn(l, fakes.run_turn)
     end)
   end
 

@@ -10,6 +10,7 @@ end
 local function with_plugins(plugins, fn)
   prim.with({}, function(fakes)
     local dispatch = require "till.plugin.dispatch"
+    fakes.runs_turns = true
     dispatch.setup(plugins)
     fn(dispatch, fakes, require("till.util.err"))
   end)

@@ -62,7 +62,7 @@ t.describe("the plugin loader", function()
     { why = "refuses a hook that is not there", handler = "return {}",
       message = "promo%-bundle/handler.lua: hook promo.evaluate is declared but not there" },
     { why = "refuses a hook that is not declared",
-      handler = 'return { ["promo.evaluate"] = print, ["order.paid"] = print }',
+      handler = 'return { ["promo.evaluate"] = type, ["order.paid"] = type }',
       message = "hook order.paid is there but not declared in plugin.lua" },
     { why = "refuses a syntax error with file and line", handler = "local x =\n= 1",
       message = "plugins/promo%-bundle/handler.lua:2:" },

@@ -73,7 +73,8 @@ local function conf_fake(fakes)
   return {
     get = function(name) return fakes.conf[name] end,
     plugins = function() return fakes.plugins end,
-    secret = function(ref) return fakes.conf[ref] end,
+    secret = function(ref) return ref end,
+    signing_secret = function() return "seal" end,
   }
 end
 
@@ -152,12 +153,15 @@ local function co_fake(fakes)
       local waiter = {}
       function waiter:signal(value) self.value, self.done = value, true end
       function waiter:wait()
+        if fakes.runs_turns then fakes.run_turn() end
         while not self.done do coroutine.yield("wait") end
         return self.value
       end
       return waiter
     end,
     spawn = function(fn, ...) fn(...) end,
+    no_wait = function(fn, ...) return fn(...) end,
+    traceparent = function() return nil end,
     closing = function() return false end,
     time_left = function() return 30000 end,
     generation = function() return "g" end,
@@ -200,6 +204,10 @@ local function modules(fakes)
     },
     ["till.prim.bundle"] = {
       read = function(path) return fakes.files[path] end,
+      load = function(path, env)
+        local chunk, why = loadstring(fakes.files[path], "@" .. path)
+        return chunk and setfenv(chunk, env), why
+      end,
       list = function(prefix)
         local out = {}
         for path in pairs(fakes.files) do
@@ -237,9 +245,14 @@ end
 
 function prim.with(extra, fn)
   local fakes = { log = {}, metrics = {}, published = {}, subscribed = {}, turn = {}, idem = {},
-    conf = { ["shop.signing_secret"] = "seal", ["idem.lease_ms"] = 30000,
+    conf = { ["idem.lease_ms"] = 30000,
       ["shop.name"] = "Tea & Co", ["shop.currency"] = "GBP", ["shop.locale"] = "en" },
     plugins = {}, files = {}, now = 1000000 }
+  fakes.run_turn = function()
+    local todo = fakes.turn
+    fakes.turn = {}
+    for _, run in ipairs(todo) do run() end
+  end
   fakes.err = function(code) return require("till.util.err").new(code, "asked for by the spec") end
   local loaded = put_aside()
   for name, module in pairs(modules(fakes)) do package.loaded[name] = module end
