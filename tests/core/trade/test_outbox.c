@@ -1,0 +1,405 @@
+/* test_outbox.c - see core/trade/outbox.h; against a MariaDB of its own. */
+#include <check.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "support/kernel_db.h"
+#include "trade/outbox.h"
+
+#define TEXT(text) ((till_slice_t){text, strlen(text)})
+
+enum { CONNECTIONS = 8, LEASE_MS = 60000, TIMEOUT_MS = 20000, MOST = 64 };
+
+static till_loop_t *loop;
+static till_sql_pool_t *pool;
+
+struct seen {
+    uint64_t id, claim;
+    unsigned attempts;
+    char aggregate[32], type[32], payload[64], traceparent[64];
+};
+
+struct batch {
+    int calls;
+    till_status_t status;
+    size_t n;
+    struct seen seen[MOST];
+};
+
+struct change {
+    till_sql_conn_t *conn;
+    till_status_t status;
+    bool done;
+};
+
+static void copy(char *out, size_t size, till_slice_t text)
+{
+    snprintf(out, size, "%.*s", (int)text.len, (const char *)text.base);
+}
+
+static void on_claim(void *data, till_status_t status, const till_event_t *events, size_t n)
+{
+    struct batch *batch = data;
+
+    ++batch->calls;
+    batch->status = status;
+    batch->n = n;
+    for (size_t i = 0; i != n; ++i) {
+        struct seen *seen = &batch->seen[i];
+        seen->id = events[i].id;
+        seen->claim = events[i].claim;
+        seen->attempts = events[i].attempts;
+        copy(seen->aggregate, sizeof(seen->aggregate), events[i].aggregate);
+        copy(seen->type, sizeof(seen->type), events[i].type);
+        copy(seen->payload, sizeof(seen->payload), events[i].payload);
+        copy(seen->traceparent, sizeof(seen->traceparent), events[i].traceparent);
+    }
+}
+
+static struct batch claim(unsigned max, uint64_t lease_ms)
+{
+    struct batch batch = {0};
+
+    till_outbox_claim(pool, max, lease_ms, TIMEOUT_MS, on_claim, &batch);
+    ck_assert_int_eq(batch.calls, 0);
+    TEST_UNTIL(loop, batch.calls != 0);
+    ck_assert_int_eq(batch.status, TILL_OK);
+    return batch;
+}
+
+static void on_change(void *data, till_status_t status)
+{
+    struct change *change = data;
+
+    change->status = status;
+    change->done = true;
+}
+
+static void on_conn(void *data, till_status_t status, till_sql_conn_t *conn)
+{
+    ck_assert_int_eq(status, TILL_OK);
+    ((struct change *)data)->conn = conn;
+}
+
+static void on_ran(void *data, till_status_t status, const till_sql_result_t *result)
+{
+    (void)result;
+    on_change(data, status);
+}
+
+static void run(struct change *change, const char *text)
+{
+    change->done = false;
+    till_sql_run(change->conn, TEXT(text), NULL, 0, TIMEOUT_MS, on_ran, change);
+    TEST_UNTIL(loop, change->done);
+    ck_assert_int_eq(change->status, TILL_OK);
+}
+
+static void append_and(const char *end, const till_event_t *events, size_t n)
+{
+    struct change change = {0};
+
+    till_sql_acquire(pool, TIMEOUT_MS, on_conn, &change);
+    TEST_UNTIL(loop, change.conn != NULL);
+    run(&change, "BEGIN");
+    change.done = false;
+    till_outbox_append(change.conn, events, n, TIMEOUT_MS, on_change, &change);
+    TEST_UNTIL(loop, change.done);
+    ck_assert_int_eq(change.status, TILL_OK);
+    run(&change, end);
+    till_sql_release(change.conn);
+}
+
+static void append(const char *aggregate, const char *type)
+{
+    const till_event_t event = {.aggregate = TEXT(aggregate), .type = TEXT(type), .payload = TEXT("{}")};
+
+    append_and("COMMIT", &event, 1);
+}
+
+static till_status_t done(const struct seen *seen)
+{
+    struct change change = {0};
+
+    till_outbox_done(pool, seen->id, seen->claim, TIMEOUT_MS, on_change, &change);
+    TEST_UNTIL(loop, change.done);
+    return change.status;
+}
+
+static till_status_t retry(const struct seen *seen, unsigned max_attempts, const char *reason)
+{
+    struct change change = {0};
+
+    till_outbox_retry(pool, seen->id, seen->claim, max_attempts, TEXT(reason), TIMEOUT_MS, on_change, &change);
+    TEST_UNTIL(loop, change.done);
+    return change.status;
+}
+
+static void make_due(void)
+{
+    test_kernel_number(pool, "UPDATE outbox SET available_at = NOW(3) - INTERVAL 1 SECOND WHERE state = 'pending'");
+}
+
+static void set_up(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    loop = till_loop_create();
+    pool = test_kernel_open(loop, CONNECTIONS);
+}
+
+static void tear_down(void)
+{
+    till_sql_pool_destroy(pool);
+    till_loop_turn(loop, 0);
+    till_loop_turn(loop, 0);
+    till_loop_destroy(loop);
+}
+
+START_TEST(an_event_from_append_to_done)
+{
+    const till_event_t events[] = {
+        {.aggregate = TEXT("order:1"),
+         .type = TEXT("order.placed"),
+         .payload = TEXT("{\"a\": 1}"),
+         .traceparent = TEXT("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")},
+        {.aggregate = TEXT("order:2"), .type = TEXT("order.paid"), .payload = TEXT("[]")},
+    };
+    append_and("COMMIT", events, 2);
+    struct batch batch = claim(10, LEASE_MS);
+
+    ck_assert_uint_eq(batch.n, 2);
+    ck_assert_str_eq(batch.seen[0].aggregate, "order:1");
+    ck_assert_str_eq(batch.seen[0].type, "order.placed");
+    ck_assert_str_eq(batch.seen[0].payload, "{\"a\": 1}");
+    ck_assert_str_eq(batch.seen[0].traceparent, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    ck_assert_str_eq(batch.seen[1].traceparent, "");
+    ck_assert_uint_eq(batch.seen[0].attempts, 1);
+    ck_assert_uint_eq(claim(10, LEASE_MS).n, 0);
+    ck_assert_int_eq(done(&batch.seen[0]), TILL_OK);
+    ck_assert_int_eq(done(&batch.seen[0]), TILL_CONFLICT);
+    ck_assert_int_eq(retry(&batch.seen[0], 5, "late"), TILL_CONFLICT);
+    ck_assert_int_eq(test_kernel_number(pool, "SELECT COUNT(*) FROM outbox WHERE state = 'done'"), 1);
+}
+END_TEST
+
+START_TEST(a_rolled_back_transaction_tells_nothing)
+{
+    const till_event_t event = {.aggregate = TEXT("order:1"), .type = TEXT("order.placed"), .payload = TEXT("{}")};
+
+    append_and("ROLLBACK", &event, 1);
+    ck_assert_uint_eq(claim(10, LEASE_MS).n, 0);
+}
+END_TEST
+
+START_TEST(not_before_its_time)
+{
+    const till_event_t event = {
+        .aggregate = TEXT("order:1"), .type = TEXT("later"), .payload = TEXT("{}"), .delay_ms = 3600000};
+
+    append_and("COMMIT", &event, 1);
+    ck_assert_uint_eq(claim(10, LEASE_MS).n, 0);
+    make_due();
+    ck_assert_uint_eq(claim(10, LEASE_MS).n, 1);
+}
+END_TEST
+
+START_TEST(only_the_oldest_of_an_aggregate)
+{
+    append("order:1", "first");
+    append("order:1", "second");
+    append("order:2", "other");
+    struct batch batch = claim(10, LEASE_MS);
+
+    ck_assert_uint_eq(batch.n, 2);
+    ck_assert_str_eq(batch.seen[0].type, "first");
+    ck_assert_str_eq(batch.seen[1].type, "other");
+    ck_assert_int_eq(retry(&batch.seen[0], 5, "no answer"), TILL_OK);
+    ck_assert_uint_eq(claim(10, LEASE_MS).n, 0); /* the second waits for the first also through its backoff */
+    make_due();
+    batch = claim(1, LEASE_MS);
+    ck_assert_str_eq(batch.seen[0].type, "first");
+    ck_assert_uint_eq(batch.seen[0].attempts, 2);
+    ck_assert_int_eq(done(&batch.seen[0]), TILL_OK);
+    batch = claim(10, LEASE_MS);
+    ck_assert_str_eq(batch.seen[0].type, "second");
+}
+END_TEST
+
+START_TEST(the_last_attempt_buries_and_frees_the_rest)
+{
+    append("order:1", "first");
+    append("order:1", "second");
+    for (unsigned attempt = 1; attempt <= 3; ++attempt) {
+        struct batch batch = claim(10, LEASE_MS);
+        ck_assert_uint_eq(batch.n, 1);
+        ck_assert_str_eq(batch.seen[0].type, "first");
+        ck_assert_uint_eq(batch.seen[0].attempts, attempt);
+        ck_assert_int_eq(retry(&batch.seen[0], 3, "refused"), TILL_OK);
+        if (attempt != 3)
+            make_due();
+    }
+    char text[201];
+    test_kernel_text(pool, "SELECT CONCAT(state, ' ', last_error) FROM outbox ORDER BY id LIMIT 1", text);
+    ck_assert_str_eq(text, "dead refused");
+    ck_assert_str_eq(claim(10, LEASE_MS).seen[0].type, "second");
+}
+END_TEST
+
+/* clang-format off */
+static const struct { unsigned attempts; int64_t least_s, most_s; } waits[] = {
+    {1, 1, 2}, {2, 2, 4}, {5, 16, 32}, {11, 1024, 2048}, {12, 1800, 3600}, {13, 1800, 3600}, {60, 1800, 3600},
+};
+/* clang-format on */
+
+START_TEST(backoff_doubles_up_to_an_hour)
+{
+    char text[120];
+
+    append("order:1", "x");
+    snprintf(text, sizeof(text), "UPDATE outbox SET attempts = %u", waits[_i].attempts - 1);
+    test_kernel_number(pool, text);
+    struct batch batch = claim(1, LEASE_MS);
+    ck_assert_int_eq(retry(&batch.seen[0], 1000, "x"), TILL_OK);
+    int64_t wait = test_kernel_number(pool, "SELECT CEIL(TIMESTAMPDIFF(MICROSECOND, NOW(6), available_at) / 1e6)"
+                                            " DIV 1 FROM outbox");
+    ck_assert_int_ge(wait, waits[_i].least_s - 5); /* what the two statements took */
+    ck_assert_int_le(wait, waits[_i].most_s + 1);
+}
+END_TEST
+
+START_TEST(a_lease_that_is_over_is_taken_over)
+{
+    append("order:1", "x");
+    struct batch first = claim(1, LEASE_MS);
+    make_due();
+    struct batch second = claim(1, LEASE_MS);
+
+    ck_assert_uint_eq(second.n, 1);
+    ck_assert_uint_eq(second.seen[0].attempts, 2);
+    ck_assert_uint_ne(second.seen[0].claim, first.seen[0].claim);
+    ck_assert_int_eq(done(&first.seen[0]), TILL_CONFLICT);
+    ck_assert_int_eq(retry(&first.seen[0], 1, "late"), TILL_CONFLICT);
+    ck_assert_int_eq(done(&second.seen[0]), TILL_OK);
+}
+END_TEST
+
+START_TEST(reasons_are_cut_between_characters)
+{
+    char reason[600] = "", text[201];
+
+    append("order:1", "x");
+    memset(reason, 'a', 550);
+    memcpy(reason + 499, "\xc3\xa9", 2); /* its second byte is the 501st */
+    struct batch batch = claim(1, LEASE_MS);
+    ck_assert_int_eq(retry(&batch.seen[0], 9, reason), TILL_OK);
+    ck_assert_int_eq(test_kernel_number(pool, "SELECT LENGTH(last_error) FROM outbox"), 499);
+    make_due();
+    batch = claim(1, LEASE_MS);
+    ck_assert_int_eq(retry(&batch.seen[0], 9, "bad \xff byte"), TILL_OK);
+    test_kernel_text(pool, "SELECT last_error FROM outbox", text);
+    ck_assert_str_eq(text, "bad ? byte");
+}
+END_TEST
+
+/* Claimers on several connections at once: each event is given once, and in order within its aggregate. */
+START_TEST(claimers_at_once)
+{
+    enum { AGGREGATES = 12, EACH = 5, CLAIMERS = 6 };
+    static struct batch batches[CLAIMERS];
+    static uint64_t last[AGGREGATES];
+    int delivered = 0;
+
+    for (int i = 0; i != EACH; ++i) {
+        till_event_t events[AGGREGATES];
+        static char names[AGGREGATES][16];
+        for (int k = 0; k != AGGREGATES; ++k) {
+            snprintf(names[k], sizeof(names[k]), "order:%d", k);
+            events[k] = (till_event_t){.aggregate = TEXT(names[k]), .type = TEXT("x"), .payload = TEXT("{}")};
+        }
+        append_and("COMMIT", events, AGGREGATES);
+    }
+    memset(last, 0, sizeof(last));
+    for (int round = 0; delivered != AGGREGATES * EACH; ++round) {
+        ck_assert_int_lt(round, 500);
+        memset(batches, 0, sizeof(batches));
+        for (int c = 0; c != CLAIMERS; ++c)
+            till_outbox_claim(pool, 4, LEASE_MS, TIMEOUT_MS, on_claim, &batches[c]);
+        for (int c = 0; c != CLAIMERS; ++c)
+            TEST_UNTIL(loop, batches[c].calls == 1);
+        for (int c = 0; c != CLAIMERS; ++c) {
+            ck_assert_int_eq(batches[c].status, TILL_OK);
+            for (size_t i = 0; i != batches[c].n; ++i) {
+                struct seen *seen = &batches[c].seen[i];
+                int k = (int)strtol(seen->aggregate + 6, NULL, 10);
+                ck_assert_uint_eq(seen->attempts, 1); /* nobody had it before */
+                ck_assert_uint_gt(seen->id, last[k]);
+                last[k] = seen->id;
+                ck_assert_int_eq(done(seen), TILL_OK);
+                ++delivered;
+            }
+        }
+    }
+    ck_assert_int_eq(test_kernel_number(pool, "SELECT COUNT(*) FROM outbox WHERE state <> 'done'"), 0);
+}
+END_TEST
+
+START_TEST(cancelled_at_every_turn)
+{
+    append("order:1", "x");
+    for (int turns = 0; turns != 30; ++turns) {
+        struct batch batch = {0};
+        till_op_t *op = till_outbox_claim(pool, 1, LEASE_MS, TIMEOUT_MS, on_claim, &batch);
+        for (int i = 0; i != turns && batch.calls == 0; ++i)
+            till_loop_turn(loop, 1);
+        if (batch.calls == 0)
+            till_op_cancel(op);
+        TEST_UNTIL(loop, batch.calls == 1);
+        ck_assert(batch.status == TILL_CANCELLED || batch.status == TILL_OK);
+        till_loop_turn(loop, 0);
+        make_due();
+    }
+    ck_assert_uint_eq(claim(1, LEASE_MS).n, 1);
+}
+END_TEST
+
+/* What was delivered is never met: the price of a claim does not grow with the history. */
+START_TEST(history_costs_nothing)
+{
+    static const char rows_read[] = "SELECT CAST(SUM(VARIABLE_VALUE) AS SIGNED) FROM information_schema.GLOBAL_STATUS"
+                                    " WHERE VARIABLE_NAME IN ('HANDLER_READ_NEXT', 'HANDLER_READ_RND_NEXT',"
+                                    " 'HANDLER_READ_KEY', 'HANDLER_READ_RND')";
+
+    test_kernel_number(pool, "INSERT INTO outbox (aggregate, type, payload, state, done_at)"
+                             " SELECT CONCAT('order:', seq % 1000), 'x', '{}', 'done', NOW(3) FROM seq_1_to_100000");
+    for (int i = 0; i != 20; ++i)
+        append("order:7", "y");
+    int64_t before = test_kernel_number(pool, rows_read);
+    int64_t own = test_kernel_number(pool, rows_read) - before;
+    ck_assert_uint_eq(claim(10, LEASE_MS).n, 1);
+    int64_t read = test_kernel_number(pool, rows_read) - before - 2 * own;
+    ck_assert_msg(read < 500, "a claim read %lld rows", (long long)read);
+}
+END_TEST
+
+Suite *outbox_suite(void)
+{
+    Suite *suite = suite_create("trade/outbox");
+    TCase *tc = tcase_create("outbox");
+
+    tcase_set_timeout(tc, 90);
+    tcase_add_checked_fixture(tc, set_up, tear_down);
+    tcase_add_test(tc, an_event_from_append_to_done);
+    tcase_add_test(tc, a_rolled_back_transaction_tells_nothing);
+    tcase_add_test(tc, not_before_its_time);
+    tcase_add_test(tc, only_the_oldest_of_an_aggregate);
+    tcase_add_test(tc, the_last_attempt_buries_and_frees_the_rest);
+    tcase_add_loop_test(tc, backoff_doubles_up_to_an_hour, 0, sizeof(waits) / sizeof(waits[0]));
+    tcase_add_test(tc, a_lease_that_is_over_is_taken_over);
+    tcase_add_test(tc, reasons_are_cut_between_characters);
+    tcase_add_test(tc, claimers_at_once);
+    tcase_add_test(tc, cancelled_at_every_turn);
+    tcase_add_test(tc, history_costs_nothing);
+    suite_add_tcase(suite, tc);
+    return suite;
+}
