@@ -9,7 +9,7 @@
 
 #define TEXT(text) ((till_slice_t){text, strlen(text)})
 
-enum { CONNECTIONS = 8, LEASE_MS = 60000, TIMEOUT_MS = 20000, MOST = 64 };
+enum { CONNECTIONS = 8, LEASE_MS = 60000, TIMEOUT_MS = 8000, MOST = 64 };
 
 static till_loop_t *loop;
 static till_sql_pool_t *pool;
