@@ -26,8 +26,8 @@ typedef struct till_turn_hook {
 } till_turn_hook_t;
 
 till_loop_t *till_loop_create(void);
-/** Everything that uses the loop must be gone; a timer still running is a bug and aborts. What was cancelled is told so in
- *  a turn: make one with max_wait_ms 0 before this. */
+/** Everything that uses the loop must be gone; a timer still running is a bug and aborts. What was cancelled is told so
+ * in a turn: make one with max_wait_ms 0 before this. */
 void till_loop_destroy(till_loop_t *loop);
 /** For h2o_context_init and h2o_evloop_socket_create; borrowed. */
 h2o_loop_t *till_loop_h2o(till_loop_t *loop);
@@ -35,7 +35,8 @@ h2o_loop_t *till_loop_h2o(till_loop_t *loop);
 uint64_t till_loop_now(const till_loop_t *loop);
 /** Wall clock in milliseconds since 1970, for what is stored and shown. */
 uint64_t till_wall_ms(void);
-/** One turn: sleep until an event or the nearest deadline (at most `max_wait_ms`), events, due timers, turn hooks until none is left. */
+/** One turn: sleep until an event or the nearest deadline (at most `max_wait_ms`), events, due timers, turn hooks until
+ * none is left. */
 void till_loop_turn(till_loop_t *loop, int32_t max_wait_ms);
 /** Turns until till_loop_stop. */
 void till_loop_run(till_loop_t *loop);

@@ -14,7 +14,7 @@ typedef struct till_offload till_offload_t;
 typedef struct till_job {
     void (*work)(void *arg);
     void (*done)(void *data, till_status_t status, void *arg); /* OK: `arg` is the caller's again. else: NULL */
-    void (*drop)(void *arg);                                   /* frees `arg` where `done` was told TIMEOUT or CANCELLED */
+    void (*drop)(void *arg); /* frees `arg` where `done` was told TIMEOUT or CANCELLED */
     void *arg;
     void *data;
 } till_job_t;

@@ -40,7 +40,8 @@ void till_op_init(till_op_t *op, till_loop_t *loop, uint64_t timeout_ms, void (*
                   void (*done)(till_op_t *, till_status_t));
 /** The work is over: `done` runs on the next turn. Later finishes and cancels do nothing. */
 void till_op_finish(till_op_t *op, till_status_t status);
-/** As till_op_finish, but calls `done` before it returns: only from an event callback of the loop, never from the asking call. */
+/** As till_op_finish, but calls `done` before it returns: only from an event callback of the loop, never from the
+ * asking call. */
 void till_op_finish_now(till_op_t *op, till_status_t status);
 /** Gives up: abort(TILL_CANCELLED), then `done` on the next turn. NULL and finishing ones are allowed. */
 void till_op_cancel(till_op_t *op);

@@ -24,9 +24,16 @@
 typedef struct till_sql_pool till_sql_pool_t;
 typedef struct till_sql_conn till_sql_conn_t;
 
-typedef enum till_sql_type { TILL_SQL_NULL, TILL_SQL_INT, TILL_SQL_DOUBLE, TILL_SQL_TEXT, TILL_SQL_BYTES } till_sql_type_t;
+typedef enum till_sql_type {
+    TILL_SQL_NULL,
+    TILL_SQL_INT,
+    TILL_SQL_DOUBLE,
+    TILL_SQL_TEXT,
+    TILL_SQL_BYTES
+} till_sql_type_t;
 
-/* DECIMAL comes as TEXT, DATETIME and TIMESTAMP as TEXT in RFC 3339 with Z and milliseconds, BINARY and BLOB as BYTES. */
+/* DECIMAL comes as TEXT, DATETIME and TIMESTAMP as TEXT in RFC 3339 with Z and milliseconds, BINARY and BLOB as BYTES.
+ */
 typedef struct till_sql_value {
     till_sql_type_t type;
     int64_t integer;

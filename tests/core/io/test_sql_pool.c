@@ -1,3 +1,6 @@
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include "base/fault.h"
 #include "io/sql_kit.h"
 
@@ -310,6 +313,45 @@ START_TEST(without_a_database_statements_fail_and_nothing_hangs)
 }
 END_TEST
 
+START_TEST(a_server_that_says_nothing_is_given_up)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    till_sql_opts_t o = {.host = "127.0.0.1", .user = "root", .connections = 1, .max_waiters = 9};
+    answer_t a;
+
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, len), 0);
+    ck_assert_int_eq(listen(listener, 5), 0);
+    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+    o.port = ntohs(address.sin_port);
+    o.connect_timeout_ms = 100;
+    loop = till_loop_create();
+    pool = till_sql_pool_create(loop, &o);
+    start(&a, "SELECT 1"); /* connects, and never hears a greeting */
+    wait_for(&a);
+    ck_assert_int_eq(a.status, TILL_CONN_LOST);
+    close(listener);
+    close_pool();
+}
+END_TEST
+
+START_TEST(a_port_where_nobody_listens_is_lost)
+{
+    till_sql_opts_t o = {.host = "127.0.0.1", .port = 1, .user = "root", .connections = 1, .max_waiters = 9};
+    answer_t a;
+
+    o.connect_timeout_ms = 10000;
+    loop = till_loop_create();
+    pool = till_sql_pool_create(loop, &o);
+    start(&a, "SELECT 1");
+    wait_for(&a);
+    ck_assert_int_eq(a.status, TILL_CONN_LOST);
+    ck_assert_uint_ne(a.errcode, 0);
+    close_pool();
+}
+END_TEST
+
 START_TEST(a_destroy_with_everything_in_flight_tells_everybody)
 {
     static answer_t a[30];
@@ -414,6 +456,8 @@ Suite *sql_pool_suite(void)
     tcase_add_test(tc, a_connection_killed_while_idle_is_replaced_unseen);
     tcase_add_test(tc, the_pool_recovers_when_the_database_comes_back);
     tcase_add_test(tc, without_a_database_statements_fail_and_nothing_hangs);
+    tcase_add_test(tc, a_server_that_says_nothing_is_given_up);
+    tcase_add_test(tc, a_port_where_nobody_listens_is_lost);
     tcase_add_test(tc, a_destroy_with_everything_in_flight_tells_everybody);
     tcase_add_test(tc, a_pool_that_goes_between_grant_and_callback_gives_nothing);
     tcase_add_test(tc, named_faults_happen_where_they_say);
