@@ -1,0 +1,12 @@
+-- till/prim/file - files, in commands only. Nothing here waits: a command may block.
+--
+--   read(path)                -> text | nil, err(not_found ...)
+--   write(path, text [, mode])  whole or not at all; mode as a number (420 = 0644) -> true | nil, err
+--   list(dir)                 -> sorted names without hidden ones | nil, err
+--   stat(path)                -> { size=, mtime_ms=, is_dir= } | nil, err
+--   load(text, name)          -> function | nil, message (for specs)
+--   csv(path)                 -> reader | nil, err; a file packed with xz is unpacked on the way
+--     reader:next(n)          -> up to n rows, each a list of strings with `line`; bad ones are
+--                                { line=, error= }; nil at the end | nil, err
+--     reader:progress()       -> share read, 0 to 1;  reader:close()
+return require "till.c.file"

@@ -1,0 +1,29 @@
+-- till/prim/outbox - events that are written with their effect (core/trade/outbox.h).
+--
+--   append(tx, { { aggregate=, type=, payload= (table or JSON), delay_ms= }, ... })
+--     waits -> true | nil, err; the call's trace goes with them. An empty list is nothing to do.
+--   claim(max, lease_ms)   waits -> events { id, aggregate, type, payload (JSON), traceparent,
+--                          attempts, claim } | nil, err
+--   done(id, claim)        waits -> true | nil, err(conflict: it was taken over)
+--   retry(id, claim, max_attempts, reason)  waits -> true | nil, err; later, or never again
+local c = require "till.c.outbox"
+local json = require "till.c.json"
+
+local outbox = { claim = c.claim, done = c.done, retry = c.retry }
+
+
+function outbox.append(tx, events)
+  if #events == 0 then return true end
+  local list = {}
+  for i, event in ipairs(events) do
+    local payload = event.payload
+    if type(payload) ~= "string" then payload = json.encode(payload or {}) end
+    list[i] = {
+      aggregate = event.aggregate, type = event.type, payload = payload, delay_ms = event.delay_ms,
+    }
+  end
+  return c.append(tx, list)
+end
+
+
+return outbox
