@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/fault.h"
 #include "serve/dev.h"
+#include "serve/serve.h"
 
 #ifndef TILL_VERSION
 #define TILL_VERSION "0.1.0"
@@ -15,6 +16,12 @@ static const struct {
     const char *help;
 } commands[] = {
     {"dev", till_dev_run, "a whole shop from nothing: own MariaDB, own Redis, demo data"},
+    {"serve", till_serve_run, "the server of conf/moontill.lua, with a database that is there"},
+    {"reload", till_reload_run, "load the Lua folders anew, in every worker or in none"},
+    {"rollback", till_rollback_run, "back to the generation before the live one"},
+    {"generations", till_generations_run, "which one is live, and which was before"},
+    {"status", till_status_run, "the server's processes"},
+    {"stop", till_stop_run, "drain and stop the server"},
     {"migrate", NULL, "bring the database to this version's schema [--status | --dry-run]"},
     {"import", NULL, "products FILE | orders FILE: read a shop's CSV, also .xz"},
     {"jobs", NULL, "the outbox: list, show, replay"},

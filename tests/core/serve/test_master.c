@@ -13,6 +13,7 @@
 #include "serve/master.h"
 #include "serve/serve.h"
 #include "support/child.h"
+#include "support/servers.h"
 #include "support/shop.h"
 
 #define GENERATION(text)                                                                                               \
@@ -23,6 +24,7 @@ static test_shop_t shop; /* only its ports are used: for asking */
 static char dir[64], lua_dir[96];
 static pid_t master;
 static int ready_fd;
+static const char *mysql_socket = "/nonexistent/mysql.sock";
 
 static void write_main(const char *text)
 {
@@ -45,18 +47,21 @@ static void on_ready(void *data, unsigned port)
 
 static int run_master(const char *listen, const char *ops)
 {
-    char error[512], set_listen[64], set_ops[64];
+    char error[512], set_listen[64], set_ops[64], set_mysql[160];
     const char *const plugins[] = {dir};
     const char *const sets[] = {set_listen,
                                 set_ops,
                                 "server.workers=2",
                                 "server.jobs_workers=1",
                                 "server.shutdown_timeout_ms=3000",
-                                "mysql.socket=/nonexistent/mysql.sock",
+                                set_mysql,
+                                "mysql.user=root",
+                                "mysql.database=till_test",
                                 "redis.socket=/nonexistent/redis.sock"};
 
     snprintf(set_listen, sizeof(set_listen), "server.listen=%s", listen);
     snprintf(set_ops, sizeof(set_ops), "server.ops_listen=%s", ops);
+    snprintf(set_mysql, sizeof(set_mysql), "mysql.socket=%s", mysql_socket);
     till_conf_t *conf = till_conf_load(NULL, sets, sizeof(sets) / sizeof(sets[0]), error, sizeof(error));
     if (conf == NULL) {
         fprintf(stderr, "%s\n", error);
@@ -329,6 +334,38 @@ START_TEST(orders_that_are_none_are_refused)
 }
 END_TEST
 
+static void setup_with_database(void)
+{
+    mysql_socket = till_test_mysql();
+    setup();
+}
+
+static void wait_ready(long status)
+{
+    uint64_t until = till_wall_ms() + 30000;
+    test_answer_t got;
+
+    do {
+        ck_assert_int_eq(test_shop_ask(&shop, NULL, &(test_ask_t){.path = "/readyz", .ops = true}, &got), 0);
+        ck_assert_msg(till_wall_ms() < until, "readyz stays at %ld: %s", got.status, got.body);
+        usleep(20000);
+    } while (got.status != status);
+}
+
+START_TEST(it_is_ready_while_the_database_answers)
+{
+    test_answer_t got;
+
+    wait_ready(200);
+    ck_assert_int_eq(test_shop_ask(&shop, NULL, &(test_ask_t){.path = "/metrics", .ops = true}, &got), 0);
+    ck_assert_ptr_nonnull(strstr(got.body, "till_sql_up 1\n"));
+    till_test_mysql_stop();
+    wait_ready(503);
+    till_test_mysql_start();
+    wait_ready(200);
+}
+END_TEST
+
 /* ---- without a server ------------------------------------------------------------ */
 
 START_TEST(who_asks_where_nobody_is_is_told_so)
@@ -361,7 +398,7 @@ END_TEST
 Suite *master_suite(void)
 {
     Suite *suite = suite_create("serve/master");
-    TCase *tc = tcase_create("tree"), *alone = tcase_create("alone");
+    TCase *tc = tcase_create("tree"), *alone = tcase_create("alone"), *database = tcase_create("database");
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 120);
@@ -375,7 +412,11 @@ Suite *master_suite(void)
     tcase_add_test(tc, orders_that_are_none_are_refused);
     tcase_add_test(alone, who_asks_where_nobody_is_is_told_so);
     tcase_add_test(alone, a_port_that_is_taken_is_named);
+    tcase_add_checked_fixture(database, setup_with_database, teardown);
+    tcase_set_timeout(database, 120);
+    tcase_add_test(database, it_is_ready_while_the_database_answers);
     suite_add_tcase(suite, tc);
+    suite_add_tcase(suite, database);
     suite_add_tcase(suite, alone);
     return suite;
 }
