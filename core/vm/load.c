@@ -86,23 +86,19 @@ static bool find(const till_vm_t *vm, const char *name, char *path, size_t size,
     return till_bundle_file(vm->bundle, path, content);
 }
 
-static bool asks_from_prim(lua_State *L)
+/* Asked while the module loads: a tail call would hide the file from the stack. */
+static bool asks_from_prim(const till_vm_t *vm)
 {
-    lua_Debug ar;
+    const char *name = vm->loading != NULL ? vm->loading->name : "";
 
-    for (int level = 1; lua_getstack(L, level, &ar); ++level) {
-        lua_getinfo(L, "S", &ar);
-        if (ar.what[0] != 'C')
-            return strncmp(ar.source, "@lua/till/prim/", 15) == 0 || strcmp(ar.source, "@lua/till/util/err.lua") == 0;
-    }
-    return false;
+    return strncmp(name, "till.prim.", 10) == 0 || strcmp(name, "till.util.err") == 0;
 }
 
 static int open_binding(lua_State *L, const char *name)
 {
     const till_binding_t *binding = till_bindings;
 
-    if (!asks_from_prim(L))
+    if (!asks_from_prim(till_vm_of(L)))
         return luaL_error(L, "%s is for lua/till/prim/ alone: require the till.prim module", name);
     while (binding->name != NULL && strcmp(binding->name, name) != 0)
         ++binding;
@@ -262,6 +258,19 @@ static void lock_globals(lua_State *L)
     lua_replace(L, LUA_GLOBALSINDEX);
 }
 
+/* `require "bit"` gives what the global is, as everywhere. */
+static void fill_loaded(lua_State *L, till_vm_t *vm)
+{
+    static const char *const NAMES[] = {"bit", "coroutine", "debug", "jit", "math", "string", "table"};
+
+    lua_newtable(L);
+    for (size_t i = 0; i != sizeof(NAMES) / sizeof(NAMES[0]); ++i) {
+        lua_getglobal(L, NAMES[i]);
+        lua_setfield(L, -2, NAMES[i]);
+    }
+    vm->loaded_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
 void till_vm_open(lua_State *L)
 {
     till_vm_t *vm = till_vm_of(L);
@@ -283,8 +292,7 @@ void till_vm_open(lua_State *L)
     lua_setfield(L, -2, "dump");
     lua_pop(L, 1);
     wrap_coroutines(L);
-    lua_newtable(L);
-    vm->loaded_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    fill_loaded(L, vm);
     lua_pushcfunction(L, l_require);
     lua_setglobal(L, "require");
     lock_globals(L);
