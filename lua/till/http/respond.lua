@@ -88,7 +88,8 @@ end
 function respond.fresh(response, req)
   local etag = response.headers.etag
   local header = req.headers["if-none-match"]
-  if not etag or not header or response.status ~= 200 then return response end
+  local is_read = req.method == "GET" or req.method == "HEAD"
+  if not is_read or not etag or not header or response.status ~= 200 then return response end
   if not names(header, etag) then return response end
   return make(304, { etag = etag, ["cache-control"] = response.headers["cache-control"],
     vary = response.headers.vary }, "")

@@ -11,7 +11,7 @@
 local id = {}
 
 local byte, char, find, sub = string.byte, string.char, string.find, string.sub
-local band, rshift = require("bit").band, require("bit").rshift
+local band, rshift = bit.band, bit.rshift
 
 id.PREFIXES = {
   prod = "a product", var = "a variant", cat = "a category", cart = "a cart",

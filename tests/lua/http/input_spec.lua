@@ -64,6 +64,8 @@ t.describe("input", function()
       t.equal(same.status, 304)
       t.equal(same.headers.etag, '"7"')
       t.equal(call("GET", path, plus { ["if-none-match"] = '"8"' }).status, 200)
+      local change = plus { ["if-match"] = "*", ["if-none-match"] = "*" }
+      t.equal(call("PATCH", path, change, "{}").status, 200)
     end)
   end)
 end)
