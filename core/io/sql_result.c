@@ -285,8 +285,13 @@ bool till_sql_take_binary(till_sql_call_t *call, till_sql_stmt_t *stmt)
         for (unsigned i = 0; i < columns; i++)
             take_cell(call, cell++, stmt, i, &fields[i]);
     }
-    /* The library frees rows only while its cursor is on one of them. */
-    mysql_stmt_data_seek(stmt->mysql, 0);
+    /* The library frees rows only while its cursor is on one of them; and where
+     * there are none it must have said so, or it takes them for rows still on the
+     * wire and waits for them for ever when the statement is run again. */
+    if (rows != 0)
+        mysql_stmt_data_seek(stmt->mysql, 0);
+    else
+        mysql_stmt_fetch(stmt->mysql);
     mysql_stmt_free_result(stmt->mysql);
     return true;
 }
