@@ -73,5 +73,6 @@ void till_pools_dispose(till_pools_t *pools)
     till_http_destroy(pools->http);
     till_redis_destroy(pools->redis);
     till_sql_pool_destroy(pools->sql);
+    till_loop_turn(pools->loop, 0); /* what a destroy cancelled is told so in the next turn */
     till_loop_destroy(pools->loop);
 }
