@@ -13,5 +13,5 @@ foreach(source IN LISTS fuzz_sources)
         add_test(NAME corpus/${target} COMMAND ${name} tests/fuzz/corpus/${target}
             WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
     endif()
-    target_link_libraries(${name} PRIVATE till_base)
+    target_link_libraries(${name} PRIVATE till_trade) # base, and the keys of idem
 endforeach()
