@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -31,6 +32,17 @@ static bool say(const char *error)
 {
     fprintf(stderr, "moontill: %s\n", error);
     return false;
+}
+
+/* A connection is a descriptor, and a shell's usual limit is 1,024. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 static bool open_listeners(till_master_t *master)
@@ -104,6 +116,7 @@ static void take_signals(till_master_t *master, sigset_t *old)
 /* The control socket first: it tells best that another server has this folder. */
 static bool set_up(till_master_t *master)
 {
+    raise_descriptor_limit();
     master->metrics = till_metrics_create();
     if (master->metrics == NULL)
         return say("there is no memory for the metrics");

@@ -15,6 +15,7 @@
 #define QUICK_MS 5000 /* who dies sooner is started with a delay that doubles */
 #define MIN_DELAY_MS 100
 #define MAX_DELAY_MS 10000
+#define MAX_FIRST_DEATHS 5 /* before it ever served: then there is no use in going on */
 
 void till_children_init(till_master_t *master)
 {
@@ -191,6 +192,10 @@ static void bury(till_master_t *master, till_child_t *child, int status)
     till_metrics_add(master->metrics, "till_process_restarts_total", labels.base, 1);
     till_buf_dispose(&labels);
     set_restart(child);
+    if (!master->is_announced && child->quick_deaths >= MAX_FIRST_DEATHS) {
+        fprintf(stderr, "moontill: %s dies again and again; the log says how\n", child->name);
+        till_master_begin_stop(master, 1);
+    }
 }
 
 /* Each by its number: other children of this process are not ours to wait for. */

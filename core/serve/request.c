@@ -73,7 +73,7 @@ static till_note_t *note_create(till_server_t *server, h2o_req_t *req)
     memset(note, 0, sizeof(*note));
     note->server = server;
     note->connection = till_connection_of(req);
-    note->begun_ms = till_loop_now(server->opts.loop);
+    note->begun_us = till_clock_us();
     till_ulid_make(id, till_wall_ms());
     till_ulid_format(note->request_id, id);
     memcpy(note->route, "none", sizeof("none"));

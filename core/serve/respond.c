@@ -201,14 +201,14 @@ static const char *method_of(h2o_iovec_t method)
     return "OTHER";
 }
 
-static void count(till_server_t *server, h2o_req_t *req, const till_note_t *note, int status, uint64_t ms)
+static void count(till_server_t *server, h2o_req_t *req, const till_note_t *note, int status, uint64_t us)
 {
     till_buf_t labels;
     char text[12];
 
     till_buf_init(&labels, 0);
     till_metrics_label(&labels, "route", note->route, strlen(note->route));
-    till_metrics_observe(server->opts.metrics, "till_http_request_duration_seconds", labels.base, (double)ms / 1000);
+    till_metrics_observe(server->opts.metrics, "till_http_request_duration_seconds", labels.base, (double)us / 1e6);
     till_metrics_label(&labels, "method", method_of(req->input.method), strlen(method_of(req->input.method)));
     snprintf(text, sizeof(text), "%d", status);
     till_metrics_label(&labels, "status", text, strlen(text));
@@ -219,7 +219,7 @@ static void count(till_server_t *server, h2o_req_t *req, const till_note_t *note
 }
 
 /* The path alone: a query may hold an e-mail address, a fragment of a name, a token. */
-static void log_line(h2o_req_t *req, const till_note_t *note, int status, uint64_t ms)
+static void log_line(h2o_req_t *req, const till_note_t *note, int status, uint64_t us)
 {
     size_t path_len = req->input.query_at != SIZE_MAX ? req->input.query_at : req->input.path.len;
     char protocol[sizeof("HTTP/1.1") + 8];
@@ -234,7 +234,7 @@ static void log_line(h2o_req_t *req, const till_note_t *note, int status, uint64
     till_log_str(&line, "route", note->route);
     till_log_int(&line, "status", status);
     till_log_int(&line, "bytes", (int64_t)req->bytes_sent);
-    till_log_int(&line, "ms", (int64_t)ms);
+    till_log_int(&line, "ms", (int64_t)(us / 1000));
     till_log_str(&line, "peer", note->peer);
     till_log_str(&line, "protocol", protocol);
     till_log_str(&line, "generation", note->generation);
@@ -251,13 +251,14 @@ static void log_access(h2o_logger_t *super, h2o_req_t *req)
 
     if (note == NULL)
         return;
+    note->gone = note->gone || note->exchange != NULL;
     int status = note->gone || req->res.status == 0 ? 499 : req->res.status;
-    uint64_t ms = till_loop_now(server->opts.loop) - note->begun_ms;
+    uint64_t us = till_clock_us() - note->begun_us;
     --note->connection->requests;
     if (note->connection->face == TILL_FACE_OPS)
         return; /* asked every few seconds by machines */
-    count(server, req, note, status, ms);
-    log_line(req, note, status, ms);
+    count(server, req, note, status, us);
+    log_line(req, note, status, us);
 }
 
 void till_respond_register(till_server_t *server, h2o_pathconf_t *path)

@@ -1,5 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/socket.h>
 #include <fcntl.h>
 #include <h2o.h> /* before its parts, which do not include it */
@@ -15,6 +16,14 @@
 /* libh2o's own limit for bodies stands above ours, so that a body just over ours
  * reaches a handler, which can say 413 on both protocols. */
 #define BODY_MARGIN (64 * 1024)
+
+uint64_t till_clock_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
 
 /* ---- set-up ------------------------------------------------------------ */
 

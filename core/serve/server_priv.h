@@ -52,7 +52,7 @@ struct till_connection {
 typedef struct till_note {
     till_server_t *server;
     till_connection_t *connection; /* outlives its requests */
-    uint64_t begun_ms;
+    uint64_t begun_us;
     char request_id[TILL_REQUEST_ID_LEN + 1];
     char peer[64];
     char route[128];
@@ -64,6 +64,7 @@ typedef struct till_note {
 } till_note_t;
 
 /* server.c */
+uint64_t till_clock_us(void); /* CLOCK_MONOTONIC: the loop's own clock stands still within a turn */
 till_connection_t *till_connection_of(h2o_req_t *req);
 
 /* request.c */

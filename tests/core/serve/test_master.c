@@ -300,6 +300,22 @@ START_TEST(a_worker_that_dies_while_it_prepares_ends_the_change)
 }
 END_TEST
 
+/* Nobody would be left to stop them. */
+START_TEST(workers_do_not_outlive_their_master)
+{
+    uint64_t until = till_wall_ms() + 20000;
+    test_answer_t got;
+
+    kill(master, SIGKILL);
+    waitpid(master, NULL, 0);
+    master = 0;
+    while (test_shop_ask(&shop, NULL, &(test_ask_t){.path = "/x"}, &got) != 7 /* CURLE_COULDNT_CONNECT */) {
+        ck_assert_msg(till_wall_ms() < until, "somebody listens still");
+        usleep(10000);
+    }
+}
+END_TEST
+
 START_TEST(hup_reloads)
 {
     uint64_t until = till_wall_ms() + 20000;
@@ -407,6 +423,7 @@ Suite *master_suite(void)
     tcase_add_test(tc, a_bad_one_changes_nothing_and_says_where);
     tcase_add_test(tc, a_worker_that_dies_is_replaced_with_what_is_live);
     tcase_add_test(tc, a_worker_that_dies_while_it_prepares_ends_the_change);
+    tcase_add_test(tc, workers_do_not_outlive_their_master);
     tcase_add_test(tc, hup_reloads);
     tcase_add_test(tc, a_second_server_is_refused);
     tcase_add_test(tc, orders_that_are_none_are_refused);
