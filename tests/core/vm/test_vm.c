@@ -1,0 +1,375 @@
+/* test_vm.c - see core/vm/vm.h and co.h; the thin modules are the checkout's, main.lua is the test's. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include "support/child.h"
+#include "support/servers.h"
+#include "vm/vm.h"
+
+static char dir[64];
+static till_loop_t *loop;
+static till_vm_env_t env;
+static char fault[2048];
+
+struct answer {
+    int calls, status;
+    till_status_t outcome;
+    char text[2048], route[64];
+};
+
+static void put(const char *name, const char *text)
+{
+    char path[160];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/till/%s", dir, name);
+    file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void copy(const char *from)
+{
+    char to[80];
+    int status;
+
+    snprintf(to, sizeof(to), "%s/till", dir);
+    const char *const argv[] = {"cp", "-r", from, to, NULL};
+    waitpid(test_spawn(argv, -1), &status, 0);
+    ck_assert_int_eq(status, 0);
+}
+
+static void setup(void)
+{
+    char path[80];
+
+    test_make_dir(dir);
+    snprintf(path, sizeof(path), "%s/till", dir);
+    const char *const argv[] = {"mkdir", path, NULL};
+    int status;
+    waitpid(test_spawn(argv, -1), &status, 0);
+    copy("lua/till/prim");
+    copy("lua/till/util");
+    loop = till_loop_create();
+    env = (till_vm_env_t){.loop = loop, .process = "test"};
+    fault[0] = '\0';
+}
+
+static void teardown(void)
+{
+    till_loop_destroy(loop);
+    test_remove_dir(dir);
+}
+
+/** A VM whose main.lua is `text`, or NULL with `fault`. */
+static till_vm_t *load(const char *text)
+{
+    const till_bundle_source_t source = {.lua_dir = dir};
+
+    put("main.lua", text);
+    till_bundle_t *bundle = till_bundle_read(&source, fault, sizeof(fault));
+    if (bundle == NULL)
+        return NULL;
+    till_vm_t *vm = till_vm_create(bundle, &env, fault, sizeof(fault));
+    if (vm != NULL)
+        till_vm_attach(vm);
+    return vm;
+}
+
+static void on_closed(void *data) { ++*(int *)data; }
+
+static void end(till_vm_t *vm)
+{
+    int closed = 0;
+
+    till_vm_retire(vm, 1000, on_closed, &closed);
+    TEST_UNTIL(loop, closed == 1);
+}
+
+static void on_http(void *data, till_status_t outcome, const till_response_t *response)
+{
+    struct answer *answer = data;
+
+    ++answer->calls;
+    answer->outcome = outcome;
+    if (response == NULL)
+        return;
+    answer->status = response->status;
+    snprintf(answer->route, sizeof(answer->route), "%s", response->route);
+    if (response->error != NULL)
+        snprintf(answer->text, sizeof(answer->text), "%s", response->error);
+    else
+        snprintf(answer->text, sizeof(answer->text), "%.*s", (int)response->body.len,
+                 (const char *)response->body.base);
+}
+
+static till_call_t *ask(till_vm_t *vm, const char *path, uint64_t timeout_ms, struct answer *answer)
+{
+    const till_request_t request = {
+        .method = {"GET", 3},
+        .path = {path, strlen(path)},
+        .trace = {.trace_id = "0af7651916cd43dd8448eb211c80319c", .span_id = "b7ad6b7169203331"}};
+
+    return till_vm_http(vm, &request, timeout_ms, on_http, answer);
+}
+
+static struct answer get(till_vm_t *vm, const char *path)
+{
+    struct answer answer = {0};
+
+    ask(vm, path, 10000, &answer);
+    TEST_UNTIL(loop, answer.calls != 0);
+    return answer;
+}
+
+START_TEST(a_load_error_names_file_and_line)
+{
+    ck_assert_ptr_null(load("local x = 1\nlocal = 2\n"));
+    ck_assert_ptr_nonnull(strstr(fault, "lua/till/main.lua:2:"));
+    ck_assert_ptr_null(load("return require 'till.nothing'"));
+    ck_assert_ptr_nonnull(strstr(fault, "there is no module till.nothing"));
+    ck_assert_ptr_null(load("\033LJ"));
+    ck_assert_ptr_nonnull(strstr(fault, "bytecode"));
+}
+END_TEST
+
+START_TEST(a_require_cycle_is_told_with_its_way)
+{
+    put("a.lua", "return require 'till.b'");
+    put("b.lua", "return require 'till.a'");
+    ck_assert_ptr_null(load("require 'till.a' return {}"));
+    ck_assert_ptr_nonnull(strstr(fault, "require cycle: till.a <- till.b <- till.a"));
+}
+END_TEST
+
+START_TEST(a_global_cannot_be_written)
+{
+    ck_assert_ptr_null(load("counter = 1 return {}"));
+    ck_assert_ptr_nonnull(strstr(fault, "main.lua:1: global \"counter\" is written"));
+}
+END_TEST
+
+START_TEST(c_modules_are_for_the_thin_files_alone)
+{
+    ck_assert_ptr_null(load("require 'till.c.sql' return {}"));
+    ck_assert_ptr_nonnull(strstr(fault, "till.c.sql is for lua/till/prim/ alone"));
+    ck_assert_ptr_null(load("require 'till.prim.file' return {}"));
+    ck_assert_ptr_nonnull(strstr(fault, "commands only"));
+}
+END_TEST
+
+START_TEST(loading_cannot_wait)
+{
+    ck_assert_ptr_null(load("require('till.prim.time').sleep(1) return {}"));
+    ck_assert_ptr_nonnull(strstr(fault, "time.sleep cannot wait here"));
+}
+END_TEST
+
+START_TEST(an_error_in_main_is_a_500_with_its_trace)
+{
+    till_vm_t *vm = load("return { http = function() error('oh') end }");
+    struct answer answer = get(vm, "/");
+
+    ck_assert_int_eq(answer.status, 500);
+    ck_assert_str_eq(answer.route, "(error)");
+    ck_assert_ptr_nonnull(strstr(answer.text, "main.lua:1: oh"));
+    ck_assert_ptr_nonnull(strstr(answer.text, "stack traceback"));
+    end(vm);
+}
+END_TEST
+
+START_TEST(interleaved_calls_get_their_own_answers)
+{
+    enum { CALLS = 1000 };
+    struct answer *answers = calloc(CALLS, sizeof(*answers));
+    till_vm_t *vm =
+        load("local time = require 'till.prim.time'\n"
+             "return { http = function(req)\n"
+             "  time.sleep(#req.path * 7 % 13)\n"
+             "  local inner = coroutine.wrap(function() time.sleep(tonumber(req.path) % 5) return req.path end)\n"
+             "  return 200, nil, inner(), '/n' end }");
+    int done = 0;
+
+    for (int i = 0; i != CALLS; ++i) {
+        char path[16];
+        snprintf(path, sizeof(path), "%d", i);
+        ask(vm, path, 20000, &answers[i]);
+    }
+    for (int i = 0; i != CALLS; ++i) {
+        char path[16];
+        snprintf(path, sizeof(path), "%d", i);
+        TEST_UNTIL(loop, answers[i].calls != 0);
+        ck_assert_str_eq(answers[i].text, path);
+        done += answers[i].calls;
+    }
+    ck_assert_int_eq(done, CALLS);
+    ck_assert_uint_eq(till_vm_calls(vm), 0);
+    free(answers);
+    end(vm);
+}
+END_TEST
+
+START_TEST(a_call_out_of_time_unwinds_with_timeout)
+{
+    struct answer answer = {0};
+    till_vm_t *vm = load("local time = require 'till.prim.time'\nlocal seen = 'none'\n"
+                         "return { http = function(req)\n"
+                         "  if req.path == '/seen' then return 200, nil, seen end\n"
+                         "  local ok, err = time.sleep(60000)\n"
+                         "  local again, err2 = time.sleep(60000)\n"
+                         "  seen = err.code .. ' ' .. err2.code return 200 end }");
+
+    ask(vm, "/", 20, &answer);
+    TEST_UNTIL(loop, answer.calls != 0);
+    ck_assert_int_eq(answer.outcome, TILL_TIMEOUT);
+    ck_assert_str_eq(get(vm, "/seen").text, "timeout timeout");
+    end(vm);
+}
+END_TEST
+
+START_TEST(retiring_lets_calls_end_and_wakes_background)
+{
+    struct answer answer = {0};
+    int closed = 0;
+    till_vm_t *vm = load("local co = require 'till.prim.co'\nlocal time = require 'till.prim.time'\n"
+                         "return { http = function()\n"
+                         "  co.spawn(function() local w = co.waiter()\n"
+                         "    while not co.closing() do w:wait(600000) end end)\n"
+                         "  time.sleep(30) return 200, nil, tostring(co.closing()) end }");
+
+    ask(vm, "/", 10000, &answer);
+    TEST_UNTIL(loop, till_vm_calls(vm) == 2);
+    till_vm_retire(vm, 10000, on_closed, &closed);
+    TEST_UNTIL(loop, closed == 1);
+    ck_assert_str_eq(answer.text, "true");
+}
+END_TEST
+
+START_TEST(the_deadline_of_retiring_cuts_what_is_left)
+{
+    struct answer answer = {0};
+    int closed = 0;
+    till_vm_t *vm = load("local time = require 'till.prim.time'\n"
+                         "return { http = function() time.sleep(600000) return 200 end }");
+
+    ask(vm, "/", 0, &answer);
+    till_vm_retire(vm, 20, on_closed, &closed);
+    TEST_UNTIL(loop, closed == 1);
+    ck_assert_int_eq(answer.calls, 1);
+    ck_assert_int_eq(answer.outcome, TILL_CANCELLED);
+}
+END_TEST
+
+static const char BOMB[] = "local t = {} for i = 1, 1e9 do t[i] = 'x' .. i end";
+
+START_TEST(the_memory_cap_ends_the_call_and_not_the_vm)
+{
+    char text[256];
+
+    env.memory_cap = 16 * 1024 * 1024;
+    ck_assert_ptr_null(load(BOMB));
+    ck_assert_ptr_nonnull(strstr(fault, "not enough memory"));
+    snprintf(text, sizeof(text),
+             "return { http = function(req) if req.path == '/b' then %s end return 200, nil, 'ok' end }", BOMB);
+    till_vm_t *vm = load(text);
+    for (int i = 0; i != 3; ++i) {
+        ck_assert_int_eq(get(vm, "/b").status, 500);
+        ck_assert_str_eq(get(vm, "/").text, "ok");
+    }
+    end(vm);
+}
+END_TEST
+
+START_TEST(generations_come_and_go_without_a_trace)
+{
+    for (int i = 0; i != 100; ++i) {
+        till_vm_t *vm = load("require 'till.prim.json' return { http = function() return 200, nil, 'ok' end }");
+        ck_assert_str_eq(get(vm, "/").text, "ok");
+        end(vm);
+    }
+}
+END_TEST
+
+/* ---- with a database -------------------------------------------------------------- */
+
+static till_sql_pool_t *open_pool(void)
+{
+    const till_sql_opts_t opts = {.socket = till_test_mysql(),
+                                  .user = "root",
+                                  .password = "",
+                                  .database = "till_test",
+                                  .connections = 1,
+                                  .max_waiters = 100,
+                                  .connect_timeout_ms = 5000};
+
+    return till_sql_pool_create(loop, &opts);
+}
+
+static const char SQL_MAIN[] =
+    "local sql = require 'till.prim.sql'\n"
+    "local routes = {}\n"
+    "routes['/setup'] = function() sql.exec('DROP TABLE IF EXISTS vm_t')\n"
+    "  return tostring(sql.exec('CREATE TABLE vm_t (id INT PRIMARY KEY, b BINARY(2)) ENGINE=InnoDB') ~= nil) end\n"
+    "routes['/slow'] = function() return sql.transaction(function(tx)\n"
+    "  tx:exec('INSERT INTO vm_t (id) VALUES (1)')\n"
+    "  return tx:query('SELECT SLEEP(30)') end) end\n"
+    "routes['/throw'] = function() return tostring(pcall(sql.transaction, function(tx)\n"
+    "  tx:exec('INSERT INTO vm_t (id) VALUES (2)') error('no') end)) end\n"
+    "routes['/keep'] = function() return sql.transaction(function(tx)\n"
+    "  tx:exec('INSERT INTO vm_t VALUES (?, ?)', 3, sql.bytes('\\1\\0')) return 'kept' end) end\n"
+    "routes['/count'] = function() local row = sql.one('SELECT COUNT(*) AS n, MAX(b) AS b FROM vm_t')\n"
+    "  return row.n .. ' ' .. (row.b and #row.b or '-') end\n"
+    "return { http = function(req) return 200, nil, (routes[req.path]()) end }";
+
+START_TEST(a_cancelled_transaction_rolls_back_and_frees_its_connection)
+{
+    struct answer answer = {0};
+    till_sql_stats_t stats;
+
+    env.sql = open_pool();
+    till_vm_t *vm = load(SQL_MAIN);
+    ck_assert_str_eq(get(vm, "/setup").text, "true");
+    till_call_t *call = ask(vm, "/slow", 60000, &answer);
+    TEST_UNTIL(loop, (till_sql_pool_stats(env.sql, &stats), stats.statements >= 5));
+    ck_assert_int_eq(answer.calls, 0);
+    till_call_cancel(call);
+    TEST_UNTIL(loop, answer.calls != 0);
+    ck_assert_int_eq(answer.outcome, TILL_CANCELLED);
+    ck_assert_str_eq(get(vm, "/count").text, "0 -"); /* on the one connection there is */
+    ck_assert_str_eq(get(vm, "/throw").text, "false");
+    ck_assert_str_eq(get(vm, "/count").text, "0 -");
+    ck_assert_str_eq(get(vm, "/keep").text, "kept");
+    ck_assert_str_eq(get(vm, "/count").text, "1 2");
+    end(vm);
+    till_sql_pool_destroy(env.sql);
+    till_loop_turn(loop, 0);
+}
+END_TEST
+
+Suite *vm_suite(void);
+Suite *vm_suite(void)
+{
+    Suite *suite = suite_create("vm");
+    TCase *tcase = tcase_create("vm");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, a_load_error_names_file_and_line);
+    tcase_add_test(tcase, a_require_cycle_is_told_with_its_way);
+    tcase_add_test(tcase, a_global_cannot_be_written);
+    tcase_add_test(tcase, c_modules_are_for_the_thin_files_alone);
+    tcase_add_test(tcase, loading_cannot_wait);
+    tcase_add_test(tcase, an_error_in_main_is_a_500_with_its_trace);
+    tcase_add_test(tcase, interleaved_calls_get_their_own_answers);
+    tcase_add_test(tcase, a_call_out_of_time_unwinds_with_timeout);
+    tcase_add_test(tcase, retiring_lets_calls_end_and_wakes_background);
+    tcase_add_test(tcase, the_deadline_of_retiring_cuts_what_is_left);
+    tcase_add_test(tcase, the_memory_cap_ends_the_call_and_not_the_vm);
+    tcase_add_test(tcase, generations_come_and_go_without_a_trace);
+    tcase_add_test(tcase, a_cancelled_transaction_rolls_back_and_frees_its_connection);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
