@@ -126,4 +126,4 @@ function migrate.run(...)
 end
 
 
-return migrate
+return migrate.run

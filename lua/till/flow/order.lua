@@ -164,7 +164,7 @@ function order_flow.capture(payment_id, actor, transaction)
     if not answer then return nil, e2 end
   end
   return (transaction or sql.transaction)(function(tx)
-    local order, e3 = p.order_id and locked(tx, p.order_id)
+    local order, e3 = locked(tx, p.order_id)
     if not order then return nil, e3 end
     local now, e4 = payments.get(payment_id, tx)
     if not now then return nil, e4 end
@@ -197,11 +197,11 @@ end
 
 
 local function book_back(tx, order, moved, result)
-  local fields, ok, e = { status = "cancelled" }, true, nil
+  local fields = { status = "cancelled" }
   for _, m in ipairs(moved) do
     fields.payment_status = m.event == "refunded" and "refunded" or "voided"
     if m.event == "refunded" then
-      ok, e = payment.move(m.payment, "refunded", {}, tx)
+      local ok, e = payment.move(m.payment, "refunded", {}, tx)
       if ok then
         ok, e = orders.ledger(tx, order.id, m.payment.id, order.currency, {
           { "cash:" .. m.payment.provider, -m.payment.amount },
@@ -214,7 +214,7 @@ local function book_back(tx, order, moved, result)
     fields.payment_status = "voided"
   end
   if result then
-    ok, e = orders.ledger(tx, order.id, nil, order.currency, place.ledger(result, -1))
+    local ok, e = orders.ledger(tx, order.id, nil, order.currency, place.ledger(result, -1))
     if not ok then return nil, e end
   end
   return orders.set(tx, order.id, fields)

@@ -15,6 +15,7 @@ local people = require "till.store.people"
 local price = require "till.rule.price"
 local products = require "till.store.products"
 local promotions = require "till.store.promotions"
+local shelf_rule = require "till.rule.shelf"
 local terms_of = require "till.flow.promo_terms"
 local time = require "till.prim.time"
 
@@ -94,14 +95,26 @@ local function tax_of(cart, date)
 end
 
 
-local function goods(cart, lines, items)
+-- What the rules would take from the shelf: sales, tiers and overrides are in it.
+local function shelf_prices(cart, lines, date, customer)
+  local built = shelf_rule.build { currency = cart.currency, date = date, tax_rates = {},
+    exponent = money.exponent(cart.currency), lines = lines, promotions = {},
+    prices_include_tax = true, rounding = { mode = "half_up", tax_level = "line" },
+    customer = { group = customer.group } }
+  local out = {}
+  for _, line in ipairs(built and built.lines or {}) do out[line.id] = line.price end
+  return out
+end
+
+
+local function goods(cart, lines, items, prices)
   local subtotal, weight, list = 0, 0, {}
   for i, line in ipairs(lines) do
     local v = items[line.id].variant
-    subtotal, weight = subtotal + line.unit_price * line.qty, weight + v.weight_g * line.qty
+    local unit_price = prices[line.id] or line.unit_price
+    subtotal, weight = subtotal + unit_price * line.qty, weight + v.weight_g * line.qty
     list[i] = { id = line.id, sku = line.sku, tags = line.tags, quantity = line.qty,
-      unit_price = line.unit_price, prices = line.prices, weight_g = v.weight_g,
-      tax_class = line.tax_class, product_id = v.product_id, title = items[line.id].title }
+      unit_price = unit_price, weight_g = v.weight_g, tax_class = line.tax_class, product_id = v.product_id, title = items[line.id].title }
   end
   return { id = cart.id, currency = cart.currency, country = cart.country, lines = list,
     subtotal = subtotal, weight_g = weight, codes = cart.codes, email = cart.email }
@@ -157,9 +170,10 @@ local function gather(cart)
   if not lines then return nil, items end
   local parts = { lines = lines, items = items, date = time.rfc3339(time.now_ms()) }
   local e
-  parts.summary = goods(cart, lines, items)
   parts.customer, e = customer_of(cart)
   if not parts.customer then return nil, e end
+  parts.summary = goods(cart, lines, items,
+    shelf_prices(cart, lines, parts.date, parts.customer))
   parts.tax, e = tax_of(cart, parts.date)
   if not parts.tax then return nil, e end
   parts.option, e = chosen(cart, parts.summary)
@@ -238,7 +252,10 @@ function pricing.options(cart)
   local lines, items = lines_of(cart)
   if not lines then return nil, items end
   if #lines == 0 then return {} end
-  return quotes(cart, goods(cart, lines, items))
+  local customer, e = customer_of(cart)
+  if not customer then return nil, e end
+  local date = time.rfc3339(time.now_ms())
+  return quotes(cart, goods(cart, lines, items, shelf_prices(cart, lines, date, customer)))
 end
 
 

@@ -8,6 +8,7 @@
 -- handler left open:
 --
 --   answered, below 400           recorded, in a transaction of its own
+--   202, no outcome yet           taken back: the same key asks for it again
 --   a refusal, below 500          taken back: nothing was changed, and the body may be mended
 --   a failure worth trying again  taken back: the same key runs again
 --   any other failure, a fault    recorded: the same key says the same again
@@ -128,7 +129,8 @@ function idempotency.settle(ctx, response, failure)
   i.recorded = true
   if failure and failure.code == "cancelled" then return end
   local is_refusal = response.status >= 400 and response.status < 500
-  if is_refusal or failure and failure.retryable then
+  -- "Accepted" tells that there is no outcome yet: the same key asks for it again.
+  if is_refusal or response.status == 202 or failure and failure.retryable then
     take_back(ctx)
   else
     record(ctx, response)

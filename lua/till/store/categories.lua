@@ -43,7 +43,7 @@ end
 local function taken(e, handle)
   if err.is(e, "duplicate") then
     return err.new("duplicate", ("there is a category with the handle %s already")
-      :format(tostring(handle)))
+      :format(tostring(handle)), { public = true })
   end
   return e
 end

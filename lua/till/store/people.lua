@@ -34,7 +34,8 @@ end
 
 local function taken(e, what)
   if err.is(e, "duplicate") then
-    return err.new("duplicate", ("there is %s with this e-mail address already"):format(what))
+    return err.new("duplicate", ("there is %s with this e-mail address already"):format(what),
+      { public = true })
   end
   return e
 end

@@ -78,7 +78,8 @@ end
 
 local function taken(e, sku)
   if err.is(e, "duplicate") then
-    return err.new("duplicate", ("there is a variant with the SKU %s already"):format(sku))
+    return err.new("duplicate", ("there is a variant with the SKU %s already"):format(sku),
+      { public = true })
   end
   return e
 end
@@ -150,7 +151,7 @@ end
 local function handle_taken(e, fields)
   if err.is(e, "duplicate") then
     return err.new("duplicate", ("there is a product with the handle %s, or with this external_ref")
-      :format(tostring(fields.handle)))
+      :format(tostring(fields.handle)), { public = true })
   end
   return e
 end

@@ -85,7 +85,8 @@ end
 
 local function taken(e, code)
   if err.is(e, "duplicate") then
-    return err.new("duplicate", "there is a promotion with the code " .. tostring(code))
+    return err.new("duplicate", "there is a promotion with the code " .. tostring(code),
+      { public = true })
   end
   return e
 end

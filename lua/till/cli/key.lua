@@ -1,0 +1,78 @@
+-- till/cli/key - `moontill key create|list|revoke`
+local id = require "till.util.id"
+local keys = require "till.store.keys"
+local term = require "till.prim.term"
+
+local HELP = [[
+usage: moontill key create --name NAME [--kind publishable|secret] [--role ROLE]…
+       moontill key list
+       moontill key revoke KEY_ID
+
+The key is printed once, when it is made; the shop keeps its hash only.
+]]
+
+
+local function refuse(e)
+  term.err("key: " .. tostring(e) .. "\n")
+  return 1
+end
+
+
+local function misuse(why)
+  term.err("key: " .. why .. "\n" .. HELP)
+  return 2
+end
+
+
+local function create(args)
+  local f = { kind = "secret", roles = {} }
+  for i = 2, #args, 2 do
+    local name, value = args[i], args[i + 1]
+    if not value then return misuse(name .. " needs a value") end
+    if name == "--name" then f.name = value
+    elseif name == "--kind" then f.kind = value
+    elseif name == "--role" then f.roles[#f.roles + 1] = value
+    else return misuse("there is no option " .. name) end
+  end
+  if not f.name then return misuse("--name is needed") end
+  if f.kind ~= "secret" and f.kind ~= "publishable" then
+    return misuse("--kind is publishable or secret")
+  end
+  local made, text = keys.create(f)
+  if not made then return refuse(text) end
+  term.write(made.id .. " " .. text .. "\n")
+  return 0
+end
+
+
+local function list()
+  local rows, e = keys.list { limit = 100 }
+  if not rows then return refuse(e) end
+  for _, row in ipairs(rows) do
+    term.write(("%s  %-11s  …%s  %s%s  [%s]\n"):format(row.id, row.kind, row.hint, row.name,
+      row.revoked and " (revoked)" or "", table.concat(row.roles, " ")))
+  end
+  return 0
+end
+
+
+local function revoke(args)
+  if not id.valid("key", args[2]) then return misuse("revoke needs the id of a key") end
+  local done, e = keys.revoke(args[2])
+  if done == nil then return refuse(e) end
+  if not done then return refuse("there is no such key, or it was revoked already") end
+  return 0
+end
+
+
+return function(...)
+  local args = { ... }
+  if args[1] == "create" then return create(args) end
+  if args[1] == "list" then return list() end
+  if args[1] == "revoke" then return revoke(args) end
+  if args[1] == "--help" then
+    term.write(HELP)
+    return 0
+  end
+  return misuse("create, list or revoke?")
+end

@@ -1,0 +1,102 @@
+-- till/cli/user - `moontill user create|list|disable|password`
+local access = require "till.flow.access"
+local id = require "till.util.id"
+local people = require "till.store.people"
+local term = require "till.prim.term"
+
+local HELP = [[
+usage: moontill user create --email ADDRESS [--name NAME] [--role ROLE]…
+       moontill user password --email ADDRESS
+       moontill user list
+       moontill user disable STAFF_ID
+
+The password is read from the environment, MOONTILL_PASSWORD: arguments are seen by everybody.
+]]
+
+local MIN_PASSWORD = 10
+
+
+local function refuse(e)
+  term.err("user: " .. tostring(e) .. "\n")
+  return 1
+end
+
+
+local function misuse(why)
+  term.err("user: " .. why .. "\n" .. HELP)
+  return 2
+end
+
+
+local function parse(args)
+  local f = { roles = {} }
+  for i = 2, #args, 2 do
+    local name, value = args[i], args[i + 1]
+    if not value then return nil, name .. " needs a value" end
+    if name == "--email" then f.email = value
+    elseif name == "--name" then f.name = value
+    elseif name == "--role" then f.roles[#f.roles + 1] = value
+    else return nil, "there is no option " .. name end
+  end
+  if not f.email then return nil, "--email is needed" end
+  f.password = term.env("MOONTILL_PASSWORD")
+  if not f.password or #f.password < MIN_PASSWORD then
+    return nil, ("MOONTILL_PASSWORD must have at least %d characters"):format(MIN_PASSWORD)
+  end
+  return f
+end
+
+
+local function create(args)
+  local f, why = parse(args)
+  if not f then return misuse(why) end
+  if #f.roles == 0 then f.roles = { "owner" } end
+  local made, e = access.create_staff(f)
+  if not made then return refuse(e) end
+  term.write(made.id .. "\n")
+  return 0
+end
+
+
+local function password(args)
+  local f, why = parse(args)
+  if not f then return misuse(why) end
+  local digest, e = access.digest(f.password)
+  if not digest then return refuse(e) end
+  local done, e2 = people.staff.set_password(f.email, digest)
+  if done == nil then return refuse(e2) end
+  if not done then return refuse("there is nobody with this address") end
+  return 0
+end
+
+
+local function list()
+  local rows, e = people.staff.list { limit = 100 }
+  if not rows then return refuse(e) end
+  for _, row in ipairs(rows) do
+    term.write(("%s  %s  %s%s  [%s]\n"):format(row.id, row.email, row.name,
+      row.disabled_at and " (disabled)" or "", table.concat(row.roles, " ")))
+  end
+  return 0
+end
+
+
+local function disable(args)
+  if not id.valid("staff", args[2]) then return misuse("disable needs the id of somebody") end
+  local done, e = people.staff.disable(args[2])
+  if done == nil then return refuse(e) end
+  if not done then return refuse("there is nobody of that id, or he is disabled already") end
+  return 0
+end
+
+
+return function(...)
+  local args = { ... }
+  local run = ({ create = create, password = password, list = list, disable = disable })[args[1]]
+  if run then return run(args) end
+  if args[1] == "--help" then
+    term.write(HELP)
+    return 0
+  end
+  return misuse("create, password, list or disable?")
+end

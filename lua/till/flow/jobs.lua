@@ -1,0 +1,181 @@
+-- till/flow/jobs - what happens behind the shoppers' backs: events of the outbox, reservations
+-- whose time is over, flows that were dropped, and cleaning up.
+--
+--   run(worker)   until co.closing(): as long as there is work it goes on, then it sleeps until
+--                 Redis wakes it or conf jobs.poll_ms have passed
+--
+-- An event is delivered at least once: to what the server does itself (HANDLERS), then to the
+-- plugins' hooks. What fails comes again later, and ends with the dead letters.
+local cache = require "till.cache"
+local checkout = require "till.flow.checkout"
+local co = require "till.prim.co"
+local conf = require "till.prim.conf"
+local dead = require "till.store.dead"
+local dispatch = require "till.plugin.dispatch"
+local err = require "till.util.err"
+local HOOKS = require "till.plugin.hooks"
+local json = require "till.prim.json"
+local log = require "till.prim.log"
+local metrics = require "till.prim.metrics"
+local order_flow = require "till.flow.order"
+local orders = require "till.store.orders"
+local outbox = require "till.prim.outbox"
+local redis = require "till.prim.redis"
+local sagas = require "till.store.sagas"
+local sessions = require "till.store.sessions"
+local stock = require "till.store.stock"
+local time = require "till.prim.time"
+
+local jobs = {}
+
+local CHANNEL = "till:jobs"
+local SWEEP_MS = 1000
+local PURGE_MS = 60000
+local BATCH = 100
+
+local RESUME = { checkout = checkout.resume }
+
+
+-- A refusal of the provider is final: staff see it on the order.
+local function capture(payload)
+  local done, e = order_flow.capture(payload.payment_id, "system")
+  if done then return true end
+  if err.is(e, "payment_declined") or err.is(e, "conflict") then
+    log.warn("capture.refused", { payment_id = payload.payment_id, error = tostring(e) })
+    return true
+  end
+  return nil, e
+end
+
+
+local function forget_product(payload)
+  cache.invalidate("product", { payload.product_id })
+  return true
+end
+
+
+local HANDLERS = { ["payment.capture"] = capture, ["product.updated"] = forget_product }
+
+
+local function ask_plugins(event, payload)
+  if not HOOKS[event.type] then return true end
+  local subject = payload
+  if payload.order_id then
+    local order, e = orders.get(payload.order_id)
+    if not order then return nil, e or err.new("not_found", "the order of the event is gone") end
+    subject = order
+  end
+  local answers, e2 = dispatch.ask(event.type, subject)
+  if not answers and e2 then return nil, e2 end
+  return true
+end
+
+
+local function work(event)
+  local payload, e = json.decode(event.payload)
+  if not payload then return nil, e end
+  local handler = HANDLERS[event.type]
+  if handler then
+    local ok, e2 = handler(payload)
+    if not ok then return nil, e2 end
+  end
+  return ask_plugins(event, payload)
+end
+
+
+local function traced(thrown)
+  if err.is(thrown) then return thrown end
+  return err.new("internal", debug.traceback(tostring(thrown), 2))
+end
+
+
+local function deliver(event)
+  local good, ok, e = xpcall(work, traced, event)
+  if not good then ok, e = nil, ok end
+  metrics.add("till_events_total", { type = event.type, result = ok and "done" or "failed" }, 1)
+  if ok then return outbox.done(event.id, event.claim) end
+  log.warn("event.failed", { id = event.id, type = event.type, attempts = event.attempts,
+    error = tostring(e) })
+  return outbox.retry(event.id, event.claim, conf.get("jobs.max_attempts"), tostring(e))
+end
+
+
+-- -> how many there were
+local function drain()
+  local events, e = outbox.claim(conf.get("jobs.batch"), conf.get("jobs.lease_ms"))
+  if not events then
+    log.warn("outbox.claim", { error = tostring(e) })
+    return 0
+  end
+  for _, event in ipairs(events) do
+    deliver(event)
+    if co.closing() then break end
+  end
+  return #events
+end
+
+
+local function resume_sagas()
+  local rows, e = sagas.stuck(20)
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do
+    local resume = RESUME[row.name]
+    if resume then
+      local good, result, why = xpcall(resume, traced, row)
+      if not good or not result then
+        log.warn("saga.resume", { saga = row.name, aggregate = row.aggregate,
+          error = tostring(good and why or result) })
+      end
+    end
+    if co.closing() then return true end
+  end
+  return true
+end
+
+
+local function attempt(name, fn, ...)
+  local good, ok, e = xpcall(fn, traced, ...)
+  if good and ok ~= nil then return end
+  log.warn(name, { error = tostring(good and e or ok) })
+end
+
+
+local function sweep(state)
+  local now = time.mono_ms()
+  if now - state.swept >= SWEEP_MS then
+    state.swept = now
+    attempt("stock.expire", stock.expire, BATCH)
+    attempt("sagas.resume", resume_sagas)
+  end
+  if now - state.purged >= PURGE_MS then
+    state.purged = now
+    attempt("purge", dead.purge, 1000)
+    attempt("sessions.purge", sessions.purge, 1000)
+  end
+end
+
+
+function jobs.run(worker)
+  local state = { swept = -SWEEP_MS, purged = 0, waiter = co.waiter() }
+  local handle = redis.subscribe(CHANNEL, function()
+    local waiter = state.waiter
+    if waiter then
+      state.waiter = nil
+      waiter:signal(true)
+    end
+  end)
+  log.info("jobs.ready", { worker = worker })
+  while not co.closing() do
+    local n = drain()
+    sweep(state)
+    if n == 0 and not co.closing() then
+      state.waiter = co.waiter()
+      state.waiter:wait(conf.get("jobs.poll_ms"))
+      state.waiter = nil
+    end
+  end
+  if handle then handle:close() end
+end
+
+
+return jobs

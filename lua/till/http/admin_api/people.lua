@@ -1,0 +1,137 @@
+-- till/http/admin_api/people - customers, staff and keys, for staff.
+local access = require "till.flow.access"
+local err = require "till.util.err"
+local keys = require "till.store.keys"
+local people = require "till.store.people"
+local permissions = require "till.http.permissions"
+local route = require "till.http.route"
+local s = require "till.util.schema"
+local shapes = require "till.http.shapes"
+local views = require "till.http.views"
+
+local ROLES = s.array(s.string { min = 1, max = 64 }, { max = 20 })
+local ANY = { [200] = shapes.list(s.any {}) }
+
+
+local function by_id(row)
+  return { row.id }
+end
+
+
+local function lister(read, view)
+  return function(ctx)
+    local page, e = ctx:page()
+    if not page then return nil, e end
+    local rows, e2 = read { limit = page.limit, after = page.after, before = page.before,
+      email = ctx.query.email }
+    if not rows then return nil, e2 end
+    return ctx:json(200, ctx:list(rows, page, view, by_id))
+  end
+end
+
+
+local function get_customer(ctx)
+  local found, e = people.customers.get(ctx.params.id)
+  if found == nil then return nil, e end
+  if not found then return nil, err.new("not_found", "there is no such customer") end
+  return ctx:json(200, { customer = views.customer(found) })
+end
+
+
+-- Nobody makes somebody who may do more than he may himself.
+local function check_roles(ctx, roles)
+  for i, role in ipairs(roles or {}) do
+    local known = permissions.ROLES[role]
+    for _, permission in ipairs(known or { role }) do
+      if not permissions.allows(ctx.auth.roles, permission) then
+        return nil, err.new("forbidden", "you cannot give more than you have", { errors = {
+          { pointer = ("/roles/%d"):format(i - 1), detail = "is more than your own",
+            code = "forbidden" } } })
+      end
+    end
+  end
+  return true
+end
+
+
+local function create_staff(ctx)
+  local ok, e = check_roles(ctx, ctx.body.roles)
+  if not ok then return nil, e end
+  local made, e2 = access.create_staff(ctx.body)
+  if not made then return nil, e2 end
+  return ctx:json(201, { staff = views.staff(made) })
+end
+
+
+local function disable_staff(ctx)
+  local done, e = people.staff.disable(ctx.params.id)
+  if done == nil then return nil, e end
+  if not done then return nil, err.new("not_found", "there is nobody of that id") end
+  return ctx:empty()
+end
+
+
+local function create_key(ctx)
+  if ctx.body.kind == "publishable" and #(ctx.body.roles or {}) > 0 then
+    return nil, err.new("invalid_request", "a publishable key has no roles")
+  end
+  local ok, e = check_roles(ctx, ctx.body.roles)
+  if not ok then return nil, e end
+  local made, text = keys.create(ctx.body)
+  if not made then return nil, text end
+  local view = views.key(made)
+  view.key = text
+  return ctx:json(201, { key = view })
+end
+
+
+local function revoke_key(ctx)
+  local done, e = keys.revoke(ctx.params.id)
+  if done == nil then return nil, e end
+  if not done then return nil, err.new("not_found", "there is no such key") end
+  return ctx:empty()
+end
+
+
+return {
+  route.get("/admin/v1/customers", {
+    summary = "Customers", tag = "customers", auth = "admin", permission = "customers.read",
+    page = true, query = { email = s.string { max = 254 } }, returns = ANY,
+    handler = lister(people.customers.list, views.customer),
+  }),
+  route.get("/admin/v1/customers/{id}", {
+    summary = "One customer", tag = "customers", auth = "admin", permission = "customers.read",
+    params = { id = s.id("cus") }, returns = { [200] = true }, handler = get_customer,
+  }),
+  route.get("/admin/v1/staff", {
+    summary = "Who works here", tag = "staff", auth = "admin", permission = "staff.read",
+    page = true, returns = ANY, handler = lister(people.staff.list, views.staff),
+  }),
+  route.post("/admin/v1/staff", {
+    summary = "Let somebody in", tag = "staff", auth = "admin", permission = "staff.write",
+    body = s.object({ email = s.string { format = "email", max = 254 },
+      name = s.string { max = 120 }, password = s.string { min = 10, max = 200 }, roles = ROLES },
+      { required = { "email", "password", "roles" } }),
+    returns = { [201] = true }, handler = create_staff,
+  }),
+  route.delete("/admin/v1/staff/{id}", {
+    summary = "Let nobody of that name in any more", tag = "staff", auth = "admin",
+    permission = "staff.write", params = { id = s.id("staff") }, returns = { [204] = true },
+    handler = disable_staff,
+  }),
+  route.get("/admin/v1/keys", {
+    summary = "API keys", tag = "keys", auth = "admin", permission = "keys.read", page = true,
+    returns = ANY, handler = lister(keys.list, views.key),
+  }),
+  route.post("/admin/v1/keys", {
+    summary = "Make a key; it is shown this once", tag = "keys", auth = "admin",
+    permission = "keys.write", body = s.object({ name = s.string { min = 1, max = 120 },
+      kind = s.string { enum = { "publishable", "secret" } }, roles = ROLES },
+      { required = { "name", "kind" } }),
+    returns = { [201] = true }, handler = create_key,
+  }),
+  route.delete("/admin/v1/keys/{id}", {
+    summary = "Revoke a key", tag = "keys", auth = "admin", permission = "keys.write",
+    params = { id = s.id("key") }, returns = { [204] = true }, handler = revoke_key,
+  }),
+}

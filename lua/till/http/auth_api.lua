@@ -1,0 +1,97 @@
+-- till/http/auth_api - logging in and out, and registering.
+local access = require "till.flow.access"
+local auth = require "till.http.auth"
+local conf = require "till.prim.conf"
+local problem = require "till.http.problem"
+local respond = require "till.http.respond"
+local route = require "till.http.route"
+local s = require "till.util.schema"
+local sessions = require "till.store.sessions"
+local views = require "till.http.views"
+
+local LOGIN = s.object({ email = s.string { min = 3, max = 254 },
+  password = s.string { min = 1, max = 200 } }, { required = { "email", "password" },
+  name = "Login" })
+
+
+local function cookie(value, seconds)
+  return ("till_session=%s; Path=/; Max-Age=%d; HttpOnly; Secure; SameSite=Lax")
+    :format(value, seconds)
+end
+
+
+-- IETF ratelimit-headers, draft 10.
+local function limits(q)
+  if not q then return {} end
+  return { ["ratelimit-policy"] = ('"login";q=%d;w=%d'):format(q.max, q.window),
+    ratelimit = ('"login";r=%d;t=%d'):format(q.left, q.reset) }
+end
+
+
+local function with_headers(response, headers)
+  for name, value in pairs(headers) do response.headers[name] = value end
+  return response
+end
+
+
+local function login(kind, view)
+  return function(ctx)
+    local session, e, q = access.login(kind, ctx.body.email, ctx.body.password, ctx.req.peer)
+    if not session then
+      if e.code ~= "quota_exceeded" and e.code ~= "unauthorized" then return nil, e end
+      return with_headers(problem.response(e, ctx.req), limits(q))
+    end
+    local headers = limits(q)
+    headers["set-cookie"] = cookie(session.token, conf.get("auth.session_hours") * 3600)
+    headers["cache-control"] = "no-store"
+    return ctx:json(201, { token = session.token, expires_at = session.expires_at,
+      [kind] = view(session.who) }, { headers = headers })
+  end
+end
+
+
+local function logout(ctx)
+  local done, e = sessions.remove(ctx.auth.session_id)
+  if not done then return nil, e end
+  local header = ctx.req.headers.authorization or ctx.req.headers.cookie or ""
+  local token = header:match("mtses_[%w_-]+")
+  if token then auth.forget(token) end
+  return respond.json(204, nil, { headers = { ["set-cookie"] = cookie("", 0) } })
+end
+
+
+local function register(ctx)
+  local made, e = access.register(ctx.body)
+  if not made then return nil, e end
+  return ctx:json(201, { customer = views.customer(made) })
+end
+
+
+return {
+  route.post("/auth/v1/staff/sessions", {
+    summary = "Log in as staff", tag = "auth", auth = "none", body = LOGIN,
+    returns = { [201] = true }, handler = login("staff", views.staff),
+    errors = { "unauthorized", "quota_exceeded" },
+  }),
+  route.delete("/auth/v1/staff/sessions", {
+    summary = "Log out", tag = "auth", auth = "admin", permission = "products.read",
+    returns = { [204] = true }, handler = logout,
+  }),
+  route.post("/auth/v1/customers", {
+    summary = "Register as a customer", tag = "auth", auth = "store",
+    body = s.object({ email = s.string { format = "email", max = 254 },
+      password = s.string { min = 10, max = 200 }, first_name = s.string { max = 120 },
+      last_name = s.string { max = 120 }, phone = s.string { max = 40 } },
+      { required = { "email", "password" } }),
+    returns = { [201] = true }, handler = register, errors = { "duplicate" },
+  }),
+  route.post("/auth/v1/customers/sessions", {
+    summary = "Log in as a customer", tag = "auth", auth = "store", body = LOGIN,
+    returns = { [201] = true }, handler = login("customer", views.customer),
+    errors = { "unauthorized", "quota_exceeded" },
+  }),
+  route.delete("/auth/v1/customers/sessions", {
+    summary = "Log out", tag = "auth", auth = "customer", returns = { [204] = true },
+    handler = logout,
+  }),
+}

@@ -1,0 +1,14 @@
+-- till/http/routes - the modules whose routes are served, in the order of the documentation.
+return {
+  "till.http.store_api.products",
+  "till.http.store_api.carts",
+  "till.http.store_api.orders",
+  "till.http.auth_api",
+  "till.http.admin_api.products",
+  "till.http.admin_api.categories",
+  "till.http.admin_api.inventory",
+  "till.http.admin_api.orders",
+  "till.http.admin_api.promotions",
+  "till.http.admin_api.people",
+  "till.http.admin_api.jobs",
+}

@@ -1,0 +1,191 @@
+-- till/http/store_api/carts - the shopper's cart, to its completion.
+local cart_flow = require "till.flow.cart"
+local checkout = require "till.flow.checkout"
+local payment_methods = require "till.flow.payment_methods"
+local pricing = require "till.flow.pricing"
+local render = require "till.http.render"
+local route = require "till.http.route"
+local s = require "till.util.schema"
+local shapes = require "till.http.shapes"
+local views = require "till.http.views"
+
+local CART = { id = s.id("cart") }
+local LINE = { id = s.id("cart"), line = s.id("line") }
+local POLL_MS = 1000
+
+
+local function show(ctx, status, cart)
+  return ctx:json(status, { cart = views.cart(cart) }, { etag = cart.version })
+end
+
+
+local function change(ctx, fn)
+  local cart, e = cart_flow.change(ctx, ctx.params.id, fn)
+  if not cart then return nil, e end
+  return show(ctx, 200, cart)
+end
+
+
+local function create(ctx)
+  local cart, e = cart_flow.create(ctx.auth, ctx.body or {})
+  if not cart then return nil, e end
+  return ctx:json(201, { cart = views.cart(cart) }, { etag = cart.version,
+    headers = { location = "/store/v1/carts/" .. cart.id } })
+end
+
+
+local function get(ctx)
+  local cart, e = cart_flow.get(ctx.auth, ctx.params.id)
+  if not cart then return nil, e end
+  return show(ctx, 200, cart)
+end
+
+
+local function get_options(ctx)
+  local cart, e = cart_flow.get(ctx.auth, ctx.params.id)
+  if not cart then return nil, e end
+  local options, e2 = pricing.options(cart)
+  if not options then return nil, e2 end
+  local out = {}
+  for i, o in ipairs(options) do
+    out[i] = { id = o.id, label = o.label, price = render.money(o.amount, cart.currency),
+      min_days = o.min_days, max_days = o.max_days }
+  end
+  return ctx:json(200, { data = render.list(out), has_more = false })
+end
+
+
+local function get_methods(ctx)
+  local cart, e = cart_flow.get(ctx.auth, ctx.params.id)
+  if not cart then return nil, e end
+  local list, e2 = payment_methods.list(cart)
+  if not list then return nil, e2 end
+  return ctx:json(200, { data = render.list(list), has_more = false })
+end
+
+
+local function start_payment(ctx)
+  local started, e = checkout.session(ctx, ctx.params.id, ctx.body.provider, ctx.body.data,
+    function(fn)
+      return ctx:transaction(function(tx)
+        local made, why = fn(tx)
+        if not made then return nil, why end
+        return ctx:json(201, { payment_session = views.payment_session(made.payment),
+          cart = views.cart(made.cart) })
+      end)
+    end)
+  if not started then return nil, e end
+  return started
+end
+
+
+-- The order's answer is made inside the transaction that places it, and recorded there.
+local function complete(ctx)
+  local env = { payment_data = ctx.body and ctx.body.data }
+  function env.transaction(fn)
+    return ctx:transaction(function(tx)
+      local order, e = fn(tx)
+      if not order then return nil, e end
+      env.order = order
+      env.response = ctx:json(200, { type = "order", order = views.order(order) },
+        { etag = order.version })
+      return env.response
+    end)
+  end
+  local result, e = checkout.complete(ctx, ctx.params.id, env)
+  if not result then return nil, e end
+  if result.response then return result.response end
+  if result.type == "order" then
+    return ctx:json(200, { type = "order", order = views.order(result.order) },
+      { etag = result.order.version })
+  elseif result.type == "cart" then
+    return ctx:json(200, { type = "cart", cart = views.cart(result.cart),
+      error = views.error(result.error) }, { etag = result.cart.version })
+  end
+  return ctx:json(202, { type = "processing", poll_after_ms = POLL_MS })
+end
+
+
+local returns_cart = { [200] = shapes.one("cart", shapes.cart) }
+local QUANTITY = s.integer { min = 1, max = 1000000 }
+
+return {
+  route.post("/store/v1/carts", {
+    summary = "Begin a cart", tag = "carts", auth = "store",
+    body = s.object { currency = s.nullable(s.string { max = 3, min = 3 }),
+      country = s.nullable(s.string { min = 2, max = 2 }) },
+    returns = { [201] = shapes.one("cart", shapes.cart) }, handler = create,
+    errors = { "unknown_currency", "unknown_country" },
+  }),
+  route.get("/store/v1/carts/{id}", {
+    summary = "The cart as it was last priced", tag = "carts", auth = "store", params = CART,
+    returns = returns_cart, handler = get,
+  }),
+  route.patch("/store/v1/carts/{id}", {
+    summary = "Say who buys, where it goes and how", tag = "carts", auth = "store", params = CART,
+    if_match = "optional", returns = returns_cart,
+    body = s.object { email = s.nullable(s.string { format = "email", max = 254 }),
+      shipping_address = s.nullable(shapes.address), billing_address = s.nullable(shapes.address),
+      shipping_option_id = s.nullable(s.string { min = 1, max = 120 }) },
+    handler = function(ctx) return change(ctx, cart_flow.set_fields(ctx.body)) end,
+    errors = { "shipping_unavailable", "completion_in_progress", "cart_completed" },
+  }),
+  route.post("/store/v1/carts/{id}/lines", {
+    summary = "Put something into the cart", tag = "carts", auth = "store", params = CART,
+    if_match = "optional", idempotency = "optional", returns = returns_cart,
+    body = s.object({ variant_id = s.id("var"), quantity = QUANTITY },
+      { required = { "variant_id", "quantity" } }),
+    handler = function(ctx)
+      return change(ctx, cart_flow.add(ctx.body.variant_id, ctx.body.quantity))
+    end,
+    errors = { "no_price", "invalid_quantity", "completion_in_progress" },
+  }),
+  route.patch("/store/v1/carts/{id}/lines/{line}", {
+    summary = "How many of it", tag = "carts", auth = "store", params = LINE,
+    if_match = "optional", returns = returns_cart,
+    body = s.object({ quantity = s.integer { min = 0, max = 1000000 } },
+      { required = { "quantity" } }),
+    handler = function(ctx)
+      return change(ctx, cart_flow.set_quantity(ctx.params.line, ctx.body.quantity))
+    end,
+  }),
+  route.delete("/store/v1/carts/{id}/lines/{line}", {
+    summary = "Take it out again", tag = "carts", auth = "store", params = LINE,
+    if_match = "optional", returns = returns_cart,
+    handler = function(ctx) return change(ctx, cart_flow.remove(ctx.params.line)) end,
+  }),
+  route.get("/store/v1/carts/{id}/shipping-options", {
+    summary = "How it can be sent", tag = "carts", auth = "store", params = CART,
+    returns = { [200] = shapes.list(s.any {}) }, handler = get_options,
+  }),
+  route.get("/store/v1/carts/{id}/payment-methods", {
+    summary = "How it can be paid", tag = "carts", auth = "store", params = CART,
+    returns = { [200] = shapes.list(s.any {}) }, handler = get_methods,
+  }),
+  route.post("/store/v1/carts/{id}/promotions", {
+    summary = "Enter a promotion code", tag = "carts", auth = "store", params = CART,
+    if_match = "optional", returns = returns_cart,
+    body = s.object({ code = s.string { min = 1, max = 64 } }, { required = { "code" } }),
+    handler = function(ctx) return change(ctx, cart_flow.add_code(ctx.body.code)) end,
+    errors = { "promotion_unknown", "promotion_refused" },
+  }),
+  route.delete("/store/v1/carts/{id}/promotions/{code}", {
+    summary = "Take a promotion code back", tag = "carts", auth = "store",
+    params = { id = s.id("cart"), code = s.string { min = 1, max = 64 } }, if_match = "optional",
+    returns = returns_cart,
+    handler = function(ctx) return change(ctx, cart_flow.remove_code(ctx.params.code)) end,
+  }),
+  route.post("/store/v1/carts/{id}/payment-sessions", {
+    summary = "Choose how to pay; stock is held from now on", tag = "carts", auth = "store",
+    params = CART, idempotency = "optional", returns = { [201] = true },
+    body = s.object({ provider = s.string { min = 1, max = 64, pattern = "^[%l%d-]+$" },
+      data = s.any {} }, { required = { "provider" } }),
+    handler = start_payment, errors = { "payment_provider_unknown", "sold_out" },
+  }),
+  route.post("/store/v1/carts/{id}/complete", {
+    summary = "Buy it", tag = "carts", auth = "store", params = CART, idempotency = "required",
+    body = s.object { data = s.any { doc = "What the provider gave the shopper to bring back." } },
+    returns = { [200] = true, [202] = true }, handler = complete,
+    errors = { "cart_incomplete", "completion_in_progress" },
+  }),
+}

@@ -1,0 +1,248 @@
+-- till/http/views - values of the trade as the API shows them: money as { amount, currency },
+-- null never, times RFC 3339. A view is a new table; what it is given is not changed.
+--
+--   views.cart(cart) order(order) order_head(order) product(p, opts) category(c) payment(p)
+--   promotion(p) customer(c) key(k) staff(s) error(e)
+local json = require "till.prim.json"
+local render = require "till.http.render"
+
+local views = {}
+
+local money = render.money
+local LINE = { "unit_price", "subtotal", "discount_total", "tax_total", "total" }
+local TOTALS = { "subtotal", "discount_total", "shipping_total", "tax_total", "total" }
+
+
+local function pick(from, names)
+  local out = {}
+  for _, name in ipairs(names) do out[name] = from[name] end
+  return out
+end
+
+
+local function map(list, fn)
+  local out = {}
+  for i, value in ipairs(list or {}) do out[i] = fn(value) end
+  return render.list(out)
+end
+
+
+local function line_view(currency)
+  return function(line)
+    local out = pick(line, { "id", "product_id", "variant_id", "handle", "image", "sku", "title",
+      "quantity", "fulfilled_quantity" })
+    for _, name in ipairs(LINE) do out[name] = money(line[name], currency) end
+    return out
+  end
+end
+
+
+local function promotion_line(currency)
+  return function(p)
+    return { id = p.id, code = p.code, name = p.name, reason = p.reason,
+      amount = money(p.amount, currency) }
+  end
+end
+
+
+local function totals(out, from, currency)
+  out.currency = currency
+  for _, name in ipairs(TOTALS) do out[name] = money(from[name], currency) end
+  return out
+end
+
+
+function views.cart(cart)
+  local priced = cart.priced
+  local out = pick(cart, { "id", "version", "state", "country", "email", "shipping_address",
+    "billing_address", "shipping_option_id", "customer_id", "order_id", "created_at",
+    "updated_at" })
+  out.lines = map(priced.lines, line_view(cart.currency))
+  out.promotions = map(priced.promotions, promotion_line(cart.currency))
+  out.codes = render.list(cart.codes)
+  out.shipping_label = priced.shipping_label
+  out.prices_include_tax = priced.prices_include_tax
+  return totals(out, priced, cart.currency)
+end
+
+
+function views.order_head(order)
+  local out = pick(order, { "id", "number", "status", "payment_status", "fulfilment_status",
+    "email", "customer_id", "external_ref", "version", "placed_at", "updated_at" })
+  return totals(out, order, order.currency)
+end
+
+
+function views.order(order)
+  local out = views.order_head(order)
+  for _, name in ipairs { "shipping_address", "billing_address", "shipping_option_id",
+    "shipping_label", "generation", "cart_id" } do out[name] = order[name] end
+  out.lines = map(order.lines, line_view(order.currency))
+  out.promotions = map(order.promotions, promotion_line(order.currency))
+  out.fulfilments = map(order.fulfilments, function(f)
+    local view = pick(f, { "id", "tracking_number", "carrier", "created_at" })
+    view.lines = render.list(f.lines)
+    return view
+  end)
+  return out
+end
+
+
+-- The lowest base price of the currency is what a list shows.
+local function price_in(variant, currency)
+  local base, sale
+  for _, p in ipairs(variant.prices) do
+    if p.currency == currency and p.min_qty == 1 and not p.customer_group and not p.starts_at
+      and not p.ends_at then
+      if p.kind == "sale" then sale = math.min(sale or p.amount, p.amount)
+      else base = math.min(base or p.amount, p.amount) end
+    end
+  end
+  if sale and base and sale < base then return sale, base end
+  return base
+end
+
+
+local function public_variant(v, opts)
+  local amount, was = price_in(v, opts.currency)
+  local out = pick(v, { "id", "sku", "title", "weight_g" })
+  out.options = v.options
+  out.price = money(amount, opts.currency)
+  out.compare_at_price = money(was, opts.currency)
+  if opts.available then
+    out.available = opts.available[v.id] or 0
+    out.in_stock = out.available > 0
+  end
+  return out
+end
+
+
+local function admin_variant(v, opts)
+  local out = pick(v, { "id", "sku", "title", "weight_g", "position", "external_ref", "archived" })
+  out.options = v.options
+  out.prices = map(v.prices, function(p)
+    local price = pick(p, { "list", "kind", "customer_group", "min_qty", "starts_at", "ends_at" })
+    price.price = money(p.amount, p.currency)
+    return price
+  end)
+  if opts.available then out.available = opts.available[v.id] or 0 end
+  return out
+end
+
+
+local function head_of(p)
+  local out = pick(p, { "id", "handle", "title", "description", "image", "version", "created_at",
+    "updated_at" })
+  out.tags, out.options = render.list(p.tags), render.list(p.options)
+  out.categories = map(p.categories, function(c) return pick(c, { "id", "handle", "title" }) end)
+  return out
+end
+
+
+local function lowest(variants)
+  local price
+  for _, v in ipairs(variants) do
+    if v.price and (not price or v.price.amount < price.amount) then price = v.price end
+  end
+  return price
+end
+
+
+--- opts: currency, available (variant id -> units), admin.
+function views.product(p, opts)
+  local out = head_of(p)
+  local variants = {}
+  for _, v in ipairs(p.variants) do
+    if opts.admin then
+      variants[#variants + 1] = admin_variant(v, opts)
+    elseif not v.archived then
+      variants[#variants + 1] = public_variant(v, opts)
+    end
+  end
+  out.variants = render.list(variants)
+  if opts.admin then
+    out.status, out.tax_class, out.external_ref = p.status, p.tax_class, p.external_ref
+  else
+    out.price = lowest(variants)
+  end
+  return out
+end
+
+
+function views.category(c)
+  return pick(c, { "id", "parent_id", "handle", "title", "position", "version", "created_at",
+    "updated_at" })
+end
+
+
+--- Every category with its children below it.
+function views.category_tree(list)
+  local by_id, top = {}, {}
+  for _, c in ipairs(list) do
+    by_id[c.id] = views.category(c)
+    by_id[c.id].children = {}
+  end
+  for _, c in ipairs(list) do
+    local parent = c.parent_id and by_id[c.parent_id]
+    local siblings = parent and parent.children or top
+    siblings[#siblings + 1] = by_id[c.id]
+  end
+  for _, c in pairs(by_id) do render.list(c.children) end
+  return render.list(top)
+end
+
+
+function views.payment(p)
+  local out = pick(p, { "id", "order_id", "cart_id", "provider", "state", "provider_ref", "reason",
+    "action", "expires_at", "created_at", "updated_at" })
+  out.amount = money(p.amount, p.currency)
+  return out
+end
+
+
+--- What the shopper may know of it.
+function views.payment_session(p)
+  local out = pick(p, { "id", "provider", "state", "action", "expires_at" })
+  out.amount = money(p.amount, p.currency)
+  return out
+end
+
+
+function views.promotion(p)
+  return pick(p, { "id", "code", "name", "terms", "status", "usage_limit", "per_customer_limit",
+    "used", "starts_at", "ends_at", "version", "created_at", "updated_at" })
+end
+
+
+function views.customer(c)
+  return pick(c, { "id", "email", "first_name", "last_name", "phone", "group", "created_at" })
+end
+
+
+function views.key(k)
+  local out = pick(k, { "id", "kind", "name", "hint", "created_at", "revoked_at" })
+  out.roles = render.list(k.roles)
+  return out
+end
+
+
+function views.staff(s)
+  local out = pick(s, { "id", "email", "name", "disabled_at", "created_at" })
+  out.roles = render.list(s.roles)
+  return out
+end
+
+
+function views.event(e)
+  return { type = e.type, actor = e.actor, data = e.data or json.null, at = e.at }
+end
+
+
+--- The refusal beside a cart that is given back.
+function views.error(e)
+  return { code = e.code, title = e.title, detail = e.message, action = e.action,
+    reason = e.reason, sku = e.sku, available = e.available, payment_id = e.payment_id }
+end
+
+
+return views

@@ -1,0 +1,155 @@
+-- Behaves as a provider does: one idem_key is one attempt, whatever is repeated, and what was
+-- decided is remembered in payment_test_attempts, so that every worker can look it up.
+local crypto = require "till.prim.crypto"
+local json = require "till.prim.json"
+local sql = require "till.prim.sql"
+local time = require "till.prim.time"
+
+local handler = {}
+
+-- token -> the state in which the attempt ends at the provider
+local OUTCOMES = {
+  tok_ok = "authorized", tok_declined = "declined", tok_requires_action = "requires_action",
+  tok_timeout = "authorized", tok_late = "authorized", tok_unknown_lost = false,
+  tok_capture_declined = "authorized",
+}
+local REASONS = { declined = "the card was declined" }
+
+
+local function find(idem_key)
+  return sql.one("SELECT provider_ref, token, state, amount, currency FROM payment_test_attempts"
+    .. " WHERE idem_key = ?", idem_key)
+end
+
+
+local function answer_of(row)
+  if row.state == "requires_action" then
+    return { outcome = "requires_action", provider_ref = row.provider_ref,
+      action = { type = "redirect", url = "https://payment.test/3ds/" .. row.provider_ref } }
+  end
+  return { outcome = row.state, provider_ref = row.provider_ref, reason = REASONS[row.state] }
+end
+
+
+local function unknown(e)
+  return { outcome = "unknown", reason = e and e.message }
+end
+
+
+local function begin(payment, token, state)
+  local ref = "test_" .. crypto.hex(crypto.random(12))
+  local ok, e = sql.exec("INSERT IGNORE INTO payment_test_attempts (idem_key, provider_ref, token,"
+    .. " state, currency, amount) VALUES (?, ?, ?, ?, ?, ?)", payment.idem_key, ref, token, state,
+    payment.currency, payment.amount)
+  if not ok then return nil, e end
+  return find(payment.idem_key)
+end
+
+
+-- "-capture", "-void" and "-refund" belong to the attempt that they are about.
+local function attempt_of(payment)
+  return (payment.idem_key:gsub("%-%l+$", ""))
+end
+
+
+local function move(payment, from, to)
+  local key = attempt_of(payment)
+  local ok, e = sql.exec("UPDATE payment_test_attempts SET state = ? WHERE idem_key = ?"
+    .. " AND state = ?", to, key, from)
+  if not ok then return unknown(e) end
+  local row, e2 = find(key)
+  if not row then return e2 and unknown(e2) or { outcome = "declined", reason = "not found" } end
+  if row.state == to then return answer_of(row) end
+  return { outcome = "declined", provider_ref = row.provider_ref, reason = "it is " .. row.state }
+end
+
+
+handler["payment.describe"] = function(config, about)
+  local countries = config.enabled_for
+  if countries and #countries > 0 then
+    local there = false
+    for _, code in ipairs(countries) do there = there or code == about.country end
+    if not there then return nil end
+  end
+  return { label = "Test card", capture = "now", fields = { "token" } }
+end
+
+
+local function act(payment, row)
+  if row.state == "requires_action" and payment.data.action_done then
+    return move(payment, "requires_action", "authorized")
+  end
+  return answer_of(row)
+end
+
+
+handler["payment.authorize"] = function(config, payment)
+  local data = payment.data or {}
+  payment.data = data
+  local token = data.token or "tok_ok"
+  local state = OUTCOMES[token]
+  if state == nil then
+    return { outcome = "declined", reason = "there is no test token " .. tostring(token) }
+  end
+  if state == false then
+    time.sleep(config.silent_ms)
+    return { outcome = "unknown" }
+  end
+  local row, e = find(payment.idem_key)
+  if row == nil then return unknown(e) end
+  if not row then row, e = begin(payment, token, state) end
+  if not row then return unknown(e) end
+  if token == "tok_timeout" then
+    time.sleep(config.silent_ms)
+    return { outcome = "unknown" }
+  end
+  if token == "tok_late" then time.sleep(config.late_ms) end
+  return act(payment, row)
+end
+
+
+handler["payment.lookup"] = function(_, payment)
+  local row, e = find(attempt_of(payment))
+  if row == nil then return unknown(e) end
+  if not row then return { outcome = "not_found" } end
+  return answer_of(row)
+end
+
+
+handler["payment.capture"] = function(_, payment)
+  local row = find(attempt_of(payment))
+  if row and row.token == "tok_capture_declined" then
+    return { outcome = "declined", provider_ref = row.provider_ref, reason = "the card expired" }
+  end
+  return move(payment, "authorized", "captured")
+end
+
+
+handler["payment.void"] = function(_, payment)
+  local row = find(attempt_of(payment))
+  if row and row.state == "requires_action" then
+    return move(payment, "requires_action", "voided")
+  end
+  return move(payment, "authorized", "voided")
+end
+
+
+handler["payment.refund"] = function(_, payment)
+  return move(payment, "captured", "refunded")
+end
+
+
+--- The shopper confirmed: {"provider_ref": "...", "approved": true}.
+handler["webhook.receive"] = function(_, hook)
+  local body = json.decode(hook.body)
+  if type(body) ~= "table" or type(body.provider_ref) ~= "string" then
+    return { status = 400, events = {} }
+  end
+  local ok = sql.exec("UPDATE payment_test_attempts SET state = ? WHERE provider_ref = ?"
+    .. " AND state = 'requires_action'", body.approved == false and "declined" or "authorized",
+    body.provider_ref)
+  return { status = ok and 200 or 503, events = {} }
+end
+
+
+return handler
