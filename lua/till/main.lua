@@ -66,7 +66,7 @@ end
 function main.command(name, ...)
   local known = type(name) == "string" and name:match("^%l[%l_]*$")
   if not known then error("no such command: " .. tostring(name), 0) end
-  return require("till.cli." .. known)(...)
+  return require("till.cli." .. known).main(...)
 end
 
 

@@ -107,7 +107,7 @@ local function examine(files, opts)
 end
 
 
-function migrate.run(...)
+function migrate.main(...)
   local opts, why = parse_args({ ... })
   if not opts then
     term.err("migrate: " .. why .. "\n" .. HELP)
