@@ -1,6 +1,6 @@
 -- till/prim/lock - leased locks with fences, kept in Redis.
 --
---   acquire(name [, { lease_ms=5000, wait_ms=1000 }])  waits -> lock | nil, err(busy, conn_lost ...)
+--   acquire(name [, { lease_ms=5000, wait_ms=1000 }]) waits -> lock | nil, err(busy, conn_lost)
 --     lock:fence()    a number that only grows: write it beside what the lock protects
 --     lock:release()  twice is allowed; the end of the call does it too
 --   with(name, opts, fn(lock))  -> what fn returned, up to 4 values | nil, err; released also when

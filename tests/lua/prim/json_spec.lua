@@ -1,0 +1,44 @@
+local t = require "till.test"
+local has, json = pcall(require, "till.prim.json")
+
+
+t.describe("till.prim.json", function()
+  if not has then return t.it("runs", function() t.skip("needs the server's VM") end) end
+
+  t.it("sorts keys, so that equal values give equal bytes", function()
+    t.equal(json.encode({ b = 1, a = { c = true, ab = "x" } }), '{"a":{"ab":"x","c":true},"b":1}')
+  end)
+
+  t.it("tells an empty array from an empty object", function()
+    t.equal(json.encode({ a = {}, b = json.array({}) }), '{"a":{},"b":[]}')
+    t.equal(json.encode(json.decode('{"a":[],"b":{}}')), '{"a":[],"b":{}}')
+  end)
+
+  t.it("keeps null", function()
+    t.equal(json.decode('{"a":null}').a, json.null)
+    t.equal(json.encode({ json.null }), "[null]")
+  end)
+
+  t.it("throws on what cannot be JSON", function()
+    t.throws(function() json.encode(print) end, "function")
+    t.throws(function() json.encode(0 / 0) end, "finite")
+    t.throws(function() json.encode({ 1, 2, nil, 4 }) end, "holes")
+    t.throws(function() json.encode({ [{}] = 1 }) end, "key")
+    local cycle = {}
+    cycle.a = cycle
+    t.throws(function() json.encode(cycle) end, "cycle")
+  end)
+
+  t.table({
+    { why = "a duplicate key", text = '{"a":1,"a":null}' },
+    { why = "an open array", text = "[1" },
+    { why = "an open object", text = '{"a":1' },
+    { why = "something behind it", text = "1 2" },
+    { why = "nothing", text = "" },
+  }, function(case)
+    local value, err = json.decode(case.text)
+    t.equal(value, nil)
+    t.equal(err.code, "malformed_json")
+    t.equal(type(err.offset), "number")
+  end)
+end)
