@@ -1,7 +1,7 @@
 -- till/prim/file - files, in commands only. Nothing here waits: a command may block.
 --
 --   read(path)                -> text | nil, err(not_found ...)
---   write(path, text [, mode])  whole or not at all; mode as a number (420 = 0644) -> true | nil, err
+--   write(path, text [, mode])  all or nothing; mode a number (420 = 0644) -> true | nil, err
 --   list(dir)                 -> sorted names without hidden ones | nil, err
 --   stat(path)                -> { size=, mtime_ms=, is_dir= } | nil, err
 --   load(text, name)          -> function | nil, message (for specs)
