@@ -320,6 +320,8 @@ static const char SQL_MAIN[] =
     "  tx:exec('INSERT INTO vm_t (id) VALUES (2)') error('no') end)) end\n"
     "routes['/keep'] = function() return sql.transaction(function(tx)\n"
     "  tx:exec('INSERT INTO vm_t VALUES (?, ?)', 3, sql.bytes('\\1\\0')) return 'kept' end) end\n"
+    "routes['/abandon'] = function() return coroutine.wrap(function() return sql.transaction(function(tx)\n"
+    "  tx:exec('INSERT INTO vm_t (id) VALUES (9)') coroutine.yield('left') end) end)() end\n"
     "routes['/count'] = function() local row = sql.one('SELECT COUNT(*) AS n, MAX(b) AS b FROM vm_t')\n"
     "  return row.n .. ' ' .. (row.b and #row.b or '-') end\n"
     "return { http = function(req) return 200, nil, (routes[req.path]()) end }";
@@ -340,6 +342,8 @@ START_TEST(a_cancelled_transaction_rolls_back_and_frees_its_connection)
     ck_assert_int_eq(answer.outcome, TILL_CANCELLED);
     ck_assert_str_eq(get(vm, "/count").text, "0 -"); /* on the one connection there is */
     ck_assert_str_eq(get(vm, "/throw").text, "false");
+    ck_assert_str_eq(get(vm, "/count").text, "0 -");
+    ck_assert_str_eq(get(vm, "/abandon").text, "left"); /* the end of the call alone ends it */
     ck_assert_str_eq(get(vm, "/count").text, "0 -");
     ck_assert_str_eq(get(vm, "/keep").text, "kept");
     ck_assert_str_eq(get(vm, "/count").text, "1 2");
