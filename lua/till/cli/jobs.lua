@@ -43,7 +43,11 @@ local function replay(args)
 end
 
 
-return function(...)
+local jobs = {}
+
+
+--- @return the exit code
+function jobs.main(...)
   local args = { ... }
   if args[1] == "dead" then return list(args) end
   if args[1] == "replay" then return replay(args) end
@@ -54,3 +58,6 @@ return function(...)
   term.err("jobs: dead or replay?\n" .. HELP)
   return 2
 end
+
+
+return jobs

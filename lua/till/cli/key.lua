@@ -65,7 +65,11 @@ local function revoke(args)
 end
 
 
-return function(...)
+local key = {}
+
+
+--- @return the exit code
+function key.main(...)
   local args = { ... }
   if args[1] == "create" then return create(args) end
   if args[1] == "list" then return list() end
@@ -76,3 +80,6 @@ return function(...)
   end
   return misuse("create, list or revoke?")
 end
+
+
+return key

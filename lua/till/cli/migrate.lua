@@ -126,4 +126,4 @@ function migrate.main(...)
 end
 
 
-return migrate.run
+return migrate

@@ -90,7 +90,11 @@ local function disable(args)
 end
 
 
-return function(...)
+local user = {}
+
+
+--- @return the exit code
+function user.main(...)
   local args = { ... }
   local run = ({ create = create, password = password, list = list, disable = disable })[args[1]]
   if run then return run(args) end
@@ -100,3 +104,6 @@ return function(...)
   end
   return misuse("create, password, list or disable?")
 end
+
+
+return user
