@@ -224,7 +224,8 @@ end
 
 local REASONS = {
   code_not_entered = "it was not entered", not_started = "it has not begun yet",
-  expired = "it is over", usage_limit = "it was used up", customer_limit = "you have used it already",
+  expired = "it is over", usage_limit = "it was used up",
+  customer_limit = "you have used it already",
   customer_group = "it is for another group of customers",
   region = "it is not for your country",
   min_subtotal = "the cart is below its minimum spend",

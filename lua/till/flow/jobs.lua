@@ -89,7 +89,7 @@ local function traced(thrown)
 end
 
 
-local function deliver(event)
+function jobs.deliver(event)
   local good, ok, e = xpcall(work, traced, event)
   if not good then ok, e = nil, ok end
   metrics.add("till_events_total", { type = event.type, result = ok and "done" or "failed" }, 1)
@@ -108,7 +108,7 @@ local function drain()
     return 0
   end
   for _, event in ipairs(events) do
-    deliver(event)
+    jobs.deliver(event)
     if co.closing() then break end
   end
   return #events

@@ -114,7 +114,8 @@ local function goods(cart, lines, items, prices)
     local unit_price = prices[line.id] or line.unit_price
     subtotal, weight = subtotal + unit_price * line.qty, weight + v.weight_g * line.qty
     list[i] = { id = line.id, sku = line.sku, tags = line.tags, quantity = line.qty,
-      unit_price = unit_price, weight_g = v.weight_g, tax_class = line.tax_class, product_id = v.product_id, title = items[line.id].title }
+      unit_price = unit_price, weight_g = v.weight_g,
+      tax_class = line.tax_class, product_id = v.product_id, title = items[line.id].title }
   end
   return { id = cart.id, currency = cart.currency, country = cart.country, lines = list,
     subtotal = subtotal, weight_g = weight, codes = cart.codes, email = cart.email }

@@ -1,0 +1,172 @@
+local t = require "till.test"
+local live = dofile("tests/lua/support/live.lua")
+local make_shop = dofile("tests/lua/support/shop.lua")
+
+
+local function with_shop(fn)
+  return function()
+    if not live.ready() then return t.skip("there is no MariaDB") end
+    live.with(function(shop) fn(make_shop(shop), shop) end)
+  end
+end
+
+
+t.describe("completing a cart", function()
+  t.it("makes one order, takes the stock and writes what belongs to it", with_shop(function(shop)
+    local tea = shop.product("TEA", 1000, 5)
+    local cart = shop.cart { { tea, 2 } }
+    t.equal((shop.pay(cart)), 201)
+    t.equal(shop.inventory("TEA").reserved, 2)
+    local status, body = shop.complete(cart)
+    t.same({ status, body.type, body.order.total.amount }, { 200, "order", 2399 })
+    local stock = shop.inventory("TEA")
+    t.same({ stock.on_hand, stock.reserved }, { 3, 0 })
+    local sum = shop.live.sql.one("SELECT CAST(SUM(amount) AS SIGNED) AS n FROM ledger_entries")
+    t.equal(sum.n, 0)
+    t.equal(shop.count("outbox", "type = 'order.placed'"), 1)
+    t.equal(shop.count("sagas", "state = 'done'"), 1)
+    t.equal(body.order.payment_status, "awaiting")
+  end))
+
+  t.it("answers the same order however often it is completed", with_shop(function(shop)
+    local tea = shop.product("TEA", 1000, 5)
+    local cart = shop.cart { { tea, 1 } }
+    shop.pay(cart)
+    local key = shop.key()
+    local _, first = shop.complete(cart, key)
+    local _, again, headers = shop.complete(cart, key)
+    local _, other = shop.complete(cart)
+    t.same({ again.order.id, other.order.id }, { first.order.id, first.order.id })
+    t.equal(headers["idempotent-replayed"], "true")
+    t.same({ shop.count("orders"), shop.inventory("TEA").on_hand }, { 1, 4 })
+  end))
+
+  t.it("needs an Idempotency-Key and a whole cart", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 5)
+    local cart = shop.cart { { tea, 1 } }
+    local status, body = shop.complete(cart, {})
+    t.same({ status, body.code }, { 400, "idempotency_key_missing" })
+    status, body = shop.complete(cart)
+    t.same({ status, body.code, body.errors[1].pointer },
+      { 422, "cart_incomplete", "/payment_session" })
+    local bare = shop.must(raw.store("POST", "/store/v1/carts", {})).cart
+    status, body = shop.complete(bare.id)
+    t.same({ status, body.code, #body.errors }, { 422, "cart_incomplete", 4 })
+    t.equal(shop.inventory("TEA").reserved, 0)
+  end))
+
+  t.it("gives the cart back when the price has changed, and then sells at the new one",
+    with_shop(function(shop, raw)
+      local tea = shop.product("TEA", 1000, 5)
+      local cart = shop.cart { { tea, 1 } }
+      shop.must(raw.admin("PUT", "/admin/v1/variants/" .. tea .. "/prices",
+        { prices = { { currency = "GBP", amount = 1200 } } }))
+      local status, body = shop.complete(cart)
+      t.same({ status, body.type, body.error.code, body.cart.total.amount },
+        { 200, "cart", "price_changed", 1599 })
+      shop.pay(cart)
+      local _, done = shop.complete(cart)
+      t.equal(done.order.total.amount, 1599)
+    end))
+
+  t.it("never sells the last unit twice", with_shop(function(shop)
+    local tea = shop.product("TEA", 1000, 1)
+    local a, b = shop.cart { { tea, 1 } }, shop.cart { { tea, 1 } }
+    shop.pay(a)
+    local status, body = shop.pay(b)
+    t.same({ status, body.code }, { 409, "sold_out" })
+    t.equal((select(2, shop.complete(a))).type, "order")
+    t.equal(shop.inventory("TEA").available, 0)
+  end))
+
+  t.it("takes from a hold whose time is over", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 1)
+    local a, b = shop.cart { { tea, 1 } }, shop.cart { { tea, 1 } }
+    shop.pay(a)
+    raw.fakes.skip_ms = 16 * 60000
+    t.equal((shop.pay(b)), 201)
+    local _, body = shop.complete(a)
+    t.same({ body.type, body.error.code }, { "cart", "sold_out" })
+    t.equal((select(2, shop.complete(b))).type, "order")
+  end))
+end)
+
+
+t.describe("paying", function()
+  t.it("captures from the outbox once the order is placed", with_shop(function(shop, raw)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+    shop.pay(cart, "test", "tok_ok")
+    local _, body = shop.complete(cart)
+    t.equal(body.order.payment_status, "authorized")
+    shop.work()
+    local order = shop.must(raw.admin("GET", "/admin/v1/orders/" .. body.order.id)).order
+    t.same({ order.payment_status, order.payments[1].state }, { "captured", "captured" })
+    local sum = raw.sql.one("SELECT CAST(SUM(amount) AS SIGNED) AS n FROM ledger_entries"
+      .. " WHERE account = 'receivable'")
+    t.equal(sum.n, 0)
+    t.equal(shop.count("outbox", "state = 'dead'"), 0)
+  end))
+
+  t.it("gives cart and stock back when the card is declined", with_shop(function(shop)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 2 } }
+    shop.pay(cart, "test", "tok_declined")
+    local status, body = shop.complete(cart)
+    t.same({ status, body.type, body.error.code }, { 200, "cart", "payment_declined" })
+    t.same({ body.cart.state, shop.inventory("TEA").reserved }, { "open", 0 })
+    shop.pay(cart, "test", "tok_ok")
+    t.equal((select(2, shop.complete(cart))).type, "order")
+  end))
+
+  t.it("waits for the shopper who has to confirm", with_shop(function(shop)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+    shop.pay(cart, "test", "tok_requires_action")
+    local _, body = shop.complete(cart)
+    t.same({ body.type, body.error.code, body.error.action.type },
+      { "cart", "payment_requires_action", "redirect" })
+    t.equal(shop.inventory("TEA").reserved, 1)
+    _, body = shop.complete(cart, nil, { data = { action_done = true } })
+    t.equal(body.type, "order")
+    t.equal(shop.count("payment_test_attempts"), 1)
+  end))
+
+  t.it("looks up what was never answered and charges once", with_shop(function(shop, raw)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+    shop.pay(cart, "test", "tok_timeout")
+    local key = shop.key()
+    local status, body = shop.complete(cart, key)
+    t.same({ status, body.type }, { 202, "processing" })
+    status, body = raw.store("PATCH", "/store/v1/carts/" .. cart, { email = "b@example.org" })
+    t.same({ status, body.code }, { 409, "completion_in_progress" })
+    status, body = shop.complete(cart, key)
+    t.same({ status, body.type }, { 200, "order" })
+    t.same({ shop.count("payment_test_attempts"), shop.count("orders") }, { 1, 1 })
+  end))
+
+  t.it("lets go of a payment that never reached the provider", with_shop(function(shop)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+    shop.pay(cart, "test", "tok_unknown_lost")
+    t.equal((shop.complete(cart)), 202)
+    local status, body = shop.complete(cart)
+    t.same({ status, body.type, body.error.code }, { 200, "cart", "payment_declined" })
+    t.equal(shop.inventory("TEA").reserved, 0)
+  end))
+
+  t.it("resumes what a worker dropped after the payment", with_shop(function(shop, raw)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+    shop.pay(cart, "test", "tok_ok")
+    local place = raw.require "till.flow.place"
+    local run = place.run
+    place.run = function() error("killed", 0) end
+    t.equal((shop.complete(cart)), 500)
+    place.run = run
+    t.equal((shop.complete(cart)), 409)
+    raw.fakes.skip_ms = 31000
+    local checkout = raw.require "till.flow.checkout"
+    for _, row in ipairs(raw.require("till.store.sagas").stuck(10)) do
+      t.ok(checkout.resume(row))
+    end
+    t.same({ shop.count("orders"), shop.count("payment_test_attempts"),
+      shop.inventory("TEA").on_hand }, { 1, 1, 4 })
+    t.equal((select(2, shop.complete(cart))).type, "order")
+  end))
+end)

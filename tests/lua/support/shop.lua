@@ -1,0 +1,88 @@
+-- support/shop - a small shop for the specs of flows: products with stock, carts ready to be bought.
+--
+--   local shop = dofile("tests/lua/support/shop.lua")(live_shop)
+--   shop.product(sku, amount, quantity [, fields]) -> variant id
+--   shop.cart({ { variant, quantity }, ... }) -> cart id, ready but for its payment
+--   shop.pay(cart, provider, token), shop.complete(cart [, key, body]) -> status, body
+local ADDRESS = { first_name = "Ada", last_name = "Byron", address1 = "1 Row", city = "Bath",
+  postal_code = "BA1", country = "GB" }
+
+
+return function(live)
+  local shop, n = { live = live }, 0
+
+  local function key()
+    n = n + 1
+    return { ["idempotency-key"] = "spec-" .. n }
+  end
+
+  local function must(status, body, ...)
+    if status >= 300 then
+      error(("%d %s"):format(status, live.require("till.prim.json").encode(body or {})), 3)
+    end
+    return body, ...
+  end
+
+  shop.key, shop.must = key, must
+
+  function shop.stock(sku, quantity)
+    return must(live.admin("POST", "/admin/v1/inventory/" .. sku .. "/adjustments",
+      { set_to = quantity, reason = "counted" }, key()))
+  end
+
+  function shop.product(sku, amount, quantity, fields)
+    local body = { handle = sku:lower(), title = "Product " .. sku, status = "active", variants = {
+      { sku = sku, weight_g = 100, prices = { { currency = "GBP", amount = amount } } } } }
+    for name, value in pairs(fields or {}) do body[name] = value end
+    local made = must(live.admin("POST", "/admin/v1/products", body))
+    shop.stock(sku, quantity)
+    return made.product.variants[1].id, made.product
+  end
+
+  function shop.promotion(body)
+    return must(live.admin("POST", "/admin/v1/promotions", body)).promotion
+  end
+
+  function shop.cart(lines)
+    local cart = must(live.store("POST", "/store/v1/carts", {})).cart
+    local path = "/store/v1/carts/" .. cart.id
+    for _, line in ipairs(lines) do
+      must(live.store("POST", path .. "/lines", { variant_id = line[1], quantity = line[2] }))
+    end
+    must(live.store("PATCH", path, { email = "ada@example.org", shipping_address = ADDRESS }))
+    must(live.store("PATCH", path, { shipping_option_id = "flat:standard" }))
+    return cart.id
+  end
+
+  function shop.pay(cart, provider, token)
+    return live.store("POST", "/store/v1/carts/" .. cart .. "/payment-sessions",
+      { provider = provider or "manual", data = token and { token = token } or nil })
+  end
+
+  function shop.complete(cart, headers, body)
+    return live.store("POST", "/store/v1/carts/" .. cart .. "/complete", body or {},
+      headers or key())
+  end
+
+  function shop.inventory(sku)
+    return must(live.admin("GET", "/admin/v1/inventory/" .. sku)).inventory
+  end
+
+  function shop.count(table_name, where)
+    return live.sql.one("SELECT COUNT(*) AS n FROM " .. table_name
+      .. (where and " WHERE " .. where or "")).n
+  end
+
+  --- Delivers what is in the outbox, as a jobs worker would.
+  function shop.work()
+    live.fakes.closing = false
+    local outbox, jobs = live.require "till.prim.outbox", live.require "till.flow.jobs"
+    for _ = 1, 10 do
+      local events = outbox.claim(50)
+      if #events == 0 then return end
+      for _, event in ipairs(events) do jobs.deliver(event) end
+    end
+  end
+
+  return shop
+end
