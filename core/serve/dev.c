@@ -97,6 +97,8 @@ static void choose_settings(struct dev *dev)
     add_setting(dev, "mysql.user", "moontill");
     add_setting(dev, "mysql.database", "moontill");
     add_setting(dev, "redis.socket", dev->redis.socket);
+    snprintf(path, sizeof(path), "%s/moontill.log", dev->var_dir);
+    add_setting(dev, "log.file", path);
 }
 
 static void fill_argv(const struct dev *dev, const char **argv, size_t max, const char *command, const char *argument)
@@ -278,9 +280,10 @@ static void announce(const struct dev *dev)
             "    staff login   %s  %s\n"
             "    keys          %s/dev.json\n"
             "    certificate   %s/tls/ca.pem\n"
+            "    log           %s/moontill.log\n"
             "  Ctrl-C stops it; the data stays in %s.\n\n",
             dev->host, dev->port, dev->host, dev->port, dev->host, dev->port + 1, email, password, dev->var_dir,
-            dev->var_dir, dev->var_dir);
+            dev->var_dir, dev->var_dir, dev->var_dir);
     printf("ready https://%s:%u\n", dev->host, dev->port);
     fflush(stdout);
 }

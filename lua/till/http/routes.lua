@@ -1,6 +1,7 @@
 -- till/http/routes - the modules whose routes are served, in the order of the documentation.
 return {
   "till.http.store_api.products",
+  "till.http.store_api.search",
   "till.http.store_api.carts",
   "till.http.store_api.orders",
   "till.http.auth_api",

@@ -5,7 +5,7 @@ local sql = require "till.prim.sql"
 local import = {}
 
 
-local CHUNK = 200 -- rows in one statement: a round trip is amortised, the statement stays small
+local MAX_VALUES = 2000 -- in one statement: what till.prim.sql takes
 local statements = {}
 
 
@@ -21,8 +21,7 @@ local function statement(name, columns, n, suffix)
 end
 
 
-local function insert_chunk(tx, name, columns, rows, from, suffix)
-  local to = math.min(from + CHUNK - 1, #rows)
+local function insert_chunk(tx, name, columns, rows, from, to, suffix)
   local values, n = {}, 0
   for i = from, to do
     local row = rows[i]
@@ -39,8 +38,10 @@ end
 -- `name`, `columns` and `suffix` (ON DUPLICATE KEY …) are the caller's constants, never input,
 -- and there is one suffix to a table.
 function import.insert(tx, name, columns, rows, suffix)
-  for from = 1, #rows, CHUNK do
-    local ok, failure = insert_chunk(tx, name, columns, rows, from, suffix)
+  local chunk = math.floor(MAX_VALUES / #columns)
+  for from = 1, #rows, chunk do
+    local to = math.min(from + chunk - 1, #rows)
+    local ok, failure = insert_chunk(tx, name, columns, rows, from, to, suffix)
     if not ok then
       return nil, failure
     end
