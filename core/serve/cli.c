@@ -251,15 +251,28 @@ static int run(till_cli_t *cli, till_pools_t *pools, till_vm_t *vm, const char *
     return command.code;
 }
 
-int till_cli_run_lua(till_cli_t *cli, const char *name)
+/* Specs may also require what lies beside them. */
+static till_vm_t *load(const till_cli_t *cli, const char *name, const till_vm_env_t *env)
 {
-    char error[2048];
-    till_pools_t pools;
-    till_conf_t *conf = till_cli_conf(cli);
+    char error[2048], tests_dir[sizeof(cli->root) + 16];
     const till_bundle_source_t source = {.lua_dir = cli->lua_dir,
                                          .plugin_dirs = cli->plugin_dirs,
                                          .plugin_dir_count = cli->plugin_dir_count,
-                                         .conf = conf};
+                                         .tests_dir = strcmp(name, "spec") == 0 ? tests_dir : NULL,
+                                         .conf = env->conf};
+
+    snprintf(tests_dir, sizeof(tests_dir), "%s/tests/lua", cli->root);
+    till_bundle_t *bundle = till_bundle_read(&source, error, sizeof(error));
+    till_vm_t *vm = bundle != NULL ? till_vm_create(bundle, env, error, sizeof(error)) : NULL;
+    if (vm == NULL)
+        fprintf(stderr, "moontill: %s\n", error);
+    return vm;
+}
+
+int till_cli_run_lua(till_cli_t *cli, const char *name)
+{
+    till_pools_t pools;
+    till_conf_t *conf = till_cli_conf(cli);
 
     if (conf == NULL)
         return 1;
@@ -268,13 +281,8 @@ int till_cli_run_lua(till_cli_t *cli, const char *name)
     till_log_set_process("command");
     till_pools_init(&pools, conf, "command", cli->var_dir);
     pools.env.is_command = true;
-    till_bundle_t *bundle = till_bundle_read(&source, error, sizeof(error));
-    till_vm_t *vm = bundle != NULL ? till_vm_create(bundle, &pools.env, error, sizeof(error)) : NULL;
-    int code = 1;
-    if (vm != NULL)
-        code = run(cli, &pools, vm, name);
-    else
-        fprintf(stderr, "moontill: %s\n", error);
+    till_vm_t *vm = load(cli, name, &pools.env);
+    int code = vm != NULL ? run(cli, &pools, vm, name) : 1;
     till_pools_dispose(&pools);
     till_conf_destroy(conf);
     return code;

@@ -34,8 +34,8 @@ for (const protocol of ["h2", "h1"]) {
     it("finds the hanging heart t-light holder, misspelt", async () => {
       const found = await ask("GET", "/store/v1/search?q=hart%20t-lite");
       assert.equal(found.status, 200, found.text);
-      assert.match(found.body.data[0].title, /Hanging Heart T-Light Holder/);
-      product = found.body.data.find((p) => p.title === "White Hanging Heart T-Light Holder") ?? found.body.data[0];
+      product = found.body.data.find((p) => p.title === "White Hanging Heart T-Light Holder");
+      assert.ok(product, found.text);
     });
 
     it("shows a product by id and by handle, with ETag and 304", async () => {

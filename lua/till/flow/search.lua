@@ -17,6 +17,7 @@ local search = {}
 
 local MAX_TOKENS = 8
 local INDEX_BATCH = 200
+local ADJACENT = 3
 local WEIGHT = { exact = 10, prefix = 6, sound = 5, near = 4 }
 local PRICE_BOUNDS = { 0, 100, 250, 500, 1000, 2500 } -- minor units; facets' bands
 
@@ -168,15 +169,31 @@ local function match_of(tokens, meanings)
 end
 
 
--- The best of each token's words that the product has, summed.
-local function score(row, tokens, meanings)
-  local total = 0
-  for _, token in ipairs(tokens) do
-    local best, weights = 0, meanings[token].words
-    for word in row.words:gmatch("%S+") do
-      best = math.max(best, weights[word] or 0)
+-- The place and weight of the best word that stands for a token.
+local function best_word(list, weights)
+  local best, place = 0, nil
+  for i, word in ipairs(list) do
+    local weight = weights[word]
+    if weight and weight > best then
+      best, place = weight, i
     end
+  end
+  return best, place
+end
+
+
+-- The best of each token's words that the product has, summed; words that
+-- follow each other as they were typed count more.
+local function score(row, tokens, meanings)
+  local list = words.split(row.words)
+  local total, before = 0, nil
+  for _, token in ipairs(tokens) do
+    local best, place = best_word(list, meanings[token].words)
     total = total + best
+    if before and place and place > before and place <= before + 2 then
+      total = total + ADJACENT
+    end
+    before = place
   end
   return total
 end

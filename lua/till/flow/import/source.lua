@@ -5,6 +5,7 @@
 --
 local err = require "till.util.err"
 local file = require "till.prim.file"
+local time = require "till.prim.time"
 
 
 local source = {}
@@ -144,6 +145,7 @@ function source:read(report, each)
     if self.progress then
       self.progress(self.reader:progress())
     end
+    time.sleep(0) -- the loop's turn: connections are made, what is written aside goes on
   end
   return true
 end
