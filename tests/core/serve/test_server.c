@@ -300,6 +300,20 @@ START_TEST(pipelined_requests_are_answered_in_turn)
 }
 END_TEST
 
+START_TEST(pipelined_requests_that_need_no_wait_are_answered)
+{
+    int fd = dial();
+
+    say(fd, "GET /echo?1 HTTP/1.1\r\nHost: x\r\n\r\nGET /late HTTP/1.1\r\nHost: x\r\n\r\n"
+            "GET /echo?3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    char *text = hear(fd, NULL);
+    ck_assert_ptr_nonnull(strstr(text, "?1 "));
+    ck_assert_ptr_nonnull(strstr(text, "HTTP/1.1 504"));
+    ck_assert_ptr_nonnull(strstr(text, "?3 "));
+    close(fd);
+}
+END_TEST
+
 START_TEST(a_client_that_goes_with_bytes_in_the_way_is_seen_too)
 {
     int fd = dial();
@@ -415,6 +429,7 @@ Suite *server_suite(void)
     tcase_add_test(tls, ops_tell_how_it_is);
     tcase_add_test(plain, too_many_at_once_are_turned_away);
     tcase_add_test(plain, pipelined_requests_are_answered_in_turn);
+    tcase_add_test(plain, pipelined_requests_that_need_no_wait_are_answered);
     tcase_add_test(plain, a_client_that_goes_with_bytes_in_the_way_is_seen_too);
     tcase_add_test(plain, a_target_that_is_no_path_is_refused);
     tcase_add_test(plain, h2c_upgrades_are_not_taken);
