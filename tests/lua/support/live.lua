@@ -7,8 +7,8 @@
 --   shop.admin(...) shop.store(...)             the same with a key of that kind
 --   shop.sql, shop.fakes, shop.require(module)
 --
--- MOONTILL_TEST_MYSQL names the socket of a server to use; without it one of our own is started in
--- a temporary directory and stopped at the end. The schema is made once and emptied for each `with`.
+-- MOONTILL_TEST_MYSQL names the socket of a server to use; without it one of our own is started
+-- in a temporary directory and stopped at the end. The schema is made once, and emptied each time.
 local mariadb = dofile("tests/lua/support/mariadb.lua")
 local prim = dofile("tests/lua/support/prim.lua")
 local ffi = require "ffi"
@@ -42,7 +42,9 @@ mariadb-install-db --no-defaults --user=$user --auth-root-authentication-method=
 mariadbd --no-defaults --user=$user --datadir=%s/data --socket=%s/s --skip-networking \
   --pid-file=%s/pid --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=32M \
   >%s/log 2>&1 </dev/null &
-for i in $(seq 300); do mariadb-admin -u root -S %s/s ping >/dev/null 2>&1 && exit 0; sleep 0.1; done
+for i in $(seq 300); do
+  mariadb-admin -u root -S %s/s ping >/dev/null 2>&1 && exit 0; sleep 0.1
+done
 exit 1]]
 
 

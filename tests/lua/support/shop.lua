@@ -1,4 +1,4 @@
--- support/shop - a small shop for the specs of flows: products with stock, carts ready to be bought.
+-- support/shop - a small shop for the specs of flows: products with stock, carts to be bought.
 --
 --   local shop = dofile("tests/lua/support/shop.lua")(live_shop)
 --   shop.product(sku, amount, quantity [, fields]) -> variant id
