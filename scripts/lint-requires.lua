@@ -16,7 +16,7 @@ local ALLOWED = {
   http = { "util", "money", "prim", "pure", "cache", "loader", "rule",
     "store", "plugin", "flow", "http" },
   cli = { "util", "money", "prim", "pure", "cache", "loader", "rule",
-    "store", "plugin", "flow", "http", "cli" },
+    "store", "plugin", "flow", "http", "cli", "test" },
   test = { "util", "money", "prim", "pure", "rule", "store", "plugin", "flow", "http", "test" },
   a_plugin = { "util", "money", "prim", "pure", "rule" },
 }

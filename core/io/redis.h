@@ -52,7 +52,8 @@ till_op_t *till_redis_command(till_redis_t *redis, size_t argc, const till_slice
 typedef void (*till_redis_message_cb)(void *data, const char *text, size_t len);
 typedef struct till_subscription till_subscription_t;
 /** `channel` is copied. Several subscriptions of one channel are allowed. */
-till_subscription_t *till_redis_subscribe(till_redis_t *redis, till_slice_t channel, till_redis_message_cb cb, void *data);
+till_subscription_t *till_redis_subscribe(till_redis_t *redis, till_slice_t channel, till_redis_message_cb cb,
+                                          void *data);
 void till_redis_unsubscribe(till_subscription_t *subscription); /* no callback afterwards */
 bool till_redis_is_up(const till_redis_t *redis);
 

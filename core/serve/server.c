@@ -14,8 +14,9 @@
 #define DRAIN_STEP_MS 50
 #define LAST_WORDS_MS 500 /* from the cancel at the deadline to the end of the connections */
 /* libh2o's own limit for bodies stands above ours, so that a body just over ours
- * reaches a handler, which can say 413 on both protocols. */
-#define BODY_MARGIN (64 * 1024)
+ * reaches a handler, which can say 413 on both protocols. Past the margin an
+ * HTTP/2 stream is reset by libh2o, which no handler can prevent. */
+#define BODY_MARGIN (16 * 1024 * 1024)
 
 uint64_t till_clock_us(void)
 {

@@ -52,9 +52,9 @@ till_op_t *till_idem_claim(till_sql_pool_t *pool, till_slice_t scope, till_slice
                            till_idem_cb cb, void *data);
 /** Inside the transaction on `conn`. TILL_CONFLICT: the claim is no longer ours; roll back. */
 typedef void (*till_idem_done_cb)(void *data, till_status_t status);
-till_op_t *till_idem_finish(till_sql_conn_t *conn, till_slice_t scope, till_slice_t key, uint64_t claim, int http_status,
-                            till_slice_t headers, till_slice_t body, uint64_t timeout_ms, till_idem_done_cb cb,
-                            void *data);
+till_op_t *till_idem_finish(till_sql_conn_t *conn, till_slice_t scope, till_slice_t key, uint64_t claim,
+                            int http_status, till_slice_t headers, till_slice_t body, uint64_t timeout_ms,
+                            till_idem_done_cb cb, void *data);
 /** Takes the claim back: nothing was done under it. */
 till_op_t *till_idem_forget(till_sql_pool_t *pool, till_slice_t scope, till_slice_t key, uint64_t claim,
                             uint64_t timeout_ms, till_idem_done_cb cb, void *data);

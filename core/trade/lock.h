@@ -33,7 +33,8 @@ till_op_t *till_lock_acquire(till_redis_t *redis, till_loop_t *loop, till_slice_
                              till_lock_cb cb, void *data);
 /** The number to write beside whatever this lock protects; below 2^53. */
 uint64_t till_lock_fence(const till_lock_t *lock);
-/** Gives the lock back and frees it. Does not wait for Redis: if the message is lost, the lease lapses. NULL is allowed. */
+/** Gives the lock back and frees it. Does not wait for Redis: if the message is lost, the lease lapses. NULL is
+ * allowed. */
 void till_lock_release(till_lock_t *lock);
 
 #endif

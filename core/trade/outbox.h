@@ -17,10 +17,10 @@
 #include "io/sql.h"
 
 typedef struct till_event {
-    uint64_t id; /* position in the outbox; 0 when appending */
-    till_slice_t aggregate; /* "order:ord_01…": order is kept within it */
-    till_slice_t type;      /* dotted, "order.placed" */
-    till_slice_t payload;   /* JSON */
+    uint64_t id;              /* position in the outbox; 0 when appending */
+    till_slice_t aggregate;   /* "order:ord_01…": order is kept within it */
+    till_slice_t type;        /* dotted, "order.placed" */
+    till_slice_t payload;     /* JSON */
     till_slice_t traceparent; /* may be empty */
     uint64_t delay_ms;        /* append: not before this */
     unsigned attempts;        /* claim: with this one, from 1 */
@@ -37,7 +37,8 @@ till_op_t *till_outbox_claim(till_sql_pool_t *pool, unsigned max, uint64_t lease
                              till_outbox_claim_cb cb, void *data);
 till_op_t *till_outbox_done(till_sql_pool_t *pool, uint64_t id, uint64_t claim, uint64_t timeout_ms, till_outbox_cb cb,
                             void *data);
-/** Again after backoff (2^attempts s up to 1 h, half of it jitter), or DEAD from the `max_attempts`th on. `reason` is cut at 500 bytes. */
+/** Again after backoff (2^attempts s up to 1 h, half of it jitter), or DEAD from the `max_attempts`th on. `reason` is
+ * cut at 500 bytes. */
 till_op_t *till_outbox_retry(till_sql_pool_t *pool, uint64_t id, uint64_t claim, unsigned max_attempts,
                              till_slice_t reason, uint64_t timeout_ms, till_outbox_cb cb, void *data);
 

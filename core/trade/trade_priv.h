@@ -21,10 +21,7 @@ static inline till_sql_value_t till_sql_bytes(till_slice_t bytes)
     return (till_sql_value_t){.type = TILL_SQL_BYTES, .base = bytes.len != 0 ? bytes.base : "", .len = bytes.len};
 }
 
-static inline till_slice_t till_slice_of(const till_sql_value_t *cell)
-{
-    return (till_slice_t){cell->base, cell->len};
-}
+static inline till_slice_t till_slice_of(const till_sql_value_t *cell) { return (till_slice_t){cell->base, cell->len}; }
 
 /** Names a claim: random, never 0, and exact as a number of Lua. */
 static inline uint64_t till_claim_draw(void)

@@ -23,8 +23,8 @@ typedef struct till_bundle_source {
     const char *lua_dir;            /* holds till/ */
     const char *const *plugin_dirs; /* each holds <kind>-<name>/ folders; one name twice is refused */
     size_t plugin_dir_count;
-    const till_conf_t *conf;        /* NULL: no plugins.json */
-    const char *tests_dir;          /* NULL, or tests/lua: its files that are no specs, as "tests/..." */
+    const till_conf_t *conf; /* NULL: no plugins.json */
+    const char *tests_dir;   /* NULL, or tests/lua: its files that are no specs, as "tests/..." */
 } till_bundle_source_t;
 
 /**

@@ -18,7 +18,8 @@ typedef struct till_co till_co_t;
 
 /** The call that runs `L` now; throws outside of one (while a generation loads). */
 till_co_t *till_co_of(lua_State *L);
-/** Throws "sql.query cannot wait here: ..." where yielding is impossible: loading, a hook that may not yield, sort comparators. */
+/** Throws "sql.query cannot wait here: ..." where yielding is impossible: loading, a hook that may not yield, sort
+ * comparators. */
 void till_co_check_yieldable(lua_State *L, const char *what);
 const till_vm_env_t *till_vm_env_of(lua_State *L);
 const till_bundle_t *till_vm_bundle_of(lua_State *L);

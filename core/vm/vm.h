@@ -32,11 +32,12 @@ typedef struct till_vm_env {
     till_http_t *http;
     till_offload_t *offload;
     const till_conf_t *conf;
-    const char *process;  /* "web-0", "jobs-1", "command" */
-    const char *var_dir;  /* may be NULL */
-    size_t memory_cap;    /* bytes; 0: none */
-    bool is_command;      /* gives the bindings for files and terminals that only commands have */
-    void (*on_metrics)(void *data, const char *name, const char *labels, double value, char kind); /* 'c' add, 'g' set, 'h' observe */
+    const char *process; /* "web-0", "jobs-1", "command" */
+    const char *var_dir; /* may be NULL */
+    size_t memory_cap;   /* bytes; 0: none */
+    bool is_command;     /* gives the bindings for files and terminals that only commands have */
+    void (*on_metrics)(void *data, const char *name, const char *labels, double value,
+                       char kind); /* 'c' add, 'g' set, 'h' observe */
     void *data;
 } till_vm_env_t;
 
@@ -49,7 +50,8 @@ typedef struct till_vm_env {
 till_vm_t *till_vm_create(till_bundle_t *bundle, const till_vm_env_t *env, char *error, size_t error_size);
 /** On the loop's thread, once, before any call. */
 void till_vm_attach(till_vm_t *vm);
-/** No more calls; `closed` runs when the last of them is gone (or was cancelled at the deadline) and the VM is freed. */
+/** No more calls; `closed` runs when the last of them is gone (or was cancelled at the deadline) and the VM is freed.
+ */
 void till_vm_retire(till_vm_t *vm, uint64_t deadline_ms, void (*closed)(void *data), void *data);
 const char *till_vm_generation(const till_vm_t *vm);
 size_t till_vm_memory(const till_vm_t *vm);
@@ -78,9 +80,11 @@ typedef struct till_response {
     const char *error; /* of a 500: for the log only; else NULL */
 } till_response_t;
 
-/** `response` lives until this returns. A cancelled call is told TILL_CANCELLED and `response` is NULL; so is one out of time: TILL_TIMEOUT. */
+/** `response` lives until this returns. A cancelled call is told TILL_CANCELLED and `response` is NULL; so is one out
+ * of time: TILL_TIMEOUT. */
 typedef void (*till_http_done_cb)(void *data, till_status_t status, const till_response_t *response);
-/** Runs main.http(request) in a coroutine. `done` runs exactly once; it may run inside this call (a handler that did not wait). */
+/** Runs main.http(request) in a coroutine. `done` runs exactly once; it may run inside this call (a handler that did
+ * not wait). */
 till_call_t *till_vm_http(till_vm_t *vm, const till_request_t *request, uint64_t timeout_ms, till_http_done_cb done,
                           void *data);
 
@@ -91,7 +95,8 @@ typedef void (*till_run_done_cb)(void *data, till_status_t status, const char *t
 /** Runs main[entry](argument...) in a coroutine: "jobs", "command", "boot". Without deadline if timeout_ms is 0. */
 till_call_t *till_vm_run(till_vm_t *vm, const char *entry, const char *const *arguments, size_t n, uint64_t timeout_ms,
                          till_run_done_cb done, void *data);
-/** The wait it is in is cancelled, later waits fail at once; `done` follows from the loop. After `done`: do not touch. */
+/** The wait it is in is cancelled, later waits fail at once; `done` follows from the loop. After `done`: do not touch.
+ */
 void till_call_cancel(till_call_t *call);
 
 #endif

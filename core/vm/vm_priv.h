@@ -132,7 +132,8 @@ const void *till_park_mark(void);
 
 /* co.c */
 till_co_t *till_co_begin(till_vm_t *vm, enum till_co_kind kind, uint64_t timeout_ms, const till_trace_t *trace);
-/** Runs the function and `n` arguments on top of co->L. The call may be over when this returns. @return whether it is still there */
+/** Runs the function and `n` arguments on top of co->L. The call may be over when this returns. @return whether it is
+ * still there */
 bool till_co_start(till_co_t *co, int n);
 void till_co_cancel(till_co_t *co, till_status_t why);
 /** Nothing can be waited for any more? Pushes nil, err then. Throws when it was asked too often. [-0, +2 or 0] */
@@ -160,7 +161,7 @@ uint64_t till_arg_ms(lua_State *L, int index, uint64_t fallback);
 /* ---- bindings ---------------------------------------------------------- */
 
 typedef struct till_binding {
-    const char *name; /* "till.c.sql" */
+    const char *name;   /* "till.c.sql" */
     lua_CFunction open; /* pushes the module */
     bool command_only;
 } till_binding_t;

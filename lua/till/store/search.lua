@@ -67,7 +67,8 @@ end
 function search.missing(max)
   local rows, failure = sql.query("SELECT p.id FROM products p LEFT JOIN search_documents d " ..
 
-      "ON d.product_id = p.id WHERE p.status = 'active' AND d.product_id IS NULL ORDER BY p.id LIMIT ?",
+      "ON d.product_id = p.id WHERE p.status = 'active' AND d.product_id IS NULL " ..
+    "ORDER BY p.id LIMIT ?",
     max)
   if not rows then
     return nil, failure
@@ -130,9 +131,8 @@ local function conditions(filter, without)
   end
   if without ~= "price" and (filter.price_min or filter.price_max) then
     where[#where + 1] = "EXISTS (SELECT 1 FROM variants v JOIN prices r ON r.variant_id = v.id " ..
-
-          "WHERE v.product_id = p.id AND v.archived_at IS NULL AND r.currency = ? AND r.kind = 'base' " ..
-      "AND r.amount BETWEEN ? AND ?)"
+      "WHERE v.product_id = p.id AND v.archived_at IS NULL AND r.currency = ? " ..
+      "AND r.kind = 'base' AND r.amount BETWEEN ? AND ?)"
     values[#values + 1] = filter.currency
     values[#values + 1] = filter.price_min or 0
     values[#values + 1] = filter.price_max or 2 ^ 53 - 1

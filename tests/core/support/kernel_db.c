@@ -35,10 +35,7 @@ static struct answer run(till_sql_pool_t *pool, const char *text, size_t len)
     return answer;
 }
 
-int64_t test_kernel_number(till_sql_pool_t *pool, const char *text)
-{
-    return run(pool, text, strlen(text)).number;
-}
+int64_t test_kernel_number(till_sql_pool_t *pool, const char *text) { return run(pool, text, strlen(text)).number; }
 
 void test_kernel_text(till_sql_pool_t *pool, const char *text, char out[201])
 {

@@ -119,10 +119,7 @@ static struct outcome claim_with(const char *scope, const char *key, const uint8
     return outcome;
 }
 
-static struct outcome claim(const char *key)
-{
-    return claim_with("scope", key, print, LEASE_MS);
-}
+static struct outcome claim(const char *key) { return claim_with("scope", key, print, LEASE_MS); }
 
 struct change {
     till_sql_conn_t *conn;

@@ -79,8 +79,8 @@ end
 
 -- "2010-12-01T08:26:00Z" → "2010-12-01 08:26:00", as the database wants it.
 local function date_of(text)
-  local day, time = text:match("^(%d%d%d%d%-[01]%d%-[0-3]%d)T([0-2]%d:[0-5]%d:[0-5]%d)Z$")
-  return day and day .. " " .. time
+  local day, hour = text:match("^(%d%d%d%d%-[01]%d%-[0-3]%d)T([0-2]%d:[0-5]%d:[0-5]%d)Z$")
+  return day and day .. " " .. hour
 end
 
 
