@@ -105,6 +105,15 @@ static void write_member(till_buf_t *out, const char *name, const char *value)
     till_json_write_string(out, value, strlen(value));
 }
 
+/* The path alone, as in the log. */
+static void write_instance(till_buf_t *out, const h2o_req_t *req)
+{
+    size_t len = req->input.query_at != SIZE_MAX ? req->input.query_at : req->input.path.len;
+
+    till_buf_puts(out, ",\"instance\":");
+    till_json_write_string(out, req->input.path.base, len < 1024 ? len : 1024);
+}
+
 void till_respond_problem(h2o_req_t *req, till_status_t status, const char *detail, unsigned retry_after)
 {
     till_note_t *note = till_note_of(req);
@@ -117,8 +126,8 @@ void till_respond_problem(h2o_req_t *req, till_status_t status, const char *deta
     write_member(&body, "type", type);
     write_member(&body, "title", till_status_title(status));
     till_buf_printf(&body, ",\"status\":%d", till_status_http(status));
-    if (detail != NULL)
-        write_member(&body, "detail", detail);
+    write_member(&body, "detail", detail != NULL ? detail : till_status_title(status));
+    write_instance(&body, req);
     write_member(&body, "code", till_status_code(status));
     if (note != NULL)
         write_member(&body, "trace_id", note->trace.trace_id);

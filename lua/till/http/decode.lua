@@ -47,8 +47,8 @@ function decode.body(route, req)
   end
   local value, failure = json.decode(raw)
   if failure then
-    local at = failure.at and (" (at byte %d)"):format(failure.at) or ""
-    return nil, err.new("malformed_json", tostring(failure.message) .. at, { at_byte = failure.at })
+    local at = failure.offset and (" (at byte %d)"):format(failure.offset) or ""
+    return nil, err.new("malformed_json", tostring(failure.message) .. at)
   end
   return value
 end

@@ -101,8 +101,7 @@ end
 
 
 local function report(where, req, text)
-  log.error("http.fault", { route = where, method = req.method, trace_id = req.trace_id,
-    error = text })
+  log.error("http.fault", { route = where, method = req.method, error = text })
 end
 
 
@@ -132,8 +131,8 @@ end
 
 local function note(found, req, failure)
   if failure.http >= 500 and failure.code ~= "internal" then
-    log.warn("http.failed", { route = found.path, method = req.method, trace_id = req.trace_id,
-      code = failure.code, error = tostring(failure) })
+    log.warn("http.failed", { route = found.path, method = req.method, code = failure.code,
+      error = tostring(failure) })
   end
 end
 
