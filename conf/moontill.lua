@@ -11,13 +11,11 @@ return {
     listen = "127.0.0.1:8443",
     -- host:port of /livez, /readyz and /metrics; empty: the next port on the same host
     ops_listen = "",
-    -- how clients name the shop, in links and webhooks; empty: https:// and server.listen
-    public_url = "",
     -- processes, 0 to 256: web workers; 0 is one a core
     workers = 0,
     -- processes, 0 to 64: jobs workers: outbox, sagas, clean-up
     jobs_workers = 1,
-    -- PEM chain of the certificate; empty: one of our own making, for development
+    -- PEM chain of the certificate; empty: no TLS, for a balancer in front
     cert_file = "",
     -- PEM private key of server.cert_file
     key_file = "",
@@ -49,8 +47,6 @@ return {
     backlog = 1024,
     -- true or false: believe X-Forwarded-For; only behind a proxy that sets it
     trust_forwarded = false,
-    -- origins whose scripts may call the store API, by blanks; * is any
-    cors_origins = "",
   },
 
   -- MariaDB: the truth.
@@ -65,7 +61,7 @@ return {
     user = "moontill",
     -- secret, text or env("NAME") or file("/path"): of mysql.user
     password = "",
-    -- is created by migrate when the user may
+    -- has to be there; migrate makes its tables
     database = "moontill",
     -- connections of a worker, 1 to 256: more make a hot row worse, not better
     connections = 8,
@@ -74,8 +70,6 @@ return {
     max_waiters = 1024,
     -- ms, 50 to 60000: to be connected and logged in
     connect_timeout_ms = 2000,
-    -- ms, 50 to 600000: of one statement, unless the call says less
-    query_timeout_ms = 5000,
   },
 
   -- Redis: speed, never truth.
@@ -88,12 +82,6 @@ return {
     port = 6379,
     -- secret, text or env("NAME") or file("/path"): for AUTH; empty: none
     password = "",
-    -- ms, 50 to 60000: to be connected
-    connect_timeout_ms = 1000,
-    -- ms, 10 to 60000: Redis is speed: what is slower is done without it
-    command_timeout_ms = 1000,
-    -- before every key and channel, so that two shops can share one Redis
-    prefix = "till:",
   },
 
   -- Requests that go out, to providers and webhooks.
@@ -102,14 +90,8 @@ return {
     max_connections = 64,
     -- connections of a worker, 1 to 1024: to one provider
     max_per_host = 16,
-    -- ms, 100 to 120000: of an outbound request, unless the call says less
-    timeout_ms = 10000,
-    -- bytes, 1024 to 67108864: a larger answer of a provider is a failure
-    max_response_bytes = 1048576,
     -- PEM of the authorities to believe; empty: the system's
     ca_file = "",
-    -- true or false: webhooks to private, loopback and link-local addresses
-    allow_private = false,
   },
 
   -- Log lines, JSON.
@@ -124,8 +106,6 @@ return {
   vm = {
     -- MB of a generation, 16 to 4096: a plugin that wants more gets an error
     memory_cap_mb = 256,
-    -- ms, 10 to 60000: how long Lua may compute without waiting before it is stopped
-    call_timeout_ms = 2000,
     -- ms, 100 to 600000: how long an old generation may finish what it began
     retire_timeout_ms = 30000,
   },
@@ -155,8 +135,6 @@ return {
     max_lines = 200,
     -- units, 1 to 1000000: of one line
     max_quantity = 10000,
-    -- days, 1 to 3650: that a cart nobody completed is kept
-    keep_days = 30,
   },
 
   -- Sessions of staff and customers.
@@ -165,14 +143,6 @@ return {
     session_hours = 12,
     -- attempts, 3 to 1000: to log in within 15 minutes, by account and by address
     max_attempts = 10,
-  },
-
-  -- What one client may ask.
-  limit = {
-    -- requests, 1 to 1000000: that a client may send at once
-    burst = 100,
-    -- requests, 1 to 10000000: that a client may send in a minute
-    per_minute = 1200,
   },
 
   -- Outbox and sagas.

@@ -14,10 +14,9 @@
 #define TILL_CONF_TABLE(INT, BOOL, STR, SECRET)                                                                             \
     STR("server.listen", "127.0.0.1:8443", "", "host:port of the shop, TLS with h2 and http/1.1")                           \
     STR("server.ops_listen", "", "", "host:port of /livez, /readyz and /metrics; empty: the next port on the same host")    \
-    STR("server.public_url", "", "", "how clients name the shop, in links and webhooks; empty: https:// and server.listen") \
     INT("server.workers", 0, 0, 256, "processes", "web workers; 0 is one a core")                                           \
     INT("server.jobs_workers", 1, 0, 64, "processes", "jobs workers: outbox, sagas, clean-up")                              \
-    STR("server.cert_file", "", "", "PEM chain of the certificate; empty: one of our own making, for development")          \
+    STR("server.cert_file", "", "", "PEM chain of the certificate; empty: no TLS, for a balancer in front")          \
     STR("server.key_file", "", "", "PEM private key of server.cert_file")                                                   \
     STR("server.user", "", "", "whom the workers become when started by root; empty: whoever started it")                   \
     STR("server.control_socket", "", "", "where reload and the other commands reach it; empty: control.sock in the working directory") \
@@ -33,34 +32,25 @@
     INT("server.compress_min_bytes", 1024, 0, 1048576, "bytes", "smaller answers are not compressed; 0 never compresses")   \
     INT("server.backlog", 1024, 16, 65535, "connections", "that the kernel holds until we accept them")                     \
     BOOL("server.trust_forwarded", false, "believe X-Forwarded-For; only behind a proxy that sets it")                     \
-    STR("server.cors_origins", "", "", "origins whose scripts may call the store API, by blanks; * is any")                 \
     STR("mysql.socket", "", "", "path of the socket; empty: mysql.host and mysql.port")                                     \
     STR("mysql.host", "127.0.0.1", "", "where MariaDB is")                                                                  \
     INT("mysql.port", 3306, 1, 65535, "port", "where MariaDB is")                                                           \
     STR("mysql.user", "moontill", "", "needs all rights on mysql.database to migrate, and the common ones to serve")        \
     SECRET("mysql.password", "of mysql.user")                                                                               \
-    STR("mysql.database", "moontill", "", "is created by migrate when the user may")                                        \
+    STR("mysql.database", "moontill", "", "has to be there; migrate makes its tables")                                        \
     INT("mysql.connections", 8, 1, 256, "connections of a worker", "more make a hot row worse, not better")                 \
     INT("mysql.max_waiters", 1024, 0, 100000, "queries of a worker", "that may queue for a connection; more are refused as overload") \
     INT("mysql.connect_timeout_ms", 2000, 50, 60000, "ms", "to be connected and logged in")                                 \
-    INT("mysql.query_timeout_ms", 5000, 50, 600000, "ms", "of one statement, unless the call says less")                    \
     STR("redis.socket", "", "", "path of the socket; empty: redis.host and redis.port")                                     \
     STR("redis.host", "127.0.0.1", "", "where Redis is")                                                                    \
     INT("redis.port", 6379, 1, 65535, "port", "where Redis is")                                                             \
     SECRET("redis.password", "for AUTH; empty: none")                                                                       \
-    INT("redis.connect_timeout_ms", 1000, 50, 60000, "ms", "to be connected")                                               \
-    INT("redis.command_timeout_ms", 1000, 10, 60000, "ms", "Redis is speed: what is slower is done without it")             \
-    STR("redis.prefix", "till:", "", "before every key and channel, so that two shops can share one Redis")                 \
     INT("http.max_connections", 64, 1, 4096, "connections of a worker", "to providers, all together")                       \
     INT("http.max_per_host", 16, 1, 1024, "connections of a worker", "to one provider")                                     \
-    INT("http.timeout_ms", 10000, 100, 120000, "ms", "of an outbound request, unless the call says less")                   \
-    INT("http.max_response_bytes", 1048576, 1024, 67108864, "bytes", "a larger answer of a provider is a failure")          \
     STR("http.ca_file", "", "", "PEM of the authorities to believe; empty: the system's")                                   \
-    BOOL("http.allow_private", false, "webhooks to private, loopback and link-local addresses")                             \
     STR("log.file", "", "", "appended to; empty: standard error")                                                           \
     STR("log.level", "info", "debug|info|warn|error", "the least that is written")                                          \
     INT("vm.memory_cap_mb", 256, 16, 4096, "MB of a generation", "a plugin that wants more gets an error")                  \
-    INT("vm.call_timeout_ms", 2000, 10, 60000, "ms", "how long Lua may compute without waiting before it is stopped")       \
     INT("vm.retire_timeout_ms", 30000, 100, 600000, "ms", "how long an old generation may finish what it began")            \
     STR("shop.name", "Moontill demo", "", "in mails, documents and the storefront")                                         \
     STR("shop.currency", "GBP", "", "ISO 4217; of carts that name none")                                                    \
@@ -71,11 +61,8 @@
     INT("cart.completion_claim_ms", 30000, 1000, 600000, "ms", "that one completion keeps others away from the cart")       \
     INT("cart.max_lines", 200, 1, 1000, "lines", "of one cart")                                                             \
     INT("cart.max_quantity", 10000, 1, 1000000, "units", "of one line")                                                     \
-    INT("cart.keep_days", 30, 1, 3650, "days", "that a cart nobody completed is kept")                                      \
     INT("auth.session_hours", 12, 1, 720, "hours", "of a staff or customer session without use")                            \
     INT("auth.max_attempts", 10, 3, 1000, "attempts", "to log in within 15 minutes, by account and by address")             \
-    INT("limit.burst", 100, 1, 1000000, "requests", "that a client may send at once")                                       \
-    INT("limit.per_minute", 1200, 1, 10000000, "requests", "that a client may send in a minute")                            \
     INT("jobs.batch", 50, 1, 1000, "events", "claimed at a time")                                                           \
     INT("jobs.lease_ms", 30000, 1000, 3600000, "ms", "after which an event that was claimed is given to another worker")    \
     INT("jobs.poll_ms", 1000, 50, 60000, "ms", "between two looks when Redis wakes nobody")                                 \

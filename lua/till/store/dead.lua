@@ -2,6 +2,7 @@
 --
 --   list(opts)      newest first       replay(tx, id) -> true | false
 --   purge(limit)    delivered events and idempotency records that nobody needs any more
+local conf = require "till.prim.conf"
 local db = require "till.store.db"
 local page = require "till.store.page"
 local sql = require "till.prim.sql"
@@ -10,8 +11,6 @@ local dead = {}
 
 local DAY_MS = 86400000
 local KEPT_MS = 7 * DAY_MS
--- The API promises a day; a second one forgives a clock.
-local IDEM_MS = 2 * DAY_MS
 
 
 function dead.list(opts)
@@ -37,7 +36,7 @@ function dead.purge(limit)
     db.now(-KEPT_MS), limit)
   if not ok then return nil, e end
   return sql.exec("DELETE FROM idempotency_records WHERE created_at < ? LIMIT ?",
-    db.now(-IDEM_MS), limit)
+    db.now(-conf.get("idem.keep_hours") * 3600000), limit)
 end
 
 

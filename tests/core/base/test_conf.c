@@ -174,14 +174,14 @@ END_TEST
 START_TEST(the_later_wins)
 {
     const char *sets[] = {"server.workers=2", "server.workers=4", "shop.name=\"A\"", "mysql.password=12",
-                          "http.allow_private=true"};
+                          "server.trust_forwarded=true"};
     till_conf_t *conf = till_conf_load("conf/moontill.lua", sets, 5, error, sizeof(error));
 
     ck_assert_msg(conf != NULL, "%s", error);
     ck_assert_int_eq(till_conf_int(conf, "server.workers"), 4);
     ck_assert_str_eq(till_conf_str(conf, "shop.name"), "A");
     ck_assert_str_eq(till_conf_str(conf, "mysql.password"), "12");
-    ck_assert(till_conf_bool(conf, "http.allow_private"));
+    ck_assert(till_conf_bool(conf, "server.trust_forwarded"));
     ck_assert(till_conf_set(conf, "server.workers=5", error, sizeof(error)));
     ck_assert_int_eq(till_conf_int(conf, "server.workers"), 5);
     till_conf_destroy(conf);
