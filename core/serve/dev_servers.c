@@ -111,6 +111,15 @@ static bool prepare(till_dev_server_t *server, const char *var_dir, const char *
     return choose_account(server, account) && choose_socket(server);
 }
 
+/* dev itself blocks what it waits for, and a mask outlives exec: Redis would never hear TERM. */
+static void take_all_signals(void)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 /* In a process group of its own: a terminal's Ctrl-C is for dev alone, which stops its servers in order. */
 static pid_t spawn(const till_dev_server_t *server, char *const argv[])
 {
@@ -124,6 +133,7 @@ static pid_t spawn(const till_dev_server_t *server, char *const argv[])
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(0);
+    take_all_signals();
     snprintf(log, sizeof(log), "%s/%s.log", server->dir, server->name);
     int null = open("/dev/null", O_RDONLY), out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0640);
     if (null == -1 || out == -1)
