@@ -2,8 +2,10 @@
 local products = require "till.flow.import.products"
 local orders = require "till.flow.import.orders"
 local file = require "till.prim.file"
+local promotions = require "till.store.promotions"
 local report_of = require "till.flow.import.report"
 local source = require "till.flow.import.source"
+local sql = require "till.prim.sql"
 local store = require "till.store.import"
 local term = require "till.prim.term"
 
@@ -36,6 +38,15 @@ local function import(what, flow, path)
 end
 
 
+-- A code to try the till with.
+local function welcome()
+  return sql.transaction(function(tx)
+    return promotions.create(tx, { code = "WELCOME10", name = "10 % off the first order",
+      status = "active", terms = { level = "order", type = "percent", value = "10" } })
+  end)
+end
+
+
 --- @return the exit code
 function demo.main(option)
   if option == "--help" then
@@ -52,7 +63,7 @@ function demo.main(option)
   local path = data_file()
   local of_products = import("products", products, path)
   local of_orders = of_products and import("orders", orders, path)
-  if not of_orders then
+  if not of_orders or not welcome() then
     return 1
   end
   term.err(string.format("  %-12s %d products and %d orders from %s\n", "demo shop",
