@@ -129,9 +129,6 @@ static pid_t spawn(const till_dev_server_t *server, char *const argv[])
     if (pid != 0)
         return pid;
     setpgid(0, 0);
-    sigset_t none; /* dev waits for its signals with them blocked; its servers want theirs */
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
     become(server);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
