@@ -20,7 +20,7 @@ usage: moontill migrate [--status | --dry-run | --check] [--json] [DIR]
 
 
 local function parse_args(args)
-  local opts = { dir = "sql" }
+  local opts = { dir = term.env("MOONTILL_ROOT") .. "/sql" }
   for _, arg in ipairs(args) do
     local name = arg:match("^%-%-([%w-]+)$")
     if name == "status" or name == "dry-run" or name == "check" then opts.mode = name
