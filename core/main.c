@@ -9,27 +9,43 @@
 #define TILL_VERSION "0.1.0"
 #endif
 
+#define OF_RUNNING                                                                                                     \
+    "  --var DIR    of the running server (var)\n"                                                                     \
+    "  --json       the answer for machines\n"
+
 /* Commands in Lua are lua/till/cli/<name>.lua, which print their own --help. */
 static const struct {
     const char *name;
     int (*run)(till_cli_t *cli); /* NULL: in Lua */
     const char *help;
+    const char *options;
 } commands[] = {
-    {"dev", till_dev_run, "a whole shop from nothing: own MariaDB, own Redis, demo data"},
-    {"serve", till_serve_run, "the server of conf/moontill.lua, with a database that is there"},
-    {"reload", till_reload_run, "load the Lua folders anew, in every worker or in none"},
-    {"rollback", till_rollback_run, "back to the generation before the live one"},
-    {"generations", till_generations_run, "which one is live, and which was before"},
-    {"status", till_status_run, "the server's processes"},
-    {"stop", till_stop_run, "drain and stop the server"},
-    {"migrate", NULL, "bring the database to this version's schema [--status | --dry-run]"},
-    {"import", NULL, "products FILE | orders FILE: read a shop's CSV, also .xz"},
-    {"jobs", NULL, "the outbox: list, show, replay"},
-    {"user", NULL, "staff: add, list, password"},
-    {"key", NULL, "API keys: create, list, revoke"},
-    {"setup", NULL, NULL},
-    {"demo", NULL, NULL},
-    {"spec", NULL, NULL},
+    {"dev", till_dev_run, "a whole shop from nothing: own MariaDB, own Redis, demo data",
+     "  --var DIR             where everything is kept (var)\n"
+     "  --listen HOST:PORT    the shop; the ops listener takes the next port (127.0.0.1:8443)\n"
+     "  --plugins DIR         a further folder of plugins; may be repeated\n"
+     "  --set OPTION=VALUE    over conf/moontill.lua; may be repeated\n"
+     "  --no-demo             an empty shop\n"
+     "Prints `ready https://HOST:PORT` when it serves and has written DIR/dev.json. TERM stops it all.\n"},
+    {"serve", till_serve_run, "the server of conf/moontill.lua, with a database that is there",
+     "  --conf FILE           the configuration (conf/moontill.lua)\n"
+     "  --var DIR             control socket and generations (var)\n"
+     "  --listen HOST:PORT    over server.listen\n"
+     "  --plugins DIR, --set OPTION=VALUE    as in moontill dev\n"
+     "TERM drains and stops, HUP reloads.\n"},
+    {"reload", till_reload_run, "load the Lua folders anew, in every worker or in none", OF_RUNNING},
+    {"rollback", till_rollback_run, "back to the generation before the live one", OF_RUNNING},
+    {"generations", till_generations_run, "which one is live, and which was before", OF_RUNNING},
+    {"status", till_status_run, "the server's processes", OF_RUNNING},
+    {"stop", till_stop_run, "drain and stop the server", OF_RUNNING},
+    {"migrate", NULL, "bring the database to this version's schema [--status | --dry-run]", NULL},
+    {"import", NULL, "products FILE | orders FILE: read a shop's CSV, also .xz", NULL},
+    {"jobs", NULL, "the outbox: what was given up, and to try it again", NULL},
+    {"user", NULL, "staff: create, list, password, disable", NULL},
+    {"key", NULL, "API keys: create, list, revoke", NULL},
+    {"setup", NULL, NULL, NULL},
+    {"demo", NULL, NULL, NULL},
+    {"spec", NULL, NULL, NULL},
 };
 
 static void print_help(FILE *out)
@@ -53,6 +69,10 @@ static int run(size_t i, int argc, char **argv)
         return 2;
     if (commands[i].run == NULL)
         return till_cli_run_lua(&cli, commands[i].name);
+    if (cli.help) {
+        printf("moontill %s - %s\n\n%s", commands[i].name, commands[i].help, commands[i].options);
+        return 0;
+    }
     return commands[i].run(&cli);
 }
 

@@ -279,6 +279,7 @@ int till_cli_run_lua(till_cli_t *cli, const char *name)
     setenv("MOONTILL_ROOT", cli->root, 1); /* for the commands that read files beside the program's */
     setenv("MOONTILL_VAR", cli->var_dir, 1);
     till_log_set_process("command");
+    till_log_set_level(TILL_LOG_ERROR); /* what matters a command says itself */
     till_pools_init(&pools, conf, "command", cli->var_dir);
     pools.env.is_command = true;
     till_vm_t *vm = load(cli, name, &pools.env);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/json.h"
 #include "base/log.h"
@@ -80,6 +81,26 @@ static bool apply_listen(till_conf_t *conf, const char *listen)
     return false;
 }
 
+/* A server must not run on a schema that it does not know: `migrate --check`, in
+ * a process of its own for the master keeps no database, says what is wrong. */
+static bool is_schema_current(const till_cli_t *cli)
+{
+    int status;
+    till_cli_t check = *cli;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        check.json = false;
+        check.rest[0] = "--check";
+        check.rest[1] = NULL;
+        check.rest_count = 1;
+        int code = till_cli_run_lua(&check, "migrate");
+        fflush(NULL);
+        _exit(code);
+    }
+    return pid != -1 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 static int serve_with(till_cli_t *cli, till_conf_t *conf)
 {
     struct run run = {cli, conf};
@@ -97,7 +118,7 @@ static int serve_with(till_cli_t *cli, till_conf_t *conf)
         .on_ready = on_ready,
         .data = &run,
     };
-    if (!apply_listen(conf, cli->listen) || !open_log(conf) || !make_var(cli->var_dir))
+    if (!apply_listen(conf, cli->listen) || !make_var(cli->var_dir) || !is_schema_current(cli) || !open_log(conf))
         return 1;
     return till_master_run(&opts);
 }

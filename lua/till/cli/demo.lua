@@ -3,6 +3,7 @@ local products = require "till.flow.import.products"
 local orders = require "till.flow.import.orders"
 local file = require "till.prim.file"
 local promotions = require "till.store.promotions"
+local refuse = require "till.cli.refuse"
 local report_of = require "till.flow.import.report"
 local source = require "till.flow.import.source"
 local sql = require "till.prim.sql"
@@ -32,7 +33,7 @@ local function import(what, flow, path)
     ok, failure = flow.run(src, report)
   end
   if not ok then
-    term.err("moontill demo: " .. what .. ": " .. tostring(failure.message or failure) .. "\n")
+    refuse("demo", failure)
   end
   return ok and report
 end
@@ -55,8 +56,7 @@ function demo.main(option)
   end
   local empty, failure = store.shop_is_empty()
   if empty == nil then
-    term.err("moontill demo: " .. tostring(failure) .. "\n")
-    return 1
+    return refuse("demo", failure)
   elseif not empty then
     return 0
   end

@@ -1,5 +1,6 @@
 --- `moontill import products FILE` and `moontill import orders FILE`.
 local json = require "till.prim.json"
+local refuse = require "till.cli.refuse"
 local report_of = require "till.flow.import.report"
 local source = require "till.flow.import.source"
 local term = require "till.prim.term"
@@ -123,8 +124,7 @@ function import.main(...)
   local report = report_of.new()
   local ok, failure = run(options, report)
   if ok == nil then
-    term.err("moontill import: " .. tostring(failure.message or failure) .. "\n")
-    return 1
+    return refuse("import", failure)
   end
   show(options, report, ok == false)
   return ok and 0 or 1

@@ -2,6 +2,7 @@
 local dead = require "till.store.dead"
 local json = require "till.prim.json"
 local term = require "till.prim.term"
+local say = require "till.cli.refuse"
 
 local HELP = [[
 usage: moontill jobs dead [--json]     events that were given up
@@ -10,8 +11,7 @@ usage: moontill jobs dead [--json]     events that were given up
 
 
 local function refuse(e)
-  term.err("jobs: " .. tostring(e) .. "\n")
-  return 1
+  return say("jobs", e)
 end
 
 

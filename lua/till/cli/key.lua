@@ -2,6 +2,7 @@
 local id = require "till.util.id"
 local keys = require "till.store.keys"
 local term = require "till.prim.term"
+local say = require "till.cli.refuse"
 
 local HELP = [[
 usage: moontill key create --name NAME [--kind publishable|secret] [--role ROLE]…
@@ -13,8 +14,7 @@ The key is printed once, when it is made; the shop keeps its hash only.
 
 
 local function refuse(e)
-  term.err("key: " .. tostring(e) .. "\n")
-  return 1
+  return say("key", e)
 end
 
 

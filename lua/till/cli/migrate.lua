@@ -6,6 +6,7 @@ local file = require "till.prim.file"
 local json = require "till.prim.json"
 local migrations = require "till.store.migrations"
 local term = require "till.prim.term"
+local say = require "till.cli.refuse"
 
 local migrate = {}
 
@@ -84,8 +85,7 @@ end
 
 
 local function refuse(why)
-  term.err("migrate: " .. tostring(why) .. "\n")
-  return 1
+  return say("migrate", why)
 end
 
 

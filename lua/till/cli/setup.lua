@@ -9,6 +9,7 @@ local file = require "till.prim.file"
 local json = require "till.prim.json"
 local keys = require "till.store.keys"
 local people = require "till.store.people"
+local refuse = require "till.cli.refuse"
 local sql = require "till.prim.sql"
 local term = require "till.prim.term"
 
@@ -91,8 +92,7 @@ function setup.main(option)
     end
   end
   if not known then
-    term.err("moontill setup: " .. tostring(failure) .. "\n")
-    return 1
+    return refuse("setup", failure)
   end
   return 0
 end

@@ -3,6 +3,7 @@ local access = require "till.flow.access"
 local id = require "till.util.id"
 local people = require "till.store.people"
 local term = require "till.prim.term"
+local say = require "till.cli.refuse"
 
 local HELP = [[
 usage: moontill user create --email ADDRESS [--name NAME] [--role ROLE]…
@@ -17,8 +18,7 @@ local MIN_PASSWORD = 10
 
 
 local function refuse(e)
-  term.err("user: " .. tostring(e) .. "\n")
-  return 1
+  return say("user", e)
 end
 
 
