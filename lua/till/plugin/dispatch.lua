@@ -87,6 +87,14 @@ local function guarded(plugin, hook, args)
 end
 
 
+-- Whoever asked needs some of his time to write down that there was no answer.
+local function patience()
+  local left = co.time_left()
+  if not left then return math.huge end
+  return left - math.min(1500, left / 4)
+end
+
+
 local function waiting(plugin, hook, args, budget_ms)
   local waiter, trace = co.waiter(), co.traceparent()
   co.turn_end(function()
@@ -94,7 +102,7 @@ local function waiting(plugin, hook, args, budget_ms)
     local value, failure = guarded(plugin, hook, args)
     waiter:signal({ value = value, failure = failure })
   end)
-  local answer, failure = waiter:wait(math.min(budget_ms, co.time_left() or budget_ms))
+  local answer, failure = waiter:wait(math.min(budget_ms, patience()))
   if not answer then return nil, failure end
   return answer.value, answer.failure
 end
