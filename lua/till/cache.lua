@@ -1,11 +1,10 @@
 -- till/cache - rows that are read far more often than written, kept by each worker for a while.
 --
 --   cache.get(kind, id, load) -> value | nil, err    `load(id)` -> value | nil | nil, err
+--   cache.get_many(kind, ids, load) -> { id -> value } | nil, err    `load(missing)` likewise
 --   cache.peek(kind, id)      -> value | nil         without loading
 --   cache.invalidate(kind, ids)                      after the commit that changed them
 --   cache.clear(kind?)                               here only
--- A value is shared by all who get it: nobody changes it. Nothing that decides over money or
--- stock may come from here.
 -- A value is shared by all who get it: nobody changes it. Nothing that decides over money or stock
 -- may come from here.
 --
@@ -75,12 +74,17 @@ local function give_back(key, token)
 end
 
 
-local function loaded(key, token, good, value, failure)
+local function keep(key, token, value)
   give_back(key, token)
-  if not good then error(value, 0) end
   if value and not token.is_stale and ttl() > 0 then
     kept:set(key, value, time.mono_ms() + ttl())
   end
+end
+
+
+local function loaded(key, token, good, value, failure)
+  keep(key, token, good and value or nil)
+  if not good then error(value, 0) end
   return value, failure
 end
 
@@ -102,6 +106,34 @@ function cache.get(kind, id, load)
   local key = key_of(kind, id)
   local token = take_token(key)
   return loaded(key, token, pcall(load, id))
+end
+
+
+local function load_many(kind, missing, out, load)
+  local held = {}
+  for i, id in ipairs(missing) do held[i] = take_token(key_of(kind, id)) end
+  local good, values, failure = pcall(load, missing)
+  for i, id in ipairs(missing) do
+    local value = good and values and values[id] or nil
+    keep(key_of(kind, id), held[i], value)
+    out[id] = value
+  end
+  if not good then error(values, 0) end
+  if not values then return nil, failure end
+  return out
+end
+
+
+function cache.get_many(kind, ids, load)
+  local out, missing, hits = {}, {}, 0
+  for _, id in ipairs(ids) do
+    out[id] = cache.peek(kind, id)
+    if out[id] then hits = hits + 1 else missing[#missing + 1] = id end
+  end
+  if hits > 0 then metrics.add("till_cache_reads_total", labels_of(kind, "hit"), hits) end
+  if #missing == 0 then return out end
+  metrics.add("till_cache_reads_total", labels_of(kind, "miss"), #missing)
+  return load_many(kind, missing, out, load)
 end
 
 

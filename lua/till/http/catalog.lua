@@ -21,22 +21,18 @@ local function load(product_id)
 end
 
 
+local function load_many(ids)
+  return rows:load_many(ids)
+end
+
+
 function catalog.one(product_id)
   return cache.get("product", product_id, load)
 end
 
 
 function catalog.products(ids)
-  local out, missing = {}, {}
-  for _, product_id in ipairs(ids) do
-    local found = cache.peek("product", product_id)
-    if found then out[product_id] = found else missing[#missing + 1] = product_id end
-  end
-  if #missing == 0 then return out end
-  local loaded, e = rows:load_many(missing)
-  if not loaded then return nil, e end
-  for key, row in pairs(loaded) do out[key] = row end
-  return out
+  return cache.get_many("product", ids, load_many)
 end
 
 
