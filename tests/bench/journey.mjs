@@ -1,0 +1,128 @@
+// The shopper's journey, list to order, by many shoppers at once:
+//
+//   node tests/bench/journey.mjs DIR [shoppers] [seconds]      DIR is the --var of a running `moontill dev`
+//
+// Prints orders/s, the CPU of an order by process, and the statements of each step.
+import { ADDRESS, Client, cpuOf, difference, quantile, readShop, statusOf, table } from "./support.mjs";
+
+const WORDS = ["hanging heart", "lunch bag", "cake stand", "mug", "candle", "vintage", "red bag", "clock", "box set", "tea"];
+
+let counter = 0;
+const uniqueKey = () => `bench-${process.pid}-${Date.now()}-${++counter}`;
+const any = (list) => list[Math.floor(Math.random() * list.length)];
+
+/** Steps in their order; each gets the client and what the steps before it have found. */
+export const STEPS = {
+  list: async (client, at) => {
+    const page = await client.ask("GET", `/store/v1/products?limit=24${at.after ?? ""}`);
+    at.product = any(page.data);
+  },
+  search: (client) => client.ask("GET", `/store/v1/search?q=${encodeURIComponent(any(WORDS))}`),
+  product: async (client, at) => {
+    const { product } = await client.ask("GET", `/store/v1/products/${at.product.id}`);
+    at.variant = product.variants[0];
+  },
+  cart: async (client, at) => {
+    const { cart } = await client.ask("POST", "/store/v1/carts", { currency: "GBP", country: "GB" });
+    at.cart = `/store/v1/carts/${cart.id}`;
+  },
+  line: (client, at) => client.ask("POST", `${at.cart}/lines`, { variant_id: at.variant.id, quantity: 1 }),
+  address: (client, at) => client.ask("PATCH", at.cart,
+    { email: "ada@example.com", shipping_address: ADDRESS, billing_address: ADDRESS }),
+  options: async (client, at) => (at.option = (await client.ask("GET", `${at.cart}/shipping-options`)).data[0]),
+  shipping: (client, at) => client.ask("PATCH", at.cart, { shipping_option_id: at.option.id }),
+  payment: (client, at) => client.ask("POST", `${at.cart}/payment-sessions`, { provider: "manual" }),
+  complete: async (client, at) => {
+    const done = await client.ask("POST", `${at.cart}/complete`, {}, { "idempotency-key": uniqueKey() });
+    if (done.type !== "order") throw new Error(`no order: ${JSON.stringify(done).slice(0, 300)}`);
+    at.order = done.order;
+  },
+  order: (client, at) => client.ask("GET", `/store/v1/orders/${at.order.id}`),
+};
+
+/** Cursors of pages spread over the catalogue, so that orders spread over SKUs. */
+export async function pages(client, count) {
+  const found = [""];
+  while (found.length < count) {
+    const page = await client.ask("GET", `/store/v1/products?limit=24${found.at(-1)}`);
+    if (!page.next_cursor) break;
+    found.push(`&after=${encodeURIComponent(page.next_cursor)}`);
+  }
+  return found;
+}
+
+async function shop(client, cursors, times) {
+  const at = { after: any(cursors) };
+  for (const [name, step] of Object.entries(STEPS)) {
+    const begin = performance.now();
+    await step(client, at);
+    times[name].push(performance.now() - begin);
+  }
+}
+
+/** Journeys side by side for a while: { orders, failed, seconds, cpu, times, status }. */
+export async function journeys(shopInfo, shoppers, seconds) {
+  const clients = Array.from({ length: shoppers }, () => new Client(shopInfo));
+  const cursors = await pages(clients[0], 40);
+  const times = Object.fromEntries(Object.keys(STEPS).map((name) => [name, []]));
+  const out = { orders: 0, failed: 0, times };
+  const before = { cpu: cpuOf(shopInfo.dir), status: await statusOf(shopInfo) };
+  const begin = performance.now(), end = begin + seconds * 1000;
+  await Promise.all(clients.map(async (client) => {
+    while (performance.now() < end) {
+      try {
+        await shop(client, cursors, times);
+        out.orders++;
+      } catch (error) {
+        out.failed++;
+        out.why = error.message;
+      }
+    }
+  }));
+  out.seconds = (performance.now() - begin) / 1000;
+  out.cpu = difference(cpuOf(shopInfo.dir), before.cpu);
+  out.status = difference(await statusOf(shopInfo), before.status);
+  clients.forEach((client) => client.close());
+  return out;
+}
+
+/** Statements of each step: the least of some rounds, for the jobs worker asks in between. */
+export async function statements(shopInfo, rounds = 5) {
+  const client = new Client(shopInfo);
+  const least = {};
+  for (let round = 0; round < rounds; round++) {
+    const at = {};
+    let before = await statusOf(shopInfo);
+    for (const [name, step] of Object.entries(STEPS)) {
+      await step(client, at);
+      const now = await statusOf(shopInfo), used = difference(now, before);
+      before = now;
+      const count = { statements: used.Com_stmt_execute, transactions: used.Com_begin };
+      if (!least[name] || count.statements < least[name].statements) least[name] = count;
+    }
+  }
+  client.close();
+  return least;
+}
+
+export function report(result, counts) {
+  const per = (ms) => ms / result.orders;
+  const { server, mariadb, redis } = result.cpu;
+  console.log(`journey: ${result.orders} orders, ${result.failed} failed${result.why ? ` (${result.why})` : ""}, ` +
+    `${(result.orders / result.seconds).toFixed(0)} orders/s`);
+  table(["CPU ms an order", "server", "MariaDB", "Redis", "in all", "of 2.3 ms"],
+    [["", per(server), per(mariadb), per(redis), per(server + mariadb + redis),
+      per(server + mariadb + redis) / 2.3]]);
+  table(["step", "p50 ms", "p99 ms", "statements", "transactions"], Object.entries(result.times).map(([name, ms]) =>
+    [name, quantile(ms, 0.5), quantile(ms, 0.99), String(counts?.[name].statements ?? ""), String(counts?.[name].transactions ?? "")]));
+  const { Com_stmt_execute, Com_stmt_prepare, Com_commit } = result.status;
+  console.log(`an order takes ${per(Com_stmt_execute).toFixed(1)} statements, ${per(Com_commit).toFixed(1)} commits, ` +
+    `${per(Com_stmt_prepare).toFixed(2)} prepares, all processes together\n`);
+}
+
+if (process.argv[1].endsWith("journey.mjs")) {
+  const [dir, shoppers = "16", seconds = "5"] = process.argv.slice(2);
+  const info = readShop(dir);
+  await journeys(info, Number(shoppers), 1);
+  report(await journeys(info, Number(shoppers), Number(seconds)), await statements(info));
+}
