@@ -122,17 +122,22 @@ static int l_stat(lua_State *L)
     return 1;
 }
 
-/* fn | nil, message = load(text, name): for the spec command, whose files are in no bundle */
+/* fn | nil, message = load(text, name [, env]): for the spec command, whose files are in no bundle */
 static int l_load(lua_State *L)
 {
     till_slice_t text = till_check_slice(L, 1);
 
     lua_pushfstring(L, "@%s", luaL_checkstring(L, 2));
-    if (luaL_loadbufferx(L, text.base, text.len, lua_tostring(L, -1), "t") == 0)
-        return 1;
-    lua_pushnil(L);
-    lua_insert(L, -2);
-    return 2;
+    if (luaL_loadbufferx(L, text.base, text.len, lua_tostring(L, -1), "t") != 0) {
+        lua_pushnil(L);
+        lua_insert(L, -2);
+        return 2;
+    }
+    if (lua_istable(L, 3)) {
+        lua_pushvalue(L, 3);
+        lua_setfenv(L, -2);
+    }
+    return 1;
 }
 
 /* ---- csv ---------------------------------------------------------------------------- */

@@ -68,11 +68,10 @@ static const char *const GONE[] = {"dofile",  "loadfile", "load",    "loadstring
                                    "gcinfo",  "newproxy", "getfenv", "setfenv",    "module",
                                    "package", "io",       "os",      "ffi"};
 
-/* "till.a.b" -> lua/till/a/b.lua or lua/till/a/b/init.lua; "plugins.x.handler" and "tests.support.x" as they stand,
- * and "support.x" for tests.support.x, as specs under plain luajit say. */
+/* "till.a.b" -> lua/till/a/b.lua or lua/till/a/b/init.lua; "plugins.x.handler" and "tests.support.x" as they stand. */
 static bool find(const till_vm_t *vm, const char *name, char *path, size_t size, till_slice_t *content)
 {
-    const char *root = strncmp(name, "till.", 5) == 0 ? "lua/" : strncmp(name, "support.", 8) == 0 ? "tests/" : "";
+    const char *root = strncmp(name, "till.", 5) == 0 ? "lua/" : "";
     size_t len = strlen(root);
 
     if (len + strlen(name) + sizeof("/init.lua") > size)

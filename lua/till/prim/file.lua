@@ -4,7 +4,7 @@
 --   write(path, text [, mode])  all or nothing; mode a number (420 = 0644) -> true | nil, err
 --   list(dir)                 -> sorted names without hidden ones | nil, err
 --   stat(path)                -> { size=, mtime_ms=, is_dir= } | nil, err
---   load(text, name)          -> function | nil, message (for specs)
+--   load(text, name [, env])   -> function | nil, message (for specs)
 --   csv(path)                 -> reader | nil, err; a file packed with xz is unpacked on the way
 --     reader:next(n)          -> up to n rows, each a list of strings with `line`; bad ones are
 --                                { line=, error= }; nil at the end | nil, err

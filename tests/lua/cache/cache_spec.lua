@@ -1,11 +1,11 @@
 local t = require "till.test"
-local prim = dofile("tests/lua/support/prim.lua")
+local prim = require "tests.support.prim"
 
 
 local function with_cache(fn)
-  prim.with({}, function(fakes)
+  prim.with({}, function(fakes, require)
     fakes.conf["cache.ttl_ms"], fakes.conf["cache.max_entries"] = 30000, 2
-    package.loaded["till.prim.co"].closing = function() return true end
+    fakes.closing = true
     local cache = require "till.cache"
     cache.start()
     local hear = fakes.subscribed["till:invalidate"]
@@ -112,7 +112,7 @@ end)
 
 t.describe("the loader", function()
   local function with_loader(fetch, fn)
-    prim.with({}, function(fakes)
+    prim.with({}, function(fakes, require)
       local l = require("till.loader").new(fetch, { max = 2 })
       fn(l, fakes.run_turn)
     end)

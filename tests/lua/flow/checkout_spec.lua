@@ -1,11 +1,10 @@
 local t = require "till.test"
-local live = dofile("tests/lua/support/live.lua")
-local make_shop = dofile("tests/lua/support/shop.lua")
+local live = require "tests.support.live"
+local make_shop = require "tests.support.shop"
 
 
 local function with_shop(fn)
   return function()
-    if not live.ready() then return t.skip("there is no MariaDB") end
     live.with(function(shop) fn(make_shop(shop), shop) end)
   end
 end
@@ -83,7 +82,7 @@ t.describe("completing a cart", function()
     local tea = shop.product("TEA", 1000, 1)
     local a, b = shop.cart { { tea, 1 } }, shop.cart { { tea, 1 } }
     shop.pay(a)
-    raw.fakes.skip_ms = 16 * 60000
+    raw.clock.skip_ms = 16 * 60000
     t.equal((shop.pay(b)), 201)
     local _, body = shop.complete(a)
     t.same({ body.type, body.error.code }, { "cart", "sold_out" })
@@ -160,7 +159,7 @@ t.describe("paying", function()
     t.equal((shop.complete(cart)), 500)
     place.run = run
     t.equal((shop.complete(cart)), 409)
-    raw.fakes.skip_ms = 31000
+    raw.clock.skip_ms = 31000
     local checkout = raw.require "till.flow.checkout"
     for _, row in ipairs(raw.require("till.store.sagas").stuck(10)) do
       t.ok(checkout.resume(row))

@@ -1,11 +1,10 @@
 local t = require "till.test"
-local live = dofile("tests/lua/support/live.lua")
-local make_shop = dofile("tests/lua/support/shop.lua")
+local live = require "tests.support.live"
+local make_shop = require "tests.support.shop"
 
 
 local function with_order(provider, fn)
   return function()
-    if not live.ready() then return t.skip("there is no MariaDB") end
     live.with(function(raw)
       local shop = make_shop(raw)
       local cart = shop.cart { { shop.product("TEA", 1000, 5), 3 } }

@@ -1,5 +1,5 @@
 local t = require "till.test"
-local prim = dofile("tests/lua/support/prim.lua")
+local prim = require "tests.support.prim"
 
 local TEA = { id = "prod_1", title = "Tea <b>& more</b>", image = "/static/pictures/tea.svg",
   variants = { { prices = { { currency = "GBP", amount = 500 },
@@ -21,7 +21,7 @@ local STORES = {
 
 
 local function with_docs(fn)
-  prim.with(STORES, function(fakes)
+  prim.with(STORES, function(fakes, require)
     local router, route = require "till.http.router", require "till.http.route"
     local s = require "till.util.schema"
     local docs = require "till.http.docs"

@@ -1,5 +1,5 @@
 local t = require "till.test"
-local shop = dofile("tests/lua/support/router.lua")
+local shop = require "tests.support.router"
 
 local with_router, CART = shop.with_router, shop.CART
 local KEY = { authorization = "Bearer mtp_shop" }

@@ -1,5 +1,5 @@
 local t = require "till.test"
-local prim = dofile("tests/lua/support/prim.lua")
+local prim = require "tests.support.prim"
 
 
 local function plugin(name, hook, fn, config)
@@ -8,7 +8,7 @@ end
 
 
 local function with_plugins(plugins, fn)
-  prim.with({}, function(fakes)
+  prim.with({}, function(fakes, require)
     local dispatch = require "till.plugin.dispatch"
     fakes.runs_turns = true
     dispatch.setup(plugins)

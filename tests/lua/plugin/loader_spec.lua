@@ -1,5 +1,5 @@
 local t = require "till.test"
-local prim = dofile("tests/lua/support/prim.lua")
+local prim = require "tests.support.prim"
 
 local MANIFEST = [[
 return {
@@ -21,7 +21,7 @@ local OPTIONS = { skus = { "tea", "pot" } }
 
 local function load_with(files, plugins)
   local result
-  prim.with({}, function(fakes)
+  prim.with({}, function(fakes, require)
     fakes.files, fakes.plugins = files, plugins or { ["promo-bundle"] = OPTIONS }
     result = { require("till.plugin.loader").load() }
   end)

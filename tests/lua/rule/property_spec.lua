@@ -1,8 +1,8 @@
 -- What must hold for every cart, on seeded random ones; and counting promotions against the
 -- plainest way to work them out, unit by unit.
 local t = require "till.test"
-local carts = require "support.carts"
-local new_random = require("support.random").new
+local carts = require "tests.support.carts"
+local new_random = require("tests.support.random").new
 local price = require "till.rule.price"
 local refund = require "till.rule.refund"
 

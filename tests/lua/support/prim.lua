@@ -1,72 +1,21 @@
--- support/prim - stand-ins for till.prim.* and a clean set of modules, for specs of what is above.
+-- support/prim - a set of modules of its own over stand-ins, for specs of pure logic.
 --
---   local prim = dofile("tests/lua/support/prim.lua")
---   prim.with({ ["till.store.keys"] = {...} }, function(fakes) ... end)
+--   local prim = require "tests.support.prim"
+--   prim.with({ ["till.store.keys"] = {...} }, function(fakes, require) ... end)
+--   local fresh = prim.world({ ["till.prim.time"] = {...} })     a `require` over these alone
 --
--- Within `with` every till.* module is loaded afresh over the stand-ins (and over `extra`);
--- afterwards all is as before. The stand-ins remember: fakes.log, fakes.metrics, fakes.published.
-local json = dofile("tests/lua/support/prim_json.lua")
+-- What the `require` handed over gives is loaded afresh, over the stand-ins (and `extra`), so that
+-- no spec sees what another left behind. Stand-ins are there for what waits, remembers or counts;
+-- all other prims are the real ones. They remember: fakes.log, fakes.metrics, fakes.published.
+-- Specs of stores and flows have no place here: see support/live.
+local bundle = require "till.prim.bundle"
+local data = require "till.prim.data"
+local file = require "till.prim.file"
 
 local prim = {}
 
-local BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-
-
-local function base64url(s)
-  local out = {}
-  for i = 1, #s, 3 do
-    local a, b, c = s:byte(i, i + 2)
-    local n = a * 65536 + (b or 0) * 256 + (c or 0)
-    for j = 0, b and (c and 3 or 2) or 1 do
-      local at = math.floor(n / 64 ^ (3 - j)) % 64
-      out[#out + 1] = BASE64:sub(at + 1, at + 1)
-    end
-  end
-  return table.concat(out)
-end
-
-
-local function base64url_decode(text)
-  local out, n, bits = {}, 0, 0
-  for c in text:gmatch(".") do
-    local at = BASE64:find(c, 1, true)
-    if not at then return nil end
-    n, bits = n * 64 + at - 1, bits + 6
-    if bits >= 8 then
-      bits = bits - 8
-      out[#out + 1] = string.char(math.floor(n / 2 ^ bits))
-      n = n % 2 ^ bits
-    end
-  end
-  return table.concat(out)
-end
-
-
--- 32 bytes that depend on every byte; no more than that is asked of a digest here.
-local function digest(s)
-  local out, h = {}, 5381
-  for round = 1, 32 do
-    for i = 1, #s do h = (h * 33 + s:byte(i) + round) % 2 ^ 31 end
-    out[round] = string.char(h % 256)
-  end
-  return table.concat(out)
-end
-
-
-local STATUS = {}
-
-
--- The table of the statuses is read where it stands, so that it cannot be another one here.
-local function read_statuses()
-  local file = assert(io.open("core/base/status.h"))
-  local row = 'row%([%u_]+,%s*"([%l_]+)",%s*(%l+),%s*(%d+),%s*"([^"]*)"%)'
-  for code, retry, http, title in file:read("*a"):gmatch(row) do
-    STATUS[code] = { retryable = retry == "true", http = tonumber(http), title = title }
-  end
-  file:close()
-end
-
-read_statuses()
+-- One error type for all, or err.is would not know its own.
+local SHARED = { ["till.util.err"] = true }
 
 
 local function conf_fake(fakes)
@@ -85,7 +34,7 @@ local function idem_fake(fakes)
       if #header < 1 or #header > 255 or header:find("[^\33-\126]") then return nil end
       return header:match('^"(.*)"$') or header
     end,
-    fingerprint = function(method, path, body) return digest(method .. path .. body) end,
+    fingerprint = function(method, path, body) return require("till.prim.crypto").sha256(method .. path .. body) end,
     claim = function(scope, key, print_)
       local id = scope .. "|" .. key
       local row = fakes.idem[id]
@@ -162,7 +111,7 @@ local function co_fake(fakes)
     spawn = function(fn, ...) fn(...) end,
     no_wait = function(fn, ...) return fn(...) end,
     traceparent = function() return nil end,
-    closing = function() return false end,
+    closing = function() return fakes.closing == true end,
     time_left = function() return 30000 end,
     generation = function() return "g" end,
     process = function() return "web-0" end,
@@ -170,76 +119,63 @@ local function co_fake(fakes)
 end
 
 
-local function modules(fakes)
-  local ulids = 0
+local function bundle_fake(fakes)
   return {
-    ["till.c.status"] = { table = STATUS },
-    ["till.prim.json"] = json,
+    read = function(path) return fakes.files[path] end,
+    load = function(path, env) return file.load(fakes.files[path], path, env) end,
+    list = function(prefix)
+      local out = {}
+      for path in pairs(fakes.files) do
+        if path:sub(1, #prefix) == prefix then out[#out + 1] = path end
+      end
+      table.sort(out)
+      return out
+    end,
+  }
+end
+
+
+local function stand_ins(fakes)
+  return {
     ["till.prim.log"] = log_fake(fakes),
     ["till.prim.metrics"] = metrics_fake(fakes),
     ["till.prim.conf"] = conf_fake(fakes),
     ["till.prim.idem"] = idem_fake(fakes),
     ["till.prim.redis"] = redis_fake(fakes),
     ["till.prim.co"] = co_fake(fakes),
-    ["till.prim.status"] = { table = STATUS },
     ["till.prim.sql"] = { transaction = function(fn) return fn({}) end },
     ["till.prim.time"] = {
       now_ms = function() return fakes.now end,
       mono_ms = function() return fakes.now end,
       mono_us = function() return fakes.now * 1000 end,
     },
-    ["till.prim.crypto"] = {
-      sha256 = digest,
-      hmac_sha256 = function(key, s) return digest(key .. "\0" .. s) end,
-      random = function(n) return ("r"):rep(n) end,
-      hex = function(s) return (s:gsub(".", function(c) return ("%02x"):format(c:byte()) end)) end,
-      base64url = base64url, base64url_decode = base64url_decode,
-      equal = function(a, b) return a == b end,
-    },
-    ["till.prim.ulid"] = {
-      new = function()
-        ulids = ulids + 1
-        return ("\0"):rep(15) .. string.char(ulids)
-      end,
-    },
-    ["till.prim.bundle"] = {
-      read = function(path) return fakes.files[path] end,
-      load = function(path, env)
-        local chunk, why = loadstring(fakes.files[path], "@" .. path)
-        return chunk and setfenv(chunk, env), why
-      end,
-      list = function(prefix)
-        local out = {}
-        for path in pairs(fakes.files) do
-          if path:sub(1, #prefix) == prefix then out[#out + 1] = path end
-        end
-        table.sort(out)
-        return out
-      end,
-    },
-    ["till.prim.data"] = {
-      parse = function(text)
-        local chunk, why = loadstring(text:find("^%s*return") and text or "return " .. text)
-        if not chunk then return nil, why end
-        return setfenv(chunk, {})()
-      end,
-    },
+    ["till.prim.bundle"] = bundle_fake(fakes),
+    ["till.prim.data"] = data,
   }
 end
 
 
-local function is_ours(name)
-  return name:find("^till%.") ~= nil and name ~= "till.test" and name ~= "till.test.diff"
+local function is_real(name)
+  return SHARED[name] or name:find("^till%.prim%.") or not name:find("^till%.")
 end
 
 
-local function put_aside()
-  local loaded = {}
-  for name, module in pairs(package.loaded) do
-    if is_ours(name) then loaded[name] = module end
+function prim.world(over)
+  local loaded, env = {}, nil
+
+  local function fresh(name)
+    if over[name] ~= nil then return over[name] end
+    if is_real(name) then return require(name) end
+    if loaded[name] == nil then
+      local chunk, why = bundle.load("lua/" .. name:gsub("%.", "/") .. ".lua", env)
+      if not chunk then error(why, 2) end
+      loaded[name] = chunk(name) or true
+    end
+    return loaded[name]
   end
-  for name in pairs(loaded) do package.loaded[name] = nil end
-  return loaded
+
+  env = setmetatable({ require = fresh }, { __index = _G, __newindex = _G })
+  return fresh
 end
 
 
@@ -254,13 +190,9 @@ function prim.with(extra, fn)
     for _, run in ipairs(todo) do run() end
   end
   fakes.err = function(code) return require("till.util.err").new(code, "asked for by the spec") end
-  local loaded = put_aside()
-  for name, module in pairs(modules(fakes)) do package.loaded[name] = module end
-  for name, module in pairs(extra) do package.loaded[name] = module end
-  local good, failure = pcall(fn, fakes)
-  put_aside()
-  for name, module in pairs(loaded) do package.loaded[name] = module end
-  if not good then error(failure, 0) end
+  local over = stand_ins(fakes)
+  for name, module in pairs(extra) do over[name] = module end
+  fn(fakes, prim.world(over))
 end
 
 

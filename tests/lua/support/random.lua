@@ -1,7 +1,7 @@
 -- random.lua - numbers that are the same on every machine and run, so that a property that fails
 -- can be seen failing again: Park and Miller's generator.
 --
---   local random = require("support.random").new(seed)
+--   local random = require("tests.support.random").new(seed)
 --   random.below(n)      0 .. n-1
 --   random.chance(n)     true once in n times
 --   random.pick(list)    random.shuffle(list) -> a new list

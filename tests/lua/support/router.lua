@@ -1,5 +1,5 @@
 -- support/router - a router with a handful of routes that show everything it checks.
-local prim = dofile("tests/lua/support/prim.lua")
+local prim = require "tests.support.prim"
 
 local KEYS = {
   ["mtp_shop"] = { id = "key_p", kind = "publishable" },
@@ -76,7 +76,7 @@ end
 
 
 local function with_router(fn)
-  prim.with(STORES, function(fakes)
+  prim.with(STORES, function(fakes, require)
     local seen = {}
     local s, err = require "till.util.schema", require "till.util.err"
     local router, route = require "till.http.router", require "till.http.route"

@@ -1,6 +1,6 @@
 -- support/shop - a small shop for the specs of flows: products with stock, carts to be bought.
 --
---   local shop = dofile("tests/lua/support/shop.lua")(live_shop)
+--   local shop = require("tests.support.shop")(live_shop)
 --   shop.product(sku, amount, quantity [, fields]) -> variant id
 --   shop.cart({ { variant, quantity }, ... }) -> cart id, ready but for its payment
 --   shop.pay(cart, provider, token), shop.complete(cart [, key, body]) -> status, body
@@ -75,10 +75,9 @@ return function(live)
 
   --- Delivers what is in the outbox, as a jobs worker would.
   function shop.work()
-    live.fakes.closing = false
     local outbox, jobs = live.require "till.prim.outbox", live.require "till.flow.jobs"
     for _ = 1, 10 do
-      local events = outbox.claim(50)
+      local events = assert(outbox.claim(50, 30000))
       if #events == 0 then return end
       for _, event in ipairs(events) do jobs.deliver(event) end
     end
