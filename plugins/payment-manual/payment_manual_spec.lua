@@ -1,28 +1,42 @@
 local t = require "till.test"
-local plugin = dofile("tests/lua/support/plugin.lua")
+
+local ASK = { payment_id = "pay_1", amount = 100, currency = "GBP", idem_key = "k" }
 
 
-t.describe("payment-manual", function()
-  local handler = plugin.handler("payment-manual")
-  local config = plugin.config("payment-manual", { currencies = { "GBP" } })
+t.plugin("payment-manual", { currencies = { "GBP" } }, function(plugin)
+  t.it("fills in its label", function()
+    t.same(plugin.config, { label = "Bank transfer", currencies = { "GBP" } })
+  end)
 
   t.it("is offered in its currencies, as a payment that is awaited", function()
-    t.same(handler["payment.describe"](config, { currency = "GBP", country = "GB", amount = 1 }),
+    t.same(plugin:call("payment.describe", { currency = "GBP", country = "GB", amount = 1 }),
       { label = "Bank transfer", offline = true })
-    t.equal(handler["payment.describe"](config, { currency = "EUR", country = "GB" }), nil)
+    t.equal(plugin:call("payment.describe", { currency = "EUR", country = "GB" }), nil)
   end)
 
-  t.it("answers every question about money at once", function()
-    local ask = { payment_id = "pay_1", amount = 100, currency = "GBP", idem_key = "k" }
-    for hook, outcome in pairs { ["payment.authorize"] = "authorized",
-      ["payment.lookup"] = "authorized", ["payment.capture"] = "captured",
-      ["payment.void"] = "voided", ["payment.refund"] = "refunded" } do
-      t.same(handler[hook](config, ask), { outcome = outcome, provider_ref = "pay_1" })
-    end
+  t.it("is offered in its countries, everywhere where none is named", function()
+    local british = plugin:with { label = "Cheque", countries = { "GB" } }
+    t.equal(british:call("payment.describe", { currency = "EUR", country = "GB" }).label, "Cheque")
+    t.equal(british:call("payment.describe", { currency = "EUR", country = "FR" }), nil)
+    t.ok(plugin:with {}:call("payment.describe", { currency = "EUR", country = "FR" }))
   end)
 
-  t.it("refuses an empty label", function()
-    t.equal(plugin.refusal("payment-manual", { label = "" }),
-      "config.label: at least 1 characters")
+  t.table({
+    { why = "authorizes", hook = "payment.authorize", outcome = "authorized" },
+    { why = "looks up what it authorized", hook = "payment.lookup", outcome = "authorized" },
+    { why = "captures", hook = "payment.capture", outcome = "captured" },
+    { why = "voids", hook = "payment.void", outcome = "voided" },
+    { why = "refunds", hook = "payment.refund", outcome = "refunded" },
+  }, function(case)
+    t.same(plugin:call(case.hook, ASK), { outcome = case.outcome, provider_ref = "pay_1" })
   end)
+
+  t.table({
+    { why = "refuses an empty label", given = { label = "" },
+      message = "config.label: at least 1 characters" },
+    { why = "refuses currencies that are no list", given = { currencies = "GBP" },
+      message = "config.currencies: must be a list" },
+    { why = "refuses an unknown option", given = { lable = "x" },
+      message = "config.lable: there is no such option; was label meant?" },
+  }, function(case) t.rejects(plugin, case.given, case.message) end)
 end)

@@ -1,32 +1,4 @@
 local t = require "till.test"
-local plugin = dofile("tests/lua/support/plugin.lua")
-
-
--- The table as the plugin uses it: rows by key, states moved under a condition.
-local function with_provider(fn)
-  local rows, slept = {}, {}
-  local function by_ref(ref)
-    for _, row in pairs(rows) do
-      if row.provider_ref == ref then return row end
-    end
-  end
-  local sql = {
-    one = function(_, key) return rows[key] or false end,
-    exec = function(text, a, b, c, d, e, f)
-      if text:find("^INSERT") then
-        rows[a] = rows[a] or { provider_ref = b, token = c, state = d, currency = e, amount = f }
-      else
-        local row = text:find("idem_key") and rows[b] or by_ref(b)
-        local from = c or "requires_action"
-        if row and row.state == from then row.state = a end
-      end
-      return { affected = 1 }
-    end,
-  }
-  plugin.with({ sql = sql, sleep = function(ms) slept[#slept + 1] = ms end }, function()
-    fn(plugin.handler("payment-test"), plugin.config("payment-test", {}), rows, slept)
-  end)
-end
 
 
 local function pay(token, more)
@@ -37,65 +9,127 @@ local function pay(token, more)
 end
 
 
-t.describe("payment-test", function()
-  t.it("answers the same attempt the same way, however often it is sent", function()
-    with_provider(function(handler, config)
-      local first = handler["payment.authorize"](config, pay "tok_ok")
-      t.equal(first.outcome, "authorized")
-      t.same(handler["payment.authorize"](config, pay "tok_ok"), first)
-    end)
+local function about(suffix)
+  return pay(nil, { idem_key = "pay_1-" .. suffix })
+end
+
+
+t.plugin("payment-test", { late_ms = 5, silent_ms = 5 }, function(plugin)
+  local function on_empty(fn)
+    return function()
+      t.empty_shop()
+      fn()
+    end
+  end
+
+  local function outcome(hook, payment)
+    local answer, failure = plugin:call(hook, payment)
+    if not answer then error(failure) end
+    return answer.outcome
+  end
+
+  t.it("fills in how late it is", function()
+    t.same(plugin:with {}.config, { late_ms = 1500, silent_ms = 60000 })
   end)
 
-  t.it("declines, and says why", function()
-    with_provider(function(handler, config)
-      local answer = handler["payment.authorize"](config, pay "tok_declined")
-      t.same({ answer.outcome, answer.reason }, { "declined", "the card was declined" })
-    end)
+  t.it("is offered in its countries, and wants a token", function()
+    t.same(plugin:call("payment.describe", { country = "GB", currency = "GBP" }),
+      { label = "Test card", capture = "now", fields = { "token" } })
+    local british = plugin:with { enabled_for = { "GB" } }
+    t.equal(british:call("payment.describe", { country = "FR", currency = "EUR" }), nil)
+    t.ok(british:call("payment.describe", { country = "GB", currency = "EUR" }))
   end)
 
-  t.it("never answers a timeout, and knows of it when looked up", function()
-    with_provider(function(handler, config, _, slept)
-      t.equal(handler["payment.authorize"](config, pay "tok_timeout").outcome, "unknown")
-      t.same(slept, { 60000 })
-      t.equal(handler["payment.lookup"](config, pay()).outcome, "authorized")
-    end)
+  t.it("answers the same attempt the same way, however often it is sent", on_empty(function()
+    local first = plugin:call("payment.authorize", pay "tok_ok")
+    t.equal(first.outcome, "authorized")
+    t.same(plugin:call("payment.authorize", pay "tok_ok"), first)
+  end))
+
+  t.it("declines, and says why", on_empty(function()
+    local answer = plugin:call("payment.authorize", pay "tok_declined")
+    t.same({ answer.outcome, answer.reason }, { "declined", "the card was declined" })
+    answer = plugin:call("payment.authorize", pay("tok_what", { idem_key = "pay_2" }))
+    t.same(answer, { outcome = "declined", reason = "there is no test token tok_what" })
+  end))
+
+  t.it("knows of a request that it never answered", on_empty(function()
+    t.equal(outcome("payment.authorize", pay "tok_timeout"), "unknown")
+    t.equal(outcome("payment.lookup", pay()), "authorized")
+  end))
+
+  t.it("knows nothing of a request that was lost", on_empty(function()
+    t.equal(outcome("payment.authorize", pay "tok_unknown_lost"), "unknown")
+    t.equal(outcome("payment.lookup", pay()), "not_found")
+  end))
+
+  t.it("answers late", on_empty(function()
+    t.equal(outcome("payment.authorize", pay "tok_late"), "authorized")
+  end))
+
+  t.it("is waited for no longer than the budget, and has the money all the same",
+    on_empty(function()
+      local slow = plugin:with { silent_ms = 60000 }
+      local value, failure = slow:call_within(500, "payment.authorize", pay "tok_timeout")
+      t.same({ value, failure.code }, { nil, "timeout" })
+      t.equal(outcome("payment.lookup", pay()), "authorized")
+    end))
+
+  t.it("waits for the shopper until completion says so", on_empty(function()
+    local answer = plugin:call("payment.authorize", pay "tok_requires_action")
+    t.same({ answer.outcome, answer.action.type }, { "requires_action", "redirect" })
+    t.equal(outcome("payment.authorize", pay("tok_requires_action",
+      { data = { token = "tok_requires_action", action_done = true } })), "authorized")
+  end))
+
+  t.table({
+    { why = "hears by webhook that the shopper agreed", approved = "true", now = "authorized" },
+    { why = "hears by webhook that the shopper refused", approved = "false", now = "declined" },
+  }, function(case)
+    on_empty(function()
+      local ref = plugin:call("payment.authorize", pay "tok_requires_action").provider_ref
+      t.same(plugin:call("webhook.receive", { headers = {},
+        body = ('{"provider_ref":"%s","approved":%s}'):format(ref, case.approved) }),
+        { status = 200, events = {} })
+      t.equal(outcome("payment.lookup", pay()), case.now)
+    end)()
   end)
 
-  t.it("knows nothing of a request that was lost", function()
-    with_provider(function(handler, config)
-      t.equal(handler["payment.authorize"](config, pay "tok_unknown_lost").outcome, "unknown")
-      t.equal(handler["payment.lookup"](config, pay()).outcome, "not_found")
-    end)
+  t.it("takes no webhook that it cannot read", function()
+    for _, body in ipairs { "", "[]", "{}", '{"provider_ref":7}' } do
+      t.equal(plugin:call("webhook.receive", { headers = {}, body = body }).status, 400, body)
+    end
   end)
 
-  t.it("waits for the shopper, by completion or by webhook", function()
-    with_provider(function(handler, config, rows)
-      local answer = handler["payment.authorize"](config, pay "tok_requires_action")
-      t.equal(answer.outcome, "requires_action")
-      t.equal(handler["payment.authorize"](config, pay("tok_requires_action",
-        { data = { token = "tok_requires_action", action_done = true } })).outcome, "authorized")
-      rows.pay_1.state = "requires_action"
-      t.equal(handler["webhook.receive"](config, { body = '{"provider_ref":"'
-        .. answer.provider_ref .. '"}' }).status, 200)
-      t.equal(handler["payment.lookup"](config, pay()).outcome, "authorized")
-    end)
-  end)
+  t.it("captures once, and refunds only what was captured", on_empty(function()
+    plugin:call("payment.authorize", pay "tok_ok")
+    t.equal(outcome("payment.refund", about "refund"), "declined")
+    t.equal(outcome("payment.capture", about "capture"), "captured")
+    t.equal(outcome("payment.capture", about "capture"), "captured")
+    t.equal(outcome("payment.void", about "void"), "declined")
+    t.equal(outcome("payment.refund", about "refund"), "refunded")
+  end))
 
-  t.it("captures once, refunds what was captured, voids what was not", function()
-    with_provider(function(handler, config)
-      handler["payment.authorize"](config, pay "tok_ok")
-      local capture = pay("tok_ok", { idem_key = "pay_1-capture" })
-      t.equal(handler["payment.capture"](config, capture).outcome, "captured")
-      t.equal(handler["payment.capture"](config, capture).outcome, "captured")
-      t.equal(handler["payment.void"](config, pay(nil, { idem_key = "pay_1-void" })).outcome,
-        "declined")
-      t.equal(handler["payment.refund"](config, pay(nil, { idem_key = "pay_1-refund" })).outcome,
-        "refunded")
-    end)
-  end)
+  t.it("voids what was not captured, also while the shopper is waited for", on_empty(function()
+    plugin:call("payment.authorize", pay "tok_ok")
+    t.equal(outcome("payment.void", about "void"), "voided")
+    local other = { idem_key = "pay_2", amount = 1, currency = "GBP" }
+    plugin:call("payment.authorize", pay("tok_requires_action", other))
+    t.equal(outcome("payment.void", { idem_key = "pay_2-void" }), "voided")
+  end))
 
-  t.it("refuses an option that it does not have", function()
-    t.equal(plugin.refusal("payment-test", { latems = 1 }),
-      "config.latems: there is no such option; was late_ms meant?")
-  end)
+  t.it("declines a capture that it was told to decline", on_empty(function()
+    plugin:call("payment.authorize", pay "tok_capture_declined")
+    local answer = plugin:call("payment.capture", about "capture")
+    t.same({ answer.outcome, answer.reason }, { "declined", "the card expired" })
+  end))
+
+  t.table({
+    { why = "refuses an option that it does not have", given = { latems = 1 },
+      message = "config.latems: there is no such option; was late_ms meant?" },
+    { why = "refuses to be later than a minute", given = { late_ms = 60001 },
+      message = "config.late_ms: at most 60000" },
+    { why = "refuses countries that are no list", given = { enabled_for = "GB" },
+      message = "config.enabled_for: must be a list" },
+  }, function(case) t.rejects(plugin, case.given, case.message) end)
 end)

@@ -1,8 +1,10 @@
--- till/cli/spec - runs specs inside the real VM: moontill spec [--filter PATTERN] PATH...
+-- till/cli/spec - runs specs in the real VM: moontill spec [--var DIR] [--filter PATTERN] PATH...
 --
 -- A path is a spec or a folder whose *_spec.lua below it are run, by name. Modules come from the
 -- generation (so what is tested is what is loaded); `require "tests.support.x"` is
--- tests/lua/support/x.lua. The last line is the count; exit 1 when something failed.
+-- tests/lua/support/x.lua. `--var DIR` gives the specs of stores and flows the database and Redis
+-- of `moontill dev --no-demo --var DIR`, which they empty. The last line is the count; exit 1 when
+-- something failed.
 local file = require "till.prim.file"
 local term = require "till.prim.term"
 local test = require "till.test"
@@ -57,7 +59,7 @@ end
 function spec.main(...)
   local paths, filter = parse(...)
   if #paths == 0 then
-    term.err("moontill spec [--filter PATTERN] PATH...\n")
+    term.err("moontill spec [--var DIR] [--filter PATTERN] PATH...\n")
     return 2
   end
   local files = {}

@@ -3,6 +3,7 @@
 --   dispatch.setup(plugins)                 once, by main.lua, with what the loader found
 --   dispatch.ask(hook, ...)   -> list of { plugin =, value = } (many) or value (one) | nil, err
 --   dispatch.plugin(name, hook, ...) -> value | nil, err       one, by name
+--   dispatch.call(plugin, hook, ...) -> the same of a plugin that need not be set up: for specs
 --   dispatch.has(hook [, name]) -> boolean;  dispatch.names(hook) -> names in order of asking
 --   dispatch.plugins() -> list;  dispatch.config(name) -> its options
 --
@@ -170,6 +171,13 @@ function dispatch.ask(hook, ...)
   local value, failure = call(plugins[1], hook, args)
   if failure and terms.on_error ~= "skip" then return nil, failure end
   return value
+end
+
+
+function dispatch.call(plugin, hook, ...)
+  asked(hook, 2)
+  if not plugin.handlers[hook] then error(plugin.name .. " has no hook " .. hook, 2) end
+  return call(plugin, hook, pack(...))
 end
 
 

@@ -1,6 +1,7 @@
 -- till/plugin/loader - all plugins of a generation, checked; anything wrong refuses the generation.
 --
 --   loader.load() -> { plugins in the order in which they are asked }, { names left out = reason }
+--   loader.one(name, options) -> plugin, as if these stood in the configuration; for specs
 --   plugin = { name, version, priority, hooks = {...}, manifest, config, handlers = { hook = fn } }
 --
 -- A shop without its tax plugin writes wrong invoices, so nothing that is there is passed over in
@@ -81,6 +82,17 @@ local function check_names(given, names)
 end
 
 
+local function read_manifest(name)
+  local path = ("plugins/%s/plugin.lua"):format(name)
+  return manifest.read(name, bundle.read(path) or error(path .. ": it is not there", 0))
+end
+
+
+function loader.one(name, options)
+  return load_one(read_manifest(name), options)
+end
+
+
 -- A reason to leave it out, or nil.
 local function left_out(m, given)
   if given and given.enabled == false then return "disabled in the configuration" end
@@ -94,7 +106,7 @@ function loader.load()
   local names, given, plugins, out = names_in_bundle(), conf.plugins() or {}, {}, {}
   check_names(given, names)
   for _, name in ipairs(names) do
-    local m = manifest.read(name, bundle.read(("plugins/%s/plugin.lua"):format(name)))
+    local m = read_manifest(name)
     local reason = left_out(m, given[name])
     if reason then
       out[name] = reason

@@ -21,6 +21,8 @@
 --   ok(value [, why])                 neither nil nor false; returns the value
 --   throws(fn [, pattern])            fn must raise; returns what it raised
 --   fail(why)               fails at once
+--   plugin, rejects, cart, money, discount   for specs of plugins: see till.test.plugin
+--   empty_shop()            for specs of what writes: see till.test.database
 --   skip(reason)            inside `it`: this test; inside `describe`: the rest of the group
 local diff = require "till.test.diff"
 
@@ -184,6 +186,13 @@ end
 
 function test.skip(reason)
   error(setmetatable({ reason = tostring(reason) }, SKIP), 0)
+end
+
+
+-- They need the server's modules, which pure specs do without.
+for name, kit in pairs { plugin = "plugin", rejects = "plugin", cart = "plugin", money = "plugin",
+  discount = "plugin", empty_shop = "database" } do
+  test[name] = function(...) return require("till.test." .. kit)[name](...) end
 end
 
 

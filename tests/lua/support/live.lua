@@ -8,52 +8,15 @@
 --   shop.admin(...) shop.store(...)                    the same with a key of that kind
 --   shop.sql, shop.require(module)
 --   shop.clock.skip_ms     added to the time that is;  shop.clock.slept   the last sleep
---   live.empty()           takes everything out of the shop
 --
 -- Each `with` begins with an empty shop: never run it over one that somebody needs.
 local t = require "till.test"
 local json = require "till.prim.json"
 local prim = require "tests.support.prim"
-local redis = require "till.prim.redis"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
-local conf = require "till.prim.conf"
 
 local live = {}
-
-local KEEP = { schema_migrations = true, locations = true }
-
-
--- Without a socket the configuration names the machine's own database: nothing to be emptied.
-function live.ready()
-  return conf.get("mysql.socket") ~= ""
-end
-
-
-function live.skip_unless_ready()
-  if not live.ready() then t.skip("no database: run with --var DIR of `moontill dev --no-demo`") end
-end
-
-
-local function tables()
-  return assert(sql.query("SELECT table_name AS name FROM information_schema.tables"
-    .. " WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'"))
-end
-
-
--- In one transaction, for the switch belongs to a connection. DELETE, as TRUNCATE costs a file each.
-function live.empty()
-  local list = tables()
-  assert(sql.transaction(function(tx)
-    assert(tx:exec("SET FOREIGN_KEY_CHECKS = 0"))
-    for _, row in ipairs(list) do
-      if not KEEP[row.name] then assert(tx:exec("DELETE FROM `" .. row.name .. "`")) end
-    end
-    assert(tx:exec("SET FOREIGN_KEY_CHECKS = 1"))
-    return true
-  end))
-  assert(redis.call("FLUSHALL"))
-end
 
 
 local function clock_of(clock)
@@ -94,8 +57,7 @@ end
 
 
 function live.with(fn)
-  live.skip_unless_ready()
-  live.empty()
+  t.empty_shop()
   local clock = { skip_ms = 0 }
   local fresh = prim.world { ["till.prim.time"] = clock_of(clock) }
   local shop = { sql = sql, clock = clock, require = fresh }
@@ -104,6 +66,7 @@ function live.with(fn)
 end
 
 
+-- A test over it: t.it("...", live.test(function(shop) ... end)).
 function live.test(fn)
   return function() live.with(fn) end
 end

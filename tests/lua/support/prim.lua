@@ -11,6 +11,7 @@
 local bundle = require "till.prim.bundle"
 local data = require "till.prim.data"
 local file = require "till.prim.file"
+local idem = require "till.prim.idem"
 
 local prim = {}
 
@@ -30,11 +31,8 @@ end
 
 local function idem_fake(fakes)
   return {
-    parse = function(header)
-      if #header < 1 or #header > 255 or header:find("[^\33-\126]") then return nil end
-      return header:match('^"(.*)"$') or header
-    end,
-    fingerprint = function(method, path, body) return require("till.prim.crypto").sha256(method .. path .. body) end,
+    parse = idem.parse,
+    fingerprint = idem.fingerprint,
     claim = function(scope, key, print_)
       local id = scope .. "|" .. key
       local row = fakes.idem[id]

@@ -4,30 +4,22 @@
 --   shop.product(sku, amount, quantity [, fields]) -> variant id
 --   shop.cart({ { variant, quantity }, ... }) -> cart id, ready but for its payment
 --   shop.pay(cart, provider, token), shop.complete(cart [, key, body]) -> status, body
+local json = require "till.prim.json"
+
 local ADDRESS = { first_name = "Ada", last_name = "Byron", address1 = "1 Row", city = "Bath",
   postal_code = "BA1", country = "GB" }
 
 
-return function(live)
-  local shop, n = { live = live }, 0
+local function must(status, body, ...)
+  if status >= 300 then error(("%d %s"):format(status, json.encode(body or {})), 3) end
+  return body, ...
+end
 
-  local function key()
-    n = n + 1
-    return { ["idempotency-key"] = "spec-" .. n }
-  end
 
-  local function must(status, body, ...)
-    if status >= 300 then
-      error(("%d %s"):format(status, live.require("till.prim.json").encode(body or {})), 3)
-    end
-    return body, ...
-  end
-
-  shop.key, shop.must = key, must
-
+local function add_catalogue(shop, live)
   function shop.stock(sku, quantity)
     return must(live.admin("POST", "/admin/v1/inventory/" .. sku .. "/adjustments",
-      { set_to = quantity, reason = "counted" }, key()))
+      { set_to = quantity, reason = "counted" }, shop.key()))
   end
 
   function shop.product(sku, amount, quantity, fields)
@@ -43,6 +35,13 @@ return function(live)
     return must(live.admin("POST", "/admin/v1/promotions", body)).promotion
   end
 
+  function shop.inventory(sku)
+    return must(live.admin("GET", "/admin/v1/inventory/" .. sku)).inventory
+  end
+end
+
+
+local function add_carts(shop, live)
   function shop.cart(lines)
     local cart = must(live.store("POST", "/store/v1/carts", {})).cart
     local path = "/store/v1/carts/" .. cart.id
@@ -61,12 +60,21 @@ return function(live)
 
   function shop.complete(cart, headers, body)
     return live.store("POST", "/store/v1/carts/" .. cart .. "/complete", body or {},
-      headers or key())
+      headers or shop.key())
+  end
+end
+
+
+return function(live)
+  local shop, n = { live = live, must = must }, 0
+
+  function shop.key()
+    n = n + 1
+    return { ["idempotency-key"] = "spec-" .. n }
   end
 
-  function shop.inventory(sku)
-    return must(live.admin("GET", "/admin/v1/inventory/" .. sku)).inventory
-  end
+  add_catalogue(shop, live)
+  add_carts(shop, live)
 
   function shop.count(table_name, where)
     return live.sql.one("SELECT COUNT(*) AS n FROM " .. table_name
