@@ -5,9 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <luajit.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "vm/vm_priv.h"
+
+#define LOAD_MS 2000 /* of CPU; a whole shop takes some 20 */
 
 /*
  * The cap refuses only while Lua runs protected: then "not enough memory" ends
@@ -72,6 +76,7 @@ static int load_all(lua_State *L)
     for (int i = 0; i != TILL_BOX_COUNT; ++i)
         vm->box_refs[i] = LUA_NOREF;
     till_vm_open(L);
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* see load_in_time; opening "jit" turns it on */
     keep_err_meta(L, vm);
     till_vm_require(L, "till.main");
     if (!lua_istable(L, -1))
@@ -121,14 +126,49 @@ static till_vm_t *make_vm(till_bundle_t *bundle, const till_vm_env_t *env)
     return vm;
 }
 
-till_vm_t *till_vm_create(till_bundle_t *bundle, const till_vm_env_t *env, char *error, size_t error_size)
+static uint64_t thread_ms(void)
 {
-    till_vm_t *vm = make_vm(bundle, env);
+    struct timespec used;
 
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000 + (uint64_t)used.tv_nsec / 1000000;
+}
+
+/* Raised again at each instruction: a pcall must not swallow it. */
+static void on_count(lua_State *L, lua_Debug *at)
+{
+    till_vm_t *vm = till_vm_of(L);
+
+    (void)at;
+    if (thread_ms() < vm->load_until)
+        return;
+    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+    luaL_where(L, 0);
+    luaL_error(L, "%sit computes without end while it loads", lua_tostring(L, -1));
+}
+
+/* A loop without end would hold its thread, and with it every later reload, for ever. Compiled code looks at no hook,
+ * so nothing is compiled until all is loaded. */
+static int load_in_time(till_vm_t *vm)
+{
+    int64_t limit = vm->env.conf != NULL ? till_conf_int(vm->env.conf, "vm.call_timeout_ms") : 0;
+
+    vm->load_until = thread_ms() + (uint64_t)(limit > LOAD_MS ? limit : LOAD_MS);
+    lua_sethook(vm->L, on_count, LUA_MASKCOUNT, 100000);
     lua_pushcfunction(vm->L, load_all);
     vm->running = 1;
     int rc = lua_pcall(vm->L, 0, 0, 0);
     vm->running = 0;
+    lua_sethook(vm->L, NULL, 0, 0);
+    luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+    return rc;
+}
+
+till_vm_t *till_vm_create(till_bundle_t *bundle, const till_vm_env_t *env, char *error, size_t error_size)
+{
+    till_vm_t *vm = make_vm(bundle, env);
+
+    int rc = load_in_time(vm);
     if (rc != 0) {
         snprintf(error, error_size, "%s", till_tostring(vm->L, -1, NULL));
         free_vm(vm);

@@ -136,6 +136,15 @@ START_TEST(a_load_error_names_file_and_line)
 }
 END_TEST
 
+START_TEST(a_load_without_end_is_refused)
+{
+    ck_assert_ptr_null(load("local n = 0\nwhile true do n = n + 1 end\n"));
+    ck_assert_ptr_nonnull(strstr(fault, "lua/till/main.lua:2: it computes without end"));
+    ck_assert_ptr_null(load("while true do pcall(function() while true do end end) end\n"));
+    ck_assert_ptr_nonnull(strstr(fault, "it computes without end"));
+}
+END_TEST
+
 START_TEST(a_require_cycle_is_told_with_its_way)
 {
     put("a.lua", "return require 'till.b'");
@@ -362,6 +371,7 @@ Suite *vm_suite(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_load_error_names_file_and_line);
+    tcase_add_test(tcase, a_load_without_end_is_refused);
     tcase_add_test(tcase, a_require_cycle_is_told_with_its_way);
     tcase_add_test(tcase, a_global_cannot_be_written);
     tcase_add_test(tcase, c_modules_are_for_the_thin_files_alone);
