@@ -83,6 +83,8 @@ static void release_subscription(till_box_t *box)
 {
     struct subscription *sub = (struct subscription *)box;
 
+    if (sub->inner == NULL) /* memory ran out while it was made */
+        return;
     till_redis_unsubscribe(sub->inner);
     luaL_unref(box->vm->L, LUA_REGISTRYINDEX, sub->fn_ref);
     luaL_unref(box->vm->L, LUA_REGISTRYINDEX, sub->self_ref);
@@ -122,10 +124,9 @@ static int l_subscribe(lua_State *L)
 
     luaL_checktype(L, 2, LUA_TFUNCTION);
     (void)till_co_of(L);
-    lua_pushvalue(L, 2);
-    int fn_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     struct subscription *sub = till_box_new(L, &subscription_type, sizeof(*sub), NULL);
-    sub->fn_ref = fn_ref;
+    lua_pushvalue(L, 2);
+    sub->fn_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_pushvalue(L, -1);
     sub->self_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     sub->inner = till_redis_subscribe(redis, channel, on_message, sub);
