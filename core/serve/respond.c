@@ -1,3 +1,4 @@
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -46,7 +47,7 @@ static void add_type(h2o_req_t *req, const char *type)
 }
 
 /* What belongs to the connection or is computed here is not the handler's to say. */
-static bool is_ours(till_slice_t name)
+static bool is_ours(h2o_iovec_t name)
 {
     static const char *const ours[] = {"connection", "content-length", "transfer-encoding", "keep-alive", "upgrade",
                                        "date",       "server",         "x-request-id"};
@@ -59,12 +60,23 @@ static bool is_ours(till_slice_t name)
 }
 
 /* A line break in a value would be a header of somebody else's choice. */
-static bool is_clean(till_slice_t text)
+static bool is_value(till_slice_t text)
 {
     const unsigned char *p = text.base;
 
     for (size_t i = 0; i != text.len; ++i) {
-        if (p[i] == '\r' || p[i] == '\n' || p[i] == '\0')
+        if ((p[i] < 0x20 && p[i] != '\t') || p[i] == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+static bool is_name(till_slice_t text)
+{
+    const unsigned char *p = text.base;
+
+    for (size_t i = 0; i != text.len; ++i) {
+        if (!isalnum(p[i]) && (p[i] == '\0' || strchr("!#$%&'*+-.^_`|~", p[i]) == NULL))
             return false;
     }
     return true;
@@ -76,27 +88,19 @@ static void copy_headers(h2o_req_t *req, const till_response_t *response)
 
     for (size_t i = 0; i != response->header_count; ++i) {
         const till_header_t *header = &response->headers[i];
-        if (is_ours(header->name) || !is_clean(header->name) || !is_clean(header->value))
+        if (!is_name(header->name) || !is_value(header->value))
             continue;
-        has_type = has_type || h2o_memis(header->name.base, header->name.len, H2O_STRLIT("content-type"));
+        /* HTTP/2 has no upper case in names: a client takes it for a broken answer */
         h2o_iovec_t name = h2o_strdup(&req->pool, header->name.base, header->name.len);
+        h2o_strtolower(name.base, name.len);
+        if (is_ours(name))
+            continue;
+        has_type = has_type || h2o_memis(name.base, name.len, H2O_STRLIT("content-type"));
         h2o_iovec_t value = h2o_strdup(&req->pool, header->value.base, header->value.len);
         h2o_add_header_by_str(&req->pool, &req->res.headers, name.base, name.len, 1, NULL, value.base, value.len);
     }
     if (!has_type)
         add_type(req, "application/json");
-}
-
-void till_respond(h2o_req_t *req, const till_response_t *response)
-{
-    till_note_t *note = till_note_of(req);
-    int status = response->status >= 200 && response->status <= 599 ? response->status : 500;
-
-    snprintf(note->route, sizeof(note->route), "%s", response->route != NULL ? response->route : "none");
-    if (response->error != NULL)
-        note->error = h2o_strdup(&req->pool, response->error, SIZE_MAX).base;
-    copy_headers(req, response);
-    send_body(req, status, response->body.base, response->body.len);
 }
 
 static void write_member(till_buf_t *out, const char *name, const char *value)
@@ -141,6 +145,21 @@ void till_respond_problem(h2o_req_t *req, till_status_t status, const char *deta
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL, H2O_STRLIT("no-store"));
     send_body(req, till_status_http(status), body.base, body.len);
     till_buf_dispose(&body);
+}
+
+void till_respond(h2o_req_t *req, const till_response_t *response)
+{
+    till_note_t *note = till_note_of(req);
+    int status = response->status >= 200 && response->status <= 599 ? response->status : 500;
+
+    snprintf(note->route, sizeof(note->route), "%s", response->route != NULL ? response->route : "none");
+    if (response->error != NULL) { /* the handler broke, and nobody in Lua has made an answer of it */
+        note->error = h2o_strdup(&req->pool, response->error, SIZE_MAX).base;
+        till_respond_problem(req, TILL_INTERNAL, NULL, 0);
+        return;
+    }
+    copy_headers(req, response);
+    send_body(req, status, response->body.base, response->body.len);
 }
 
 void till_respond_text(h2o_req_t *req, int status, const char *type, const char *body, size_t len)

@@ -102,6 +102,26 @@ START_TEST(a_value_cannot_bring_a_header_of_its_own)
 }
 END_TEST
 
+/* Over HTTP/2 a client takes such a name for a broken answer. */
+START_TEST(names_of_headers_are_lower_case_tokens)
+{
+    ask(&(test_ask_t){.path = "/names", .h2 = _i});
+    ck_assert_str_eq(answer.body, "fine");
+    ck_assert_str_eq(header("x-mixed"), "kept");
+    ck_assert_str_eq(header("x blank"), "");
+}
+END_TEST
+
+START_TEST(a_broken_handler_is_a_problem)
+{
+    ask(&(test_ask_t){.path = "/broken", .h2 = _i});
+    ck_assert_int_eq(answer.status, 500);
+    ck_assert_str_eq(header("content-type"), "application/problem+json");
+    ck_assert_ptr_nonnull(strstr(answer.body, "\"code\":\"internal\""));
+    ck_assert_ptr_null(strstr(answer.body, "main.lua"));
+}
+END_TEST
+
 static void gunzip(char *out, size_t size)
 {
     z_stream z = {.next_in = (unsigned char *)answer.body,
@@ -419,6 +439,8 @@ Suite *server_suite(void)
     tcase_add_loop_test(tls, a_head_announces_the_body_and_has_none, 0, 2);
     tcase_add_loop_test(tls, no_content_and_not_modified_have_no_body, 0, 2);
     tcase_add_loop_test(tls, a_value_cannot_bring_a_header_of_its_own, 0, 2);
+    tcase_add_loop_test(tls, names_of_headers_are_lower_case_tokens, 0, 2);
+    tcase_add_loop_test(tls, a_broken_handler_is_a_problem, 0, 2);
     tcase_add_loop_test(tls, long_answers_are_compressed_for_who_accepts_it, 0, 2);
     tcase_add_loop_test(tls, large_bodies_are_refused_as_problems, 0, 2);
     tcase_add_loop_test(tls, large_headers_are_refused, 0, 2);

@@ -105,6 +105,8 @@ static till_call_t *fake_http(void *data, const till_request_t *request, uint64_
     static const till_header_t etag[] = {{{"etag", 4}, {"\"v7\"", 4}},
                                          {{"content-type", 12}, {"application/json", 16}}};
     static const till_header_t bad[] = {{{"x-a", 3}, {"b\r\nx-evil: 1", 12}}, {{"content-length", 14}, {"1", 1}}};
+    static const till_header_t names[] = {
+        {{"X-Mixed", 7}, {"kept", 4}}, {{"x blank", 7}, {"1", 1}}, {{"x:colon", 7}, {"1", 1}}};
     static char big[5000];
     struct shop_child *child = data;
 
@@ -126,6 +128,11 @@ static till_call_t *fake_http(void *data, const till_request_t *request, uint64_
         reply(done, done_data, 304, etag, 1, NULL, 0);
     else if (is(request->path, "/bad"))
         reply(done, done_data, 200, bad, 2, "fine", 4);
+    else if (is(request->path, "/names"))
+        reply(done, done_data, 200, names, 3, "fine", 4);
+    else if (is(request->path, "/broken"))
+        done(done_data, TILL_OK,
+             &(till_response_t){.status = 500, .route = "/broken", .error = "lua/till/main.lua:1: broken"});
     else
         echo(request, done, done_data);
     return (till_call_t *)child;
