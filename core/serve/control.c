@@ -17,6 +17,7 @@
 struct client {
     int fd; /* -1: free */
     uint64_t id;
+    bool has_asked;
     till_buf_t line;
 };
 
@@ -175,15 +176,18 @@ static void read_from(till_control_t *control, struct client *client)
 
     if (n == -1 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n <= 0 || !till_buf_append(&client->line, piece, (size_t)n)) {
+    if (n <= 0 || (!client->has_asked && !till_buf_append(&client->line, piece, (size_t)n))) {
         drop(client);
         return;
     }
+    if (client->has_asked)
+        return;
     if (client->line.base == NULL || (end = memchr(client->line.base, '\n', client->line.len)) == NULL)
         return;
     size_t len = (size_t)(end - client->line.base);
     char *line = till_buf_take(&client->line);
     line[len] = '\0';
+    client->has_asked = true;
     control->on_line(control->data, client->id, line, len);
     free(line);
 }

@@ -17,7 +17,8 @@
  *  3. A worker that does not commit in time is killed and started with `live`.
  *
  * It runs no Lua and talks to no database, so nothing that a shop does can take
- * it down. Signals: TERM and INT drain and stop, HUP reloads.
+ * it down. Signals: TERM and INT drain and stop, HUP reloads. Each reload, also
+ * one that finds the code unchanged, reads the certificate again.
  *
  * Thread: the process' only one; it waits in poll(2), without libh2o.
  */

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "serve/master_priv.h"
+#include "serve/server.h"
 #include "vm/bundle.h"
 
 #define PREPARE_TIMEOUT_MS 60000
@@ -219,10 +220,30 @@ void till_change_begin(till_master_t *master, const char *name, uint64_t client)
     begin_voting(master);
 }
 
+/* Whether or not the code has changed: who renews a certificate reloads for its sake alone. Ours is what workers that
+ * start later inherit. */
+static void renew_certificate(till_master_t *master)
+{
+    const till_serve_opts_t *limits = &master->limits;
+    char error[512];
+
+    if (master->ssl == NULL)
+        return;
+    if (!till_tls_reload(master->ssl, limits->cert_file, limits->key_file, error, sizeof(error))) {
+        till_log_msg(TILL_LOG_ERROR, "tls.reload", "%s; the old one stays", error);
+        return;
+    }
+    for (size_t i = 0; i != master->child_count; ++i) {
+        if (master->children[i].is_web && master->children[i].state != CHILD_DOWN)
+            tell(&master->children[i], "certificate", "-");
+    }
+}
+
 void till_change_reload(till_master_t *master, uint64_t client)
 {
     char name[TILL_GENERATION_NAME + 1], error[2048];
 
+    renew_certificate(master);
     if (master->is_stopping)
         refuse(master, client, "the server is being stopped");
     else if (master->change.phase == PHASE_IDLE && !till_change_make_bundle(master, name, error, sizeof(error)))

@@ -21,8 +21,9 @@ struct worker {
     till_pools_t pools;
     till_server_t *server;
     till_vm_t *live, *prepared;
-    struct load *load; /* at most one at a time; the master asks for no more */
-    unsigned open_vms; /* live, prepared and retired ones that are not closed yet */
+    struct load *load; /* at most one at a time; the master asks for no more, but for another after an abort: */
+    char wanted[TILL_GENERATION_NAME + 1]; /* begun when the aborted one is off its thread; "": none */
+    unsigned open_vms;                     /* live, prepared and retired ones that are not closed yet */
     h2o_socket_t *channel, *signals;
     till_timer_t tick, jobs_timer;
     uint64_t tick_due, sql_answered_ms;
@@ -220,6 +221,8 @@ static void load_succeeded(struct worker *worker, const struct load *load)
     }
 }
 
+static void begin_wanted(struct worker *worker);
+
 static void on_loaded(void *data, till_status_t status, void *arg)
 {
     struct worker *worker = data;
@@ -229,9 +232,10 @@ static void on_loaded(void *data, till_status_t status, void *arg)
     worker->load = NULL;
     if (load->vm != NULL)
         load_succeeded(worker, load);
-    else
+    else if (!load->is_aborted)
         load_failed(worker, load);
     free(load);
+    begin_wanted(worker);
     end_if_done(worker);
 }
 
@@ -247,15 +251,25 @@ static void begin_load(struct worker *worker, const char *name, bool is_first)
     till_offload_run(worker->pools.offload, &job, 0);
 }
 
+static void begin_wanted(struct worker *worker)
+{
+    if (worker->wanted[0] != '\0' && !worker->is_stopping)
+        begin_load(worker, worker->wanted, false);
+    worker->wanted[0] = '\0';
+}
+
 static void prepare(struct worker *worker, const char *name)
 {
-    if (worker->load != NULL || worker->prepared != NULL || worker->is_stopping)
+    bool is_loading = worker->load != NULL && !worker->load->is_aborted;
+
+    if (is_loading || worker->prepared != NULL || worker->is_stopping)
         tell(worker, "failed", name, "the worker is busy with another generation");
+    else if (worker->load != NULL)
+        snprintf(worker->wanted, sizeof(worker->wanted), "%s", name);
     else
         begin_load(worker, name, false);
 }
 
-/* The certificate changes with the code: it is read again whenever a generation goes live. */
 static void reload_certificate(struct worker *worker)
 {
     const till_serve_opts_t *limits = worker->opts->limits;
@@ -274,7 +288,6 @@ static void commit(struct worker *worker, const char *name)
         return; /* stopping: it was dropped */
     worker->prepared = NULL;
     go_live(worker, vm);
-    reload_certificate(worker);
     tell(worker, "committed", name, NULL);
 }
 
@@ -284,6 +297,8 @@ static void abort_load(struct worker *worker, const char *name)
 
     if (worker->load != NULL && strcmp(worker->load->name, name) == 0)
         worker->load->is_aborted = true;
+    if (strcmp(worker->wanted, name) == 0)
+        worker->wanted[0] = '\0';
     if (vm == NULL || strcmp(till_vm_generation(vm), name) != 0)
         return;
     worker->prepared = NULL;
@@ -303,6 +318,8 @@ static void on_channel(h2o_socket_t *sock, const char *err)
             commit(worker, message.name);
         else if (strcmp(message.verb, "abort") == 0)
             abort_load(worker, message.name);
+        else if (strcmp(message.verb, "certificate") == 0)
+            reload_certificate(worker);
     }
     if (got == -1) {
         h2o_socket_read_stop(sock);

@@ -5,6 +5,7 @@
  *      prepare NAME ─► load aside, on a thread ─► "prepared" | "failed"
  *      commit NAME  ─► new requests go to the new VM, the old one retires ─► "committed"
  *      abort NAME   ─► the new VM is dropped
+ *      certificate  ─► the certificate and its key are read again
  *      TERM, or the master's end of the channel closed ─► drain ─► exit 0
  *
  * A request stays on the VM that it began on. Loading takes nothing from those

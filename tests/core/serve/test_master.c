@@ -231,6 +231,28 @@ START_TEST(a_bad_one_changes_nothing_and_says_where)
 }
 END_TEST
 
+/* web-0 refuses it at once, web-1 still computes when the next one is asked for. */
+START_TEST(a_reload_may_follow_a_refused_one_at_once)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/till/prim", lua_dir);
+    mkdir(path, 0755);
+    snprintf(path, sizeof(path), "%s/till/prim/co.lua", lua_dir);
+    FILE *file = fopen(path, "w");
+    fputs("local c = require \"till.c.co\" return c", file);
+    fclose(file);
+    write_main("local name = require(\"till.prim.co\").process()\n"
+               "if name == \"web-0\" then error(\"refused\") end\n"
+               "if name == \"web-1\" then for _ = 1, 2e8 do end end\n" GENERATION("slow"));
+    ck_assert_int_eq(order("reload"), 1);
+    ck_assert_ptr_nonnull(strstr(answer.last, "refused"));
+    write_main(GENERATION("next"));
+    ck_assert_msg(order("reload") == 0, "%s", answer.last);
+    expect_body("next");
+}
+END_TEST
+
 static pid_t pid_of(const char *worker)
 {
     char key[64];
@@ -350,6 +372,18 @@ START_TEST(orders_that_are_none_are_refused)
 }
 END_TEST
 
+/* Only the first line of a connection is an order: the second would stop the server. */
+START_TEST(what_follows_an_order_is_ignored)
+{
+    char error[512];
+
+    write_main("for _ = 1, 2e8 do end\n" GENERATION("two"));
+    till_control_call(dir, "{\"command\":\"reload\"}\n{\"command\":\"stop\"}", on_line, &answer, error, sizeof(error));
+    ck_assert_ptr_nonnull(strstr(answer.last, "\"generation\""));
+    expect_body("two");
+}
+END_TEST
+
 static void setup_with_database(void)
 {
     mysql_socket = till_test_mysql();
@@ -421,12 +455,14 @@ Suite *master_suite(void)
     tcase_add_test(tc, it_serves_and_stops);
     tcase_add_test(tc, a_reload_changes_every_worker);
     tcase_add_test(tc, a_bad_one_changes_nothing_and_says_where);
+    tcase_add_test(tc, a_reload_may_follow_a_refused_one_at_once);
     tcase_add_test(tc, a_worker_that_dies_is_replaced_with_what_is_live);
     tcase_add_test(tc, a_worker_that_dies_while_it_prepares_ends_the_change);
     tcase_add_test(tc, workers_do_not_outlive_their_master);
     tcase_add_test(tc, hup_reloads);
     tcase_add_test(tc, a_second_server_is_refused);
     tcase_add_test(tc, orders_that_are_none_are_refused);
+    tcase_add_test(tc, what_follows_an_order_is_ignored);
     tcase_add_test(alone, who_asks_where_nobody_is_is_told_so);
     tcase_add_test(alone, a_port_that_is_taken_is_named);
     tcase_add_checked_fixture(database, setup_with_database, teardown);
