@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,9 +17,12 @@
 #include "base/mem.h"
 #include "serve/dev.h"
 #include "serve/dev_priv.h"
+#include "serve/server.h"
 
 #define DEFAULT_LISTEN "127.0.0.1:8443"
 #define STOP_LIMIT_MS 20000
+#define LEFTOVERS_LIMIT_MS 60000
+#define POLL_MS 20
 
 /* Everything that one `moontill dev` runs. */
 struct dev {
@@ -26,7 +30,8 @@ struct dev {
     char var_dir[PATH_MAX];
     char host[256];
     unsigned port;
-    int lock_fd;
+    int lock_fd;    /* only ours: two of us in one folder would ruin each other's data */
+    int servers_fd; /* the servers inherit it: held as long as any of them lives */
     till_dev_server_t mysql, redis;
     pid_t serve;
     time_t serve_started;
@@ -34,6 +39,7 @@ struct dev {
     size_t setting_count;
     sigset_t signals;
     bool stopping; /* told so while it was starting */
+    bool had_terminal;
 };
 
 static bool parse_listen(struct dev *dev, const char *listen)
@@ -52,11 +58,17 @@ static bool parse_listen(struct dev *dev, const char *listen)
     return true;
 }
 
-/* Two of them in one folder would ruin each other's data. */
-static bool lock_var(struct dev *dev)
+/* `flags` beside those that make it. */
+static int open_lock(const struct dev *dev, const char *name, int flags)
 {
     char path[PATH_MAX + 16];
 
+    snprintf(path, sizeof(path), "%s/%s", dev->var_dir, name);
+    return open(path, O_RDWR | O_CREAT | flags, 0600);
+}
+
+static bool lock_var(struct dev *dev)
+{
     if (!till_dev_mkdir(dev->cli->var_dir, geteuid() == 0 ? 0711 : 0700, geteuid(), getegid()) ||
         realpath(dev->cli->var_dir, dev->var_dir) == NULL)
         return false;
@@ -65,13 +77,50 @@ static bool lock_var(struct dev *dev)
         fprintf(stderr, "moontill dev: --var %s: the path is too long (300 bytes at most)\n", dev->var_dir);
         return false;
     }
-    snprintf(path, sizeof(path), "%s/dev.lock", dev->var_dir);
-    dev->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (dev->lock_fd != -1 && flock(dev->lock_fd, LOCK_EX | LOCK_NB) == 0)
+    if ((dev->lock_fd = open_lock(dev, "dev.lock", O_CLOEXEC)) == -1) {
+        fprintf(stderr, "moontill dev: --var %s: %s\n", dev->var_dir, strerror(errno));
+        return false;
+    }
+    if (flock(dev->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return true;
     fprintf(stderr, "moontill dev: another one runs in %s; give this one a --var DIR and --listen of its own\n",
             dev->var_dir);
     return false;
+}
+
+/* After a dev that was killed its servers are still on their way out; started
+ * beside them, ours would find the data locked and lose their sockets. */
+static bool wait_for_leftovers(struct dev *dev)
+{
+    if ((dev->servers_fd = open_lock(dev, "servers.lock", 0)) == -1)
+        return false;
+    for (unsigned waited = 0; waited < LEFTOVERS_LIMIT_MS && !till_dev_is_told_to_stop(); waited += POLL_MS) {
+        if (flock(dev->servers_fd, LOCK_EX | LOCK_NB) == 0)
+            return true;
+        if (waited == 0)
+            till_dev_say("servers", "of the run before are still stopping");
+        till_dev_pause_ms(POLL_MS);
+    }
+    if (!till_dev_is_told_to_stop())
+        till_dev_say("servers", "of the run before still run; end what has %s/servers.lock open", dev->var_dir);
+    return false;
+}
+
+/* Told before the database is made, not after. */
+static bool ports_are_free(const struct dev *dev)
+{
+    char listen[300], error[512];
+
+    snprintf(listen, sizeof(listen), "%s:%u", dev->host, dev->port);
+    for (unsigned offset = 0; offset != 2; ++offset) {
+        int fd = till_listen(listen, offset, 1, error, sizeof(error));
+        if (fd == -1) {
+            fprintf(stderr, "moontill dev: %s\n", error);
+            return false;
+        }
+        close(fd);
+    }
+    return true;
 }
 
 static void add_setting(struct dev *dev, const char *name, const char *value)
@@ -173,14 +222,19 @@ static bool run_self(struct dev *dev, const char *command, const char *argument)
     return false;
 }
 
-/* Waits for the line `ready …` of `moontill serve`. */
+/* Waits for the line `ready …` of `moontill serve`, or for being told to stop. */
 static bool wait_ready(int fd)
 {
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
     char line[512];
     size_t len = 0;
-    ssize_t n;
 
-    while (len < sizeof(line) - 1 && (n = read(fd, line + len, sizeof(line) - 1 - len)) > 0) {
+    while (len < sizeof(line) - 1 && !till_dev_is_told_to_stop()) {
+        if (poll(&wait, 1, POLL_MS) <= 0)
+            continue;
+        ssize_t n = read(fd, line + len, sizeof(line) - 1 - len);
+        if (n <= 0)
+            return false;
         len += (size_t)n;
         line[len] = '\0';
         if (strchr(line, '\n') != NULL)
@@ -200,8 +254,8 @@ static bool start_serve(struct dev *dev)
     close(fds[1]);
     bool ok = dev->serve != -1 && wait_ready(fds[0]);
     close(fds[0]);
-    if (!ok)
-        till_dev_say("server", "did not start; what it said stands above");
+    if (!ok && !till_dev_is_told_to_stop())
+        till_dev_say("server", "did not start; what it said stands above, or in %s/moontill.log", dev->var_dir);
     return ok;
 }
 
@@ -327,26 +381,44 @@ static bool on_child(struct dev *dev, pid_t pid)
     return start_serve(dev);
 }
 
-static void supervise(struct dev *dev)
+static bool has_terminal(void)
+{
+    int fd = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+
+    if (fd != -1)
+        close(fd);
+    return fd != -1;
+}
+
+/* By hand it means "reload"; from a terminal that was closed, the end. @return false when dev has to stop */
+static bool on_hangup(const struct dev *dev)
+{
+    if (dev->had_terminal && !has_terminal())
+        return false;
+    if (dev->serve > 0)
+        kill(dev->serve, SIGHUP);
+    return true;
+}
+
+static bool reap(struct dev *dev)
 {
     int status;
     pid_t pid;
 
-    for (;;) {
-        switch (sigwaitinfo(&dev->signals, NULL)) {
-        case SIGTERM:
-        case SIGINT:
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (!on_child(dev, pid))
+            return false;
+    }
+    return true;
+}
+
+/* Reaps before it waits: whoever died while dev was starting has sent his signal already. */
+static void supervise(struct dev *dev)
+{
+    while (reap(dev)) {
+        int sig = sigwaitinfo(&dev->signals, NULL);
+        if (sig == SIGTERM || sig == SIGINT || (sig == SIGHUP && !on_hangup(dev)))
             return;
-        case SIGHUP:
-            if (dev->serve > 0)
-                kill(dev->serve, SIGHUP);
-            break;
-        default:
-            while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-                if (!on_child(dev, pid))
-                    return;
-            }
-        }
     }
 }
 
@@ -359,6 +431,8 @@ static void tear_down(struct dev *dev)
     till_dev_server_stop(&dev->mysql, STOP_LIMIT_MS);
     for (size_t i = 0; i != dev->setting_count; ++i)
         free(dev->settings[i]);
+    if (dev->servers_fd != -1)
+        close(dev->servers_fd);
     if (dev->lock_fd != -1)
         close(dev->lock_fd);
 }
@@ -373,7 +447,7 @@ static void forget_dev_json(const struct dev *dev)
 
 int till_dev_run(till_cli_t *cli)
 {
-    struct dev dev = {.cli = cli, .lock_fd = -1};
+    struct dev dev = {.cli = cli, .lock_fd = -1, .servers_fd = -1, .had_terminal = has_terminal()};
 
     if (cli->rest_count != 0) {
         fprintf(stderr, "moontill dev: %s: not an option; see moontill dev --help\n", cli->rest[0]);
@@ -387,10 +461,11 @@ int till_dev_run(till_cli_t *cli)
     sigaddset(&dev.signals, SIGHUP);
     sigaddset(&dev.signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &dev.signals, NULL);
-    if (!lock_var(&dev))
+    if (!lock_var(&dev) || !wait_for_leftovers(&dev) || !ports_are_free(&dev))
         return 1;
     forget_dev_json(&dev);
     bool up = bring_up(&dev);
+    dev.stopping |= till_dev_is_told_to_stop();
     if (up) {
         announce(&dev);
         supervise(&dev);

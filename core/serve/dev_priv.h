@@ -31,6 +31,9 @@ void till_dev_server_stop(till_dev_server_t *server, unsigned limit_ms);
  */
 bool till_dev_cert(const char *var_dir, const char *host);
 
+/** TERM or INT waits to be taken: whatever takes long looks now and then. dev blocks both. */
+bool till_dev_is_told_to_stop(void);
+void till_dev_pause_ms(unsigned ms);
 /** A line on stderr: "  database      ready". */
 void till_dev_say(const char *what, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** Makes it unless it is there; gives it to uid/gid where we may. */

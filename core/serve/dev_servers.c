@@ -16,7 +16,9 @@
 #include <unistd.h>
 #include "serve/dev_priv.h"
 
-#define START_LIMIT_MS 60000
+#define START_LIMIT_MS 300000 /* InnoDB may have much to recover */
+#define SAY_AFTER_MS 10000
+#define STOP_LIMIT_MS 5000
 #define POLL_MS 20
 
 void till_dev_say(const char *what, const char *format, ...)
@@ -30,16 +32,25 @@ void till_dev_say(const char *what, const char *format, ...)
     fputc('\n', stderr);
 }
 
-static void pause_ms(unsigned ms)
+void till_dev_pause_ms(unsigned ms)
 {
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000}, NULL);
+}
+
+bool till_dev_is_told_to_stop(void)
+{
+    sigset_t pending;
+
+    return sigpending(&pending) == 0 && (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT));
 }
 
 bool till_dev_mkdir(const char *path, mode_t mode, uid_t uid, gid_t gid)
 {
     struct stat st;
 
-    if (mkdir(path, mode) == -1 && errno != EEXIST) {
+    if (mkdir(path, mode) == 0) {
+        chmod(path, mode); /* whatever the umask took away */
+    } else if (errno != EEXIST) {
         till_dev_say("folder", "%s cannot be made: %s", path, strerror(errno));
         return false;
     }
@@ -92,7 +103,7 @@ static bool choose_socket(till_dev_server_t *server)
 {
     char dir[64] = "/tmp/moontill-XXXXXX";
 
-    if (strlen(server->dir) + strlen(server->name) + 7 < sizeof(server->socket)) {
+    if (strlen(server->dir) <= 80) {
         snprintf(server->socket, sizeof(server->socket), "%.80s/%s.sock", server->dir, server->name);
         return true;
     }
@@ -181,17 +192,20 @@ static bool start(till_dev_server_t *server, char *const argv[], const char *ask
     unlink(server->socket);
     if ((server->pid = spawn(server, argv)) == -1)
         return false;
-    for (unsigned waited = 0; waited < START_LIMIT_MS; waited += POLL_MS) {
+    for (unsigned waited = 0; waited < START_LIMIT_MS && !till_dev_is_told_to_stop(); waited += POLL_MS) {
         if (answers(server, ask))
             return true;
+        if (waited == SAY_AFTER_MS)
+            till_dev_say(server->name, "takes its time; %s/%s.log says why", server->dir, server->name);
         if (waitpid(server->pid, &status, WNOHANG) == server->pid) {
             server->pid = 0;
             break;
         }
-        pause_ms(POLL_MS);
+        till_dev_pause_ms(POLL_MS);
     }
-    till_dev_say(server->name, "did not start; its log %s/%s.log says why", server->dir, server->name);
-    till_dev_server_stop(server, 5000);
+    if (!till_dev_is_told_to_stop())
+        till_dev_say(server->name, "did not start; its log %s/%s.log says why", server->dir, server->name);
+    till_dev_server_stop(server, STOP_LIMIT_MS);
     return false;
 }
 
@@ -325,7 +339,7 @@ void till_dev_server_stop(till_dev_server_t *server, unsigned limit_ms)
     for (unsigned waited = 0; waitpid(server->pid, &status, WNOHANG) == 0; waited += POLL_MS) {
         if (waited >= limit_ms)
             kill(server->pid, SIGKILL);
-        pause_ms(POLL_MS);
+        till_dev_pause_ms(POLL_MS);
     }
     server->pid = 0;
     unlink(server->socket);
