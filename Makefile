@@ -1,32 +1,35 @@
 # The words to remember; everything behind them is in CMakePresets.json and scripts/.
-.PHONY: build dev-build test lint fuzz bench deps run clean
+#
+#     make run ARGS='--listen 127.0.0.1:9443 --no-demo'     make fuzz ARGS='10 json'     make test ARGS=flow
+export ARGS
+.PHONY: build dev-build run test lint fuzz bench deps clean
 
 build:
 	@scripts/deps.sh
-	@mkdir -p build && cmake --preset release >build/release.log 2>&1 || { cat build/release.log; exit 1; }
-	@cmake --build --preset release
+	@scripts/build.sh release
 
 dev-build:
-	@cmake --preset dev
-	@cmake --build --preset dev
+	@scripts/deps.sh test
+	@scripts/build.sh dev
+
+run:
+	@scripts/run.sh
 
 test:
-	@scripts/test.sh
+	@scripts/test.sh $(ARGS)
 
 lint:
+	@scripts/deps.sh test
 	@scripts/lint.sh
 
 fuzz:
-	@scripts/fuzz.sh
+	@scripts/fuzz.sh $(ARGS)
 
 bench: build
-	@scripts/bench.sh
+	@scripts/bench.sh $(ARGS)
 
 deps:
-	@scripts/deps.sh
-
-run: build
-	@scripts/run.sh
+	@scripts/deps.sh test
 
 clean:
 	rm -rf build

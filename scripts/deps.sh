@@ -1,8 +1,10 @@
 #!/bin/bash
 # deps.sh [test] - installs what is missing of the Debian packages that the
 # build and the server need; with `test`, what the tests and lints need as well.
-# Where all are there it does nothing and needs no root.
+# Where all are there it does nothing and needs no root. Away from a terminal,
+# what apt says goes to build/deps.log and is shown when it failed.
 set -eu
+cd "$(dirname "$0")/.."
 
 build=(make cmake ninja-build gcc libc6-dev pkg-config libh2o-evloop-dev libwslay-dev
     libluajit-5.1-dev luajit libmariadb-dev libhiredis-dev libcurl4-openssl-dev libssl-dev
@@ -18,39 +20,58 @@ elif [ $# -ne 0 ]; then
     exit 2
 fi
 
-is_installed() {
-    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
-}
+if ! command -v dpkg-query >/dev/null; then
+    echo "deps: this is not a Debian; what is needed, by Debian 12's names: ${wanted[*]}" >&2
+    exit 1
+fi
+
+# One call for all: a start that installs nothing is not to take long.
+declare -A there=()
+while read -r package status; do
+    [ "$status" != installed ] || there[$package]=1
+done < <(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "${wanted[@]}" 2>/dev/null || true)
+# a Node from elsewhere, newer than Debian's, will do
+! command -v node >/dev/null || there[nodejs]=1
 
 missing=()
 for package in "${wanted[@]}"; do
-    is_installed "$package" || missing+=("$package")
+    [ -n "${there[$package]:-}" ] || missing+=("$package")
 done
-# a Node from elsewhere, newer than Debian's, will do
-if command -v node >/dev/null; then
-    for i in "${!missing[@]}"; do
-        [ "${missing[i]}" != nodejs ] || unset "missing[i]"
-    done
-fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null; then
-        echo "deps: missing: ${missing[*]}" >&2
-        echo "deps: run this as root, or install sudo; or: apt-get install ${missing[*]}" >&2
+        echo "deps: packages are missing, and installing them needs root. As root:" >&2
+        echo "    apt-get update && apt-get install --no-install-recommends ${missing[*]}" >&2
         exit 1
     fi
     as_root=(sudo)
 fi
 
-if ! command -v apt-get >/dev/null; then
-    echo "deps: this needs Debian 12 (apt-get); missing: ${missing[*]}" >&2
-    exit 1
-fi
+apt() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@"
+}
 
-echo "deps: installing ${#missing[@]} packages: ${missing[*]}"
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
-    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "${missing[@]}"
-echo "deps: done"
+install() {
+    # a mirror that is half out of order may still have what we want
+    apt update || echo "deps: the list of packages could not be brought up to date; trying with the one that is here"
+    apt install -y --no-install-recommends -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
+        "${missing[@]}"
+}
+
+echo "deps: installing ${#missing[@]} packages and what they need: ${missing[*]}" >&2
+if [ -d /run/systemd/system ] && [ -z "${there[mariadb-server]:-}${there[redis-server]:-}" ]; then
+    echo "deps: Debian starts mariadb and redis-server as services; Moontill starts its own and leaves those alone" >&2
+fi
+if [ -t 1 ]; then
+    install
+else
+    mkdir -p build
+    if ! install >build/deps.log 2>&1 </dev/null; then
+        tail -n 60 build/deps.log >&2
+        echo "deps: apt failed; all that it said is in build/deps.log" >&2
+        exit 1
+    fi
+fi
+echo "deps: done, $SECONDS s" >&2

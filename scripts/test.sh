@@ -5,11 +5,24 @@
 set -u
 cd "$(dirname "$0")/.."
 
+all_steps=(lint core corpora lua flow)
+steps=("$@")
+[ ${#steps[@]} -gt 0 ] || steps=("${all_steps[@]}")
+for step in "${steps[@]}"; do
+    if [[ " ${all_steps[*]} " != *" $step "* ]]; then
+        echo "test: $step: the steps are ${all_steps[*]}" >&2
+        exit 2
+    fi
+done
+
 logs=build/test-logs
+shop_pid=
+trap stop_shop EXIT
+trap 'exit 130' INT TERM
 passed=0
 failed=0
 skipped=0
-mkdir -p "$logs"
+mkdir -p "$logs" || exit 1
 rm -f "$logs"/*.log
 
 # Adds one step to the sum; what failed is shown at once.
@@ -21,7 +34,7 @@ count() { # step, exit code, passed, failed, skipped
     passed=$((passed + p))
     failed=$((failed + f))
     skipped=$((skipped + s))
-    printf '%-8s %s passed, %s failed, %s skipped\n' "$step" "$p" "$f" "$s"
+    printf '%-8s %4d s  %s passed, %s failed, %s skipped\n' "$step" $((SECONDS - began)) "$p" "$f" "$s"
     if [ "$f" -gt 0 ]; then
         echo "---- $logs/$step.log"
         tail -n 400 "$logs/$step.log"
@@ -42,9 +55,7 @@ step_deps() {
 }
 
 step_build() {
-    {
-        cmake --preset dev && cmake --build --preset dev -- -k 0
-    } >"$logs/build.log" 2>&1
+    scripts/build.sh dev >"$logs/build.log" 2>&1
     local code=$?
     count build "$code" $((code == 0))
     return "$code"
@@ -94,11 +105,17 @@ start_shop() { # folder
             kill -0 "$shop_pid" 2>/dev/null || break
             sleep 0.1
         done
-        kill "$shop_pid" 2>/dev/null
-        wait "$shop_pid"
+        stop_shop
     done
     cat "$1/out"
     return 1
+}
+
+stop_shop() {
+    [ -n "$shop_pid" ] || return 0
+    kill "$shop_pid" 2>/dev/null
+    wait "$shop_pid" 2>/dev/null
+    shop_pid=
 }
 
 step_lua() {
@@ -107,41 +124,45 @@ step_lua() {
     chmod 711 "$folder" # the database runs as a user of its own
     {
         start_shop "$folder" &&
-            timeout 600 build/dev/moontill spec --var "$folder/var" --set "log.file=$folder/log" \
+            timeout -k 10 600 build/dev/moontill spec --var "$folder/var" --set "log.file=$folder/log" \
                 tests/lua plugins
         code=$?
-        kill "$shop_pid" 2>/dev/null
-        wait "$shop_pid"
+        stop_shop
     } >"$logs/lua.log" 2>&1
+    [ "$code" -eq 0 ] || cat "$folder"/var/*/*.log >"$logs/lua-servers.log" 2>&1
     rm -rf "$folder"
     count_last_line lua "$code"
 }
 
+# One file at a time: each starts servers of its own. Its log is cut into pieces
+# by lines "# FILE", and one that ran out of time says so.
 step_flow() {
-    local files=()
-    shopt -s nullglob
-    files=(tests/flow/*.test.mjs)
-    [ ${#files[@]} -gt 0 ] || return 0
-    # one file at a time: each starts servers of its own
-    for file in "${files[@]}"; do
-        echo "# $file"
-        timeout 600 node --test --test-reporter=tap "$file" || touch "$logs/flow.broke"
-    done >"$logs/flow.log" 2>&1
-    local code=0
-    [ ! -e "$logs/flow.broke" ] || code=1
-    rm -f "$logs/flow.broke"
+    local file code=0 one began_file
+    for file in tests/flow/*.test.mjs; do
+        began_file=$SECONDS
+        echo "# $file" >>"$logs/flow.log"
+        timeout -k 10 300 node --test --test-reporter=tap "$file" </dev/null >>"$logs/flow.log" 2>&1
+        one=$?
+        [ "$one" -ne 124 ] || echo "# $file took more than 300 s and was stopped" >>"$logs/flow.log"
+        [ "$one" -eq 0 ] || code=1
+        echo "  $(basename "$file" .test.mjs), $((SECONDS - began_file)) s"
+    done
     count flow "$code" "$(sum flow 's/^# pass ([0-9]+)$/\1/p')" \
         $(($(sum flow 's/^# fail ([0-9]+)$/\1/p') + $(sum flow 's/^# cancelled ([0-9]+)$/\1/p'))) \
         $(($(sum flow 's/^# skipped ([0-9]+)$/\1/p') + $(sum flow 's/^# todo ([0-9]+)$/\1/p')))
 }
 
-steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(lint core corpora lua flow)
+run() {
+    began=$SECONDS
+    echo "$1 ..."
+    "step_$1"
+}
+
 # what could be built is tested, even where something else could not
-if step_deps; then
-    step_build
+if run deps; then
+    run build
     for step in "${steps[@]}"; do
-        "step_$step"
+        run "$step"
     done
 fi
 
