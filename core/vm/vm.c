@@ -151,9 +151,7 @@ static void on_count(lua_State *L, lua_Debug *at)
  * so nothing is compiled until all is loaded. */
 static int load_in_time(till_vm_t *vm)
 {
-    int64_t limit = vm->env.conf != NULL ? till_conf_int(vm->env.conf, "vm.call_timeout_ms") : 0;
-
-    vm->load_until = thread_ms() + (uint64_t)(limit > LOAD_MS ? limit : LOAD_MS);
+    vm->load_until = thread_ms() + LOAD_MS;
     lua_sethook(vm->L, on_count, LUA_MASKCOUNT, 100000);
     lua_pushcfunction(vm->L, load_all);
     vm->running = 1;

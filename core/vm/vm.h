@@ -44,8 +44,7 @@ typedef struct till_vm_env {
 /**
  * Loads lua/till/main.lua of `bundle` (ref'd by the VM: it takes ownership) and
  * runs it: all modules, plugins, contracts are checked here, without waiting,
- * and refused when that takes more than two seconds of CPU (vm.call_timeout_ms
- * where it is more).
+ * and refused when that takes more than two seconds of CPU.
  * `bundle` is destroyed also on failure.
  * @return NULL and "file:line: reason" in `error` if anything is wrong
  */
