@@ -192,7 +192,7 @@ export async function makeProduct(shop, { sku = `T-${newKey()}`, price = 1000, s
   const made = await shop.admin("POST", "/products", {
     headers: idem(),
     body: {
-      title: `Test ${sku}`, status: "active",
+      title: `Test ${sku}`, handle: sku.toLowerCase(), status: "active",
       variants: [{ sku, prices: [{ currency, amount: price }] }],
     },
   });

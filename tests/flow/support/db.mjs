@@ -1,0 +1,71 @@
+// A look into the tables of a shop, past everything that the server says of itself.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+
+/** Rows as lists of texts. */
+export async function query(shop, sql) {
+  const child = spawn("mariadb", [`--socket=${shop.dev.mysql_socket}`, "--user=moontill", "--batch",
+    "--skip-column-names", "--raw", shop.dev.database], { stdio: ["pipe", "pipe", "pipe"] });
+  const out = { stdout: "", stderr: "" };
+  child.stdout.on("data", (piece) => (out.stdout += piece));
+  child.stderr.on("data", (piece) => (out.stderr += piece));
+  child.stdin.end(sql);
+  const [code] = await once(child, "close");
+  assert.equal(code, 0, `${sql}\n${out.stderr}`);
+  return out.stdout.split("\n").slice(0, -1).map((line) => line.split("\t"));
+}
+
+/** The only value of the only row. */
+export async function value(shop, sql) {
+  return (await query(shop, sql))[0]?.[0];
+}
+
+export const count = async (shop, table, where = "1") =>
+  Number(await value(shop, `SELECT COUNT(*) FROM ${table} WHERE ${where}`));
+
+/** 16 bytes of an id as a literal of SQL: ULIDs are Crockford's base 32. */
+export function bin(id) {
+  const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+  let n = 0n;
+  for (const c of id.slice(id.indexOf("_") + 1)) n = n * 32n + BigInt(digits.indexOf(c));
+  return `x'${n.toString(16).padStart(32, "0")}'`;
+}
+
+// What must hold whatever happened, each as a query that finds the rows where it does not.
+const INVARIANTS = {
+  "stock is the sum of its events": `
+    SELECT HEX(s.variant_id), s.on_hand, s.reserved, SUM(e.on_hand_delta), SUM(e.reserved_delta)
+    FROM stock s LEFT JOIN stock_events e USING (variant_id, location_id)
+    GROUP BY s.variant_id, s.location_id
+    HAVING s.on_hand <> COALESCE(SUM(e.on_hand_delta), 0) OR s.reserved <> COALESCE(SUM(e.reserved_delta), 0)`,
+  "stock is never negative": "SELECT HEX(variant_id) FROM stock WHERE on_hand < 0 OR reserved < 0 OR on_hand < reserved",
+  "what is reserved is held by somebody": `
+    SELECT HEX(s.variant_id), s.reserved, SUM(r.quantity) FROM stock s
+    LEFT JOIN reservations r ON r.variant_id = s.variant_id AND r.location_id = s.location_id AND r.state = 'held'
+    GROUP BY s.variant_id, s.location_id HAVING s.reserved <> COALESCE(SUM(r.quantity), 0)`,
+  "every order has lines": "SELECT number FROM orders o WHERE NOT EXISTS (SELECT 1 FROM order_lines l WHERE l.order_id = o.id)",
+  "a cart becomes one order": "SELECT HEX(cart_id) FROM orders WHERE cart_id IS NOT NULL GROUP BY cart_id HAVING COUNT(*) > 1",
+  "a completed cart has its order": `
+    SELECT HEX(c.id) FROM carts c LEFT JOIN orders o ON o.cart_id = c.id WHERE c.state = 'completed' AND o.id IS NULL`,
+  "the ledger sums to zero": `
+    SELECT HEX(transaction_id), currency, SUM(amount) FROM ledger_entries
+    GROUP BY transaction_id, currency HAVING SUM(amount) <> 0`,
+  "an order is paid at most once": `
+    SELECT HEX(order_id), COUNT(*) FROM payments WHERE order_id IS NOT NULL AND state IN ('authorized', 'captured')
+    GROUP BY order_id HAVING COUNT(*) > 1`,
+  "cash of an order is booked at most once": `
+    SELECT HEX(order_id), account FROM ledger_entries WHERE account LIKE 'cash:%' AND amount > 0
+    GROUP BY order_id, account HAVING COUNT(*) > 1`,
+  "what was sold is what orders hold": `
+    SELECT HEX(e.variant_id), -SUM(e.on_hand_delta), MAX(l.sold) FROM stock_events e
+    JOIN (SELECT variant_id, SUM(quantity) sold FROM order_lines l JOIN orders o ON o.id = l.order_id
+          WHERE o.cart_id IS NOT NULL GROUP BY variant_id) l USING (variant_id)
+    WHERE e.type = 'sold' GROUP BY e.variant_id HAVING -SUM(e.on_hand_delta) <> MAX(l.sold)`,
+};
+
+/** Fails with the rows that break one of the shop's invariants. */
+export async function assertInvariants(shop) {
+  for (const [name, sql] of Object.entries(INVARIANTS))
+    assert.deepEqual(await query(shop, sql), [], name);
+}
