@@ -97,6 +97,17 @@ local function reprice(cart)
 end
 
 
+-- Somebody in the way is somebody who was first: the cart is read again.
+local function save(cart)
+  if cart.changed.lines or cart.changed.codes then
+    return sql.transaction(function(tx) return carts.save(tx, cart) end)
+  end
+  local saved, e = carts.save(nil, cart)
+  if saved == nil and err.is(e, "deadlock") then return false end
+  return saved, e
+end
+
+
 local function attempt(ctx, cart_id, fn)
   local cart, e = cart_flow.get(ctx.auth, cart_id)
   if not cart then return nil, e end
@@ -113,7 +124,7 @@ local function attempt(ctx, cart_id, fn)
     ok, e2 = cart.check(quote)
     if not ok then return nil, e2 end
   end
-  local saved, e4 = sql.transaction(function(tx) return carts.save(tx, cart) end)
+  local saved, e4 = save(cart)
   if saved == nil then return nil, e4 end
   return saved and cart
 end
@@ -167,6 +178,7 @@ function cart_flow.add(variant_id, quantity)
     end
     bad = set_line(cart, variant_id, quantity, true)
     if bad then return nil, bad end
+    cart.known = variants
     return true
   end
 end

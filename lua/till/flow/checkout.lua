@@ -29,6 +29,7 @@ local time = require "till.prim.time"
 
 local checkout = {}
 
+local PROVIDER_MS = 3600000
 local TOTALS = { "subtotal", "discount_total", "shipping_total", "tax_total", "total" }
 -- What the shopper can do something about: he gets his cart back, with the reason.
 local FOR_SHOPPER = { payment_declined = true, payment_requires_action = true, sold_out = true,
@@ -116,10 +117,19 @@ function checkout.session(ctx, cart_id, provider, data, transaction)
 end
 
 
-local function reserve(data)
-  return sql.transaction(function(tx)
-    return stock.hold(tx, data.cart_id, data.items, until_ms())
+-- Held for as long as a provider may take to answer.
+local function reserve(data, env)
+  local done, e = sql.transaction(function(tx)
+    local held, why = stock.hold(tx, data.cart_id, data.items, time.now_ms() + PROVIDER_MS)
+    if not held then return nil, why end
+    return saga.note(tx, env, 1)
   end)
+  if not done then
+    env.saga.step = 0
+    return nil, e
+  end
+  env.is_held = true
+  return true
 end
 
 
@@ -159,7 +169,7 @@ local function authorize(data, env)
     return nil, err.new("cart_incomplete", "choose how to pay first", { errors = { {
       pointer = "/payment_session", detail = "a payment session is needed", code = "missing" } } })
   end
-  stock.extend(data.cart_id, time.now_ms() + 3600000)
+  if not env.is_held then stock.extend(data.cart_id, time.now_ms() + PROVIDER_MS) end
   local paid, e2 = payment.authorize(p, env)
   data.payment_id = p.id
   if not paid then return nil, e2 end

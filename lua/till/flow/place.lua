@@ -146,13 +146,6 @@ local function write(tx, order, p, policy, result)
 end
 
 
-local function take(tx, data, order)
-  local ok, e = stock.hold(tx, data.cart_id, data.items, time.now_ms() + 60000)
-  if ok then ok, e = stock.sell(tx, data.cart_id, order.id) end
-  return ok, e
-end
-
-
 local function in_transaction(tx, data, env, parts)
   local order = order_of(data, parts.result, parts.payment, parts.policy)
   local ended, e = carts.complete(tx, data.cart_id, env.claim, order.id)
@@ -160,7 +153,7 @@ local function in_transaction(tx, data, env, parts)
   if not ended then return nil, err.new("conflict", "another worker completes this cart") end
   local ok, e2 = write(tx, order, parts.payment, parts.policy, parts.result)
   if ok then ok, e2 = saga.finish(tx, env) end
-  if ok then ok, e2 = take(tx, data, order) end
+  if ok then ok, e2 = stock.sell(tx, data.cart_id, order.id, data.items) end
   if not ok then return nil, e2 end
   return order
 end

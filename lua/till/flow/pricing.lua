@@ -50,11 +50,29 @@ local function title_of(variant)
 end
 
 
+-- `cart.known` is what this very change has read already.
+local function variants_of(cart)
+  local known, ids = cart.known or {}, {}
+  for _, line in ipairs(cart.lines) do
+    if not known[line.variant_id] then ids[#ids + 1] = line.variant_id end
+  end
+  local found, e = products.for_lines(ids)
+  if not found then return nil, e end
+  for variant_id, variant in pairs(known) do found[variant_id] = variant end
+  return found
+end
+
+
+-- Who has nothing in the cart and no code gets nothing off.
+local function shop_promotions(cart)
+  if #cart.lines == 0 and #cart.codes == 0 then return {} end
+  return promotions.for_cart(cart.codes, (cart.email or ""):lower())
+end
+
+
 -- -> lines of the rules, and what is known of each by its id
 local function lines_of(cart)
-  local ids = {}
-  for i, line in ipairs(cart.lines) do ids[i] = line.variant_id end
-  local variants, e = products.for_lines(ids)
+  local variants, e = variants_of(cart)
   if not variants then return nil, e end
   local lines, items = {}, {}
   for i, line in ipairs(cart.lines) do
@@ -180,7 +198,7 @@ local function gather(cart)
   parts.option, e = chosen(cart, parts.summary)
   if parts.option == nil then return nil, e end
   local rows
-  rows, e = promotions.for_cart(cart.codes, (cart.email or ""):lower())
+  rows, e = shop_promotions(cart)
   if not rows then return nil, e end
   parts.promotions, parts.labels = terms_of.collect(rows, cart, parts.summary)
   return parts

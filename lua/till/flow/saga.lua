@@ -14,8 +14,9 @@
 --   any other                   done steps are undone, last first; begun again it starts anew
 --   retryable (a lost database) the flow stays where it is and is resumed
 --
--- `data` is kept in the row (JSON), `env` only in memory. The last step may save the row itself, in
--- its own transaction: env.saga is the row, saga.finish(tx, env) does it.
+-- `data` is kept in the row (JSON), `env` only in memory. A step may save the row itself in its own
+-- transaction: env.saga is the row, saga.note(tx, env, step) does it, for the last one
+-- saga.finish(tx, env). When that transaction fails the step puts env.saga back.
 local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local log = require "till.prim.log"
@@ -96,7 +97,7 @@ function saga:run(aggregate, data, env)
     local step = self.steps[i]
     local ok, why = step.run(row.data, env)
     if not ok then return stop(self, row, env, step, why) end
-    if row.state ~= "done" then
+    if row.step < i then
       local saved, e2 = sagas.save(row, { step = i, state = i == #self.steps and "done" or nil })
       if saved == nil then return nil, e2 end
       if not saved then return "busy" end
@@ -123,13 +124,23 @@ function saga:abandon(aggregate, env)
 end
 
 
---- Inside the last step's transaction: the flow is done when its effect is.
-function saga.finish(tx, env)
-  local row = env.saga
-  local saved, e = sagas.save(row, { state = "done", step = env.steps }, tx)
+local function save_in(tx, env, fields)
+  local saved, e = sagas.save(env.saga, fields, tx)
   if saved == nil then return nil, e end
   if not saved then return nil, err.new("conflict", "another worker took this over") end
   return true
+end
+
+
+--- Inside a step's transaction: the step is done when its effect is.
+function saga.note(tx, env, step)
+  return save_in(tx, env, { step = step })
+end
+
+
+--- Inside the last step's transaction: the flow is done when its effect is.
+function saga.finish(tx, env)
+  return save_in(tx, env, { state = "done", step = env.steps })
 end
 
 

@@ -99,14 +99,26 @@ function orders.lock(tx, order_id)
 end
 
 
+local LINE_COLUMNS, LINES_AT_ONCE = 13, 100 -- a statement has few thousand parameters at most
+local LINE_MARKS = "(" .. sql.marks(LINE_COLUMNS) .. ")"
+local LINE_INSERT = "INSERT INTO order_lines (id, order_id, position, variant_id, sku, title,"
+  .. " quantity, unit_price, subtotal, discount_total, tax_total, total, trace) VALUES "
+  .. LINE_MARKS
+
+
 local function insert_lines(tx, order)
-  for i, l in ipairs(order.lines) do
-    local ok, e = tx:exec("INSERT INTO order_lines (id, order_id, position, variant_id, sku, title,"
-      .. " quantity, unit_price, subtotal, discount_total, tax_total, total, trace)"
-      .. " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", db.bin("line", l.id),
-      db.bin("ord", order.id), i, db.bin("var", l.variant_id), l.sku, l.title, l.quantity,
-      l.unit_price, l.subtotal, l.discount_total, l.tax_total, l.total, db.to_json(l.trace))
-    if not ok then return nil, e end
+  local list, args, bin = order.lines, {}, db.bin("ord", order.id)
+  for i, l in ipairs(list) do
+    local row = { db.bin("line", l.id), bin, i, db.bin("var", l.variant_id), l.sku, l.title,
+      l.quantity, l.unit_price, l.subtotal, l.discount_total, l.tax_total, l.total,
+      db.to_json(l.trace) }
+    for at = 1, LINE_COLUMNS do args[(i - 1) * LINE_COLUMNS + at] = row[at] end
+    if i % LINES_AT_ONCE == 0 or i == #list then
+      local count = (i - 1) % LINES_AT_ONCE + 1
+      local ok, e = tx:exec(LINE_INSERT .. (", " .. LINE_MARKS):rep(count - 1),
+        unpack(args, (i - count) * LINE_COLUMNS + 1, i * LINE_COLUMNS))
+      if not ok then return nil, e end
+    end
   end
   return true
 end
@@ -229,15 +241,18 @@ function orders.ledger(tx, order_id, payment_id, currency, entries)
   local sum, bin = 0, sql.bytes(require("till.prim.ulid").new())
   for _, entry in ipairs(entries) do sum = sum + entry[2] end
   if sum ~= 0 then error("the entries of a ledger transaction do not sum to zero", 2) end
+  local args, order, paid, now = {}, db.bin("ord", order_id), db.bin("pay", payment_id), db.now()
   for _, entry in ipairs(entries) do
     if entry[2] ~= 0 then
-      local ok, e = tx:exec("INSERT INTO ledger_entries (transaction_id, account, currency, amount,"
-        .. " order_id, payment_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)", bin, entry[1], currency,
-        entry[2], db.bin("ord", order_id), db.bin("pay", payment_id), db.now())
-      if not ok then return nil, e end
+      local n = #args
+      args[n + 1], args[n + 2], args[n + 3], args[n + 4] = bin, entry[1], currency, entry[2]
+      args[n + 5], args[n + 6], args[n + 7] = order, paid, now
     end
   end
-  return true
+  if #args == 0 then return true end
+  return tx:exec("INSERT INTO ledger_entries (transaction_id, account, currency, amount, order_id,"
+    .. " payment_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    .. (", (?, ?, ?, ?, ?, ?, ?)"):rep(#args / 7 - 1), unpack(args))
 end
 
 

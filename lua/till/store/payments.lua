@@ -9,6 +9,7 @@ local db = require "till.store.db"
 local id = require "till.util.id"
 local page = require "till.store.page"
 local sql = require "till.prim.sql"
+local time = require "till.prim.time"
 
 local payments = {}
 
@@ -35,13 +36,17 @@ end
 
 
 function payments.create(tx, f)
-  local payment_id = id.new("pay")
+  local payment_id, now_ms = id.new("pay"), time.now_ms()
   local ok, e = db.on(tx):exec("INSERT INTO payments (id, cart_id, order_id, provider, state,"
-    .. " currency, amount, idem_key, data) VALUES (?, ?, ?, ?, 'created', ?, ?, ?, ?)",
-    db.bin("pay", payment_id), db.bin("cart", f.cart_id), db.bin("ord", f.order_id), f.provider,
-    f.currency, f.amount, payment_id, db.to_json(f.data or {}))
+    .. " currency, amount, idem_key, data, created_at, updated_at)"
+    .. " VALUES (?, ?, ?, ?, 'created', ?, ?, ?, ?, ?, ?)", db.bin("pay", payment_id),
+    db.bin("cart", f.cart_id), db.bin("ord", f.order_id), f.provider, f.currency, f.amount,
+    payment_id, db.to_json(f.data or {}), db.at_ms(now_ms), db.at_ms(now_ms))
   if not ok then return nil, e end
-  return payments.get(payment_id, tx)
+  local at = time.rfc3339(now_ms)
+  return { id = payment_id, cart_id = f.cart_id, order_id = f.order_id, provider = f.provider,
+    state = "created", currency = f.currency, amount = f.amount, idem_key = payment_id,
+    data = db.given(f.data) or {}, created_at = at, updated_at = at }
 end
 
 

@@ -28,32 +28,44 @@ function sagas.find(name, aggregate, tx)
 end
 
 
---- A flow that ended badly begins anew; one that was dropped goes on from its last step.
-function sagas.begin(name, aggregate, data, until_ms, anew)
-  local now = time.now_ms()
-  local ok, e = sql.exec("INSERT IGNORE INTO sagas (name, aggregate, data, created_at, updated_at)"
-    .. " VALUES (?, ?, ?, ?, ?)", name, aggregate, db.to_json(data), db.now(), db.now())
-  if not ok then return nil, e end
-  local done, e2 = sql.exec("UPDATE sagas SET claim = GREATEST(claim + 1, ?), claimed_until = ?,"
+local function take_over(name, aggregate, text, until_ms, anew)
+  local done, e = sql.exec("UPDATE sagas SET claim = GREATEST(claim + 1, ?), claimed_until = ?,"
     .. " step = IF(? OR state IN ('undone', 'failed'), 0, step),"
     .. " data = IF(? OR state IN ('undone', 'failed'), ?, data), state = 'running',"
     .. " attempts = attempts + 1, updated_at = ?"
     .. " WHERE name = ? AND aggregate = ? AND state <> 'done'"
-    .. " AND (claimed_until IS NULL OR claimed_until < ?)", now, db.at_ms(until_ms),
-    anew and 1 or 0, anew and 1 or 0, db.to_json(data), db.now(), name, aggregate, db.now())
-  if not done then return nil, e2 end
+    .. " AND (claimed_until IS NULL OR claimed_until < ?)", time.now_ms(), db.at_ms(until_ms),
+    anew and 1 or 0, anew and 1 or 0, text, db.now(), name, aggregate, db.now())
+  if not done then return nil, e end
   if done.affected == 0 then return false end
   return sagas.find(name, aggregate)
 end
 
 
---- Lets go of the claim when the new state is not "running".
+--- A flow that ended badly begins anew; one that was dropped goes on from its last step.
+function sagas.begin(name, aggregate, data, until_ms, anew)
+  local now, text = time.now_ms(), db.to_json(data)
+  local made, e = sql.exec("INSERT IGNORE INTO sagas (name, aggregate, data, claim, claimed_until,"
+    .. " attempts, created_at, updated_at) VALUES (?, ?, ?, ?, ?, 1, ?, ?)", name, aggregate, text,
+    now, db.at_ms(until_ms), db.at_ms(now), db.at_ms(now))
+  if not made then return nil, e end
+  if made.affected == 1 then
+    return { id = made.insert_id, name = name, aggregate = aggregate, state = "running", step = 0,
+      data = data, claim = now, attempts = 1, saved = text }
+  end
+  return take_over(name, aggregate, text, until_ms, anew)
+end
+
+
+--- Lets go of the claim when the new state is not "running". Data that has not changed is not sent.
 function sagas.save(saga, f, tx)
   local state = f.state or saga.state
   local step = f.step or saga.step
-  local done, e = db.on(tx):exec("UPDATE sagas SET state = ?, step = ?, data = ?, error = ?,"
-    .. " next_at = ?, claimed_until = IF(? = 'running', claimed_until, NULL), updated_at = ?"
-    .. " WHERE id = ? AND claim = ?", state, step, db.to_json(saga.data),
+  local text = db.to_json(saga.data)
+  local done, e = db.on(tx):exec("UPDATE sagas SET state = ?, step = ?, data = COALESCE(?, data),"
+    .. " error = ?, next_at = ?, claimed_until = IF(? = 'running', claimed_until, NULL),"
+    .. " updated_at = ? WHERE id = ? AND claim = ?", state, step,
+    text ~= saga.saved and text or sql.null,
     f.error and tostring(f.error):sub(1, 500) or sql.null, db.at_ms(f.next_ms), state, db.now(),
     saga.id, saga.claim)
   if not done then return nil, e end
@@ -63,6 +75,7 @@ function sagas.save(saga, f, tx)
     if not row or row.claim ~= saga.claim then return false end
   end
   saga.state, saga.step = state, step
+  if not tx then saga.saved = text end
   return true
 end
 

@@ -6,7 +6,7 @@
 --
 --   hold(tx, cart_id, items, until_ms) -> true | nil, err(sold_out)
 --   extend(cart_id, until_ms)          held ones only
---   sell(tx, cart_id, order_id)        held -> sold, the contended UPDATE last
+--   sell(tx, cart_id, order_id, items) held -> sold, the contended UPDATE last
 --   release(tx, cart_id, type)         "released" or "expired"
 --   expire(limit) -> how many carts lost what they held
 --   available(variant_ids) -> { variant id -> units }
@@ -17,15 +17,31 @@ local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
 local sql = require "till.prim.sql"
+local time = require "till.prim.time"
 
 local stock = {}
 
 
-local function log_event(tx, e)
+local EVENT = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+local function log_events(tx, events)
+  local args, now = {}, db.now()
+  for _, e in ipairs(events) do
+    local n = #args
+    args[n + 1], args[n + 2], args[n + 3] = sql.bytes(e.variant), sql.bytes(e.location), e.type
+    args[n + 4], args[n + 5], args[n + 6] = e.quantity, e.on_hand or 0, e.reserved or 0
+    args[n + 7], args[n + 8], args[n + 9] = e.reference or "", e.reason or "", e.actor or ""
+    args[n + 10] = now
+  end
   return tx:exec("INSERT INTO stock_events (variant_id, location_id, type, quantity, on_hand_delta,"
-    .. " reserved_delta, reference, reason, actor, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    sql.bytes(e.variant), sql.bytes(e.location), e.type, e.quantity, e.on_hand or 0,
-    e.reserved or 0, e.reference or "", e.reason or "", e.actor or "", db.now())
+    .. " reserved_delta, reference, reason, actor, at) VALUES " .. EVENT
+    .. (", " .. EVENT):rep(#events - 1), unpack(args))
+end
+
+
+local function log_event(tx, e)
+  return log_events(tx, { e })
 end
 
 
@@ -145,6 +161,19 @@ local function is_same(rows, items)
 end
 
 
+local function hold_anew(tx, cart_id, rows, items, until_ms)
+  for _, row in ipairs(rows) do
+    local ok, e = let_go(tx, row, "released", cart_id)
+    if not ok then return nil, e end
+  end
+  for _, item in ipairs(in_order(items)) do
+    local ok, e = hold_one(tx, cart_id, item, until_ms)
+    if not ok then return nil, e end
+  end
+  return true
+end
+
+
 function stock.hold(tx, cart_id, items, until_ms)
   local rows, e = held_rows(tx, cart_id)
   if not rows then return nil, e end
@@ -152,15 +181,7 @@ function stock.hold(tx, cart_id, items, until_ms)
     return tx:exec("UPDATE reservations SET expires_at = GREATEST(expires_at, ?)"
       .. " WHERE cart_id = ? AND state = 'held'", db.at_ms(until_ms), db.bin("cart", cart_id))
   end
-  for _, row in ipairs(rows) do
-    local ok, e2 = let_go(tx, row, "released", cart_id)
-    if not ok then return nil, e2 end
-  end
-  for _, item in ipairs(in_order(items)) do
-    local ok, e2 = hold_one(tx, cart_id, item, until_ms)
-    if not ok then return nil, e2 end
-  end
-  return true
+  return hold_anew(tx, cart_id, rows, items, until_ms)
 end
 
 
@@ -170,17 +191,28 @@ function stock.extend(cart_id, until_ms)
 end
 
 
-function stock.sell(tx, cart_id, order_id)
+-- What the cart holds is exactly this; where it is not, it is held now.
+local function held_for(tx, cart_id, items)
   local rows, e = held_rows(tx, cart_id)
+  if not rows or is_same(rows, items) then return rows, e end
+  local ok, e2 = hold_anew(tx, cart_id, rows, items, time.now_ms() + 60000)
+  if not ok then return nil, e2 end
+  return held_rows(tx, cart_id)
+end
+
+
+function stock.sell(tx, cart_id, order_id, items)
+  local rows, e = held_for(tx, cart_id, items)
   if not rows then return nil, e end
   local ok, e2 = tx:exec("UPDATE reservations SET state = 'sold' WHERE cart_id = ?"
     .. " AND state = 'held'", db.bin("cart", cart_id))
-  for _, row in ipairs(rows) do
-    if not ok then return nil, e2 end
-    ok, e2 = log_event(tx, { variant = row.variant_id, location = row.location_id, type = "sold",
+  local sold = {}
+  for i, row in ipairs(rows) do
+    sold[i] = { variant = row.variant_id, location = row.location_id, type = "sold",
       quantity = -row.quantity, on_hand = -row.quantity, reserved = -row.quantity,
-      reference = order_id })
+      reference = order_id }
   end
+  if ok and #sold > 0 then ok, e2 = log_events(tx, sold) end
   for _, row in ipairs(rows) do
     if not ok then return nil, e2 end
     ok, e2 = tx:exec("UPDATE stock SET on_hand = on_hand - ?, reserved = reserved - ?,"
