@@ -15,7 +15,8 @@
 --
 -- Each `?` takes a string, a number (whole up to 2^53, else double), a boolean (0 or 1), bytes or
 -- null. NULL columns are absent from a row, DECIMAL is a string, DATETIME is
--- "2026-11-20T10:00:00.123Z".
+-- "2026-11-20T10:00:00.123Z". A whole number beyond 2^53 fails the statement (out_of_range), but
+-- one beyond 2^63, of an unsigned column, comes as its digits.
 -- Limit: 5 s a statement, never past the deadline of the call.
 -- err.code: timeout, cancelled, conn_lost, deadlock, duplicate, rejected, overloaded, out_of_range;
 -- err.errcode is MariaDB's number, err.log its words (for the log only: they may hold values).

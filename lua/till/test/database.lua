@@ -9,6 +9,7 @@ local redis = require "till.prim.redis"
 local sql = require "till.prim.sql"
 local term = require "till.prim.term"
 local test = require "till.test"
+local time = require "till.prim.time"
 
 local kit = {}
 
@@ -44,12 +45,22 @@ local function empty_database()
 end
 
 
+-- It connects in the background; commands fail at once until then.
+local function flush_redis()
+  for _ = 1, 500 do
+    if redis.call("FLUSHALL") then return end
+    time.sleep(10)
+  end
+  error("Redis does not answer")
+end
+
+
 function kit.empty_shop()
   if not may_empty() then
     test.skip("no database: give the --var DIR of a `moontill dev --no-demo` that may be emptied")
   end
   empty_database()
-  assert(redis.call("FLUSHALL"))
+  flush_redis()
 end
 
 
