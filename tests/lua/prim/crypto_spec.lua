@@ -35,7 +35,8 @@ t.describe("till.prim.crypto", function()
   end)
 
   t.it("spells bytes (RFC 4648) and reads them back", function()
-    for plain, text in pairs { [""] = "", f = "Zg", fo = "Zm8", foo = "Zm9v", ["\251\255\254"] = "-__-" } do
+    for plain, text in pairs {
+      [""] = "", f = "Zg", fo = "Zm8", foo = "Zm9v", ["\251\255\254"] = "-__-" } do
       t.equal(crypto.base64url(plain), text)
       t.equal(crypto.base64url_decode(text), plain)
     end

@@ -128,7 +128,11 @@ end
 -- SQL), price (minor units), customer, country.
 -- @return true, or nil and the error of `each` or of the file
 function source:read(report, each)
-  for rows in function() return self.reader:next(BATCH) end do
+  while true do
+    local rows, torn = self.reader:next(BATCH)
+    if not rows then
+      return not torn or nil, torn
+    end
     for _, row in ipairs(rows) do
       local record = record_of(self, row)
       local reason, detail = fault_of(self, row, record)
@@ -147,7 +151,6 @@ function source:read(report, each)
     end
     time.sleep(0) -- the loop's turn: connections are made, what is written aside goes on
   end
-  return true
 end
 
 
