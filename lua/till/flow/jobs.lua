@@ -22,6 +22,7 @@ local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local redis = require "till.prim.redis"
 local sagas = require "till.store.sagas"
+local search = require "till.flow.search"
 local sessions = require "till.store.sessions"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
@@ -48,13 +49,13 @@ local function capture(payload)
 end
 
 
-local function forget_product(payload)
+local function product_updated(payload)
   cache.invalidate("product", { payload.product_id })
-  return true
+  return search.index({ payload.product_id })
 end
 
 
-local HANDLERS = { ["payment.capture"] = capture, ["product.updated"] = forget_product }
+local HANDLERS = { ["payment.capture"] = capture, ["product.updated"] = product_updated }
 
 
 local function ask_plugins(event, payload)
