@@ -178,7 +178,8 @@ function prepare(method, key, headers, body) {
 function finish(answer, pieces) {
   answer.bytes = Buffer.concat(pieces);
   answer.text = answer.bytes.toString("utf8");
-  if (/json/.test(answer.headers["content-type"] ?? "")) answer.body = JSON.parse(answer.text);
+  const isPacked = answer.headers["content-encoding"] !== undefined;
+  if (!isPacked && answer.text !== "" && /json/.test(answer.headers["content-type"] ?? "")) answer.body = JSON.parse(answer.text);
   return answer;
 }
 
