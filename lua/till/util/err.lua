@@ -12,7 +12,7 @@
 --
 -- `message` is for logs and developers; what a client reads is `title` and what a handler chose.
 -- C makes the same objects (till_push_failure) with `err.meta`.
--- Under plain luajit (pure specs) there is no status table: there any code passes, as a 500.
+-- Under plain luajit (the benchmarks) there is no status table: there any code passes, as a 500.
 local err = {}
 
 local has_c, status = pcall(require, "till.c.status")
