@@ -55,6 +55,7 @@ static const struct {
     {"till_http_in_flight", "Requests that are being worked on."},
     {"till_http_connections", "Open connections."},
     {"till_http_client_gone_total", "Requests whose client went away before the answer."},
+    {"till_http_hostile_total", "Connections hung up on for what they sent."},
     {"till_http_shed_total", "Requests refused because too many were in flight."},
     {"till_sql_connections_open", "Connections to the database."},
     {"till_sql_connections_idle", "Connections to the database that wait for work."},

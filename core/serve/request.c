@@ -355,10 +355,10 @@ static till_status_t check(till_server_t *server, h2o_req_t *req, const char **d
 static int on_gate(h2o_handler_t *super, h2o_req_t *req)
 {
     till_server_t *server = ((struct handler *)super)->server;
-    const char *detail;
+    const char *detail = NULL;
 
     note_create(server, req);
-    till_status_t status = check(server, req, &detail);
+    till_status_t status = till_note_of(req)->connection->is_hostile ? TILL_OVERLOADED : check(server, req, &detail);
     if (status == TILL_OK)
         return -1; /* the next handler's */
     if (status == TILL_HEADERS_TOO_LARGE)

@@ -283,8 +283,10 @@ static void log_access(h2o_logger_t *super, h2o_req_t *req)
     int status = note->gone || req->res.status == 0 ? 499 : req->res.status;
     uint64_t us = till_clock_us() - note->begun_us;
     --note->connection->requests;
-    if (note->connection->face == TILL_FACE_OPS)
-        return; /* asked every few seconds by machines */
+    if (note->gone && req->version >= 0x200)
+        till_guard_note_reset(note->connection);
+    if (note->connection->face == TILL_FACE_OPS || note->connection->is_hostile)
+        return; /* asked every few seconds by machines; thousands in a moment */
     count(server, req, note, status, us);
     log_line(req, note, status, us);
 }

@@ -98,6 +98,7 @@ static void on_close(void *data)
     till_server_t *server = connection->server;
 
     till_timer_stop(&connection->handshake_timer);
+    till_guard_end(connection);
     h2o_linklist_unlink(&connection->link);
     --server->connection_count;
     till_metrics_set(server->opts.metrics, TILL_METRIC_GAUGE, "till_http_connections", NULL, server->connection_count);
@@ -137,7 +138,7 @@ static void speak_http(till_connection_t *connection)
     till_timer_stop(&connection->handshake_timer);
     h2o_iovec_t protocol = sock->ssl != NULL ? h2o_socket_ssl_get_selected_protocol(sock) : h2o_iovec_init(NULL, 0);
     if (h2o_memis(protocol.base, protocol.len, H2O_STRLIT("h2")))
-        h2o_http2_accept(accept, sock, connection->at);
+        till_guard_accept(connection);
     else
         h2o_http1_accept(accept, sock, connection->at);
 }

@@ -6,8 +6,8 @@
  *
  * We accept ourselves and hand the socket to libh2o after the handshake, so
  * that every connection is ours to see: it is counted, stands in a list, and
- * its state hangs on `sock->on_close`. What guards libh2o against hostile
- * frames belongs exactly there (serve/guard).
+ * its state hangs on `sock->on_close`. There, too, serve/guard.c stands between
+ * libh2o and hostile frames.
  *
  * Limits. Bodies over `max_body` are 413 and headers over `max_headers` 431, as
  * problem documents. libh2o buffers bodies whole and stops them a little above

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -107,7 +108,7 @@ static till_call_t *fake_http(void *data, const till_request_t *request, uint64_
     static const till_header_t bad[] = {{{"x-a", 3}, {"b\r\nx-evil: 1", 12}}, {{"content-length", 14}, {"1", 1}}};
     static const till_header_t names[] = {
         {{"X-Mixed", 7}, {"kept", 4}}, {{"x blank", 7}, {"1", 1}}, {{"x:colon", 7}, {"1", 1}}};
-    static char big[5000];
+    static char big[5000], bulk[8008];
     struct shop_child *child = data;
 
     (void)timeout_ms;
@@ -118,6 +119,11 @@ static till_call_t *fake_http(void *data, const till_request_t *request, uint64_
         return wait_for(child, TILL_TIMEOUT, 0, done, done_data);
     if (is(request->path, "/none"))
         return NULL;
+    if (is(request->path, "/bulk")) {
+        till_metrics_add(child->shop->metrics, "test_bulk_total", NULL, 1);
+        reply(done, done_data, 200, etag, 2, bulk, sizeof(bulk));
+        return (till_call_t *)child;
+    }
     if (is(request->path, "/big"))
         reply(done, done_data, 200, etag, 2, big, sizeof(big));
     else if (is(request->path, "/small"))
@@ -242,6 +248,8 @@ void test_shop_start(test_shop_t *shop)
     snprintf(cert, sizeof(cert), "%s/cert.pem", shop->dir);
     snprintf(key, sizeof(key), "%s/key.pem", shop->dir);
     test_make_cert(cert, key);
+    if (shop->send_buffer != 0) /* accepted sockets have what the listening one has */
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &shop->send_buffer, sizeof(shop->send_buffer));
     shop->port = till_listen_port(fd);
     shop->ops_port = till_listen_port(ops_fd);
     ck_assert_int_eq(pipe(leash), 0);

@@ -3,7 +3,8 @@
  * Paths: /echo says what arrived; /big is 5,000 bytes of JSON with an ETag;
  * /small is short; /empty is 204; /same is 304; /slow waits until it is
  * cancelled or the server drains for 300 ms; /late ran out of time; /none finds
- * nobody who answers; /bad tries to smuggle a header.
+ * nobody who answers; /bad tries to smuggle a header; /names has headers with odd
+ * names; /broken fails; /bulk is 8,008 bytes.
  */
 #ifndef TEST_SUPPORT_SHOP_H
 #define TEST_SUPPORT_SHOP_H
@@ -17,6 +18,7 @@ typedef struct test_shop {
     till_serve_opts_t limits; /* preset; change before the start */
     till_metrics_t *metrics;
     unsigned port, ops_port;
+    int send_buffer; /* of the sockets, in bytes; 0: the system's */
     pid_t pid;
     int leash; /* closed: it drains */
 } test_shop_t;

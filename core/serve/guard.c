@@ -1,0 +1,110 @@
+/* guard.c - what keeps hostile HTTP/2 clients from harming libh2o 2.2.5.
+ *
+ * Deferral. A WINDOW_UPDATE or SETTINGS that libh2o reads while the last write
+ * of a stream is in flight fails an assertion of its own and ends the process:
+ * anybody could do so from afar. So its read callback is ours, and while a
+ * write is in flight what comes is left where it is and looked at again a
+ * moment later.
+ *
+ * Resets. Requests that their client takes back cost it nothing and us a
+ * handler each (CVE-2023-44487, not mended there). Who does so more than
+ * MAX_RESETS times a second is hung up on; what of his is still in the buffer
+ * is answered without work.
+ */
+#include <sys/socket.h>
+#include <h2o.h> /* before its parts, which do not include it */
+#include <h2o/http2.h>
+#include "base/log.h"
+#include "serve/server_priv.h"
+
+#define MAX_RESETS 200
+#define RESETS_PER_MS 1000
+#define MAX_DEFERRED (1024 * 1024 + 64 * 1024)
+#define LOOK_AGAIN_MS 1
+
+static void on_read(h2o_socket_t *sock, const char *err);
+
+static void on_look_again(till_timer_t *timer)
+{
+    till_connection_t *connection = H2O_STRUCT_FROM_MEMBER(till_connection_t, defer_timer, timer);
+
+    if (connection->sock->_cb.read == on_read) /* else libh2o does not want to read any more */
+        on_read(connection->sock, NULL);
+}
+
+static void hook(till_connection_t *connection)
+{
+    h2o_socket_t *sock = connection->sock;
+
+    if (sock->_cb.read == NULL || sock->_cb.read == on_read)
+        return;
+    connection->h2o_read = sock->_cb.read;
+    sock->_cb.read = on_read;
+}
+
+/* Whatever libh2o does may end the connection, and it puts its own callback back when it starts to read again. */
+static void let(till_connection_t *connection, void (*act)(till_connection_t *, const char *), const char *err)
+{
+    bool is_gone = false;
+
+    connection->is_gone = &is_gone;
+    act(connection, err);
+    if (is_gone)
+        return;
+    connection->is_gone = NULL;
+    hook(connection);
+}
+
+static void read_frames(till_connection_t *connection, const char *err) { connection->h2o_read(connection->sock, err); }
+
+static void take_over(till_connection_t *connection, const char *err)
+{
+    (void)err;
+    h2o_http2_accept(&connection->server->accept[connection->face], connection->sock, connection->at);
+}
+
+static void hang_up(till_connection_t *connection, const char *reason)
+{
+    if (connection->is_hostile)
+        return;
+    connection->is_hostile = true;
+    till_metrics_add(connection->server->opts.metrics, "till_http_hostile_total", NULL, 1);
+    till_log_msg(TILL_LOG_WARN, "http.hostile", "%s", reason);
+    shutdown(h2o_socket_get_fd(connection->sock), SHUT_RDWR);
+}
+
+static void on_read(h2o_socket_t *sock, const char *err)
+{
+    till_connection_t *connection = sock->on_close.data;
+
+    if (err == NULL && h2o_socket_is_writing(sock)) {
+        if (sock->input->size > MAX_DEFERRED)
+            hang_up(connection, "sends much and reads nothing");
+        else
+            till_timer_start(connection->server->opts.loop, &connection->defer_timer, LOOK_AGAIN_MS, on_look_again);
+        return;
+    }
+    till_timer_stop(&connection->defer_timer);
+    let(connection, read_frames, err);
+}
+
+void till_guard_accept(till_connection_t *connection) { let(connection, take_over, NULL); }
+
+void till_guard_end(till_connection_t *connection)
+{
+    till_timer_stop(&connection->defer_timer);
+    if (connection->is_gone != NULL)
+        *connection->is_gone = true;
+}
+
+void till_guard_note_reset(till_connection_t *connection)
+{
+    uint64_t now = till_loop_now(connection->server->opts.loop);
+
+    if (now - connection->resets_since_ms >= RESETS_PER_MS) {
+        connection->resets_since_ms = now;
+        connection->resets = 0;
+    }
+    if (++connection->resets > MAX_RESETS)
+        hang_up(connection, "takes its requests back by the hundred");
+}
