@@ -14,13 +14,28 @@ static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 static _Thread_local uint64_t last_ms;
 static _Thread_local uint8_t last_random[TILL_ULID_LEN - TIME_LEN];
 
-/* @return false when all 80 bits were ones */
+/* @return false when it went over */
+static bool add(uint8_t *bytes, size_t len, uint64_t n)
+{
+    unsigned carry = 0;
+
+    while (len-- != 0) {
+        unsigned sum = bytes[len] + (unsigned)(n & 255) + carry;
+        bytes[len] = (uint8_t)sum;
+        carry = sum >> 8;
+        n >>= 8;
+    }
+    return carry == 0;
+}
+
+/* By 64 random bits, never by one: whoever is given an id must not know the next one, for there are things that are
+ * shown to anybody who knows theirs. */
 static bool count_up(uint8_t *bytes, size_t len)
 {
-    while (len-- != 0)
-        if (++bytes[len] != 0)
-            return true;
-    return false;
+    uint64_t n;
+
+    till_random(&n, sizeof(n));
+    return add(bytes, len, n != 0 ? n : 1);
 }
 
 /* A clock that steps back does not take the ids back: they go on from the last

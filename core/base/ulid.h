@@ -1,7 +1,8 @@
 /* ulid.h - 128-bit ids that sort by time (https://github.com/ulid/spec).
  *
  * 48 bits of milliseconds, 80 of randomness; within one millisecond of one
- * process the random part is counted up, so ids of one worker never go back.
+ * process the random part is counted up by a random number of 64 bits: ids of
+ * one worker never go back, and none tells its neighbours.
  * As text 26 characters of Crockford's base32, upper case; parsing accepts
  * lower case and refuses everything past 2^128-1.
  */

@@ -85,6 +85,18 @@ START_TEST(ids_never_go_back)
 }
 END_TEST
 
+START_TEST(an_id_does_not_tell_the_next_one)
+{
+    uint8_t id[TILL_ULID_LEN], next[TILL_ULID_LEN];
+
+    for (int i = 0; i != 1000; ++i) {
+        till_ulid_make(id, 7000);
+        till_ulid_make(next, 7000);
+        ck_assert_msg(memcmp(id + 9, next + 9, 6) != 0, "one apart from the last");
+    }
+}
+END_TEST
+
 START_TEST(the_time_stands_in_front)
 {
     uint8_t id[TILL_ULID_LEN];
@@ -124,6 +136,7 @@ Suite *ulid_suite(void)
     tcase_add_test(tc, a_nul_inside_is_refused);
     tcase_add_test(tc, text_and_bytes_are_the_same_id);
     tcase_add_test(tc, ids_never_go_back);
+    tcase_add_test(tc, an_id_does_not_tell_the_next_one);
     tcase_add_test(tc, the_time_stands_in_front);
     tcase_add_test(tc, two_threads_make_different_ids);
     suite_add_tcase(suite, tc);
