@@ -134,7 +134,7 @@ end
 
 
 local function unreserve(data)
-  return sql.transaction(function(tx) return stock.release(tx, data.cart_id, "released") end)
+  return sql.transaction(function(tx) return stock.release(tx, data.cart_id) end)
 end
 
 
@@ -177,11 +177,17 @@ local function authorize(data, env)
 end
 
 
+-- Every attempt that a provider has heard of: a worker that died while it asked named none.
 local function unauthorize(data)
-  if not data.payment_id then return true end
-  local p, e = payments.get(data.payment_id)
-  if not p then return nil, e end
-  return payment.void(p)
+  local list, e = payments.of_cart(data.cart_id)
+  if not list then return nil, e end
+  for _, p in ipairs(list) do
+    if LIVE[p.state] and p.state ~= "created" then
+      local ok, e2 = payment.void(p)
+      if not ok then return nil, e2 end
+    end
+  end
+  return true
 end
 
 
@@ -197,9 +203,9 @@ local function freeze(cart, quote)
   local head = {}
   for _, name in ipairs { "email", "shipping_address", "billing_address", "shipping_option_id",
     "customer_id", "key_id", "country" } do head[name] = cart[name] end
-  return { cart_id = cart.id, currency = cart.currency, total = quote.priced.total,
-    items = items_of({ priced = quote.priced }), given = quote.given, priced = quote.priced,
-    head = head, generation = co.generation() }
+  return { cart_id = cart.id, cart_version = cart.version, currency = cart.currency,
+    total = quote.priced.total, items = items_of({ priced = quote.priced }), given = quote.given,
+    priced = quote.priced, head = head, generation = co.generation() }
 end
 
 
@@ -241,7 +247,10 @@ local function drive(cart, data, env, held)
   env.claim = claim
   local state, e2 = flow:run(cart.id, data, env)
   if state == nil then return nil, e2 end
-  if state == "busy" then return in_progress() end
+  if state == "busy" then
+    carts.unclaim(nil, cart.id, claim)
+    return in_progress()
+  end
   return answer(cart, state, e2, env)
 end
 
@@ -256,12 +265,18 @@ end
 local UNFINISHED = { running = true, waiting = true }
 
 
+-- Does the flow buy what the cart holds now? A claim does not raise the version, a change does.
+local function is_of(row, cart)
+  return cart.state == "completing" and row.data.cart_version == cart.version
+end
+
+
 -- A completion that was dropped or waits goes on with what it froze.
 local function unfinished(cart)
   if cart.state ~= "completing" then return false end
   local row, e = sagas.find("checkout", cart.id)
   if not row then return row, e end
-  if not UNFINISHED[row.state] then return false end
+  if not UNFINISHED[row.state] or not is_of(row, cart) then return false end
   return row
 end
 
@@ -291,13 +306,16 @@ end
 
 
 --- One that was dropped, or waited for an outcome. Nobody is there to answer to. A cart that was
--- opened again meanwhile is not bought: what was begun is taken back.
+-- opened again or changed meanwhile is not bought: what was begun is taken back.
 function checkout.resume(row)
   local cart, e = carts.get(row.aggregate)
   if cart == nil then return nil, e end
-  if not cart or cart.state == "completed" then return true end
+  if not cart or cart.state == "completed" then
+    local saved, e2 = sagas.save(row, { state = "done" })
+    return saved ~= nil, e2
+  end
   local env = { transaction = sql.transaction }
-  if cart.state == "open" then return flow:abandon(cart.id, env) end
+  if not is_of(row, cart) then return flow:abandon(cart.id, env) end
   return drive(cart, row.data, env, row.state == "waiting" and cart.claim or nil)
 end
 

@@ -24,6 +24,7 @@ local redis = require "till.prim.redis"
 local sagas = require "till.store.sagas"
 local search = require "till.flow.search"
 local sessions = require "till.store.sessions"
+local sql = require "till.prim.sql"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
 
@@ -37,15 +38,16 @@ local BATCH = 100
 local RESUME = { checkout = checkout.resume }
 
 
--- A refusal of the provider is final: staff see it on the order.
+-- A refusal of the provider is final: staff see it in the order's timeline.
 local function capture(payload)
   local done, e = order_flow.capture(payload.payment_id, "system")
   if done then return true end
-  if err.is(e, "payment_declined") or err.is(e, "conflict") then
-    log.warn("capture.refused", { payment_id = payload.payment_id, error = tostring(e) })
-    return true
-  end
-  return nil, e
+  if not err.is(e, "payment_declined") and not err.is(e, "conflict") then return nil, e end
+  log.warn("capture.refused", { payment_id = payload.payment_id, error = tostring(e) })
+  return sql.transaction(function(tx)
+    return orders.event(tx, payload.order_id, "capture_refused", "system",
+      { payment_id = payload.payment_id, reason = e.message })
+  end)
 end
 
 

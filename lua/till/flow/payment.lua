@@ -4,7 +4,8 @@
 --   authorize(payment, env) -> payment | nil, err     payment_declined, payment_requires_action,
 --                                                     unknown_outcome
 --   settle(payment)     looks up one whose outcome is unknown -> payment | nil, err
---   capture(payment), void(payment), refund(payment) -> payment | nil, err
+--   void(payment)       lets go of it; what was captured is refunded -> payment | nil, err
+--   ask_capture(payment), ask_refund(payment) -> true value | nil, err
 --
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
 -- knows that the money may be on its way, and looks it up instead of asking again.
@@ -191,6 +192,11 @@ function payment.void(p)
     payment.settle(p)
     if p.state == "sending" or p.state == "unknown" then return to_result(p) end
     return payment.void(p)
+  end
+  if p.state == "captured" then
+    local given_back, e = payment.ask_refund(p)
+    if not given_back then return nil, e end
+    return move(p, "refunded")
   end
   local answer, e = finish(p, "payment.void", "voided", "-void")
   if not answer then return nil, e end

@@ -66,10 +66,16 @@ local function wait(row, e)
 end
 
 
+-- Taken over by somebody else, or done after all: the answer to the last COMMIT was lost.
+local function ended(self, row)
+  local now = sagas.find(self.name, row.aggregate)
+  return now and now.state == "done" and "done" or "busy"
+end
+
+
 local function stop(self, row, env, step, e)
   e = e:at(self.name .. "." .. step.name)
-  local mine = sagas.save(row, {})
-  if not mine then return "busy" end
+  if not sagas.save(row, {}) then return ended(self, row) end
   if e.for_shopper then
     sagas.save(row, { state = "undone", error = e })
     return "undone", e

@@ -1,7 +1,8 @@
 -- till/store/sagas - where a flow of several steps stands. One row for each flow and aggregate.
 --
 --   begin(name, aggregate, data, until_ms, anew) -> saga, claimed by us | false: somebody is at it
---   save(saga, fields)      step, data, state, error, next_at; false when the claim was lost
+--   save(saga, fields)      step, data, state, error, next_at; false when it is done already or the
+--                           claim was lost
 --   find(name, aggregate)   -> saga | false
 --   stuck(limit)            running ones that were dropped, waiting ones whose time has come
 local db = require "till.store.db"
@@ -64,15 +65,16 @@ function sagas.save(saga, f, tx)
   local text = db.to_json(saga.data)
   local done, e = db.on(tx):exec("UPDATE sagas SET state = ?, step = ?, data = COALESCE(?, data),"
     .. " error = ?, next_at = ?, claimed_until = IF(? = 'running', claimed_until, NULL),"
-    .. " updated_at = ? WHERE id = ? AND claim = ?", state, step,
+    .. " updated_at = ? WHERE id = ? AND claim = ? AND state <> 'done'", state, step,
     text ~= saga.saved and text or sql.null,
     f.error and tostring(f.error):sub(1, 500) or sql.null, db.at_ms(f.next_ms), state, db.now(),
     saga.id, saga.claim)
   if not done then return nil, e end
-  -- Two saves within a millisecond may change nothing: only a lost claim is a refusal.
+  -- Two saves within a millisecond may change nothing: refused is what is done or was taken over.
   if done.affected == 0 then
-    local row = db.on(tx):one("SELECT claim FROM sagas WHERE id = ?", saga.id)
+    local row = db.on(tx):one("SELECT claim, state FROM sagas WHERE id = ?", saga.id)
     if not row or row.claim ~= saga.claim then return false end
+    if row.state == "done" and state ~= "done" then return false end
   end
   saga.state, saga.step = state, step
   if not tx then saga.saved = text end

@@ -7,7 +7,7 @@
 --   hold(tx, cart_id, items, until_ms) -> true | nil, err(sold_out)
 --   extend(cart_id, until_ms)          held ones only
 --   sell(tx, cart_id, order_id, items) held -> sold, the contended UPDATE last
---   release(tx, cart_id, type)         "released" or "expired"
+--   release(tx, cart_id)
 --   expire(limit) -> how many carts lost what they held
 --   available(variant_ids) -> { variant id -> units }
 --   log_event(tx, event)               for till.store.inventory
@@ -55,7 +55,7 @@ end
 
 
 local function held_rows(tx, cart_id)
-  return tx:query("SELECT id, variant_id, location_id, quantity FROM reservations"
+  return tx:query("SELECT id, variant_id, location_id, quantity, expires_at FROM reservations"
     .. " WHERE cart_id = ? AND state = 'held' ORDER BY variant_id, id FOR UPDATE",
     db.bin("cart", cart_id))
 end
@@ -76,12 +76,27 @@ local function let_go(tx, row, state, reference)
 end
 
 
-function stock.release(tx, cart_id, state)
+function stock.release(tx, cart_id)
   local rows, e = held_rows(tx, cart_id)
   if not rows then return nil, e end
   for _, row in ipairs(rows) do
-    local ok, e2 = let_go(tx, row, state or "released", cart_id)
+    local ok, e2 = let_go(tx, row, "released", cart_id)
     if not ok then return nil, e2 end
+  end
+  return true
+end
+
+
+-- Looked at again under the lock: the cart may hold it for longer by now.
+local function let_expire(tx, cart_id)
+  local rows, e = held_rows(tx, cart_id)
+  if not rows then return nil, e end
+  local now_ms = time.now_ms()
+  for _, row in ipairs(rows) do
+    if time.parse(row.expires_at) < now_ms then
+      local ok, e2 = let_go(tx, row, "expired", cart_id)
+      if not ok then return nil, e2 end
+    end
   end
   return true
 end
@@ -231,7 +246,7 @@ function stock.expire(limit)
   if not rows then return nil, e end
   for _, row in ipairs(rows) do
     local ok, e2 = sql.transaction(function(tx)
-      return stock.release(tx, id.text("cart", row.cart_id), "expired")
+      return let_expire(tx, id.text("cart", row.cart_id))
     end)
     if not ok then return nil, e2 end
   end

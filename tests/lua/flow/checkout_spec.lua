@@ -169,3 +169,115 @@ t.describe("paying", function()
     t.equal((select(2, shop.complete(cart))).type, "order")
   end))
 end)
+
+
+-- Runs what is stuck, as a jobs worker would, half a minute later.
+local function half_a_minute_later(raw, fn)
+  raw.clock.skip_ms = raw.clock.skip_ms + 31000
+  if fn then fn() end
+  for _, row in ipairs(raw.require("till.store.sagas").stuck(10)) do
+    raw.require("till.flow.checkout").resume(row)
+  end
+end
+
+
+-- Does what `fn` is given after the function of this name did its work.
+local function after(raw, module, name, fn)
+  local m = raw.require(module)
+  local was = m[name]
+  m[name] = function(...)
+    local result, e = was(...)
+    m[name] = was
+    return fn(result, e, ...)
+  end
+end
+
+
+local function killed() error("killed", 0) end
+
+
+t.describe("a completion that is broken off", function()
+  local function paid_cart(shop)
+    local tea = shop.product("TEA", 1000, 5)
+    local cart = shop.cart { { tea, 1 } }
+    shop.pay(cart, "test", "tok_ok")
+    return cart
+  end
+
+  t.it("believes its row when the answer to COMMIT is lost", with_shop(function(shop, raw)
+    local cart = paid_cart(shop)
+    after(raw, "till.flow.place", "run", function(_, _, _, env)
+      env.saga.state, env.saga.step = "running", 2
+      return nil, raw.require("till.util.err").new("conn_lost", "the answer was lost")
+    end)
+    local _, body = shop.complete(cart)
+    t.equal(body.type, "order")
+    t.equal(shop.count("sagas", "state <> 'done'"), 0)
+  end))
+
+  t.it("is over once the cart is an order", with_shop(function(shop, raw)
+    local cart = paid_cart(shop)
+    shop.complete(cart)
+    raw.sql.exec("UPDATE sagas SET state = 'waiting', next_at = '2020-01-01'")
+    half_a_minute_later(raw)
+    t.equal(shop.count("sagas", "state = 'done'"), 1)
+  end))
+
+  t.it("gives the money back when the shopper changed the cart", with_shop(function(shop, raw)
+    local cart = paid_cart(shop)
+    after(raw, "till.flow.payment", "authorize", killed)
+    t.equal((shop.complete(cart)), 500)
+    half_a_minute_later(raw, function()
+      shop.must(raw.store("PATCH", "/store/v1/carts/" .. cart, { email = "b@example.org" }))
+    end)
+    t.equal(raw.sql.one("SELECT state FROM payment_test_attempts").state, "voided")
+    t.same({ shop.count("orders"), shop.inventory("TEA").reserved }, { 0, 0 })
+  end))
+
+  t.it("never buys what the cart held before it was changed", with_shop(function(shop, raw)
+    local cart = paid_cart(shop)
+    after(raw, "till.flow.payment", "authorize", killed)
+    shop.complete(cart)
+    half_a_minute_later(raw, function()
+      shop.must(raw.store("PATCH", "/store/v1/carts/" .. cart, { email = "b@example.org" }))
+      raw.sql.exec("UPDATE carts SET state = 'completing', claim = 1, claimed_until = '2020-01-01'")
+    end)
+    t.same({ shop.count("orders"), shop.count("sagas", "state = 'undone'") }, { 0, 1 })
+  end))
+
+  t.it("refunds what was captured with the authorization", with_shop(function(shop, raw)
+    local cart = paid_cart(shop)
+    after(raw, "till.flow.payment", "authorize", function(p)
+      local payment = raw.require "till.flow.payment"
+      assert(payment.ask_capture(p))
+      return payment.move(p, "captured")
+    end)
+    raw.require("till.flow.place").run = function()
+      return nil, raw.require("till.util.err").new("promotion_refused", "used up")
+    end
+    local _, body = shop.complete(cart)
+    t.equal(body.error.code, "promotion_refused")
+    t.equal(raw.sql.one("SELECT state FROM payment_test_attempts").state, "refunded")
+    t.equal(raw.sql.one("SELECT state FROM payments").state, "refunded")
+  end))
+
+  t.it("tells staff when the provider refuses to capture", with_shop(function(shop, raw)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+    shop.pay(cart, "test", "tok_capture_declined")
+    local _, body = shop.complete(cart)
+    shop.work()
+    local events = shop.must(raw.admin("GET", "/admin/v1/orders/" .. body.order.id
+      .. "/timeline")).data
+    t.equal(events[#events].type, "capture_refused")
+  end))
+
+  t.it("loses only what was held for too long", with_shop(function(shop, raw)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 },
+      { shop.product("CUP", 1000, 5), 1 } }
+    shop.pay(cart)
+    raw.sql.exec("UPDATE reservations r JOIN variants v ON v.id = r.variant_id"
+      .. " SET r.expires_at = '2020-01-01' WHERE v.sku = 'TEA'")
+    t.equal(raw.require("till.store.stock").expire(10), 1)
+    t.same({ shop.inventory("TEA").reserved, shop.inventory("CUP").reserved }, { 0, 1 })
+  end))
+end)
