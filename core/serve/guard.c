@@ -6,6 +6,10 @@
  * write is in flight what comes is left where it is and looked at again a
  * moment later.
  *
+ * One frame of headers. Spread over CONTINUATION frames, a few kilobytes that
+ * refer back to the compression's table become gigabytes here. Headers within
+ * our limit fit in one frame, and no browser sends more.
+ *
  * Resets. Requests that their client takes back cost it nothing and us a
  * handler each (CVE-2023-44487, not mended there). Who does so more than
  * MAX_RESETS times a second is hung up on; what of his is still in the buffer
@@ -21,6 +25,12 @@
 #define RESETS_PER_MS 1000
 #define MAX_DEFERRED (1024 * 1024 + 64 * 1024)
 #define LOOK_AGAIN_MS 1
+
+#define PREFACE_LEN 24
+#define FRAME_HEAD_LEN 9
+#define HEADERS 1
+#define CONTINUATION 9
+#define END_HEADERS 4
 
 static void on_read(h2o_socket_t *sock, const char *err);
 
@@ -73,10 +83,38 @@ static void hang_up(till_connection_t *connection, const char *reason)
     shutdown(h2o_socket_get_fd(connection->sock), SHUT_RDWR);
 }
 
+/* libh2o takes frames out of the buffer whole, so it begins with a frame, after the preface. @return false: one that
+ * libh2o must not see */
+static bool are_frames_sound(till_connection_t *connection, const h2o_buffer_t *input)
+{
+    const uint8_t *at = (const uint8_t *)input->bytes, *end = at + input->size;
+
+    if (!connection->has_preface) {
+        if (input->size < PREFACE_LEN)
+            return true;
+        at += PREFACE_LEN;
+    }
+    while (end - at >= FRAME_HEAD_LEN) {
+        size_t len = (size_t)at[0] << 16 | (size_t)at[1] << 8 | at[2];
+        if (at[3] == CONTINUATION || (at[3] == HEADERS && (at[4] & END_HEADERS) == 0))
+            return false;
+        if ((size_t)(end - at) < FRAME_HEAD_LEN + len)
+            break;
+        at += FRAME_HEAD_LEN + len;
+    }
+    return true;
+}
+
 static void on_read(h2o_socket_t *sock, const char *err)
 {
     till_connection_t *connection = sock->on_close.data;
 
+    if (err == NULL && !are_frames_sound(connection, sock->input))
+        hang_up(connection, "spreads a request's headers over many frames");
+    if (connection->is_hostile) {
+        h2o_buffer_consume(&sock->input, sock->input->size);
+        err = h2o_socket_error_closed;
+    }
     if (err == NULL && h2o_socket_is_writing(sock)) {
         if (sock->input->size > MAX_DEFERRED)
             hang_up(connection, "sends much and reads nothing");
@@ -85,6 +123,7 @@ static void on_read(h2o_socket_t *sock, const char *err)
         return;
     }
     till_timer_stop(&connection->defer_timer);
+    connection->has_preface = connection->has_preface || sock->input->size >= PREFACE_LEN;
     let(connection, read_frames, err);
 }
 

@@ -14,6 +14,9 @@
  * our limit: over HTTP/1.1 by its own 413, over HTTP/2 by a reset, for no
  * handler runs there before the body is complete.
  *
+ * Over HTTP/2 a request's headers must fit in one frame, 16 KB compressed: who
+ * sends more is hung up on (see serve/guard.c).
+ *
  * Client gone. A call whose client went away is cancelled: over HTTP/2 when
  * libh2o disposes of the stream, over HTTP/1.1 by a peek at the parked socket.
  *

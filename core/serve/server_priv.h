@@ -49,6 +49,7 @@ struct till_connection {
     till_timer_t defer_timer; /* running while the client's bytes wait for the end of a write */
     unsigned resets;          /* requests taken back since */
     uint64_t resets_since_ms;
+    bool has_preface;         /* of HTTP/2, arrived */
     bool *is_gone;            /* set when it is closed inside a call into libh2o */
     bool is_hostile;          /* hung up on; nothing more is done for it */
     till_exchange_t *watched; /* HTTP/1.1: parked, and we look whether the client is there still */

@@ -1,6 +1,7 @@
 /* test_guard.c - see core/serve/guard.c: what no honest client sends, frame by frame */
 #include <arpa/inet.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -8,13 +9,14 @@
 
 #define BULK 8008 /* the length of /bulk */
 
-enum { HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, WINDOW_UPDATE = 8 };
+enum { HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, WINDOW_UPDATE = 8, CONTINUATION = 9 };
 
 static test_shop_t shop;
 static SSL_CTX *context;
 
 static void start(void)
 {
+    signal(SIGPIPE, SIG_IGN); /* of a server that hangs up on us */
     test_shop_init(&shop, true);
     shop.limits.max_in_flight = 10000;
     shop.send_buffer = 4096; /* so that a write stays in flight until its reader reads */
@@ -141,6 +143,31 @@ START_TEST(windows_that_change_under_a_write_are_survived)
 }
 END_TEST
 
+START_TEST(headers_in_many_frames_are_not_decoded)
+{
+    SSL *ssl = dial();
+    till_buf_t out;
+    char bytes[1024];
+    int n;
+
+    put_preface(&out, BULK);
+    put_frame(&out, HEADERS, 1, 1,
+              "\x82\x87\x41\x01"
+              "a\x04\x05/bulk",
+              12);
+    ck_assert(send_all(ssl, &out));
+    put_frame(&out, CONTINUATION, 4, 1, "\x00\x01x\x01y", 5);
+    send_all(ssl, &out);
+    while ((n = SSL_read(ssl, bytes, sizeof(bytes))) > 0)
+        ;
+    ck_assert_int_ne(SSL_get_error(ssl, n), SSL_ERROR_WANT_READ);
+    test_metric_reaches(shop.metrics, "till_http_hostile_total", NULL, 1);
+    ck_assert_double_eq(till_metrics_read(shop.metrics, "test_bulk_total", NULL), 0);
+    till_buf_dispose(&out);
+    hang_up(ssl);
+}
+END_TEST
+
 START_TEST(who_takes_requests_back_by_the_hundred_is_hung_up_on)
 {
     SSL *ssl = dial();
@@ -173,6 +200,7 @@ Suite *guard_suite(void)
     tcase_add_checked_fixture(tc, start, stop);
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, windows_that_change_under_a_write_are_survived);
+    tcase_add_test(tc, headers_in_many_frames_are_not_decoded);
     tcase_add_test(tc, who_takes_requests_back_by_the_hundred_is_hung_up_on);
     suite_add_tcase(suite, tc);
     return suite;
