@@ -153,6 +153,7 @@ static pid_t spawn(const till_dev_server_t *server, char *const argv[])
     dup2(out, 1);
     dup2(out, 2);
     setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+    setenv("TMPDIR", server->dir, 1); /* in a shared one a mariadbd that starts takes the files of others away */
     execvp(argv[0], argv);
     dprintf(2, "%s: %s\n", argv[0], strerror(errno));
     _exit(127);

@@ -59,6 +59,9 @@ static void path_in(char *out, size_t size, const char *dir, const char *name)
 /* mariadbd refuses to be root. */
 static bool drop_to_mysql(void) { return geteuid() == 0 && getpwnam("mysql") != NULL; }
 
+/* In a shared TMPDIR a mariadbd that starts takes the files of others away. */
+static void use_own_temp(const char *dir) { setenv("TMPDIR", dir, 1); }
+
 static void install_mysql(const char *dir)
 {
     char data[200], init[200], datadir[220];
@@ -76,6 +79,7 @@ static void install_mysql(const char *dir)
         if (chown(dir, mysql->pw_uid, mysql->pw_gid) != 0 || chown(data, mysql->pw_uid, mysql->pw_gid) != 0)
             die("chown");
     }
+    use_own_temp(dir);
     execlp("mariadb-install-db", "mariadb-install-db", "--no-defaults", datadir, "--skip-test-db",
            "--auth-root-authentication-method=normal", drop_to_mysql() ? "--user=mysql" : (char *)NULL, (char *)NULL);
     die("mariadb-install-db");
@@ -89,6 +93,7 @@ static void run_mysql(const char *dir)
     snprintf(sock, sizeof(sock), "--socket=%s/socket", dir);
     snprintf(init, sizeof(init), "--init-file=%s/init.sql", dir);
     snprintf(pid, sizeof(pid), "--pid-file=%s/mysqld.pid", dir);
+    use_own_temp(dir);
     execlp("mariadbd", "mariadbd", "--no-defaults", data, sock, init, pid, "--skip-networking",
            "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M", "--innodb-flush-log-at-trx-commit=2",
            "--performance-schema=OFF", "--max-connections=400", "--innodb-lock-wait-timeout=1",
