@@ -238,10 +238,10 @@ static int run(till_cli_t *cli, till_pools_t *pools, till_vm_t *vm, const char *
 
     if (cli->help)
         arguments[n++] = "--help";
-    if (cli->json)
-        arguments[n++] = "--json";
     for (size_t i = 0; i != cli->rest_count; ++i)
         arguments[n++] = cli->rest[i];
+    if (cli->json)
+        arguments[n++] = "--json"; /* last: words such as "list" come first */
     till_vm_attach(vm);
     till_vm_run(vm, "command", arguments, n, 0, on_done, &command);
     if (!command.done)

@@ -445,6 +445,16 @@ static void forget_dev_json(const struct dev *dev)
     unlink(path); /* of the last run: whoever waits for it waits for this one */
 }
 
+/* Said before a database is set up for nothing. */
+static bool conf_is_good(const till_cli_t *cli)
+{
+    till_conf_t *conf = till_cli_conf(cli);
+
+    if (conf != NULL)
+        till_conf_destroy(conf);
+    return conf != NULL;
+}
+
 int till_dev_run(till_cli_t *cli)
 {
     struct dev dev = {.cli = cli, .lock_fd = -1, .servers_fd = -1, .had_terminal = has_terminal()};
@@ -455,6 +465,8 @@ int till_dev_run(till_cli_t *cli)
     }
     if (!parse_listen(&dev, cli->listen != NULL ? cli->listen : DEFAULT_LISTEN))
         return 2;
+    if (!conf_is_good(cli))
+        return 1;
     sigemptyset(&dev.signals);
     sigaddset(&dev.signals, SIGTERM);
     sigaddset(&dev.signals, SIGINT);

@@ -55,7 +55,7 @@ function jobs.main(...)
     term.write(HELP)
     return 0
   end
-  term.err("jobs: dead or replay?\n" .. HELP)
+  term.err(("jobs: %sdead or replay?\n"):format(args[1] and args[1] .. ": " or "") .. HELP)
   return 2
 end
 

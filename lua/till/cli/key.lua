@@ -1,12 +1,13 @@
 -- till/cli/key - `moontill key create|list|revoke`
 local id = require "till.util.id"
+local json = require "till.prim.json"
 local keys = require "till.store.keys"
 local term = require "till.prim.term"
 local say = require "till.cli.refuse"
 
 local HELP = [[
 usage: moontill key create --name NAME [--kind publishable|secret] [--role ROLE]…
-       moontill key list
+       moontill key list [--json]
        moontill key revoke KEY_ID
 
 The key is printed once, when it is made; the shop keeps its hash only.
@@ -45,9 +46,24 @@ local function create(args)
 end
 
 
-local function list()
+local function to_json(rows)
+  local out = {}
+  for i, row in ipairs(rows) do
+    out[i] =
+      { id = row.id, kind = row.kind, hint = row.hint, name = row.name,
+        roles = json.array(row.roles), revoked = row.revoked or false }
+  end
+  return out
+end
+
+
+local function list(args)
   local rows, e = keys.list { limit = 100 }
   if not rows then return refuse(e) end
+  if args[2] == "--json" then
+    term.write(json.encode({ data = json.array(to_json(rows)) }) .. "\n")
+    return 0
+  end
   for _, row in ipairs(rows) do
     term.write(("%s  %-11s  …%s  %s%s  [%s]\n"):format(row.id, row.kind, row.hint, row.name,
       row.revoked and " (revoked)" or "", table.concat(row.roles, " ")))
@@ -72,13 +88,13 @@ local key = {}
 function key.main(...)
   local args = { ... }
   if args[1] == "create" then return create(args) end
-  if args[1] == "list" then return list() end
+  if args[1] == "list" then return list(args) end
   if args[1] == "revoke" then return revoke(args) end
   if args[1] == "--help" then
     term.write(HELP)
     return 0
   end
-  return misuse("create, list or revoke?")
+  return misuse((args[1] and args[1] .. ": " or "") .. "create, list or revoke?")
 end
 
 

@@ -1,6 +1,7 @@
 -- till/cli/user - `moontill user create|list|disable|password`
 local access = require "till.flow.access"
 local id = require "till.util.id"
+local json = require "till.prim.json"
 local people = require "till.store.people"
 local term = require "till.prim.term"
 local say = require "till.cli.refuse"
@@ -8,7 +9,7 @@ local say = require "till.cli.refuse"
 local HELP = [[
 usage: moontill user create --email ADDRESS [--name NAME] [--role ROLE]…
        moontill user password --email ADDRESS
-       moontill user list
+       moontill user list [--json]
        moontill user disable STAFF_ID
 
 The password is read from the environment, MOONTILL_PASSWORD: arguments are seen by everybody.
@@ -70,9 +71,24 @@ local function password(args)
 end
 
 
-local function list()
+local function to_json(rows)
+  local out = {}
+  for i, row in ipairs(rows) do
+    out[i] =
+      { id = row.id, email = row.email, name = row.name, roles = json.array(row.roles),
+        disabled = row.disabled_at ~= nil }
+  end
+  return out
+end
+
+
+local function list(args)
   local rows, e = people.staff.list { limit = 100 }
   if not rows then return refuse(e) end
+  if args[2] == "--json" then
+    term.write(json.encode({ data = json.array(to_json(rows)) }) .. "\n")
+    return 0
+  end
   for _, row in ipairs(rows) do
     term.write(("%s  %s  %s%s  [%s]\n"):format(row.id, row.email, row.name,
       row.disabled_at and " (disabled)" or "", table.concat(row.roles, " ")))
@@ -102,7 +118,7 @@ function user.main(...)
     term.write(HELP)
     return 0
   end
-  return misuse("create, password, list or disable?")
+  return misuse((args[1] and args[1] .. ": " or "") .. "create, password, list or disable?")
 end
 
 
