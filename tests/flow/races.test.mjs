@@ -168,7 +168,6 @@ describe("one cart", () => {
 
   it("is not changed while it is bought, nor afterwards", async () => {
     const { variant } = await makeProduct(shop, { stock: 1000 });
-    let refusedWhileCompleting = 0;
     for (let round = 0; round < 10; ++round) {
       const cart = await makeCart(shop, variant.id);
       assertOk(await session(client(), cart), 201);
@@ -177,7 +176,6 @@ describe("one cart", () => {
         ...Array.from({ length: 4 }, () => edit("POST", `/carts/${cart.id}/lines`, { body: { variant_id: variant.id, quantity: 1 } }))]);
       for (const a of edits) {
         if (a.status >= 300) assert.ok(["completion_in_progress", "cart_completed", "busy"].includes(a.body.code), a.text);
-        if (a.body.code === "completion_in_progress") ++refusedWhileCompleting;
       }
       if (bought.body.type !== "order") continue; // an edit came first: the price or the version has changed
       const seen = assertOk(await shop.store("GET", `/carts/${cart.id}`), 200).cart;
@@ -187,7 +185,6 @@ describe("one cart", () => {
       assertProblem(late, 409, "cart_completed");
       assertProblem(await edit("PATCH", `/carts/${cart.id}`, { body: { email: "b@example.com" } }), 409, "cart_completed");
     }
-    assert.ok(refusedWhileCompleting >= 0);
     await assertInvariants(shop);
   });
 });
