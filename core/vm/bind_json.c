@@ -10,12 +10,14 @@
 #include "vm/vm_priv.h"
 
 #define KEEP_MAX (256 * 1024)
+#define FEW_KEYS 48 /* Lua's stack has room for their values, 64 objects deep */
 
 /* ---- encode ------------------------------------------------------------------- */
 
 struct key {
     const char *base; /* the table holds the string */
     size_t len;
+    int at; /* where the value is on the stack; 0: look it up */
 };
 
 static int by_bytes(const void *a, const void *b)
@@ -56,43 +58,86 @@ static void encode_array(lua_State *L, int index, till_buf_t *buf, unsigned dept
     till_buf_putc(buf, ']');
 }
 
-/** The keys in a buffer that Lua owns, sorted. [-0, +1] */
-static struct key *sorted_keys(lua_State *L, int index, size_t *count)
+static size_t count_keys(lua_State *L, int index)
 {
-    size_t n = 0, i = 0;
-    struct key *keys;
+    size_t n = 0;
 
     for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1), ++n) {
         if (lua_type(L, -2) != LUA_TSTRING)
             luaL_error(L, "json.encode: a key of an object is a %s", luaL_typename(L, -2));
     }
-    keys = lua_newuserdata(L, (n + 1) * sizeof(*keys));
-    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1), ++i)
+    return n;
+}
+
+/* Few keys, as nearly all objects have, are sorted where they are put. */
+static void put_sorted(struct key *keys, size_t n, struct key key)
+{
+    for (; n != 0 && by_bytes(&keys[n - 1], &key) > 0; --n)
+        keys[n] = keys[n - 1];
+    keys[n] = key;
+}
+
+/** Few values stay on the stack, so that none is looked up again. [-0, +n] */
+static void take_few(lua_State *L, int index, struct key *keys)
+{
+    size_t i = 0;
+
+    for (lua_pushnil(L); lua_next(L, index) != 0; ++i) {
+        struct key key = {.at = lua_gettop(L) - 1};
+        key.base = lua_tolstring(L, -2, &key.len);
+        lua_pushvalue(L, -2);
+        lua_remove(L, -3); /* the value takes the key's place, the key goes on top */
+        put_sorted(keys, i, key);
+    }
+}
+
+/** In a buffer that Lua owns. [-0, +1] */
+static struct key *take_many(lua_State *L, int index, size_t n)
+{
+    struct key *keys = lua_newuserdata(L, n * sizeof(*keys));
+    size_t i = 0;
+
+    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1), ++i) {
         keys[i].base = lua_tolstring(L, -2, &keys[i].len);
-    if (n > 1)
-        qsort(keys, n, sizeof(*keys), by_bytes);
-    *count = n;
+        keys[i].at = 0;
+    }
+    qsort(keys, n, sizeof(*keys), by_bytes);
     return keys;
+}
+
+static void encode_value(lua_State *L, int index, const struct key *key, till_buf_t *buf, unsigned depth)
+{
+    if (key->at != 0) {
+        encode(L, key->at, buf, depth);
+        return;
+    }
+    lua_pushlstring(L, key->base, key->len);
+    lua_rawget(L, index);
+    encode(L, lua_gettop(L), buf, depth);
+    lua_pop(L, 1);
 }
 
 static void encode_object(lua_State *L, int index, till_buf_t *buf, unsigned depth)
 {
-    size_t n;
-    const struct key *keys = sorted_keys(L, index, &n);
+    int top = lua_gettop(L);
+    size_t n = count_keys(L, index);
+    struct key few[FEW_KEYS], *keys = few;
 
+    luaL_checkstack(L, FEW_KEYS + 8, "json.encode");
+    if (n <= FEW_KEYS)
+        take_few(L, index, few);
+    else
+        keys = take_many(L, index, n);
     till_buf_putc(buf, '{');
     for (size_t i = 0; i != n; ++i) {
         if (i != 0)
             till_buf_putc(buf, ',');
         till_json_write_string(buf, keys[i].base, keys[i].len);
         till_buf_putc(buf, ':');
-        lua_pushlstring(L, keys[i].base, keys[i].len);
-        lua_rawget(L, index);
-        encode(L, lua_gettop(L), buf, depth);
-        lua_pop(L, 1);
+        encode_value(L, index, &keys[i], buf, depth);
     }
     till_buf_putc(buf, '}');
-    lua_pop(L, 1);
+    lua_settop(L, top);
 }
 
 static bool is_array(lua_State *L, int index)

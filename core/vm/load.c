@@ -271,6 +271,22 @@ static void fill_loaded(lua_State *L, till_vm_t *vm)
     vm->loaded_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
+/* The defaults are for programs of a few loops: with them a server's traces are thrown away, all of them, again and
+ * again, and compiled anew. */
+static void size_jit(lua_State *L)
+{
+    static const char *const OPTIONS[] = {"maxtrace=8000", "maxmcode=16384", "maxrecord=8000", "maxirconst=1000"};
+    size_t n = sizeof(OPTIONS) / sizeof(OPTIONS[0]);
+
+    lua_getglobal(L, LUA_JITLIBNAME);
+    lua_getfield(L, -1, "opt");
+    lua_getfield(L, -1, "start");
+    for (size_t i = 0; i != n; ++i)
+        lua_pushstring(L, OPTIONS[i]);
+    lua_call(L, (int)n, 0);
+    lua_pop(L, 2);
+}
+
 void till_vm_open(lua_State *L)
 {
     till_vm_t *vm = till_vm_of(L);
@@ -281,6 +297,7 @@ void till_vm_open(lua_State *L)
     open_library(L, luaopen_math, LUA_MATHLIBNAME);
     open_library(L, luaopen_bit, LUA_BITLIBNAME);
     open_library(L, luaopen_jit, LUA_JITLIBNAME);
+    size_jit(L);
     open_library(L, luaopen_debug, LUA_DBLIBNAME);
     trim_debug(L);
     for (size_t i = 0; i != sizeof(GONE) / sizeof(GONE[0]); ++i) {

@@ -25,14 +25,13 @@ static void *vm_alloc(void *data, void *old, size_t old_size, size_t size)
     if (old == NULL)
         old_size = 0;
     if (size == 0) {
-        free(old);
         vm->used -= old_size;
-        return NULL;
+        return till_heap_resize(&vm->heap, old, old_size, 0);
     }
     if (size > old_size && vm->env.memory_cap != 0 && vm->running != 0 &&
         (size > vm->env.memory_cap || vm->used - old_size > vm->env.memory_cap - size))
         return NULL;
-    void *new = till_realloc(old, size);
+    void *new = till_heap_resize(&vm->heap, old, old_size, size);
     vm->used = vm->used - old_size + size;
     return new;
 }
@@ -97,6 +96,7 @@ static void free_vm(till_vm_t *vm)
 {
     release_boxes(vm);
     lua_close(vm->L);
+    till_heap_dispose(&vm->heap);
     if (vm->reader_open)
         till_json_reader_dispose(&vm->reader);
     while (vm->pool != NULL) {

@@ -20,6 +20,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "vm/co.h"
+#include "vm/heap.h"
 
 #define TILL_VM_POOLED 256  /* calls kept for reuse */
 #define TILL_VM_REFUSALS 64 /* waits that a cancelled call may try before they throw */
@@ -95,6 +96,7 @@ struct till_vm {
     lua_State *L;
     till_bundle_t *bundle;
     till_vm_env_t env;
+    till_heap_t heap;
     size_t used, sweep_at;
     unsigned running; /* depth of protected calls into Lua */
     unsigned held;    /* waiting is forbidden */

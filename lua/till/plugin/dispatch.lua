@@ -128,6 +128,17 @@ local function misfit(terms, value)
 end
 
 
+local labels = {}
+
+
+local function labels_of(name, hook)
+  local of_hook = labels[hook] or {}
+  labels[hook] = of_hook
+  of_hook[name] = of_hook[name] or { plugin = name, hook = hook }
+  return of_hook[name]
+end
+
+
 local function call(plugin, hook, args)
   local terms, started = HOOKS[hook], time.mono_us()
   local value, failure
@@ -136,15 +147,15 @@ local function call(plugin, hook, args)
   else
     value, failure = at_once(plugin, hook, args)
   end
-  local labels = { plugin = plugin.name, hook = hook }
+  local series = labels_of(plugin.name, hook)
   local seconds = (time.mono_us() - started) / 1e6
-  metrics.observe("till_hook_duration_seconds", labels, seconds)
+  metrics.observe("till_hook_duration_seconds", series, seconds)
   if not failure then
     local wrong = misfit(terms, value)
     if wrong then failure = err.new("internal", plugin.name .. " " .. hook .. ": " .. wrong) end
   end
   if not failure then return value end
-  metrics.add("till_hook_failures_total", labels, 1)
+  metrics.add("till_hook_failures_total", series, 1)
   log.warn("hook.failed", { plugin = plugin.name, hook = hook, error = tostring(failure),
     ms = math.floor(seconds * 1000) })
   return nil, failure:at(plugin.name .. "." .. hook)

@@ -4,4 +4,6 @@
 -- Not as a tail call: the binding looks at who asks for it.
 local c = require "till.c.ulid"
 
+require("till.util.id").use(c)
+
 return c

@@ -15,6 +15,7 @@ local id = require "till.util.id"
 local json = require "till.prim.json"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
+require "till.prim.ulid"
 
 local db = {}
 

@@ -5,6 +5,8 @@
 --   text("cart", bin)  -> the public form
 --   valid("cart", text)
 --   PREFIXES           what each prefix stands for
+--   use(codec)         { text(bin), bin(text) } of the core does the base32 from now on; a list of
+--                      products turns some hundred ids each time
 --
 -- Ids are compared as bytes, so only the canonical form is accepted: 26 characters of Crockford's
 -- base32 in upper case, the first at most 7. An unknown prefix is a bug and throws.
@@ -94,6 +96,13 @@ function id.text(prefix, bin)
   local head = head_of(prefix)
   if type(bin) ~= "string" or #bin ~= BIN_LEN then error("an id has 16 bytes", 2) end
   return head .. encode(bin)
+end
+
+
+function id.use(codec)
+  local text_of, bin_of = codec.text, codec.bin
+  function encode(bin) return text_of(bin) end
+  function decode(text, from) return bin_of(sub(text, from)) end
 end
 
 

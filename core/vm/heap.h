@@ -1,0 +1,32 @@
+/* heap.h - memory of one VM: small objects from slabs, large ones from the system.
+ *
+ * Lua makes and drops a great many small tables and strings; malloc's care for
+ * threads and for neighbours was a fifth of a worker's CPU. Here a small block is
+ * taken from the list of its size and given back to it. Slabs are kept until the
+ * heap is disposed of, so memory stays at its highest mark: the cap bounds that.
+ *
+ * Thread: one at a time; a VM is built on one thread and then moves to another.
+ * Owns: its slabs. Large blocks are the caller's until they are resized to 0.
+ */
+#ifndef TILL_VM_HEAP_H
+#define TILL_VM_HEAP_H
+
+#include <stddef.h>
+
+enum { TILL_HEAP_STEP = 16, TILL_HEAP_SMALL = 512 };
+
+typedef struct till_slab till_slab_t;
+
+typedef struct till_heap {
+    void *_free[TILL_HEAP_SMALL / TILL_HEAP_STEP];
+    till_slab_t *_slabs;
+    char *_next, *_end; /* what is left of the newest slab */
+} till_heap_t;
+
+/** As realloc: `old` NULL allocates, `size` 0 frees and gives NULL. `old_size` must be what was asked for. */
+void *till_heap_resize(till_heap_t *heap, void *old, size_t old_size, size_t size);
+
+/** Every small block is gone with it. */
+void till_heap_dispose(till_heap_t *heap);
+
+#endif
