@@ -1,4 +1,4 @@
-/* guard.c - what keeps hostile HTTP/2 clients from harming libh2o 2.2.5.
+/* guard.c - what keeps hostile clients from harming libh2o 2.2.5, or others through it.
  *
  * Deferral. A WINDOW_UPDATE or SETTINGS that libh2o reads while the last write
  * of a stream is in flight fails an assertion of its own and ends the process:
@@ -14,7 +14,13 @@
  * handler each (CVE-2023-44487, not mended there). Who does so more than
  * MAX_RESETS times a second is hung up on; what of his is still in the buffer
  * is answered without work.
+ *
+ * Heads of HTTP/1.1. libh2o takes two lengths, or a length beside a coding, for
+ * one of them; a proxy in front may take the other, and what it holds for a
+ * body is then a request here. Only the raw head still shows that.
  */
+#include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <h2o.h> /* before its parts, which do not include it */
 #include <h2o/http2.h>
@@ -134,6 +140,47 @@ void till_guard_end(till_connection_t *connection)
     till_timer_stop(&connection->defer_timer);
     if (connection->is_gone != NULL)
         *connection->is_gone = true;
+}
+
+/* ---- HTTP/1.1 ------------------------------------------------------------- */
+
+/* The length of the line at `at` without its line end. @return -1: it does not end in CR LF */
+static long line_len(const char *at, const char *end)
+{
+    const char *stop = memchr(at, '\n', (size_t)(end - at));
+
+    return stop != NULL && stop != at && stop[-1] == '\r' ? stop - 1 - at : -1;
+}
+
+static bool is_field(const char *line, long len, const char *name)
+{
+    long n = (long)strlen(name);
+
+    return len > n && line[n] == ':' && strncasecmp(line, name, (size_t)n) == 0;
+}
+
+bool till_guard_is_head_sound(h2o_req_t *req)
+{
+    const h2o_buffer_t *input = req->conn->callbacks->get_socket(req->conn)->input;
+    const char *at = input->bytes, *end = at + input->size;
+    unsigned hosts = 0, lengths = 0, codings = 0;
+    long len;
+
+    while (end - at >= 2 && at[0] == '\r' && at[1] == '\n')
+        at += 2; /* libh2o skips an empty line in front */
+    if ((len = line_len(at, end)) < 0)
+        return false;
+    for (at += len + 2; (len = line_len(at, end)) > 0; at += len + 2) {
+        if (*at == ' ' || *at == '\t') /* a folded line */
+            return false;
+        hosts += is_field(at, len, "host");
+        lengths += is_field(at, len, "content-length");
+        codings += is_field(at, len, "transfer-encoding");
+    }
+    if (codings != 0)
+        req->http1_is_persistent = 0; /* what follows such a body is nobody's request */
+    return len == 0 && lengths + codings <= 1 && (codings == 0 || req->version >= 0x101) &&
+           (hosts == 1 || (hosts == 0 && req->version < 0x101));
 }
 
 void till_guard_note_reset(till_connection_t *connection)

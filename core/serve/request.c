@@ -341,6 +341,11 @@ static till_status_t check(till_server_t *server, h2o_req_t *req, const char **d
     const till_serve_opts_t *limits = server->opts.limits;
 
     *detail = NULL;
+    if (req->version < 0x200 && !till_guard_is_head_sound(req)) {
+        req->http1_is_persistent = 0;
+        *detail = "The request's head can be read in more than one way.";
+        return TILL_BAD_REQUEST;
+    }
     if (req->input.path.len == 0 || req->input.path.base[0] != '/') {
         *detail = "The request target must be a path.";
         return TILL_BAD_REQUEST;

@@ -96,6 +96,8 @@ void till_respond_text(h2o_req_t *req, int status, const char *type, const char 
 void till_guard_accept(till_connection_t *connection);
 /** The connection is being closed. */
 void till_guard_end(till_connection_t *connection);
+/** Does the raw head of an HTTP/1 request say in one way only where it ends and for whom it is? */
+bool till_guard_is_head_sound(h2o_req_t *req);
 /** A client took a request back: a stream that it reset, answered or not. */
 void till_guard_note_reset(till_connection_t *connection);
 

@@ -356,6 +356,32 @@ START_TEST(a_target_that_is_no_path_is_refused)
 }
 END_TEST
 
+/* What follows would be a second request, of somebody else's making: it must never be answered. */
+START_TEST(a_head_that_can_be_read_in_two_ways_is_refused)
+{
+    static const char *const heads[] = {
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 0\r\n\r\n",
+        "POST /echo HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "GET /echo HTTP/1.1\nHost: x\r\n\r\n",
+        "GET /echo HTTP/1.1\r\nHost: x\r\nX-A: 1\r\n b\r\n\r\n",
+        "GET /echo HTTP/1.1\r\n\r\n",
+        "GET /echo HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    };
+
+    for (size_t i = 0; i != sizeof(heads) / sizeof(heads[0]); ++i) {
+        char both[512];
+        int fd = dial();
+        snprintf(both, sizeof(both), "%sGET /small HTTP/1.1\r\nHost: x\r\n\r\n", heads[i]);
+        say(fd, both);
+        char *text = hear(fd, NULL);
+        ck_assert_msg(strncmp(text, "HTTP/1.1 400", 12) == 0, "%s: %s", heads[i], text);
+        ck_assert_ptr_null(strstr(text + 1, "HTTP/1.1 "));
+        close(fd);
+    }
+}
+END_TEST
+
 START_TEST(h2c_upgrades_are_not_taken)
 {
     int fd = dial();
@@ -454,6 +480,7 @@ Suite *server_suite(void)
     tcase_add_test(plain, pipelined_requests_that_need_no_wait_are_answered);
     tcase_add_test(plain, a_client_that_goes_with_bytes_in_the_way_is_seen_too);
     tcase_add_test(plain, a_target_that_is_no_path_is_refused);
+    tcase_add_test(plain, a_head_that_can_be_read_in_two_ways_is_refused);
     tcase_add_test(plain, h2c_upgrades_are_not_taken);
     tcase_add_test(plain, draining_lets_requests_finish_and_closes_the_idle);
     tcase_add_test(plain, draining_ends_at_its_deadline);
