@@ -74,6 +74,7 @@ static void convert(till_reply_t *to, const redisReply *from, till_reply_t *aren
         break;
     case REDIS_REPLY_ARRAY:
         to->type = TILL_REPLY_ARRAY;
+        assert(arena != NULL || from->elements == 0);
         to->items = items = arena + *used;
         to->count = from->elements;
         *used += from->elements;

@@ -54,6 +54,8 @@ static void arena_free(till_sql_call_t *call)
     }
 }
 
+_Static_assert(sizeof(size_t) == sizeof(unsigned long), "the library counts in unsigned long");
+
 static void bind_param(MYSQL_BIND *bind, till_sql_value_t *param)
 {
     switch (param->type) {
@@ -70,7 +72,6 @@ static void bind_param(MYSQL_BIND *bind, till_sql_value_t *param)
         return;
     case TILL_SQL_TEXT:
     case TILL_SQL_BYTES:
-        _Static_assert(sizeof(param->len) == sizeof(*bind->length), "the library counts in unsigned long");
         bind->buffer_type = param->type == TILL_SQL_TEXT ? MYSQL_TYPE_STRING : MYSQL_TYPE_BLOB;
         bind->buffer = (void *)param->base;
         bind->buffer_length = param->len;

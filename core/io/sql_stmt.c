@@ -1,6 +1,7 @@
 /* sql_stmt.c - a connection's prepared statements, found by their text, the oldest given up first. */
 #include "io/sql_priv.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,7 @@ void till_sql_stmts_remove(till_sql_stmts_t *stmts, till_sql_stmt_t *stmt)
         at = &(*at)->chain;
     *at = stmt->chain;
     unlink_use(stmts, stmt);
+    assert(stmts->newest != stmt);
     stmts->count--;
     /* A few bytes that have no answer: they do not block on a connection that is idle. */
     mysql_stmt_close(stmt->mysql);

@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -52,6 +53,7 @@ static const char *take_value(const char *name, int argc, char **argv, int *i, b
 {
     size_t len = strlen(name);
 
+    assert(argv[*i] != NULL); /* `argc` has counted it */
     if (strncmp(argv[*i], name, len) != 0)
         return NULL;
     if (argv[*i][len] == '=')

@@ -139,6 +139,7 @@ unsigned till_listen_port(int fd)
     } at;
     socklen_t len = sizeof(at);
 
+    memset(&at, 0, sizeof(at));
     if (getsockname(fd, &at.any, &len) != 0)
         return 0;
     return ntohs(at.any.sa_family == AF_INET6 ? at.v6.sin6_port : at.v4.sin_port);
