@@ -2,7 +2,7 @@
 #
 #     make run ARGS='--listen 127.0.0.1:9443 --no-demo'     make fuzz ARGS='10 json'     make test ARGS=flow
 export ARGS
-.PHONY: build dev-build run test lint fuzz bench deps clean
+.PHONY: build dev-build run test lint scan coverage fuzz bench deps clean
 
 build:
 	@scripts/deps.sh
@@ -22,10 +22,16 @@ lint:
 	@scripts/deps.sh test
 	@scripts/lint.sh
 
+scan:
+	@scripts/scan.sh $(ARGS)
+
+coverage:
+	@scripts/coverage.sh $(ARGS)
+
 fuzz:
 	@scripts/fuzz.sh $(ARGS)
 
-bench: build
+bench:
 	@scripts/bench.sh $(ARGS)
 
 deps:

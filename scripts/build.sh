@@ -7,7 +7,14 @@ preset=${1:-release}
 [ $# -eq 0 ] || shift
 dir=build/$preset
 log=$dir.log
-mkdir -p build
+there=
+[ ! -x "$dir/moontill" ] || there=$dir/moontill
+
+if ! mkdir -p build 2>/dev/null || [ ! -w build ] || { [ -e "$dir" ] && [ ! -w "$dir" ]; }; then
+    echo "build: $PWD/$dir cannot be written${there:+; what is there is used}" >&2
+    [ -n "$there" ]
+    exit
+fi
 
 say_log() {
     cat "$log" >&2

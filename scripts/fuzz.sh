@@ -8,7 +8,6 @@ seconds=${1:-60}
 [ $# -eq 0 ] || shift
 
 scripts/deps.sh test
-cmake --preset fuzz >/dev/null
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
     for source in tests/fuzz/fuzz_*.c; do
@@ -17,10 +16,10 @@ if [ ${#targets[@]} -eq 0 ]; then
     done
 fi
 
+scripts/build.sh fuzz "${targets[@]/#/fuzz_}"
 mkdir -p build/fuzz/crashes
 status=0
 for target in "${targets[@]}"; do
-    cmake --build --preset fuzz --target "fuzz_$target" >/dev/null
     mkdir -p "build/fuzz/corpus/$target"
     echo "fuzz: $target for $seconds s"
     build/fuzz/fuzz_"$target" -max_total_time="$seconds" -max_len=4096 -verbosity=0 -print_final_stats=1 \

@@ -2,8 +2,12 @@
 # test.sh [STEP...] - everything that must hold, in one run: lints, core, corpora,
 # Lua specs, flows. Each step writes build/test-logs/STEP.log, which is shown when
 # something in it failed. The last line is "N passed, N failed, N skipped".
+# PRESET of the environment names what is built and tested (default: dev).
 set -u
 cd "$(dirname "$0")/.."
+
+preset=${PRESET:-dev}
+export MOONTILL=$PWD/build/$preset/moontill # for the flows
 
 all_steps=(lint core corpora lua flow)
 steps=("$@")
@@ -55,7 +59,7 @@ step_deps() {
 }
 
 step_build() {
-    scripts/build.sh dev >"$logs/build.log" 2>&1
+    scripts/build.sh "$preset" >"$logs/build.log" 2>&1
     local code=$?
     count build "$code" $((code == 0))
     return "$code"
@@ -69,7 +73,7 @@ step_lint() {
 
 # One layer at a time: those that start servers would fight for the machine.
 step_core() {
-    ctest --test-dir build/dev -R '^core/' -V >"$logs/core.log" 2>&1
+    ctest --test-dir "build/$preset" -R '^core/' -V >"$logs/core.log" 2>&1
     local code=$?
     local checks bad
     checks=$(sum core 's/.*[0-9]+%: Checks: ([0-9]+), Failures.*/\1/p')
@@ -79,7 +83,7 @@ step_core() {
 }
 
 step_corpora() {
-    ctest --test-dir build/dev -R '^corpus/' -V >"$logs/corpora.log" 2>&1
+    ctest --test-dir "build/$preset" -R '^corpus/' -V >"$logs/corpora.log" 2>&1
     local code=$?
     count corpora "$code" "$(sum corpora 's/.*: ([0-9]+) inputs$/\1/p')"
 }
@@ -97,7 +101,7 @@ start_shop() { # folder
     local try port
     for try in 1 2 3; do
         port=$((20000 + RANDOM % 20000))
-        build/dev/moontill dev --no-demo --var "$1/var" --listen "127.0.0.1:$port" \
+        "$MOONTILL" dev --no-demo --var "$1/var" --listen "127.0.0.1:$port" \
             --set server.workers=1 --set server.jobs_workers=0 >"$1/out" 2>&1 &
         shop_pid=$!
         for ((i = 0; i < 600; ++i)); do
@@ -124,7 +128,7 @@ step_lua() {
     chmod 711 "$folder" # the database runs as a user of its own
     {
         start_shop "$folder" &&
-            timeout -k 10 600 build/dev/moontill spec --var "$folder/var" --set "log.file=$folder/log" \
+            timeout -k 10 600 "$MOONTILL" spec --var "$folder/var" --set "log.file=$folder/log" \
                 tests/lua plugins
         code=$?
         stop_shop
