@@ -13,7 +13,8 @@ before(async () => {
   provider = await Provider.start();
   plugins = tempDir("plugins");
   shop = await Shop.start({ args: ["--no-demo", "--set", "cart.completion_claim_ms=5000",
-    "--set", "idem.lease_ms=5000", ...provider.plugin(plugins)] });
+    "--set", "idem.lease_ms=5000", "--set", "plugins.payment-test.silent_ms=200", "--set", "plugins.payment-test.late_ms=200",
+    ...provider.plugin(plugins)] });
   ({ variant, sku } = await makeProduct(shop, { stock: 1000 }));
 });
 after(async () => {
@@ -214,6 +215,52 @@ describe("a cancelled order", () => {
     assert.deepEqual(provider.chargesOf(cart.id).map((c) => c.state), ["refunded"]);
     assert.equal(await value(shop, `SELECT SUM(amount) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account = 'cash:probe'`), "0");
     assert.equal(await value(shop, `SELECT COALESCE(SUM(amount), 0) FROM ledger_entries WHERE order_id = ${bin(order.id)}`), "0");
+    await assertInvariants(shop);
+  });
+});
+
+describe("the provider that only pretends", () => {
+  const tokens = { tok_ok: "captured", tok_late: "captured", tok_timeout: "captured", tok_declined: "declined", tok_unknown_lost: "refused",
+    tok_none_such: "declined", tok_capture_declined: "authorized" };
+  for (const [token, expected] of Object.entries(tokens)) {
+    it(`makes ${expected} of ${token}`, async () => {
+      const cart = await makeCart(shop, variant.id);
+      assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "test", data: { token } } }), 201);
+      const key = newKey();
+      const first = await complete(cart, {}, key);
+      if (token === "tok_timeout" || token === "tok_unknown_lost") assert.equal(first.status, 202, first.text);
+      const end = await outcome(cart, key);
+      const attempts = await query(shop, `SELECT a.state FROM payment_test_attempts a JOIN payments p ON p.idem_key = a.idem_key
+        WHERE p.cart_id = ${bin(cart.id)}`);
+      assert.ok(attempts.length <= 1, "one attempt");
+      if (expected === "declined" || expected === "refused") {
+        assert.equal(end.body.error?.code ?? end.body.code, "payment_declined", end.text);
+        assert.equal((await cartOf(cart.id)).state, "open");
+        assertOk(await session(cart, "ok"), 201);
+        assert.equal(assertOk(await complete(cart), 200).type, "order");
+        return;
+      }
+      assert.equal(end.body.type, "order", end.text);
+      if (expected === "captured") await paid(end.body.order.id);
+      else await until("the event was delivered", async () => (await count(shop, "outbox", "state = 'pending'")) === 0);
+      const seen = await orderOf(end.body.order.id);
+      assert.equal(seen.payment_status, expected);
+      assert.equal(await count(shop, "payment_test_attempts", `amount = ${seen.total.amount} AND state = '${expected}'
+        AND idem_key IN (SELECT idem_key FROM payments WHERE cart_id = ${bin(cart.id)})`), 1);
+      await assertInvariants(shop);
+    });
+  }
+
+  it("asks the shopper to confirm, who does", async () => {
+    const cart = await makeCart(shop, variant.id);
+    assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "test", data: { token: "tok_requires_action" } } }), 201);
+    const first = assertOk(await complete(cart), 200);
+    assert.equal(first.error.code, "payment_requires_action");
+    assert.ok(first.error.action.url, JSON.stringify(first.error));
+    const again = assertOk(await complete(cart), 200);
+    assert.equal(again.error?.code, "payment_requires_action", "asking again does not confirm it");
+    const { order } = assertOk(await complete(cart, { data: { action_done: true } }), 200);
+    await paid(order.id);
     await assertInvariants(shop);
   });
 });

@@ -140,6 +140,7 @@ describe("what does not load", () => {
       /plugins\/probe-routes\/handler\.lua: route 1/],
     "a global that is not there": () => [{ source: `local f = io.open\n${handler("x")}` }, /plugins\/probe-routes\/handler\.lua:1:.*io/],
     "a global of its own": () => [{ source: `counter = 0\n${handler("x")}` }, /plugins\/probe-routes\/handler\.lua:1:/],
+    "a loop that never ends": () => [{ source: `while true do end\n${handler("x")}` }, /plugins\/probe-routes\/handler\.lua:1/],
     "a module that is not for plugins": () => [{ source: `local sql = require "till.prim.sql"\n${handler("x")}` }, /plugins\/probe-routes\/handler\.lua:1/],
     "broken UTF-8": () => [{ source: Buffer.concat([Buffer.from(handler("x")), Buffer.from([0x2d, 0x2d, 0xff, 0x0a])]) }, /probe-routes\/handler\.lua.*UTF-8/],
   };
