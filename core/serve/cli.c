@@ -174,6 +174,8 @@ static size_t sets_of_dev(const till_cli_t *cli, char (*sets)[256])
         if (till_cli_json_field(path, options[i][1], value, sizeof(value)))
             snprintf(sets[n++], sizeof(sets[0]), "%s=%s", options[i][0], value);
     }
+    if (n != 0) /* as dev itself runs it */
+        snprintf(sets[n++], sizeof(sets[0]), "plugins.payment-test.enabled=true");
     return n;
 }
 
@@ -197,8 +199,8 @@ static void add_signing_secret(till_conf_t *conf)
 
 till_conf_t *till_cli_conf(const till_cli_t *cli)
 {
-    char of_dev[3][256], error[512];
-    const char *all[TILL_CLI_SETS + 3];
+    char of_dev[4][256], error[512];
+    const char *all[TILL_CLI_SETS + 4];
     size_t n = sets_of_dev(cli, of_dev);
 
     for (size_t i = 0; i != n; ++i)

@@ -148,6 +148,7 @@ static void choose_settings(struct dev *dev)
     add_setting(dev, "redis.socket", dev->redis.socket);
     snprintf(path, sizeof(path), "%s/moontill.log", dev->var_dir);
     add_setting(dev, "log.file", path);
+    add_setting(dev, "plugins.payment-test.enabled", "true");
 }
 
 static void fill_argv(const struct dev *dev, const char **argv, size_t max, const char *command, const char *argument)

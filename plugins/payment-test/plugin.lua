@@ -3,6 +3,7 @@ return {
   name         = "payment-test",
   version      = "1.0.0",
   api          = 1,
+  opt_in       = true, -- whoever picks it pays nothing: `moontill dev` alone enables it by itself
   priority     = 10,
   hooks        = { "payment.describe", "payment.authorize", "payment.capture", "payment.void",
                    "payment.refund", "payment.lookup", "webhook.receive" },

@@ -6,8 +6,8 @@
 --
 -- A shop without its tax plugin writes wrong invoices, so nothing that is there is passed over in
 -- silence: what does not load stops the load and the generation that runs stays. Left out are only
--- plugins that say `enabled = false` in the configuration, and those that need options and are not
--- mentioned there at all.
+-- plugins that say `enabled = false` in the configuration, those that need options and are not
+-- mentioned there at all, and those that opt in (`opt_in` in plugin.lua) without `enabled = true`.
 local bundle = require "till.prim.bundle"
 local conf = require "till.prim.conf"
 local config = require "till.plugin.config"
@@ -96,6 +96,7 @@ end
 -- A reason to leave it out, or nil.
 local function left_out(m, given)
   if given and given.enabled == false then return "disabled in the configuration" end
+  if m.opt_in and not (given and given.enabled) then return "not enabled in the configuration" end
   if not given and not config.is_complete(m.config) then
     return "not configured: it needs options"
   end

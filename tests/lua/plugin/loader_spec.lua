@@ -58,6 +58,15 @@ t.describe("the plugin loader", function()
     t.same(left_out, { ["promo-bundle"] = "disabled in the configuration" })
   end)
 
+  t.it("takes one that opts in only where it is enabled by name", function()
+    local files = bundle((MANIFEST:gsub("api = 1,", "api = 1, opt_in = true,")))
+    local why = { ["promo-bundle"] = "not enabled in the configuration" }
+    t.same(select(2, load_with(files, {})), why)
+    t.same(select(2, load_with(files, { ["promo-bundle"] = OPTIONS })), why)
+    local plugins = load_with(files, { ["promo-bundle"] = { enabled = true, skus = OPTIONS.skus } })
+    t.equal(#plugins, 1)
+  end)
+
   t.table({
     { why = "refuses a hook that is not there", handler = "return {}",
       message = "promo%-bundle/handler.lua: hook promo.evaluate is declared but not there" },
