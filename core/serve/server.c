@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,6 +12,7 @@
 #include "serve/server_priv.h"
 
 #define ACCEPTS_PER_EVENT 16
+#define ACCEPT_AGAIN_MS 100
 #define DRAIN_STEP_MS 50
 #define LAST_WORDS_MS 500 /* from the cancel at the deadline to the end of the connections */
 /* libh2o's own limit for bodies stands above ours, so that a body just over ours
@@ -190,6 +192,28 @@ static bool make_room(till_server_t *server)
 }
 
 /* All workers wait on one socket: whoever takes too many at once starves the others. */
+static void on_readable_listener(h2o_socket_t *listener, const char *err);
+
+static void on_accept_again(till_timer_t *timer)
+{
+    till_server_t *server = H2O_STRUCT_FROM_MEMBER(till_server_t, accept_timer, timer);
+
+    for (int face = 0; face != TILL_FACE_COUNT; ++face) {
+        if (server->listeners[face] != NULL)
+            h2o_socket_read_start(server->listeners[face], on_readable_listener);
+    }
+}
+
+/* Without a descriptor left the listener stays readable, and the loop would turn for nothing else. */
+static void pause_accepting(till_server_t *server)
+{
+    for (int face = 0; face != TILL_FACE_COUNT; ++face) {
+        if (server->listeners[face] != NULL)
+            h2o_socket_read_stop(server->listeners[face]);
+    }
+    till_timer_start(server->opts.loop, &server->accept_timer, ACCEPT_AGAIN_MS, on_accept_again);
+}
+
 static void on_readable_listener(h2o_socket_t *listener, const char *err)
 {
     till_server_t *server = listener->data;
@@ -199,8 +223,11 @@ static void on_readable_listener(h2o_socket_t *listener, const char *err)
     if (err != NULL)
         return;
     for (int i = 0; i != ACCEPTS_PER_EVENT; ++i) {
-        if ((sock = h2o_evloop_socket_accept(listener)) == NULL)
+        if ((sock = h2o_evloop_socket_accept(listener)) == NULL) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                pause_accepting(server);
             return;
+        }
         if (face == TILL_FACE_PUBLIC && !make_room(server)) {
             h2o_socket_close(sock);
             continue;
@@ -223,6 +250,7 @@ void till_server_listen(till_server_t *server, till_face_t face, int fd)
 
 static void stop_listening(till_server_t *server)
 {
+    till_timer_stop(&server->accept_timer);
     for (int face = 0; face != TILL_FACE_COUNT; ++face) {
         if (server->listeners[face] != NULL)
             h2o_socket_close(server->listeners[face]);

@@ -29,7 +29,7 @@ struct till_server {
     h2o_linklist_t connections;
     unsigned connection_count, in_flight;
     bool draining;
-    till_timer_t drain_timer;
+    till_timer_t drain_timer, accept_timer;
     uint64_t drain_until;
     void (*drained)(void *data);
     void *drained_data;
