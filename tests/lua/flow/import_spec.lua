@@ -185,3 +185,41 @@ t.describe("a file to import", function()
       report), nil)
   end))
 end)
+
+
+-- As if another import had written the same just after this one looked.
+local function looks_too_early(shop, name)
+  local store = shop.require "till.store.import"
+  local was, calls = store[name], 0
+  store[name] = function(...)
+    store[name], calls = was, calls + 1
+    return {}
+  end
+  return function() return calls end
+end
+
+
+t.describe("two imports at once", function()
+  t.it("add products and orders once", live.test(function(shop)
+    local looks = { products = "variants", orders = "existing" }
+    for _, kind in ipairs { "products", "orders" } do
+      assert(import(shop, kind, SOLD))
+      local before = { count(shop, "variants"), count(shop, "orders"), count(shop, "customers") }
+      local called = looks_too_early(shop, looks[kind])
+      local ok, failure, report = import(shop, kind, SOLD)
+      t.ok(ok, tostring(failure))
+      t.equal(called(), 1)
+      t.equal(report.counts[kind .. " added"] or 0, 0)
+      t.ok(report.counts[kind .. " already there"] > 0)
+      t.same({ count(shop, "variants"), count(shop, "orders"), count(shop, "customers") }, before)
+    end
+  end))
+
+  t.it("find what a killed one left out of the search", live.test(function(shop)
+    assert(import(shop, "products", SOLD))
+    shop.sql.exec("DELETE FROM search_documents")
+    assert(import(shop, "products", SOLD))
+    local _, body = shop.store("GET", "/store/v1/search?q=hanging+heart")
+    t.equal(#body.data, 1)
+  end))
+end)

@@ -20,6 +20,7 @@ local orders = {}
 
 
 local BATCH = 400
+local ATTEMPTS = 10
 local SHIPPING = { POST = true, DOT = true, C2 = true }
 local SOLD_BY_HAND = { M = true }
 
@@ -81,10 +82,10 @@ local function new_batch()
 end
 
 
--- Customers of the batch by their number: 16 bytes each, new ones made.
-local function ensure_customers(ctx, batch)
+-- Customers of the invoices by their number: 16 bytes each; -> rows of those to be made.
+local function ensure_customers(ctx, invoices)
   local wanted, rows = {}, {}
-  for _, invoice in ipairs(batch.list) do
+  for _, invoice in ipairs(invoices) do
     local number = invoice.customer
     if number ~= "" and ctx.customers[number] == nil then
       ctx.customers[number] = false
@@ -133,8 +134,8 @@ local function line_rows(ctx, rows, invoice, id)
 end
 
 
--- Numbers of the batch that the shop has not got yet.
-local function only_new(ctx, batch)
+-- The invoices of the batch that the shop has not got yet, and how many it has.
+local function only_new(batch)
   local numbers = {}
   for i, invoice in ipairs(batch.list) do
     numbers[i] = invoice.number
@@ -143,38 +144,19 @@ local function only_new(ctx, batch)
   if not there then
     return nil, failure
   end
-  local fresh = {}
+  local fresh, known = {}, 0
   for _, invoice in ipairs(batch.list) do
     if there[invoice.number] then
-      ctx.report:count("orders already there", 1)
+      known = known + 1
     elseif #invoice.lines > 0 or invoice.shipping > 0 then
       fresh[#fresh + 1] = invoice
     end
   end
-  return fresh
+  return fresh, known
 end
 
 
-local function write(ctx, batch)
-  local fresh, failure = only_new(ctx, batch)
-  if not fresh or #fresh == 0 then
-    return fresh and true, failure
-  end
-  batch.list = fresh
-  local customers
-  customers, failure = ensure_customers(ctx, batch)
-  if not customers then
-    return nil, failure
-  end
-  local order_rows, lines = {}, {}
-  for i, invoice in ipairs(fresh) do
-    local id = sql.bytes(ulid.new())
-    order_rows[i] = order_row(ctx, invoice, id)
-    line_rows(ctx, lines, invoice, id)
-  end
-  ctx.report:count("orders added", #order_rows)
-  ctx.report:count("order lines added", #lines)
-  ctx.report:count("customers added", #customers)
+local function insert(customers, order_rows, lines)
   return store.transaction(function(tx)
     local ok, why = store.insert(tx, "customers", COLUMNS.customers, customers)
     if ok then
@@ -185,6 +167,50 @@ local function write(ctx, batch)
     end
     return ok, why
   end)
+end
+
+
+local function write_once(ctx, batch)
+  local fresh, known = only_new(batch)
+  if not fresh then
+    return nil, known
+  end
+  local customers, failure = ensure_customers(ctx, fresh)
+  if not customers then
+    return nil, failure
+  end
+  local order_rows, lines = {}, {}
+  for i, invoice in ipairs(fresh) do
+    local id = sql.bytes(ulid.new())
+    order_rows[i] = order_row(ctx, invoice, id)
+    line_rows(ctx, lines, invoice, id)
+  end
+  local ok
+  ok, failure = insert(customers, order_rows, lines)
+  if not ok then
+    for _, row in ipairs(customers) do
+      ctx.customers[row[3]] = nil
+    end
+    return nil, failure
+  end
+  ctx.report:count("orders already there", known)
+  ctx.report:count("orders added", #order_rows)
+  ctx.report:count("order lines added", #lines)
+  ctx.report:count("customers added", #customers)
+  return true
+end
+
+
+-- Another import of the same file may be first: then it is asked again what is there.
+local function write(ctx, batch)
+  local ok, failure
+  for _ = 1, ATTEMPTS do
+    ok, failure = write_once(ctx, batch)
+    if ok or not err.is(failure, "duplicate") then
+      break
+    end
+  end
+  return ok, failure
 end
 
 

@@ -8,6 +8,7 @@
 -- changed it since.
 --
 local catalogue = require "till.flow.import.catalogue"
+local err = require "till.util.err"
 local json = require "till.prim.json"
 local search = require "till.flow.search"
 local sql = require "till.prim.sql"
@@ -21,6 +22,7 @@ local products = {}
 local CURRENCY = "GBP" -- of the file
 local MONTHS = 12      -- that it spans
 local MIN_STOCK, MAX_STOCK = 20, 2000
+local ATTEMPTS = 10
 local BATCH = 500
 
 local COLUMNS = {
@@ -34,8 +36,7 @@ local COLUMNS = {
   price_history = { "variant_id", "currency", "amount", "at", "source" },
   stock = { "variant_id", "location_id", "on_hand" },
   stock_events = { "variant_id", "location_id", "type", "quantity", "on_hand_delta",
-    "reserved_delta",
-    "reference", "reason", "actor" },
+    "reserved_delta", "reference", "reason", "actor" },
 }
 
 
@@ -190,8 +191,7 @@ local function variant_rows(rows, ctx, item, position, product_id, is_group)
   price_rows(rows, item, id)
   add(rows, "stock", { id, ctx.location, stock })
   add(rows, "stock_events", { id, ctx.location, "received", stock, stock, 0, "import",
-    "first stock",
-    "import" })
+    "first stock", "import" })
 end
 
 
@@ -261,16 +261,14 @@ end
 
 
 -- Leaves only what the shop does not have; a group with a known member keeps its new ones apart.
-local function only_new(list, report)
+local function only_new(list)
   local known, failure = store.variants()
   if not known then
     return nil, failure
   end
   local fresh = {}
   for _, item in ipairs(list) do
-    if known[item.code] then
-      report:count("products already there", 1)
-    else
+    if not known[item.code] then
       fresh[#fresh + 1] = item
     end
   end
@@ -289,16 +287,16 @@ local function context()
 end
 
 
---- Reads the transactions of `src` and adds what is not in the shop yet.
--- @param progress  function(share) or nil, called while rows are written
--- @return true, or nil and an error; the report says what was done
-function products.run(src, report, progress)
-  local items, failure = collect(src, report)
-  if not items then
-    return nil, failure
+local function count_added(report, groups, from, to)
+  report:count("products added", to - from + 1)
+  for i = from, to do
+    report:count("variants added", #groups[i].items)
   end
-  local fresh
-  fresh, failure = only_new(sellable(items, report), report)
+end
+
+
+local function add_missing(list, report, progress)
+  local fresh, failure = only_new(list)
   if not fresh or #fresh == 0 then
     return fresh and true, failure
   end
@@ -315,12 +313,36 @@ function products.run(src, report, progress)
     if not ok then
       return nil, failure
     end
+    count_added(report, groups, from, to)
     if progress then
       progress(to / #groups)
     end
   end
-  report:count("products added", #groups)
-  report:count("variants added", #fresh)
+  return true
+end
+
+
+--- Reads the transactions of `src` and adds what is not in the shop yet. Another import of the same
+-- file may be first: then it is asked again what is there. What an import that was killed left
+-- out of the search is found by the next.
+-- @param progress  function(share) or nil, called while rows are written
+-- @return true, or nil and an error; the report says what was done
+function products.run(src, report, progress)
+  local items, failure = collect(src, report)
+  if not items then
+    return nil, failure
+  end
+  local list, ok = sellable(items, report), nil
+  for _ = 1, ATTEMPTS do
+    ok, failure = add_missing(list, report, progress)
+    if ok or not err.is(failure, "duplicate") then
+      break
+    end
+  end
+  if not ok then
+    return nil, failure
+  end
+  report:count("products already there", #list - (report.counts["variants added"] or 0))
   return search.index_missing()
 end
 
