@@ -186,7 +186,7 @@ local function give_back(order)
       local answer, e2 = payment.ask_refund(p)
       if not answer then return nil, e2 end
       moved[#moved + 1] = { payment = p, event = "refunded" }
-    elseif p.state == "authorized" then
+    elseif p.state == "authorized" or p.state == "voided" then -- by a cancelling that broke off
       local ok, e2 = payment.void(p)
       if not ok then return nil, e2 end
       moved[#moved + 1] = { payment = p, event = "voided" }
