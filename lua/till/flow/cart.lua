@@ -4,7 +4,8 @@
 --
 --   create(auth, { currency, country }) -> cart
 --   get(auth, id) -> cart | nil, err(not_found)    of another key or another customer: not found
---   change(ctx, id, fn) -> cart | nil, err         fn(cart) -> true | nil, err
+--   change(ctx, id, fn, respond) -> cart | nil, err     fn(cart) -> true | nil, err;
+--                                                  respond(cart) -> what a client is answered
 --   add, set_quantity, remove, set_fields, add_code, remove_code    make such an fn
 local carts = require "till.store.carts"
 local co = require "till.prim.co"
@@ -98,9 +99,14 @@ end
 
 
 -- Somebody in the way is somebody who was first: the cart is read again.
-local function save(cart)
-  if cart.changed.lines or cart.changed.codes then
-    return sql.transaction(function(tx) return carts.save(tx, cart) end)
+-- `finish` writes the record of an Idempotency-Key along: its request happened if the change did.
+local function save(cart, finish)
+  if finish or cart.changed.lines or cart.changed.codes then
+    return sql.transaction(function(tx)
+      local saved, e = carts.save(tx, cart)
+      if saved and finish then return finish(tx) end
+      return saved, e
+    end)
   end
   local saved, e = carts.save(nil, cart)
   if saved == nil and err.is(e, "deadlock") then return false end
@@ -108,7 +114,7 @@ local function save(cart)
 end
 
 
-local function attempt(ctx, cart_id, fn)
+local function attempt(ctx, cart_id, fn, respond)
   local cart, e = cart_flow.get(ctx.auth, cart_id)
   if not cart then return nil, e end
   local ok, e2 = ctx:matches(cart.version)
@@ -124,15 +130,17 @@ local function attempt(ctx, cart_id, fn)
     ok, e2 = cart.check(quote)
     if not ok then return nil, e2 end
   end
-  local saved, e4 = save(cart)
+  local finish = ctx.idem and function(tx) return ctx:finish(tx, respond(cart)) end
+  local saved, e4 = save(cart, finish)
   if saved == nil then return nil, e4 end
+  if saved and finish then ctx:committed() end
   return saved and cart
 end
 
 
-function cart_flow.change(ctx, cart_id, fn)
+function cart_flow.change(ctx, cart_id, fn, respond)
   for _ = 1, ATTEMPTS do
-    local cart, e = attempt(ctx, cart_id, fn)
+    local cart, e = attempt(ctx, cart_id, fn, respond)
     if cart == nil then return nil, e end
     if cart then return cart end
   end

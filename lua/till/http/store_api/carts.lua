@@ -20,9 +20,10 @@ end
 
 
 local function change(ctx, fn)
-  local cart, e = cart_flow.change(ctx, ctx.params.id, fn)
+  local function respond(cart) return show(ctx, 200, cart) end
+  local cart, e = cart_flow.change(ctx, ctx.params.id, fn, respond)
   if not cart then return nil, e end
-  return show(ctx, 200, cart)
+  return respond(cart)
 end
 
 
