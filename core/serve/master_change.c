@@ -157,9 +157,11 @@ static uint64_t wall_ms(void)
 static void decide(till_master_t *master)
 {
     till_change_t *change = &master->change;
+    const char *const keep[] = {master->live, master->previous};
 
     memcpy(master->previous, master->live, sizeof(master->previous));
     memcpy(master->live, change->name, sizeof(master->live));
+    till_bundle_prune(master->opts->var_dir, keep, 2);
     master->previous_since_ms = master->live_since_ms;
     master->live_since_ms = wall_ms();
     change->phase = PHASE_COMMITTING;

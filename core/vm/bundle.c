@@ -384,6 +384,31 @@ int till_bundle_save(const till_bundle_t *bundle, const char *dir)
     return status;
 }
 
+static bool is_kept(const char *name, const char *const *keep, size_t n)
+{
+    for (size_t i = 0; i != n; ++i) {
+        if (strcmp(name, keep[i]) == 0)
+            return true;
+    }
+    return name[0] == '.';
+}
+
+void till_bundle_prune(const char *dir, const char *const *keep, size_t n)
+{
+    char path[PATH_MAX];
+    const struct dirent *entry;
+
+    snprintf(path, sizeof(path), "%s/generations", dir);
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return;
+    while ((entry = readdir(folder)) != NULL) {
+        if (!is_kept(entry->d_name, keep, n))
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    }
+    closedir(folder);
+}
+
 till_bundle_t *till_bundle_load(const char *dir, const char *name, char *error, size_t error_size)
 {
     char path[PATH_MAX];

@@ -34,6 +34,8 @@ typedef struct till_bundle_source {
 till_bundle_t *till_bundle_read(const till_bundle_source_t *source, char *error, size_t error_size);
 /** Writes it (atomically) to DIR/generations/NAME, mode 0600, unless it is there. @return 0 or errno */
 int till_bundle_save(const till_bundle_t *bundle, const char *dir);
+/** Deletes what DIR/generations holds but for the `n` names in `keep`. */
+void till_bundle_prune(const char *dir, const char *const *keep, size_t n);
 /** Reads one back and checks its name. */
 till_bundle_t *till_bundle_load(const char *dir, const char *name, char *error, size_t error_size);
 void till_bundle_destroy(till_bundle_t *bundle);

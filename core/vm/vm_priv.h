@@ -112,7 +112,7 @@ struct till_vm {
     void *closed_data;
     int main_ref, http_ref, err_meta_ref, box_refs[TILL_BOX_COUNT], loaded_ref, array_meta_ref;
     const struct till_loading *loading;
-    uint64_t load_until; /* of the loading thread's CPU clock */
+    uint64_t load_until;    /* of the loading thread's CPU clock */
     till_header_t *headers; /* scratch of responses */
     size_t header_room;
     till_buf_t scratch; /* of encoders; kept between uses */

@@ -1,5 +1,6 @@
 /* test_master.c - see core/serve/master.h, worker.h and control.h: the whole tree of processes, without a database */
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -231,6 +232,33 @@ START_TEST(a_bad_one_changes_nothing_and_says_where)
 }
 END_TEST
 
+static unsigned kept_generations(void)
+{
+    char path[128];
+    unsigned n = 0;
+
+    snprintf(path, sizeof(path), "%s/generations", dir);
+    DIR *folder = opendir(path);
+    ck_assert_ptr_nonnull(folder);
+    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        n += entry->d_name[0] != '.';
+    closedir(folder);
+    return n;
+}
+
+START_TEST(only_the_live_generation_and_the_one_before_are_kept)
+{
+    write_main(GENERATION("two"));
+    ck_assert_int_eq(order("reload"), 0);
+    ck_assert_uint_eq(kept_generations(), 2);
+    write_main(GENERATION("three"));
+    ck_assert_int_eq(order("reload"), 0);
+    ck_assert_uint_eq(kept_generations(), 2);
+    ck_assert_int_eq(order("rollback"), 0);
+    expect_body("two");
+}
+END_TEST
+
 /* web-0 refuses it at once, web-1 still computes when the next one is asked for. */
 START_TEST(a_reload_may_follow_a_refused_one_at_once)
 {
@@ -454,6 +482,7 @@ Suite *master_suite(void)
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, it_serves_and_stops);
     tcase_add_test(tc, a_reload_changes_every_worker);
+    tcase_add_test(tc, only_the_live_generation_and_the_one_before_are_kept);
     tcase_add_test(tc, a_bad_one_changes_nothing_and_says_where);
     tcase_add_test(tc, a_reload_may_follow_a_refused_one_at_once);
     tcase_add_test(tc, a_worker_that_dies_is_replaced_with_what_is_live);
