@@ -121,7 +121,8 @@ export class Shop {
         answer.headers = got;
       });
       stream.on("data", (piece) => pieces.push(piece));
-      stream.on("end", () => resolve(finish(answer, pieces)));
+      stream.on("end", () => (answer.status ? resolve(finish(answer, pieces)) : reject(new Error("no answer"))));
+      stream.on("close", () => reject(new Error("closed before an answer"))); // after `end` it says nothing
       stream.on("error", reject);
       if (payload !== undefined) stream.end(payload);
     });
