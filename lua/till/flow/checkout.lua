@@ -107,7 +107,13 @@ function checkout.session(ctx, cart_id, provider, data, transaction)
       :format(provider))
   end
   return transaction(function(tx)
-    local held, e3 = stock.hold(tx, cart.id, items_of(cart), until_ms())
+    local still, held, e3
+    still, e3 = carts.is_still(tx, cart)
+    if still == nil then return nil, e3 end
+    if not still then
+      return nil, err.new("completion_in_progress", "the cart is being completed or was changed")
+    end
+    held, e3 = stock.hold(tx, cart.id, items_of(cart), until_ms())
     if not held then return nil, e3 end
     local p, e4 = payment.start(tx, cart, provider, data)
     if not p then return nil, e4 end

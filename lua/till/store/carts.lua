@@ -4,6 +4,8 @@
 --   create(fields, tx) -> cart
 --   get(id [, tx])     -> cart | false | nil, err
 --   save(tx, cart)     -> true | false (somebody else was first) | nil, err; raises cart.version
+--   is_still(tx, cart) -> true | false | nil, err: the row is as it was read and nobody completes
+--                     it; locked until the end
 --   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
 --   unclaim(tx, id, claim)    back to open
 --   complete(tx, id, claim, order_id) -> true | false when the claim was taken over
@@ -154,6 +156,15 @@ function carts.save(tx, cart)
   if not ok then return nil, e2 end
   cart.version = cart.version + 1
   return true
+end
+
+
+function carts.is_still(tx, cart)
+  local row, e = tx:one("SELECT version FROM carts WHERE id = ? AND version = ? AND (state = 'open'"
+    .. " OR state = 'completing' AND claimed_until < ?) FOR UPDATE", db.bin("cart", cart.id),
+    cart.version, db.now())
+  if row == nil then return nil, e end
+  return row ~= false
 end
 
 

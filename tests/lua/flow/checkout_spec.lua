@@ -68,6 +68,22 @@ t.describe("completing a cart", function()
       t.equal(done.order.total.amount, 1599)
     end))
 
+  t.it("holds nothing for a cart that became an order meanwhile", with_shop(function(shop, raw)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+    shop.pay(cart)
+    local payment = raw.require "till.flow.payment"
+    local describe = payment.describe
+    payment.describe = function(...)
+      payment.describe = describe
+      shop.complete(cart)
+      return describe(...)
+    end
+    local status, body = shop.pay(cart)
+    t.same({ status, body.code }, { 409, "completion_in_progress" })
+    t.same({ shop.inventory("TEA").on_hand, shop.inventory("TEA").reserved }, { 4, 0 })
+    t.equal(shop.count("payments"), 1)
+  end))
+
   t.it("never sells the last unit twice", with_shop(function(shop)
     local tea = shop.product("TEA", 1000, 1)
     local a, b = shop.cart { { tea, 1 } }, shop.cart { { tea, 1 } }
