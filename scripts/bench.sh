@@ -1,62 +1,61 @@
 #!/bin/bash
-# bench.sh [BENCH...] - measures: price (rules, no server), sql (point reads through the pool),
-# journey and the like (tests/bench/*.mjs, over a demo shop started for them). Default: all.
-# Numbers of one machine are to be compared with numbers of the same machine only.
+# bench.sh - what the server costs, on this machine, now: figures with their ratio to a baseline of the same run. Asserts
+# nothing. Absolute figures swing with the machine; ratios and CPU are what to compare. It takes less than three minutes.
+#
+#   scripts/bench.sh [sql] [price] [http] [journey] [reload] [import]      all of them by default
 set -eu
 cd "$(dirname "$0")/.."
-wanted=("$@")
+moontill=$PWD/build/release/moontill
+wanted=${*:-sql price http journey reload import}
+folder=$(mktemp -d)
+chmod 711 "$folder" # the database runs as a user of its own
+dev=
+
+finish() {
+    [ -z "$dev" ] || { kill "$dev" 2>/dev/null && wait "$dev" 2>/dev/null; } || true
+    rm -rf "$folder"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
 
 scripts/deps.sh test
 scripts/build.sh release
-nproc=$(nproc)
-echo "bench: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $nproc cores"
 
-is_wanted() {
-    [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]]
-}
-
-dir=
-pid=
-stop() {
-    [ -z "$pid" ] || { kill "$pid" 2>/dev/null && wait "$pid"; } || true
-    [ -z "$dir" ] || rm -rf "$dir"
-}
-trap stop EXIT
-trap 'exit 130' INT TERM
+has() { [[ " $wanted " == *" $1 "* ]]; }
 
 start_shop() {
-    dir=$(mktemp -d)
-    chmod 711 "$dir" # the database runs as a user of its own
-    build/release/moontill dev --var "$dir/var" --listen "127.0.0.1:$((20000 + RANDOM % 20000))" \
-        >"$dir/out" 2>"$dir/err" &
-    pid=$!
-    until grep -q '^ready ' "$dir/out"; do
-        kill -0 "$pid" 2>/dev/null || { cat "$dir/err" >&2; exit 1; }
+    local port=$((20000 + RANDOM % 20000))
+    "$moontill" dev --no-demo --var "$folder/var" --listen "127.0.0.1:$port" >"$folder/out" 2>"$folder/err" &
+    dev=$!
+    for ((i = 0; i < 300; ++i)); do
+        ! grep -q '^ready ' "$folder/out" || return 0
+        kill -0 "$dev" 2>/dev/null || break
         sleep 0.1
     done
+    cat "$folder/err"
+    exit 1
 }
 
-ran=0
-for bench in tests/bench/*.lua tests/bench/bench_*.c tests/bench/*.mjs; do
-    name=$(basename "$bench")
-    name=${name%.*}
-    name=${name#bench_}
-    [ "$name" != support ] && is_wanted "$name" || continue
-    echo "---- $name"
-    ran=$((ran + 1))
-    case $bench in
-    *.lua) luajit "$bench" ;;
-    *.c)
-        scripts/build.sh release "bench_$name"
-        "build/release/bench_$name"
-        ;;
-    *.mjs)
-        [ -n "$pid" ] || start_shop
-        node "$bench" "$dir/var"
-        ;;
-    esac
-done
-if [ "$ran" -eq 0 ]; then
-    echo "bench: there is none of that name; look into tests/bench" >&2
-    exit 2
+echo "$(nproc) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n1), load $(cut -d' ' -f1 /proc/loadavg)"
+echo
+if has sql; then
+    scripts/build.sh release bench_sql
+    build/release/bench_sql 2 8
+    echo
+fi
+if has price; then
+    luajit tests/bench/price.lua
+    echo
+fi
+if has http || has journey || has reload || has import; then
+    start_shop
+    "$moontill" import products sql/demo/online-retail-slice.csv.xz --var "$folder/var" >/dev/null 2>&1
+fi
+! has http || node tests/bench/http.mjs "$folder/var" 2
+! has journey || node tests/bench/journey.mjs "$folder/var" 16 8
+! has reload || MOONTILL=$moontill node tests/bench/reload.mjs "$folder/var"
+if has import; then
+    whole=../shared/data/online-retail.csv.xz
+    [ -f "$whole" ] || whole=sql/demo/online-retail-slice.csv.xz
+    tests/bench/import.sh "$moontill" "$folder/var" "$whole"
 fi

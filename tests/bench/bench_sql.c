@@ -1,4 +1,5 @@
-/* bench_sql.c - point reads through the SQL pool: a second's worth, and the CPU that each costs on this side.
+/* bench_sql.c - point reads through the SQL pool, and the CPU that each costs on this side; by a bare blocking client
+ * for comparison, and with the keys of a loop's turn gathered into one statement, as lua/till/loader.lua does.
  *
  *     bench_sql [seconds] [connections]        16 statements in flight, a MariaDB of its own
  */
@@ -7,10 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <mysql.h>
 #include "io/sql.h"
 #include "support/servers.h"
 
-enum { IN_FLIGHT = 16, ROWS = 10000 };
+enum { IN_FLIGHT = 16, ROWS = 10000, GATHERED = 24 };
 
 static till_sql_pool_t *pool;
 static uint64_t reads, wrong, flying;
@@ -74,6 +76,45 @@ static void make(till_loop_t *loop, const char *text)
         exit(1);
 }
 
+static void report(const char *name, uint64_t count, uint64_t begin, uint64_t cpu)
+{
+    static double base;
+    double each = (double)(clock_us(CLOCK_PROCESS_CPUTIME_ID) - cpu) / (double)count;
+
+    if (base == 0)
+        base = each;
+    printf("%-30s %8.0f rows/s %7.2f us of CPU each, %.2f of a bare client\n", name,
+           (double)count * 1e6 / (double)(clock_us(CLOCK_MONOTONIC) - begin), each, each / base);
+}
+
+/* One blocking connection, one prepared statement. */
+static void run_bare(const char *socket, uint64_t seconds)
+{
+    MYSQL *mysql = mysql_init(NULL);
+    int64_t id, row_id = 0;
+    MYSQL_BIND in = {.buffer_type = MYSQL_TYPE_LONGLONG, .buffer = &id};
+    MYSQL_BIND out[4] = {{.buffer_type = MYSQL_TYPE_LONGLONG, .buffer = &row_id}};
+    uint64_t count = 0, begin = clock_us(CLOCK_MONOTONIC), cpu = clock_us(CLOCK_PROCESS_CPUTIME_ID);
+
+    if (mysql_real_connect(mysql, NULL, "root", "", "till_test", 0, socket, 0) == NULL)
+        exit(1);
+    MYSQL_STMT *stmt = mysql_stmt_init(mysql);
+    char text[2][128];
+    for (int i = 1; i != 4; i++)
+        out[i] =
+            (MYSQL_BIND){.buffer_type = MYSQL_TYPE_STRING, .buffer = text[i % 2], .buffer_length = sizeof(text[0])};
+    wrong += mysql_stmt_prepare(stmt, read_text, sizeof(read_text) - 1) != 0 || mysql_stmt_bind_param(stmt, &in) != 0 ||
+             mysql_stmt_bind_result(stmt, out) != 0;
+    for (; clock_us(CLOCK_MONOTONIC) < begin + seconds * 1000000; count++) {
+        id = rand() % ROWS + 1;
+        wrong += mysql_stmt_execute(stmt) != 0 || mysql_stmt_fetch(stmt) != 0 || row_id != id;
+        mysql_stmt_free_result(stmt);
+    }
+    report("bare client, one connection", count, begin, cpu);
+    mysql_stmt_close(stmt);
+    mysql_close(mysql);
+}
+
 static void run(till_loop_t *loop, uint64_t seconds)
 {
     static int64_t ids[IN_FLIGHT];
@@ -86,9 +127,33 @@ static void run(till_loop_t *loop, uint64_t seconds)
         till_loop_turn(loop, 100);
     over = true;
     till_test_until(loop, is_landed, NULL, 10000);
-    printf("%.0f reads/s, %.2f us of CPU each, %" PRIu64 " wrong\n",
-           (double)reads * 1e6 / (double)(clock_us(CLOCK_MONOTONIC) - begin),
-           (double)(clock_us(CLOCK_PROCESS_CPUTIME_ID) - cpu) / (double)reads, wrong);
+    report("pool, 16 in flight", reads, begin, cpu);
+}
+
+static void on_gathered(void *data, till_status_t status, const till_sql_result_t *result)
+{
+    wrong += status != TILL_OK || result->rows == 0;
+    *(uint64_t *)data += GATHERED;
+    flying--;
+}
+
+static void run_gathered(till_loop_t *loop, uint64_t seconds)
+{
+    char text[256] = "SELECT id, sku, title, price FROM bench WHERE id IN (?";
+    till_sql_value_t params[GATHERED];
+    uint64_t rows = 0, begin = clock_us(CLOCK_MONOTONIC), cpu = clock_us(CLOCK_PROCESS_CPUTIME_ID);
+
+    for (int i = 1; i != GATHERED; i++)
+        strncat(text, ", ?", sizeof(text) - strlen(text) - 1);
+    strncat(text, ")", sizeof(text) - strlen(text) - 1);
+    while (clock_us(CLOCK_MONOTONIC) < begin + seconds * 1000000) {
+        for (int i = 0; i != GATHERED; i++)
+            params[i] = (till_sql_value_t){.type = TILL_SQL_INT, .integer = rand() % ROWS + 1};
+        flying = 1;
+        till_sql_query(pool, (till_slice_t){text, strlen(text)}, params, GATHERED, 10000, on_gathered, &rows);
+        till_test_until(loop, is_landed, NULL, 10000);
+    }
+    report("pool, 24 keys gathered", rows, begin, cpu);
 }
 
 int main(int argc, char **argv)
@@ -106,7 +171,10 @@ int main(int argc, char **argv)
     make(loop, "CREATE TABLE bench (id INT PRIMARY KEY, sku VARCHAR(32), title VARCHAR(100), price BIGINT)");
     make(loop, "INSERT INTO bench SELECT seq, CONCAT('SKU-', seq), CONCAT('A thing called ', seq), seq * 100 "
                "FROM seq_1_to_10000");
-    run(loop, argc > 1 ? strtoul(argv[1], NULL, 10) : 3);
+    uint64_t seconds = argc > 1 ? strtoul(argv[1], NULL, 10) : 3;
+    run_bare(till_test_mysql(), seconds);
+    run(loop, seconds);
+    run_gathered(loop, seconds);
     till_sql_pool_destroy(pool);
     till_loop_turn(loop, 0);
     till_loop_destroy(loop);
