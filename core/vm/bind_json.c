@@ -14,6 +14,8 @@
 
 /* ---- encode ------------------------------------------------------------------- */
 
+static const char raw_mark; /* its address keys the metatable of json.raw */
+
 struct key {
     const char *base; /* the table holds the string */
     size_t len;
@@ -155,8 +157,32 @@ static bool is_array(lua_State *L, int index)
     return is;
 }
 
+/** @return whether it was what l_raw made */
+static bool encode_raw(lua_State *L, int index, till_buf_t *buf)
+{
+    size_t len;
+    const char *text;
+    bool is;
+
+    if (!lua_getmetatable(L, index))
+        return false;
+    lua_pushlightuserdata(L, (void *)&raw_mark);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    is = lua_rawequal(L, -1, -2) != 0;
+    lua_pop(L, 2);
+    if (!is)
+        return false;
+    lua_rawgeti(L, index, 1);
+    text = lua_tolstring(L, -1, &len);
+    till_buf_append(buf, text, len);
+    lua_pop(L, 1);
+    return true;
+}
+
 static void encode_table(lua_State *L, int index, till_buf_t *buf, unsigned depth)
 {
+    if (encode_raw(L, index, buf))
+        return;
     if (depth == TILL_JSON_DEPTH)
         luaL_error(L, "json.encode: nested deeper than %d, or a cycle", TILL_JSON_DEPTH);
     luaL_checkstack(L, 8, "json.encode");
@@ -210,6 +236,19 @@ static int l_encode(lua_State *L)
     lua_pushlstring(L, buf->base, buf->len);
     if (buf->len > KEEP_MAX)
         till_buf_dispose(buf);
+    return 1;
+}
+
+/* Text that is JSON already, for encode to put in as it is. */
+static int l_raw(lua_State *L)
+{
+    luaL_checkstring(L, 1);
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, 1);
+    lua_pushlightuserdata(L, (void *)&raw_mark);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    lua_setmetatable(L, -2);
     return 1;
 }
 
@@ -304,12 +343,15 @@ static int l_decode(lua_State *L)
     return 2;
 }
 
-static const luaL_Reg functions[] = {{"encode", l_encode}, {"decode", l_decode}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"encode", l_encode}, {"decode", l_decode}, {"raw", l_raw}, {NULL, NULL}};
 
 int till_bind_json(lua_State *L)
 {
     till_vm_t *vm = till_vm_of(L);
 
+    lua_pushlightuserdata(L, (void *)&raw_mark);
+    lua_newtable(L);
+    lua_rawset(L, LUA_REGISTRYINDEX);
     till_bind(L, functions);
     lua_pushlightuserdata(L, NULL);
     lua_setfield(L, -2, "null");

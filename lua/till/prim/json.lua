@@ -6,10 +6,12 @@
 --                    Duplicate keys, broken UTF-8, NUL and depth over 64 are refused.
 --   null          the value for null
 --   array(t)      marks t as an array (an empty unmarked table is an object) and returns it
+--   raw(text)     a value that encode puts in as it is: text that encode made
 --   array_mt      the mark: the metatable that decoded arrays carry
 local c = require "till.c.json"
 
-local json = { encode = c.encode, decode = c.decode, null = c.null, array_mt = c.array_mt }
+local json = { encode = c.encode, decode = c.decode, null = c.null, array_mt = c.array_mt,
+  raw = c.raw }
 
 
 function json.array(t)

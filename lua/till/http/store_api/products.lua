@@ -4,6 +4,7 @@ local categories = require "till.store.categories"
 local conf = require "till.prim.conf"
 local cache = require "till.cache"
 local err = require "till.util.err"
+local product_json = require "till.http.product_json"
 local products = require "till.store.products"
 local route = require "till.http.route"
 local s = require "till.util.schema"
@@ -59,9 +60,9 @@ local function render_list(ctx, heads, page)
   end
   local available, e2 = catalog.available(list)
   if not available then return nil, e2 end
-  local opts = { currency = currency_of(ctx), available = available }
+  local currency = currency_of(ctx)
   return ctx:json(200, ctx:list(rows, page, function(head)
-    return views.product(by_id[head.id], opts)
+    return product_json(by_id[head.id], currency, available)
   end, keys_of(ctx.query)))
 end
 
@@ -91,8 +92,8 @@ local function get_product(ctx)
   local currency = currency_of(ctx)
   local free = 0
   for _, v in ipairs(product.variants) do free = free + (available[v.id] or 0) end
-  return ctx:json(200, { product = views.product(product, { currency = currency,
-    available = available }) }, { etag = ("%d-%s-%d"):format(product.version, currency, free) })
+  return ctx:json(200, { product = product_json(product, currency, available) },
+    { etag = ("%d-%s-%d"):format(product.version, currency, free) })
 end
 
 

@@ -6,12 +6,12 @@ local conf = require "till.prim.conf"
 local cursor = require "till.util.cursor"
 local err = require "till.util.err"
 local json = require "till.prim.json"
+local product_json = require "till.http.product_json"
 local render = require "till.http.render"
 local route = require "till.http.route"
 local s = require "till.util.schema"
 local search = require "till.flow.search"
 local shapes = require "till.http.shapes"
-local views = require "till.http.views"
 
 
 local PATH = "/store/v1/search"
@@ -67,7 +67,7 @@ local function product_views(ids, currency)
   end
   local out = {}
   for i, product in ipairs(list) do
-    out[i] = views.product(product, { currency = currency, available = available })
+    out[i] = product_json(product, currency, available)
   end
   return json.array(out)
 end
