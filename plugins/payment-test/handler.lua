@@ -31,8 +31,9 @@ local function answer_of(row)
 end
 
 
-local function unknown(e)
-  return { outcome = "unknown", reason = e and e.message }
+-- What broke is our affair: the shopper is told that there is no answer yet.
+local function unknown()
+  return { outcome = "unknown" }
 end
 
 
@@ -56,9 +57,9 @@ local function move(payment, from, to)
   local key = attempt_of(payment)
   local ok, e = sql.exec("UPDATE payment_test_attempts SET state = ? WHERE idem_key = ?"
     .. " AND state = ?", to, key, from)
-  if not ok then return unknown(e) end
+  if not ok then return unknown() end
   local row, e2 = find(key)
-  if not row then return e2 and unknown(e2) or { outcome = "declined", reason = "not found" } end
+  if not row then return e2 and unknown() or { outcome = "declined", reason = "not found" } end
   if row.state == to then return answer_of(row) end
   return { outcome = "declined", provider_ref = row.provider_ref, reason = "it is " .. row.state }
 end
@@ -96,9 +97,9 @@ handler["payment.authorize"] = function(config, payment)
     return { outcome = "unknown" }
   end
   local row, e = find(payment.idem_key)
-  if row == nil then return unknown(e) end
+  if row == nil then return unknown() end
   if not row then row, e = begin(payment, token, state) end
-  if not row then return unknown(e) end
+  if not row then return unknown() end
   if token == "tok_timeout" then
     time.sleep(config.silent_ms)
     return { outcome = "unknown" }
@@ -110,7 +111,7 @@ end
 
 handler["payment.lookup"] = function(_, payment)
   local row, e = find(attempt_of(payment))
-  if row == nil then return unknown(e) end
+  if row == nil then return unknown() end
   if not row then return { outcome = "not_found" } end
   return answer_of(row)
 end
@@ -143,12 +144,12 @@ end
 handler["webhook.receive"] = function(_, hook)
   local body = json.decode(hook.body)
   if type(body) ~= "table" or type(body.provider_ref) ~= "string" then
-    return { status = 400, events = {} }
+    return { status = 400 }
   end
   local ok = sql.exec("UPDATE payment_test_attempts SET state = ? WHERE provider_ref = ?"
     .. " AND state = 'requires_action'", body.approved == false and "declined" or "authorized",
     body.provider_ref)
-  return { status = ok and 200 or 503, events = {} }
+  return { status = ok and 200 or 503 }
 end
 
 

@@ -5,6 +5,7 @@ local file = require "till.prim.file"
 local promotions = require "till.store.promotions"
 local refuse = require "till.cli.refuse"
 local report_of = require "till.flow.import.report"
+local settings = require "till.store.settings"
 local source = require "till.flow.import.source"
 local sql = require "till.prim.sql"
 local store = require "till.store.import"
@@ -41,6 +42,9 @@ end
 
 -- A code to try the till with.
 local function welcome()
+  if promotions.find_code("WELCOME10") then
+    return true
+  end
   return sql.transaction(function(tx)
     return promotions.create(tx, { code = "WELCOME10", name = "10 % off the first order",
       status = "active", terms = { level = "order", type = "percent", value = "10" } })
@@ -57,15 +61,17 @@ function demo.main(option)
   local empty, failure = store.shop_is_empty()
   if empty == nil then
     return refuse("demo", failure)
-  elseif not empty then
+  elseif not empty and settings.get("demo") ~= "begun" then
     return 0
   end
+  settings.set("demo", "begun") -- one that is killed goes on at the next start
   local path = data_file()
   local of_products = import("products", products, path)
   local of_orders = of_products and import("orders", orders, path)
   if not of_orders or not welcome() then
     return 1
   end
+  settings.set("demo", "done")
   term.err(string.format("  %-12s %d products and %d orders from %s\n", "demo shop",
     of_products.counts["products added"] or 0, of_orders.counts["orders added"] or 0,
     path:match("[^/]+$")))

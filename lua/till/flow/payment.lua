@@ -12,6 +12,7 @@
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local fsm = require "till.util.fsm"
+local log = require "till.prim.log"
 local payments = require "till.store.payments"
 
 local payment = {}
@@ -91,7 +92,10 @@ end
 local function ask(p, hook, more)
   local answer, e = dispatch.plugin(plugin_of(p.provider), hook, request(p, more))
   if answer then return answer end
-  return { outcome = "unknown", reason = e and e.message }
+  if e then
+    log.warn("payment.no_answer", { provider = p.provider, hook = hook, error = tostring(e) })
+  end
+  return { outcome = "unknown" }
 end
 
 

@@ -158,7 +158,7 @@ local function operation(route, components)
     description = route.doc, responses = responses_of(route, components),
     parameters = #parameters > 0 and parameters or nil,
     security = SECURITY[route.auth] or json.array {} }
-  if route.permission then
+  if route.permission and route.permission ~= "any" then
     out.description = (route.doc and route.doc .. "\n\n" or "")
       .. "Takes the permission `" .. route.permission .. "`."
   end
@@ -198,8 +198,8 @@ local function webhooks(components)
   for name, event in pairs(events) do
     out[name] = { post = { operationId = "webhook_" .. name:gsub("%.", "_"),
       summary = event.summary, tags = { "webhooks" },
-      description = "Signed by Standard Webhooks 1.0: webhook-id, webhook-timestamp and "
-        .. "webhook-signature. It may come more than once; answer 2xx once you have it.",
+      description = "Told to the plugins that have the hook of this name, at least once and in "
+        .. "order for each order. Endpoints of other systems cannot be named yet.",
       requestBody = { required = true, content = { ["application/json"] = {
         schema = event.schema:openapi(components) } } },
       responses = { ["2XX"] = { description = "Taken" },

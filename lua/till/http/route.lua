@@ -71,7 +71,7 @@ local function check_fields(def)
     bad(def, "`auth` must be store, admin, customer, none or hook")
   end
   if (def.auth == "admin") ~= (def.permission ~= nil) then
-    bad(def, "`permission` goes with auth = \"admin\", and is needed there")
+    bad(def, "`permission` goes with auth = \"admin\", and is needed there (\"any\" takes none)")
   end
   for _, name in ipairs { "idempotency", "if_match" } do
     if def[name] and not WHEN[def[name]] then

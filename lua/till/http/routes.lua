@@ -5,6 +5,7 @@ return {
   "till.http.store_api.carts",
   "till.http.store_api.orders",
   "till.http.auth_api",
+  "till.http.hooks_api",
   "till.http.admin_api.products",
   "till.http.admin_api.categories",
   "till.http.admin_api.inventory",
