@@ -148,9 +148,9 @@ return {
   -- Outbox and sagas.
   jobs = {
     -- events, 1 to 1000: claimed at a time
-    batch = 50,
+    batch = 10,
     -- ms, 1000 to 3600000: after which an event that was claimed is given to another worker
-    lease_ms = 30000,
+    lease_ms = 60000,
     -- ms, 50 to 60000: between two looks when Redis wakes nobody
     poll_ms = 1000,
     -- attempts, 1 to 100: before an event goes to the dead letters

@@ -263,6 +263,21 @@ describe("the provider that only pretends", () => {
     await paid(order.id);
     await assertInvariants(shop);
   });
+
+  it("hears at /hooks/v1 that the shopper confirmed, and takes nothing that it cannot read", async () => {
+    const cart = await makeCart(shop, variant.id);
+    assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "test", data: { token: "tok_requires_action" } } }), 201);
+    const first = assertOk(await complete(cart), 200);
+    const hook = (plugin, body) => shop.h2("POST", `/hooks/v1/${plugin}`, { key: null, body });
+    assert.equal((await hook("payment-test", "not JSON")).status, 400);
+    assertProblem(await hook("payment-manual", {}), 404, "not_found");
+    assertProblem(await hook("nobody", {}), 404, "not_found");
+    const ref = first.error.action.url.split("/").pop();
+    assert.equal((await hook("payment-test", { provider_ref: ref, approved: true })).status, 200);
+    const { order } = assertOk(await complete(cart), 200);
+    await paid(order.id);
+    await assertInvariants(shop);
+  });
 });
 
 describe("the shop's own methods", () => {

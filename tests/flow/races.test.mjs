@@ -232,3 +232,24 @@ describe("an Idempotency-Key", () => {
     assert.deepEqual(await query(shop, `SELECT COUNT(*) FROM stock_events e JOIN variants v ON v.id = e.variant_id WHERE v.sku = '${key}'`), [["1"]]);
   });
 });
+
+describe("an order that is cancelled and sent at once", () => {
+  it("is one of the two: what was sent is paid, what was cancelled is refunded", async () => {
+    const { variant } = await makeProduct(shop, { stock: 20 });
+    for (let i = 0; i < 6; ++i) {
+      const bought = await buy(shop, await makeCart(shop, variant.id), { provider: "test", data: { token: "tok_ok" } });
+      const { id } = assertOk(bought, 200).order;
+      const status = async () => assertOk(await shop.admin("GET", `/orders/${id}`), 200).order;
+      await until("the money is captured", async () => (await status()).payment_status === "captured");
+      const ask = (what) => settled(() => shop.admin("POST", `/orders/${id}/${what}`, { headers: idem(), body: {} }));
+      const [cancelled, sent] = await Promise.all([ask("cancel"), ask("fulfilments")]);
+      assert.equal([cancelled, sent].filter((a) => a.status < 300).length, 1, `${cancelled.text}\n${sent.text}`);
+      const order = await status();
+      const atProvider = await query(shop, `SELECT t.state FROM payment_test_attempts t JOIN payments p USING (idem_key)
+        WHERE p.order_id = ${bin(id)}`);
+      const wanted = sent.status < 300 ? ["captured", "captured"] : ["refunded", "refunded"];
+      assert.deepEqual([order.payment_status, atProvider[0][0]], wanted);
+    }
+    await assertInvariants(shop);
+  });
+});

@@ -4,9 +4,11 @@
 --   fulfil(tx, id, fields, actor) -> order | nil, err     all that is left, or the lines given
 --   capture(payment_id, actor)    -> payment | nil, err   asks the provider, then books it
 --   cancel(id, actor, transaction) -> what transaction returned | nil, err
+--   alone(id, fn)                 what fn returned; no other `alone` of this order runs meanwhile
 local err = require "till.util.err"
 local fsm = require "till.util.fsm"
 local inventory = require "till.store.inventory"
+local lock = require "till.prim.lock"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local payment = require "till.flow.payment"
@@ -28,6 +30,17 @@ order_flow.states = fsm.define("order", {
   { from = "placed", event = "cancel", to = "cancelled", guard = nothing_sent },
   { from = "placed", event = "complete", to = "completed" },
 })
+
+
+--- Cancelling gives money back before it can lock the row, so that nobody must send the goods
+--- meanwhile. Without Redis the row's own lock still lets only one of the two through.
+function order_flow.alone(order_id, fn)
+  local held, e = lock.acquire("order:" .. order_id, { lease_ms = 30000, wait_ms = 3000 })
+  if not held and not err.is(e, "conn_lost") then return nil, e end
+  local result, failure = fn()
+  if held then held:release() end
+  return result, failure
+end
 
 
 local function missing()
@@ -221,7 +234,7 @@ local function book_back(tx, order, moved, result)
 end
 
 
-function order_flow.cancel(order_id, actor, transaction)
+local function cancel(order_id, actor, transaction)
   local order, e = orders.get(order_id)
   if order == nil then return nil, e end
   if not order then return missing() end
@@ -247,6 +260,11 @@ function order_flow.cancel(order_id, actor, transaction)
     if not ok then return nil, e5 end
     return orders.get(order_id, tx)
   end)
+end
+
+
+function order_flow.cancel(order_id, actor, transaction)
+  return order_flow.alone(order_id, function() return cancel(order_id, actor, transaction) end)
 end
 
 

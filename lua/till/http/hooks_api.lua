@@ -17,7 +17,7 @@ local function receive(ctx)
   local answer, failure = dispatch.plugin(plugin, "webhook.receive",
     { headers = ctx.req.headers, body = ctx.body or "" })
   if not answer then return nil, failure end
-  return respond.json(answer.status, nil)
+  return respond.raw(answer.status, {}, "")
 end
 
 

@@ -66,13 +66,14 @@ end
 
 
 local function fulfil(ctx)
-  return ctx:transaction(function(tx)
+  local function send(tx)
     local order, fulfilment_id = order_flow.fulfil(tx, ctx.params.id, ctx.body, actor.of(ctx))
     if not order then return nil, fulfilment_id end
     return ctx:json(201, { fulfilment = { id = fulfilment_id,
       tracking_number = ctx.body.tracking_number }, order = views.order(order) },
       { etag = order.version })
-  end)
+  end
+  return order_flow.alone(ctx.params.id, function() return ctx:transaction(send) end)
 end
 
 
