@@ -55,7 +55,7 @@ end
 
 local function move(payment, from, to)
   local key = attempt_of(payment)
-  local ok, e = sql.exec("UPDATE payment_test_attempts SET state = ? WHERE idem_key = ?"
+  local ok = sql.exec("UPDATE payment_test_attempts SET state = ? WHERE idem_key = ?"
     .. " AND state = ?", to, key, from)
   if not ok then return unknown() end
   local row, e2 = find(key)
@@ -96,9 +96,9 @@ handler["payment.authorize"] = function(config, payment)
     time.sleep(config.silent_ms)
     return { outcome = "unknown" }
   end
-  local row, e = find(payment.idem_key)
+  local row = find(payment.idem_key)
   if row == nil then return unknown() end
-  if not row then row, e = begin(payment, token, state) end
+  if not row then row = begin(payment, token, state) end
   if not row then return unknown() end
   if token == "tok_timeout" then
     time.sleep(config.silent_ms)
@@ -110,7 +110,7 @@ end
 
 
 handler["payment.lookup"] = function(_, payment)
-  local row, e = find(attempt_of(payment))
+  local row = find(attempt_of(payment))
   if row == nil then return unknown() end
   if not row then return { outcome = "not_found" } end
   return answer_of(row)

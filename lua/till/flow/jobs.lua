@@ -23,6 +23,7 @@ local outbox = require "till.prim.outbox"
 local redis = require "till.prim.redis"
 local sagas = require "till.store.sagas"
 local search = require "till.flow.search"
+local search_store = require "till.store.search"
 local sessions = require "till.store.sessions"
 local sql = require "till.prim.sql"
 local stock = require "till.store.stock"
@@ -57,7 +58,13 @@ local function product_updated(payload)
 end
 
 
-local HANDLERS = { ["payment.capture"] = capture, ["product.updated"] = product_updated }
+local function order_placed(payload)
+  return search_store.bought(payload.order_id)
+end
+
+
+local HANDLERS = { ["payment.capture"] = capture, ["product.updated"] = product_updated,
+  ["order.placed"] = order_placed }
 
 
 local function ask_plugins(event, payload)

@@ -35,11 +35,17 @@ order_flow.states = fsm.define("order", {
 --- Cancelling gives money back before it can lock the row, so that nobody must send the goods
 --- meanwhile. Without Redis the row's own lock still lets only one of the two through.
 function order_flow.alone(order_id, fn)
-  local held, e = lock.acquire("order:" .. order_id, { lease_ms = 30000, wait_ms = 3000 })
-  if not held and not err.is(e, "conn_lost") then return nil, e end
-  local result, failure = fn()
-  if held then held:release() end
-  return result, failure
+  local ran = false
+  local result, e = lock.with("order:" .. order_id, { lease_ms = 30000, wait_ms = 3000 }, function()
+    ran = true
+    return fn()
+  end)
+  if not ran and err.is(e, "busy") then
+    return nil, err.new("busy", "another change of this order is running; try again")
+  elseif not ran and err.is(e, "conn_lost") then
+    return fn()
+  end
+  return result, e
 end
 
 

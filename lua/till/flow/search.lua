@@ -204,7 +204,12 @@ local function rank(rows, tokens, meanings)
     row.score, row.place = score(row, tokens, meanings), i
   end
   table.sort(rows, function(a, b)
-    return a.score > b.score or a.score == b.score and a.place < b.place
+    if a.score ~= b.score then
+      return a.score > b.score
+    elseif a.popularity ~= b.popularity then
+      return a.popularity > b.popularity
+    end
+    return a.place < b.place
   end)
 end
 

@@ -81,6 +81,22 @@ function search.missing(max)
 end
 
 
+--- Counts once more how often each product was bought; for imports.
+function search.count_bought(tx)
+  return tx:exec("UPDATE search_documents d JOIN (SELECT v.product_id, COUNT(*) AS times " ..
+    "FROM order_lines l JOIN variants v ON v.id = l.variant_id GROUP BY v.product_id) b " ..
+    "ON b.product_id = d.product_id SET d.popularity = b.times")
+end
+
+
+--- The products of an order were bought once more.
+function search.bought(order_id)
+  return sql.exec("UPDATE search_documents d JOIN (SELECT DISTINCT v.product_id " ..
+    "FROM order_lines l JOIN variants v ON v.id = l.variant_id WHERE l.order_id = ?) b " ..
+    "ON b.product_id = d.product_id SET d.popularity = d.popularity + 1", db.bin("ord", order_id))
+end
+
+
 -- ---- reading ---------------------------------------------------------------
 
 local PREFIXED = "(SELECT ? AS token, word, 'prefix' AS how, frequency FROM search_words " ..
@@ -142,14 +158,14 @@ end
 
 
 --- The best documents for a filter `{match, category_id, currency, price_min, price_max}`:
--- rows `{id (public), words}`, at most 500.
+-- rows `{id (public), words, popularity}`, at most 500.
 function search.find(filter)
   local where, values = conditions(filter)
   local order = filter.match and "MATCH (d.words) AGAINST (? IN BOOLEAN MODE) DESC, p.id" or "p.id"
   if filter.match then
     values[#values + 1] = filter.match
   end
-  local rows, failure = sql.query("SELECT p.id, d.words FROM search_documents d " ..
+  local rows, failure = sql.query("SELECT p.id, d.words, d.popularity FROM search_documents d " ..
     "JOIN products p ON p.id = d.product_id WHERE " .. where .. " ORDER BY " .. order ..
     " LIMIT " .. MAX_FOUND, unpack(values))
   if not rows then

@@ -17,6 +17,14 @@ end
 
 
 t.describe("an order", function()
+  t.it("is counted for the search once it is told of", with_order("manual", function(shop, raw)
+    local popularity = "SELECT MAX(popularity) AS most FROM search_documents"
+    raw.require("till.flow.search").index_missing()
+    t.equal(raw.sql.one(popularity).most, 0)
+    shop.work()
+    t.equal(raw.sql.one(popularity).most, 1)
+  end))
+
   t.it("is sent in parts, never more than was sold", with_order("manual", function(shop, raw, order)
     local path = "/admin/v1/orders/" .. order.id .. "/fulfilments"
     local line = order.lines[1].id

@@ -60,6 +60,18 @@ t.describe("the search", function()
       t.same(find "xylophonium", {})
     end))
 
+  t.it("shows what people buy first, where nothing else decides", with_goods(function(find, shop)
+    local function first_is(wanted, title, sku)
+      shop.live.sql.exec("UPDATE search_documents SET popularity = 0")
+      shop.live.sql.exec("UPDATE search_documents d JOIN variants v ON v.product_id ="
+        .. " d.product_id SET d.popularity = 7 WHERE v.sku = ?", sku)
+      t.equal(find(wanted)[1], title)
+    end
+    first_is("white", HEART, "AB10")
+    first_is("white", LANTERN, "AB20")
+    first_is("heart", CASES, "AB44")
+  end))
+
   t.it("finds by SKU", with_goods(function(find)
     t.same(find "ab44", { CASES })
   end))

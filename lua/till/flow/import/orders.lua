@@ -11,6 +11,7 @@ local co = require "till.prim.co"
 local countries = require "till.flow.import.countries"
 local err = require "till.util.err"
 local json = require "till.prim.json"
+local search = require "till.store.search"
 local sql = require "till.prim.sql"
 local store = require "till.store.import"
 local ulid = require "till.prim.ulid"
@@ -297,7 +298,10 @@ function orders.run(src, report)
   if not ok then
     return nil, failure
   end
-  return settled, why
+  if not settled then
+    return nil, why
+  end
+  return store.transaction(search.count_bought)
 end
 
 
