@@ -148,22 +148,27 @@ local LIVE = { created = true, sending = true, unknown = true, requires_action =
   authorized = true, captured = true }
 
 
+local REFUSED = { declined = true, failed = true }
+
+
 -- The newest attempt that is for this amount; older ones and those for other amounts are let go.
+-- Where all were refused it is the newest of those: who repeats a completion hears the same again.
 local function pick(data)
   local list, e = payments.of_cart(data.cart_id)
   if not list then return nil, e end
-  local found = false
+  local found, refused = false, false
   for _, p in ipairs(list) do
-    if LIVE[p.state] then
-      if not found and p.amount == data.total and p.currency == data.currency then
-        found = p
-      else
-        local ok, e2 = payment.void(p)
-        if not ok then return nil, e2 end
-      end
+    local fits = p.amount == data.total and p.currency == data.currency
+    if LIVE[p.state] and fits and not found then
+      found = p
+    elseif LIVE[p.state] then
+      local ok, e2 = payment.void(p)
+      if not ok then return nil, e2 end
+    elseif REFUSED[p.state] and fits then
+      refused = refused or p
     end
   end
-  return found
+  return found or refused
 end
 
 
@@ -254,7 +259,8 @@ local function drive(cart, data, env, held)
   local state, e2 = flow:run(cart.id, data, env)
   if state == nil then return nil, e2 end
   if state == "busy" then
-    carts.unclaim(nil, cart.id, claim)
+    -- The cart is not opened: whoever has the saga, or comes after him, buys what it froze.
+    carts.lapse(cart.id, claim)
     return in_progress()
   end
   return answer(cart, state, e2, env)

@@ -7,7 +7,7 @@
 --   is_still(tx, cart) -> true | false | nil, err: the row is as it was read and nobody completes
 --                     it; locked until the end
 --   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
---   unclaim(tx, id, claim)    back to open
+--   unclaim(tx, id, claim)    back to open      lapse(id, claim)    the claim is over, no more
 --   complete(tx, id, claim, order_id) -> true | false when the claim was taken over
 --
 -- A cart: id, version, state, currency, country, email, shipping_address, billing_address,
@@ -187,6 +187,13 @@ function carts.unclaim(tx, cart_id, claim)
   return db.on(tx):exec("UPDATE carts SET state = 'open', claimed_until = NULL,"
     .. " version = version + 1 WHERE id = ? AND claim = ? AND state = 'completing'",
     db.bin("cart", cart_id), claim)
+end
+
+
+--- Gives the claim back and leaves the cart as it was found: its completion was begun, not ended.
+function carts.lapse(cart_id, claim)
+  return sql.exec("UPDATE carts SET claimed_until = ? WHERE id = ? AND claim = ?"
+    .. " AND state = 'completing'", db.now(), db.bin("cart", cart_id), claim)
 end
 
 

@@ -250,6 +250,28 @@ t.describe("a completion that is broken off", function()
     t.same({ shop.count("orders"), shop.inventory("TEA").reserved }, { 0, 0 })
   end))
 
+  t.it("is not taken back because somebody asked while its runner held it",
+    with_shop(function(shop, raw)
+      local cart = paid_cart(shop)
+      after(raw, "till.flow.payment", "authorize", killed)
+      t.equal((shop.complete(cart)), 500)
+      raw.sql.exec("UPDATE carts SET claimed_until = '2020-01-01'")
+      local status, body = shop.complete(cart)
+      t.same({ status, body.code }, { 409, "completion_in_progress" })
+      half_a_minute_later(raw)
+      t.same({ shop.count("orders"), shop.count("payment_test_attempts"),
+        raw.sql.one("SELECT state FROM payment_test_attempts").state }, { 1, 1, "authorized" })
+    end))
+
+  t.it("says the same again when the payment was refused", with_shop(function(shop)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+    shop.pay(cart, "test", "tok_declined")
+    for _ = 1, 2 do
+      local status, body = shop.complete(cart)
+      t.same({ status, body.type, body.error.code }, { 200, "cart", "payment_declined" })
+    end
+  end))
+
   t.it("never buys what the cart held before it was changed", with_shop(function(shop, raw)
     local cart = paid_cart(shop)
     after(raw, "till.flow.payment", "authorize", killed)
