@@ -14,22 +14,7 @@ static void push_response(lua_State *L, const till_http_response_t *response)
     lua_setfield(L, -2, "version");
     lua_pushlstring(L, response->body.base != NULL ? response->body.base : "", response->body.len);
     lua_setfield(L, -2, "body");
-    lua_createtable(L, 0, (int)response->header_count);
-    for (size_t i = 0; i != response->header_count; ++i) {
-        const till_header_t *header = &response->headers[i];
-        lua_pushlstring(L, header->name.base, header->name.len);
-        lua_pushvalue(L, -1);
-        lua_rawget(L, -3);
-        if (lua_isnil(L, -1)) {
-            lua_pop(L, 1);
-            lua_pushlstring(L, header->value.base, header->value.len);
-        } else {
-            lua_pushliteral(L, ", ");
-            lua_pushlstring(L, header->value.base, header->value.len);
-            lua_concat(L, 3);
-        }
-        lua_rawset(L, -3);
-    }
+    till_push_headers(L, response->headers, response->header_count);
     lua_setfield(L, -2, "headers");
 }
 

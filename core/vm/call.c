@@ -20,12 +20,13 @@ static void set_text(lua_State *L, const char *key, const char *text)
     lua_setfield(L, -2, key);
 }
 
-/* A name that comes twice has its values joined, as RFC 9110 allows. */
-static void push_headers(lua_State *L, const till_request_t *request)
+/* A name that comes twice has its values joined, as RFC 9110 5.3 allows; cookies by RFC 9113 8.2.3. */
+void till_push_headers(lua_State *L, const till_header_t *headers, size_t n)
 {
-    lua_createtable(L, 0, (int)request->header_count);
-    for (size_t i = 0; i != request->header_count; ++i) {
-        const till_header_t *header = &request->headers[i];
+    lua_createtable(L, 0, (int)n);
+    for (size_t i = 0; i != n; ++i) {
+        const till_header_t *header = &headers[i];
+        bool is_cookie = header->name.len == 6 && memcmp(header->name.base, "cookie", 6) == 0;
         lua_pushlstring(L, header->name.base, header->name.len);
         lua_pushvalue(L, -1);
         lua_rawget(L, -3);
@@ -33,7 +34,7 @@ static void push_headers(lua_State *L, const till_request_t *request)
             lua_pop(L, 1);
             lua_pushlstring(L, header->value.base, header->value.len);
         } else {
-            lua_pushliteral(L, ", ");
+            lua_pushstring(L, is_cookie ? "; " : ", ");
             lua_pushlstring(L, header->value.base, header->value.len);
             lua_concat(L, 3);
         }
@@ -58,7 +59,7 @@ static void push_request(lua_State *L, const till_request_t *request)
     set_text(L, "traceparent", traceparent);
     lua_pushboolean(L, request->tls);
     lua_setfield(L, -2, "tls");
-    push_headers(L, request);
+    till_push_headers(L, request->headers, request->header_count);
     lua_setfield(L, -2, "headers");
 }
 

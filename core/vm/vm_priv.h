@@ -203,6 +203,8 @@ void till_tx_unuse(lua_State *L, int index, till_status_t status);
 uint64_t till_tx_time(lua_State *L, int index, uint64_t wanted_ms);
 /** JSON of the value at `index` appended to `buf`; throws on what cannot be. */
 void till_json_encode(lua_State *L, int index, till_buf_t *buf);
+/** Pushes name → value, a name that comes twice joined. [-0, +1] */
+void till_push_headers(lua_State *L, const till_header_t *headers, size_t n);
 
 static inline till_slice_t till_check_slice(lua_State *L, int index)
 {

@@ -305,3 +305,12 @@ describe("the search", () => {
     assertOk(await shop.store("GET", "/products?limit=1"), 200);
   });
 });
+
+describe("cookies that HTTP/2 sends in pieces", () => {
+  it("are one header again (RFC 9113, 8.2.3)", async () => {
+    const { admin_email: email, admin_password: password } = shop.dev;
+    const login = assertOk(await shop.h2("POST", "/auth/v1/staff/sessions", { key: null, body: { email, password } }), 201);
+    const answer = await shop.h2("GET", "/admin/v1/orders", { key: null, headers: { cookie: ["a=b", `till_session=${login.token}`, "c=d"] } });
+    assertOk(answer, 200);
+  });
+});

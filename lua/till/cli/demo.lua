@@ -3,7 +3,7 @@ local products = require "till.flow.import.products"
 local orders = require "till.flow.import.orders"
 local file = require "till.prim.file"
 local promotions = require "till.store.promotions"
-local refuse = require "till.cli.refuse"
+local say = require "till.cli.say"
 local report_of = require "till.flow.import.report"
 local settings = require "till.store.settings"
 local source = require "till.flow.import.source"
@@ -34,7 +34,7 @@ local function import(what, flow, path)
     ok, failure = flow.run(src, report)
   end
   if not ok then
-    refuse("demo", failure)
+    say.refused("demo", failure)
   end
   return ok and report
 end
@@ -60,7 +60,7 @@ function demo.main(option)
   end
   local empty, failure = store.shop_is_empty()
   if empty == nil then
-    return refuse("demo", failure)
+    return say.refused("demo", failure)
   elseif not empty and settings.get("demo") ~= "begun" then
     return 0
   end

@@ -1,6 +1,6 @@
 --- `moontill import products FILE` and `moontill import orders FILE`.
 local json = require "till.prim.json"
-local refuse = require "till.cli.refuse"
+local say = require "till.cli.say"
 local report_of = require "till.flow.import.report"
 local source = require "till.flow.import.source"
 local term = require "till.prim.term"
@@ -124,7 +124,7 @@ function import.main(...)
   local report = report_of.new()
   local ok, failure = run(options, report)
   if ok == nil then
-    return refuse("import", failure)
+    return say.refused("import", failure)
   end
   show(options, report, ok == false)
   return ok and 0 or 1

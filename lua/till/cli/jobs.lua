@@ -2,7 +2,7 @@
 local dead = require "till.store.dead"
 local json = require "till.prim.json"
 local term = require "till.prim.term"
-local say = require "till.cli.refuse"
+local say = require "till.cli.say"
 
 local HELP = [[
 usage: moontill jobs dead [--json]     events that were given up
@@ -11,7 +11,7 @@ usage: moontill jobs dead [--json]     events that were given up
 
 
 local function refuse(e)
-  return say("jobs", e)
+  return say.refused("jobs", e)
 end
 
 

@@ -3,7 +3,7 @@ local id = require "till.util.id"
 local json = require "till.prim.json"
 local keys = require "till.store.keys"
 local term = require "till.prim.term"
-local say = require "till.cli.refuse"
+local say = require "till.cli.say"
 
 local HELP = [[
 usage: moontill key create --name NAME [--kind publishable|secret] [--role ROLE]…
@@ -13,28 +13,22 @@ usage: moontill key create --name NAME [--kind publishable|secret] [--role ROLE]
 The key is printed once, when it is made; the shop keeps its hash only.
 ]]
 
+local OPTIONS = { ["--name"] = "name", ["--kind"] = "kind", ["--role"] = "roles" }
+
 
 local function refuse(e)
-  return say("key", e)
+  return say.refused("key", e)
 end
 
 
 local function misuse(why)
-  term.err("key: " .. why .. "\n" .. HELP)
-  return 2
+  return say.misused("key", why, HELP)
 end
 
 
 local function create(args)
-  local f = { kind = "secret", roles = {} }
-  for i = 2, #args, 2 do
-    local name, value = args[i], args[i + 1]
-    if not value then return misuse(name .. " needs a value") end
-    if name == "--name" then f.name = value
-    elseif name == "--kind" then f.kind = value
-    elseif name == "--role" then f.roles[#f.roles + 1] = value
-    else return misuse("there is no option " .. name) end
-  end
+  local f, why = say.options(args, OPTIONS, { kind = "secret", roles = {} })
+  if not f then return misuse(why) end
   if not f.name then return misuse("--name is needed") end
   if f.kind ~= "secret" and f.kind ~= "publishable" then
     return misuse("--kind is publishable or secret")

@@ -6,7 +6,7 @@ local file = require "till.prim.file"
 local json = require "till.prim.json"
 local migrations = require "till.store.migrations"
 local term = require "till.prim.term"
-local say = require "till.cli.refuse"
+local say = require "till.cli.say"
 
 local migrate = {}
 
@@ -85,7 +85,7 @@ end
 
 
 local function refuse(why)
-  return say("migrate", why)
+  return say.refused("migrate", why)
 end
 
 
@@ -110,8 +110,7 @@ end
 function migrate.main(...)
   local opts, why = parse_args({ ... })
   if not opts then
-    term.err("migrate: " .. why .. "\n" .. HELP)
-    return 2
+    return say.misused("migrate", why, HELP)
   elseif opts.help then
     term.write(HELP)
     return 0

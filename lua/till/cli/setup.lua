@@ -9,7 +9,7 @@ local file = require "till.prim.file"
 local json = require "till.prim.json"
 local keys = require "till.store.keys"
 local people = require "till.store.people"
-local refuse = require "till.cli.refuse"
+local say = require "till.cli.say"
 local sql = require "till.prim.sql"
 local term = require "till.prim.term"
 
@@ -92,7 +92,7 @@ function setup.main(option)
     end
   end
   if not known then
-    return refuse("setup", failure)
+    return say.refused("setup", failure)
   end
   return 0
 end

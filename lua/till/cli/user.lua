@@ -4,7 +4,7 @@ local id = require "till.util.id"
 local json = require "till.prim.json"
 local people = require "till.store.people"
 local term = require "till.prim.term"
-local say = require "till.cli.refuse"
+local say = require "till.cli.say"
 
 local HELP = [[
 usage: moontill user create --email ADDRESS [--name NAME] [--role ROLE]…
@@ -16,29 +16,22 @@ The password is read from the environment, MOONTILL_PASSWORD: arguments are seen
 ]]
 
 local MIN_PASSWORD = 10
+local OPTIONS = { ["--email"] = "email", ["--name"] = "name", ["--role"] = "roles" }
 
 
 local function refuse(e)
-  return say("user", e)
+  return say.refused("user", e)
 end
 
 
 local function misuse(why)
-  term.err("user: " .. why .. "\n" .. HELP)
-  return 2
+  return say.misused("user", why, HELP)
 end
 
 
 local function parse(args)
-  local f = { roles = {} }
-  for i = 2, #args, 2 do
-    local name, value = args[i], args[i + 1]
-    if not value then return nil, name .. " needs a value" end
-    if name == "--email" then f.email = value
-    elseif name == "--name" then f.name = value
-    elseif name == "--role" then f.roles[#f.roles + 1] = value
-    else return nil, "there is no option " .. name end
-  end
+  local f, why = say.options(args, OPTIONS, { roles = {} })
+  if not f then return nil, why end
   if not f.email then return nil, "--email is needed" end
   f.password = term.env("MOONTILL_PASSWORD")
   if not f.password or #f.password < MIN_PASSWORD then
