@@ -6,7 +6,7 @@ set -u
 cd "$(dirname "$0")/.."
 scripts/deps.sh test || exit 1
 
-mapfile -t packages < <(sed -nE 's/^till_package\(\w+ (.*)\)$/\1/p' cmake/packages.cmake)
+mapfile -t packages < <(sed -nE 's/^till_package\(\w+ (.*)\)$/\1/p' scripts/cmake/packages.cmake)
 mapfile -t files < <(if [ $# -gt 0 ]; then printf '%s\n' "$@"; else find core -name '*.c' | sort; fi)
 # shellcheck disable=SC2046
 flags=(-std=gnu11 -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -Icore $(pkg-config --cflags "${packages[@]}") -include scripts/scan.h)
