@@ -101,22 +101,12 @@ static int l_claim(lua_State *L)
     return till_co_park(co, L, op, 0);
 }
 
-static void resume_done(till_co_t *co, till_status_t status, const char *what)
-{
-    if (status != TILL_OK) {
-        till_co_fail(co, status, what);
-        return;
-    }
-    lua_pushboolean(till_co_stack(co), 1);
-    till_co_resume(co, 1);
-}
-
 static void on_finished(void *data, till_status_t status)
 {
     till_co_t *co = data;
 
     till_tx_unuse(till_co_stack(co), 1, status);
-    resume_done(co, status, "idem.finish");
+    till_co_done(co, status, "idem.finish");
 }
 
 /* true | nil, err = finish(tx, scope, key, claim, status, headers, body) */
@@ -138,7 +128,7 @@ static int l_finish(lua_State *L)
     return till_co_park(co, L, op, 1);
 }
 
-static void on_forgotten(void *data, till_status_t status) { resume_done(data, status, "idem.forget"); }
+static void on_forgotten(void *data, till_status_t status) { till_co_done(data, status, "idem.forget"); }
 
 static int l_forget(lua_State *L)
 {

@@ -49,22 +49,12 @@ static const till_event_t *check_events(lua_State *L, const char *traceparent, s
     return events;
 }
 
-static void resume_done(till_co_t *co, till_status_t status, const char *what)
-{
-    if (status != TILL_OK) {
-        till_co_fail(co, status, what);
-        return;
-    }
-    lua_pushboolean(till_co_stack(co), 1);
-    till_co_resume(co, 1);
-}
-
 static void on_appended(void *data, till_status_t status)
 {
     till_co_t *co = data;
 
     till_tx_unuse(till_co_stack(co), 1, status);
-    resume_done(co, status, "outbox.append");
+    till_co_done(co, status, "outbox.append");
 }
 
 /* true | nil, err = append(tx, events): payloads are strings here, prim/outbox.lua encodes */
@@ -141,7 +131,7 @@ static int l_claim(lua_State *L)
     return till_co_park(co, L, op, 0);
 }
 
-static void on_done(void *data, till_status_t status) { resume_done(data, status, "outbox"); }
+static void on_done(void *data, till_status_t status) { till_co_done(data, status, "outbox"); }
 
 static int l_done(lua_State *L)
 {

@@ -305,6 +305,16 @@ void till_co_fail(till_co_t *co, till_status_t status, const char *message)
     till_co_resume(co, till_push_failure(co->parked_on, status, message));
 }
 
+void till_co_done(till_co_t *co, till_status_t status, const char *what)
+{
+    if (status != TILL_OK) {
+        till_co_fail(co, status, what);
+        return;
+    }
+    lua_pushboolean(till_co_stack(co), 1);
+    till_co_resume(co, 1);
+}
+
 /* ---- failures -------------------------------------------------------------------- */
 
 static void set_string(lua_State *L, const char *key, const char *text)

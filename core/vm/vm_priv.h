@@ -149,6 +149,8 @@ int till_co_park_firmly(till_co_t *co, lua_State *L, int keep);
 int till_co_park_wakeable(till_co_t *co, lua_State *L, till_op_t *op, int keep);
 /** From an operation's callback: resumes with nil, err; a cancel for lack of time says timeout. */
 void till_co_fail(till_co_t *co, till_status_t status, const char *message);
+/** From a callback, as the last thing: continues with true, or as till_co_fail. `what` names the operation. */
+void till_co_done(till_co_t *co, till_status_t status, const char *what);
 /** Queues fn (at `index`) and the values above it for the end of the turn. [-0, +0] */
 void till_vm_spawn(lua_State *L, int index, bool background);
 /** Ends in `finish`: see call.c, which tells the caller. */

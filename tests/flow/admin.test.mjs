@@ -60,7 +60,7 @@ describe("products", () => {
     assertProblem(sameSku, 409, "duplicate");
     const twice = newKey();
     const inItself = await post("/products", { title: "x", handle: handle(), variants: [{ sku: twice }, { sku: twice }] });
-    assert.ok([409, 422].includes(inItself.status), inItself.text);
+    assertProblem(inItself, 409, "duplicate");
     assert.equal(await count(shop, "products"), products);
   });
 
@@ -159,7 +159,7 @@ describe("stock", () => {
     assert.equal(assertOk(await post(path, { delta: -3, reason: "broken" }), 201).adjustment.on_hand, 12);
     assert.equal(assertOk(await post(path, { set_to: 7, expected_quantity: 12, reason: "counted" }), 201).adjustment.on_hand, 7);
     const stale = await post(path, { set_to: 99, expected_quantity: 12, reason: "counted" });
-    assert.ok([409, 412].includes(stale.status), stale.text);
+    assertProblem(stale, 412, "precondition_failed");
     const seen = await stockOf(sku);
     assert.equal(seen.on_hand, 7);
     assert.equal(seen.available, 7);
@@ -187,8 +187,7 @@ describe("stock", () => {
     const path = `/inventory/${encodeURIComponent(sku)}/adjustments`;
     for (const body of [{ delta: -7 }, { set_to: 3 }, { set_to: 0 }, { delta: -11 }]) {
       const answer = await post(path, { ...body, reason: "x" });
-      assertProblem(answer, answer.body.code === "sold_out" ? 409 : answer.status, answer.body.code);
-      assert.ok(answer.status === 409 || answer.status === 422, answer.text);
+      assertProblem(answer, 409, "conflict");
     }
     assert.deepEqual(await stockOf(sku), held);
     assertOk(await post(path, { set_to: 4, reason: "x" }), 201);
@@ -351,7 +350,7 @@ describe("orders", () => {
     assert.equal(assertOk(cancelled, 200).order.status, "cancelled");
     assert.equal((await post(`/orders/${o.id}/cancel`, {}, key)).headers["idempotent-replayed"], "true");
     const again = await post(`/orders/${o.id}/cancel`, {});
-    assert.ok([200, 409].includes(again.status), again.text);
+    assertProblem(again, 409, "conflict");
     const seen = await stockOf(made.sku);
     assert.deepEqual([seen.on_hand, seen.reserved, seen.available], [10, 0, 10]);
     assert.equal((await get(`/promotions/${promo.id}`)).body.promotion.used, 0);

@@ -114,11 +114,12 @@ describe("the address", () => {
   });
 
   it("may hold anything without harm", async () => {
-    const odd = ["%00", "%ff", "%c3%28", "%zz", "%2e%2e%2f%2e%2e", "'%20OR%201=1--", "a".repeat(3000), "%F0%9F%92%A9", "{id}"];
+    const broken = ["%00", "%ff", "%c3%28", "%zz"]; // no UTF-8 without NUL: no path at all
+    const odd = [...broken, "%2e%2e%2f%2e%2e", "'%20OR%201=1--", "a".repeat(3000), "%F0%9F%92%A9", "{id}"];
     for (const text of odd) {
       for (const protocol of ["h2", "h1"]) {
         const answer = await shop[protocol]("GET", `/store/v1/products/${text}`);
-        assert.ok([400, 404].includes(answer.status), `${text}: ${answer.status} ${answer.text}`);
+        assert.equal(answer.status, broken.includes(text) ? 400 : 404, `${text}: ${answer.text}`);
         assertProblem(answer, answer.status, answer.status === 400 ? "bad_request" : "not_found");
       }
     }
@@ -126,10 +127,11 @@ describe("the address", () => {
 
   it("takes only parameters that it knows, in their form", async () => {
     assertPointsAt(await shop.store("GET", "/products?limitt=5"), "/query/limitt");
-    for (const limit of ["0", "101", "-1", "1.5", "x", "", "9007199254740993", "1e400", "1%00"]) {
+    for (const limit of ["0", "101", "-1", "1.5", "x", "", "9007199254740993", "1e400"]) {
       const answer = await shop.store("GET", `/products?limit=${limit}`);
-      assert.ok([400, 422].includes(answer.status), `limit=${limit}: ${answer.status} ${answer.text}`);
+      assert.equal(answer.status, 422, `limit=${limit}: ${answer.text}`);
     }
+    assertProblem(await shop.store("GET", "/products?limit=1%00"), 400, "bad_request");
     assertPointsAt(await shop.store("GET", "/products?limit=5&limit=6"), "/query/limit");
     for (const bad of ["%ff", "%c3%28", "%00"]) {
       const answer = await shop.store("GET", `/products?category=${bad}`);
@@ -161,12 +163,10 @@ describe("the address", () => {
   });
 
   it("has headers of a bounded size", async () => {
-    for (const protocol of ["h2", "h1"]) {
-      const ask = () => shop[protocol]("GET", "/store/v1/products", { headers: { "x-filler": "a".repeat(60000) } });
-      const answer = await ask().catch((error) => ({ error }));
-      if (!answer.error) assert.ok([400, 431].includes(answer.status), `${protocol}: ${answer.status}`);
-      assertOk(await shop[protocol]("GET", "/store/v1/products?limit=1"), 200);
-    }
+    const ask = (protocol) => shop[protocol]("GET", "/store/v1/products", { headers: { "x-filler": "a".repeat(60000) } });
+    assertProblem(await ask("h1"), 431, "headers_too_large");
+    await assert.rejects(ask("h2"), "headers that take more than a frame end the connection");
+    for (const protocol of ["h2", "h1"]) assertOk(await shop[protocol]("GET", "/store/v1/products?limit=1"), 200);
   });
 });
 
@@ -216,7 +216,8 @@ describe("a quantity", () => {
     for (const quantity of ["1e400", "-0.5", "1E1000", "99999999999999999999", "0x10", "+1", "01", "NaN", "Infinity", "1."]) {
       const answer = await withoutEffect(() => shop.store("POST", cartPath("/lines"),
         { body: `{"variant_id":"${variant.id}","quantity":${quantity}}` }));
-      assert.ok([400, 422].includes(answer.status), `${quantity}: ${answer.status} ${answer.text}`);
+      const isJson = ["-0.5", "99999999999999999999"].includes(quantity); // 1e400 is no number that can be held
+      assertProblem(answer, isJson ? 422 : 400, isJson ? "invalid_request" : "malformed_json");
       assertProblem(answer, answer.status, answer.body.code);
     }
   });
