@@ -85,7 +85,7 @@ typedef struct till_response {
  * of time: TILL_TIMEOUT. */
 typedef void (*till_http_done_cb)(void *data, till_status_t status, const till_response_t *response);
 /** Runs main.http(request) in a coroutine. `done` runs exactly once; it may run inside this call (a handler that did
- * not wait). */
+ * not wait). @return the call, borrowed until `done`; NULL where `done` has run already */
 till_call_t *till_vm_http(till_vm_t *vm, const till_request_t *request, uint64_t timeout_ms, till_http_done_cb done,
                           void *data);
 
