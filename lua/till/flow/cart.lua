@@ -88,7 +88,7 @@ end
 
 local function reprice(cart)
   local quote, e = pricing.price(cart)
-  if not quote and err.is(e, "shipping_unavailable") and not cart.changed.shipping then
+  if not quote and err.is(e, "shipping_unavailable") and not cart.chose_shipping then
     cart.shipping_option_id = nil
     quote, e = pricing.price(cart)
   end
@@ -101,10 +101,10 @@ end
 -- Somebody in the way is somebody who was first: the cart is read again.
 -- `finish` writes the record of an Idempotency-Key along: its request happened if the change did.
 local function save(cart, finish)
-  if finish or cart.changed.lines or cart.changed.codes then
+  if finish then
     return sql.transaction(function(tx)
       local saved, e = carts.save(tx, cart)
-      if saved and finish then return finish(tx) end
+      if saved then return finish(tx) end
       return saved, e
     end)
   end
@@ -120,7 +120,6 @@ local function attempt(ctx, cart_id, fn, respond)
   local ok, e2 = ctx:matches(cart.version)
   if ok then ok, e2 = cart_flow.check_open(cart) end
   if not ok then return nil, e2 end
-  cart.changed = {}
   if ctx.auth.customer_id then cart.customer_id = cart.customer_id or ctx.auth.customer_id end
   ok, e2 = fn(cart)
   if not ok then return nil, e2 end
@@ -157,7 +156,6 @@ end
 
 
 local function set_line(cart, variant_id, quantity, adds)
-  cart.changed.lines = true
   for _, line in ipairs(cart.lines) do
     if line.variant_id == variant_id then
       line.quantity = quantity + (adds and line.quantity or 0)
@@ -204,8 +202,7 @@ function cart_flow.set_quantity(line_id, quantity)
   return function(cart)
     local i, e = index_of(cart, line_id)
     if not i then return nil, e end
-    cart.changed.lines = true
-    if quantity == 0 then
+      if quantity == 0 then
       table.remove(cart.lines, i)
       return true
     end
@@ -236,7 +233,7 @@ function cart_flow.set_fields(fields)
       if not ok then return nil, e end
       cart.country = address.country
     end
-    cart.changed.shipping = db.given(fields.shipping_option_id) ~= nil
+    cart.chose_shipping = db.given(fields.shipping_option_id) ~= nil
     return true
   end
 end
@@ -275,7 +272,6 @@ function cart_flow.add_code(text)
       if entered == code then return true end
     end
     cart.codes[#cart.codes + 1] = code
-    cart.changed.codes = true
     cart.check = function(quote)
       if not quote.labels[promotion.id] then return refused(promotion, "another currency") end
       local reason = quote.result.rejected[promotion.id]
@@ -293,8 +289,7 @@ function cart_flow.remove_code(text)
     for i, entered in ipairs(cart.codes) do
       if entered == code then
         table.remove(cart.codes, i)
-        cart.changed.codes = true
-        return true
+            return true
       end
     end
     return nil, err.new("not_found", "this code is not in the cart")

@@ -221,8 +221,8 @@ end
 
 
 local function show_new_price(cart, quote)
-  cart.priced, cart.changed = quote.priced, {}
-  local saved, e = sql.transaction(function(tx) return carts.save(tx, cart) end)
+  cart.priced = quote.priced
+  local saved, e = carts.save(nil, cart)
   if saved == nil then return nil, e end
   return { type = "cart", cart = cart, error = err.new("price_changed",
     "the price has changed; look at it and complete again") }
