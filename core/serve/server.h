@@ -6,7 +6,7 @@
  *
  * We accept ourselves and hand the socket to libh2o after the handshake, so
  * that every connection is ours to see: it is counted, stands in a list, and
- * its state hangs on `sock->on_close`. There, too, serve/guard.c stands between
+ * its state hangs on `sock->on_close`. There, too, serve/guard.h stands between
  * libh2o and hostile frames.
  *
  * Limits. Bodies over `max_body` are 413 and headers over `max_headers` 431, as
@@ -15,7 +15,7 @@
  * handler runs there before the body is complete.
  *
  * Over HTTP/2 a request's headers must fit in one frame, 16 KB compressed: who
- * sends more is hung up on (see serve/guard.c).
+ * sends more is hung up on (see serve/guard.h).
  *
  * Client gone. A call whose client went away is cancelled: over HTTP/2 when
  * libh2o disposes of the stream, over HTTP/1.1 by a peek at the parked socket.

@@ -12,11 +12,11 @@
 #ifndef TILL_SERVE_SERVER_PRIV_H
 #define TILL_SERVE_SERVER_PRIV_H
 
+#include "serve/guard.h"
 #include "serve/server.h"
 
 #define TILL_REQUEST_ID_LEN 26
 
-typedef struct till_connection till_connection_t;
 typedef struct till_exchange till_exchange_t;
 
 struct till_server {
@@ -47,9 +47,7 @@ struct till_connection {
     struct timeval at;
     h2o_socket_cb h2o_read;   /* HTTP/2: what ours stands before */
     till_timer_t defer_timer; /* running while the client's bytes wait for the end of a write */
-    unsigned resets;          /* requests taken back since */
-    uint64_t resets_since_ms;
-    bool has_preface;         /* of HTTP/2, arrived */
+    till_frames_t frames;     /* HTTP/2 */
     bool *is_gone;            /* set when it is closed inside a call into libh2o */
     bool is_hostile;          /* hung up on; nothing more is done for it */
     till_exchange_t *watched; /* HTTP/1.1: parked, and we look whether the client is there still */
@@ -90,16 +88,6 @@ void till_respond(h2o_req_t *req, const till_response_t *response);
 /** A problem document (RFC 9457) of `status`; `retry_after` in seconds, 0: none. */
 void till_respond_problem(h2o_req_t *req, till_status_t status, const char *detail, unsigned retry_after);
 void till_respond_text(h2o_req_t *req, int status, const char *type, const char *body, size_t len);
-
-/* guard.c */
-/** Hands an HTTP/2 connection to libh2o. It may be gone when this returns. */
-void till_guard_accept(till_connection_t *connection);
-/** The connection is being closed. */
-void till_guard_end(till_connection_t *connection);
-/** Does the raw head of an HTTP/1 request say in one way only where it ends and for whom it is? */
-bool till_guard_is_head_sound(h2o_req_t *req);
-/** A client took a request back: a stream that it reset, answered or not. */
-void till_guard_note_reset(till_connection_t *connection);
 
 /* ops.c, files.c */
 void till_ops_register(till_server_t *server, h2o_hostconf_t *host);
