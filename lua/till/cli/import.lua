@@ -2,6 +2,7 @@
 local json = require "till.prim.json"
 local say = require "till.cli.say"
 local report_of = require "till.flow.import.report"
+local importing = require "till.flow.import.run"
 local source = require "till.flow.import.source"
 local term = require "till.prim.term"
 
@@ -25,14 +26,10 @@ twice changes nothing.
   --var DIR               the shop of `moontill dev --var DIR`
 ]]
 
-local KINDS = {
-  products = { module = "till.flow.import.products",
-    done = { "products added", "variants added", "products already there" } },
-  orders = { module = "till.flow.import.orders",
-    done = { "orders added", "order lines added", "customers added", "orders already there" } },
+local DONE = {
+  products = { "products added", "variants added", "products already there" },
+  orders = { "orders added", "order lines added", "customers added", "orders already there" },
 }
-
-local POLICIES = { ["skip-rows"] = true, ["reject-all"] = true }
 
 
 local function parse(...)
@@ -71,25 +68,6 @@ local function progress(label)
 end
 
 
-local function run(options, report)
-  if options.on_error == "reject-all" then
-    local checked, failure = source.check(options.path, report, progress("checking"))
-    if not checked then
-      return nil, failure
-    end
-    if report.bad_rows > 0 then
-      return false
-    end
-    report.rows = 0
-  end
-  local src, failure = source.open(options.path, progress("reading"))
-  if not src then
-    return nil, failure
-  end
-  return require(KINDS[options.kind].module).run(src, report, progress("writing"))
-end
-
-
 local function show(options, report, rejected)
   if options.report then
     require("till.prim.file").write(options.report, json.encode(report:table()) .. "\n", 420)
@@ -102,7 +80,7 @@ local function show(options, report, rejected)
   end
   term.write(string.format("%s %s: %d rows read%s\n", options.kind, options.path, report.rows,
     rejected and "; nothing was changed, for some cannot be read" or ""))
-  term.write(table.concat(report:lines(rejected and {} or KINDS[options.kind].done), "\n") .. "\n")
+  term.write(table.concat(report:lines(rejected and {} or DONE[options.kind]), "\n") .. "\n")
 end
 
 
@@ -114,15 +92,19 @@ function import.main(...)
     return 0
   elseif wrong then
     return misuse(wrong)
-  elseif not KINDS[options.kind or ""] then
+  elseif not DONE[options.kind or ""] then
     return misuse("`products` or `orders` comes first")
   elseif not options.path then
     return misuse("the FILE is missing")
-  elseif not POLICIES[options.on_error] then
+  elseif not importing.POLICIES[options.on_error] then
     return misuse("--on-error takes skip-rows or reject-all")
   end
   local report = report_of.new()
-  local ok, failure = run(options, report)
+  local function open(label)
+    return source.open(options.path, progress(label))
+  end
+  local ok, failure = importing.run(options.kind, open, options.on_error, report,
+    progress("writing"))
   if ok == nil then
     return say.refused("import", failure)
   end

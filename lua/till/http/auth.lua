@@ -14,6 +14,7 @@
 -- for ten seconds in this worker; what was not found is asked for again each time.
 local err = require "till.util.err"
 local lru = require "till.util.lru"
+local cookies = require "till.util.cookie"
 local crypto = require "till.prim.crypto"
 local time = require "till.prim.time"
 local permissions = require "till.http.permissions"
@@ -82,7 +83,8 @@ end
 
 local function cookie_token(req)
   local header = req.headers.cookie
-  return header and (";" .. header):match(";%s*till_session=\"?(mtses_[%w_-]+)")
+  local value = header and cookies.get(header, "till_session")
+  return value and value:match("^mtses_[%w_-]+$")
 end
 
 

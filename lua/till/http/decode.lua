@@ -2,6 +2,7 @@
 -- If-Match. Each answers a value, or nil and an err.
 local err = require "till.util.err"
 local json = require "till.prim.json"
+local multipart = require "till.util.multipart"
 local money = require "till.money"
 local format = require "till.util.format"
 local respond = require "till.http.respond"
@@ -29,12 +30,32 @@ local function is_json(media)
 end
 
 
+local function is_form(media)
+  return media ~= nil and media:lower():find("^%s*multipart/form%-data%s*;") ~= nil
+end
+
+
 function decode.media_type(route, req)
-  if not route.body or (req.body or "") == "" or is_json(req.headers["content-type"]) then
-    return true
+  local media = req.headers["content-type"]
+  if not route.body or (req.body or "") == "" then return true end
+  if route.form then
+    if is_form(media) then return true end
+    return nil, err.new("unsupported_media_type",
+      "Send the body with Content-Type: multipart/form-data; boundary=...")
   end
+  if is_json(media) then return true end
   return nil, err.new("unsupported_media_type",
     "Send the body with Content-Type: application/json, in UTF-8.")
+end
+
+
+-- The values of a form by their names: fields and files alike, a file as its bytes.
+local function form(req)
+  local parts, why = multipart.parse(req.headers["content-type"] or "", req.body)
+  if not parts then return nil, err.new("bad_request", "The form: " .. why .. ".") end
+  local out = {}
+  for name, part in pairs(parts) do out[name] = part.value end
+  return out
 end
 
 
@@ -43,8 +64,10 @@ function decode.body(route, req)
   local raw = req.body or ""
   if raw == "" then
     if route.body_optional then return {} end
-    return nil, err.new("malformed_json", "The body is empty; a JSON object is expected.")
+    return nil, err.new(route.form and "bad_request" or "malformed_json",
+      ("The body is empty; a %s is expected."):format(route.form and "form" or "JSON object"))
   end
+  if route.form then return form(req) end
   local value, failure = json.decode(raw)
   if failure then
     local at = failure.offset and (" (at byte %d)"):format(failure.offset) or ""

@@ -163,9 +163,10 @@ local function operation(route, components)
       .. "Takes the permission `" .. route.permission .. "`."
   end
   if route.body then
-    out.requestBody = { required = not route.body_optional, content = {
-      ["application/json"] = { schema = route.body:openapi(components),
-        example = route.example and route.example.body } } }
+    local media = route.form and "multipart/form-data" or "application/json"
+    out.requestBody = { required = not route.body_optional, content = { [media] = {
+      schema = route.body:openapi(components),
+      example = route.example and route.example.body } } }
   end
   return out
 end

@@ -18,6 +18,7 @@
 --   query        { limit = schema }; unknown parameters are refused. `page = true` adds limit,
 --                after and before, read with ctx:page()
 --   body         schema; a body that is empty is taken for {} where nothing is required
+--   form         true: the body is multipart/form-data; the schema's fields are its parts
 --   returns      { [200] = schema or true }; problems are added by themselves
 --   idempotency  "required" | "optional"
 --   if_match     "required" | "optional"
@@ -37,7 +38,8 @@ local FIELDS = {
   method = "string", path = "string", summary = "string", doc = "string", tag = "string",
   auth = "string", permission = "string", params = "table", query = "table", body = "table",
   returns = "table", idempotency = "string", if_match = "string", example = "table",
-  errors = "table", handler = "function", page = "boolean", html = "boolean", source = "string",
+  errors = "table", handler = "function", page = "boolean", html = "boolean",
+  form = "boolean", source = "string",
 }
 local WHEN = { required = true, optional = true }
 

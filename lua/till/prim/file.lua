@@ -5,10 +5,6 @@
 --   list(dir)                 -> sorted names without hidden ones | nil, err
 --   stat(path)                -> { size=, mtime_ms=, is_dir= } | nil, err
 --   load(text, name [, env])   -> function | nil, message (for specs)
---   csv(path)                 -> reader | nil, err; a file packed with xz is unpacked on the way
---     reader:next(n)          -> up to n rows, each a list of strings with `line`; bad ones are
---                                { line=, error= }; nil at the end | nil, err
---     reader:progress()       -> share read, 0 to 1;  reader:close()
 -- Not as a tail call: the binding looks at who asks for it.
 local c = require "till.c.file"
 

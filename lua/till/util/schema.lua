@@ -263,6 +263,16 @@ function schema.any(opts)
 end
 
 
+--- A file of a form: bytes.
+function schema.file(opts)
+  return make("file", opts or {}, function(value)
+    if type(value) ~= "string" then return wrong_type("a file", value) end
+    if value == "" then return fail("is empty", "too_short") end
+    return value
+  end, function() return { type = "string", contentMediaType = "application/octet-stream" } end)
+end
+
+
 function schema.nullable(of)
   local self = make("nullable", {}, function(value)
     if value == null or value == nil then return value end

@@ -180,9 +180,11 @@ t.describe("a file to import", function()
       t.equal(ok, nil, kind)
       t.equal(failure.code, "invalid_request")
     end
+    local path = folder.write("torn.csv.xz", packed.torn)
+    local function open() return shop.require("till.flow.import.source").open(path) end
     local report = shop.require("till.flow.import.report").new()
-    t.equal(shop.require("till.flow.import.source").check(folder.write("torn.csv.xz", packed.torn),
-      report), nil)
+    local run = shop.require("till.flow.import.run").run
+    t.equal(run("products", open, "reject-all", report), nil)
   end))
 end)
 

@@ -3,8 +3,8 @@
 -- Columns are found by their name in the first row, in any order; others are
 -- ignored. The file may be packed with xz.
 --
+local csv = require "till.prim.csv"
 local err = require "till.util.err"
-local file = require "till.prim.file"
 local time = require "till.prim.time"
 
 
@@ -34,26 +34,38 @@ local function find_columns(header)
 end
 
 
---- Opens `path` and reads its first row. `progress(share)` is called as it is read.
--- @return a source, or nil and an error that says what is wrong with the file
-function source.open(path, progress)
-  local reader, failure = file.csv(path)
-  if not reader then
-    return nil, failure
-  end
+-- `name` is what the file is called where something is wrong with it.
+local function of_reader(reader, name, progress)
   local rows = reader:next(1)
   local header = rows and rows[1]
   if not header or header.error then
-    return nil, err.new("invalid_request", path .. ": " ..
+    return nil, err.new("invalid_request", name .. ": " ..
       (header and "it is no CSV file: " .. header.error or "it is empty"))
   end
   local at, missing = find_columns(header)
   if #missing > 0 then
     return nil, err.new("invalid_request", string.format(
-      "%s: the column %s is missing; the first row has to name %s", path,
+      "%s: the column %s is missing; the first row has to name %s", name,
       table.concat(missing, ", "), table.concat(source.COLUMNS, ", ")))
   end
   return setmetatable({ reader = reader, at = at, width = #header, progress = progress }, source)
+end
+
+
+--- Opens `path` and reads its first row. `progress(share)` is called as it is read.
+-- @return a source, or nil and an error that says what is wrong with the file
+function source.open(path, progress)
+  local reader, failure = csv.file(path)
+  if not reader then
+    return nil, failure
+  end
+  return of_reader(reader, path, progress)
+end
+
+
+--- The same of a file's text; `name` as its sender calls it.
+function source.of_text(text, name)
+  return of_reader(csv.text(text), name)
 end
 
 
@@ -154,13 +166,9 @@ function source:read(report, each)
 end
 
 
---- Reads the whole file for bad rows only, for `reject-all`.
-function source.check(path, report, progress)
-  local src, failure = source.open(path, progress)
-  if not src then
-    return nil, failure
-  end
-  return src:read(report, function() return true end)
+--- An `each` for who only wants to know whether all rows can be read.
+function source.take()
+  return true
 end
 
 
