@@ -2,12 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/fault.h"
+#include "base/version.h"
 #include "serve/dev.h"
 #include "serve/serve.h"
-
-#ifndef TILL_VERSION
-#define TILL_VERSION "0.1.0"
-#endif
 
 #define OF_RUNNING                                                                                                     \
     "  --var DIR    of the running server (var)\n"                                                                     \
@@ -89,7 +86,7 @@ int main(int argc, char **argv)
         return argc < 2 ? 2 : 0;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        puts("moontill " TILL_VERSION);
+        printf("moontill %s\n", till_version());
         return 0;
     }
     for (size_t i = 0; i != sizeof(commands) / sizeof(commands[0]); ++i) {

@@ -39,6 +39,7 @@ struct till_http {
     till_http_opts_t opts;
     till_http_wire_t *wire;
     struct transfer *first;
+    unsigned in_flight; /* in the list */
 };
 
 /* What libcurl calls while it works; `data` is the transfer. */
@@ -111,6 +112,7 @@ static void unlink_transfer(struct transfer *transfer)
         http->first = transfer->next;
     if (transfer->next != NULL)
         transfer->next->prev = transfer->prev;
+    --http->in_flight;
     transfer->http = NULL;
 }
 
@@ -425,6 +427,7 @@ static void link_transfer(struct transfer *transfer)
 {
     till_http_t *http = transfer->http;
 
+    ++http->in_flight;
     transfer->next = http->first;
     if (http->first != NULL)
         http->first->prev = transfer;
@@ -464,6 +467,8 @@ till_http_t *till_http_create(till_loop_t *loop, const till_http_opts_t *opts)
     http->wire = till_http_wire_create(loop, opts, on_over);
     return http;
 }
+
+unsigned till_http_in_flight(const till_http_t *http) { return http->in_flight; }
 
 void till_http_destroy(till_http_t *http)
 {

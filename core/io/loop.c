@@ -5,6 +5,8 @@
 #include <time.h>
 #include "base/mem.h"
 
+#define MAX_TURN_MS 60000
+
 static uint64_t read_clock(clockid_t id)
 {
     struct timespec ts;
@@ -52,6 +54,27 @@ static void run_hooks(till_loop_t *loop)
     }
 }
 
+/* Of libh2o we have the time of the last wake-up in whole milliseconds: what is shorter than two is blurred, and its
+ * sum is right. The clock is the wall's, which may step: no turn takes a minute, such a worker is replaced. */
+static void note_turn(till_loop_t *loop)
+{
+    int64_t ms = (int64_t)read_clock(CLOCK_REALTIME) - (int64_t)h2o_now(loop->h2o);
+    double seconds = (double)ms / 1000;
+
+    if (ms < 0 || ms > MAX_TURN_MS)
+        return;
+    till_hist_add(&loop->turns, seconds);
+    if (seconds > loop->worst_turn)
+        loop->worst_turn = seconds;
+}
+
+const till_hist_t *till_loop_turns(till_loop_t *loop, double *worst)
+{
+    *worst = loop->worst_turn;
+    loop->worst_turn = 0;
+    return &loop->turns;
+}
+
 void till_loop_turn(till_loop_t *loop, int32_t max_wait_ms)
 {
     int32_t wait = 0;
@@ -64,6 +87,7 @@ void till_loop_turn(till_loop_t *loop, int32_t max_wait_ms)
     loop->now = read_clock(CLOCK_MONOTONIC);
     till_timer_run_due(loop);
     run_hooks(loop);
+    note_turn(loop);
 }
 
 void till_loop_run(till_loop_t *loop)

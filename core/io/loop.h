@@ -15,6 +15,7 @@
 #include <h2o.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "base/hist.h"
 
 typedef struct till_loop till_loop_t;
 
@@ -43,6 +44,9 @@ void till_loop_run(till_loop_t *loop);
 void till_loop_stop(till_loop_t *loop);
 /** Calls `cb` once at the end of this turn (also a turn that has not begun); asking again before that does nothing. */
 void till_loop_at_turn_end(till_loop_t *loop, till_turn_hook_t *hook, void (*cb)(till_turn_hook_t *hook));
+/** How long each turn kept all others waiting, from the first event to the last hook. The worst since the last call of
+ * this goes to `worst`, in seconds. */
+const till_hist_t *till_loop_turns(till_loop_t *loop, double *worst);
 void till_turn_hook_cancel(till_loop_t *loop, till_turn_hook_t *hook);
 
 #endif

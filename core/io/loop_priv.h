@@ -8,6 +8,8 @@ struct till_loop {
     h2o_evloop_t *h2o;
     uint64_t now; /* of this turn */
     bool stopped;
+    till_hist_t turns;
+    double worst_turn;
     till_turn_hook_t *hooks, **hooks_tail; /* in the order they were asked for */
     till_timer_t **heap;                   /* binary, the nearest deadline first */
     size_t heap_len, heap_cap;

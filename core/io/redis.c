@@ -15,7 +15,8 @@
 #include "io/redis_priv.h"
 
 struct command {
-    till_op_t op;              /* first */
+    till_op_t op; /* first */
+    double begun;
     till_redis_t *redis;       /* NULL: no answer is due */
     uint64_t number;           /* of its ticket */
     const till_reply_t *reply; /* while it is being delivered */
@@ -40,6 +41,7 @@ struct till_redis {
     till_redis_conn_t *commands;
     till_redis_conn_t *messages; /* NULL until the first subscription */
     till_subscription_t *subscriptions;
+    till_redis_stats_t stats;
     bool handing_out, to_sweep;
     bool destroying;
 };
@@ -86,6 +88,14 @@ static void convert(till_reply_t *to, const redisReply *from, till_reply_t *aren
     }
 }
 
+/* Before its client may be gone. */
+static void note_end(till_redis_t *redis, const struct command *command, bool is_answered)
+{
+    redis->stats.in_flight--;
+    redis->stats.failures += !is_answered;
+    till_hist_add(&redis->stats.durations, till_hist_now() - command->begun);
+}
+
 static void on_reply(void *data, redisReply *raw)
 {
     till_redis_t *redis = data;
@@ -99,6 +109,7 @@ static void on_reply(void *data, redisReply *raw)
     till_reply_t *arena = n == 0 ? NULL : till_alloc(n * sizeof(*arena));
     convert(&reply, raw, arena, &used);
     command->reply = &reply;
+    note_end(redis, command, true);
     till_op_finish_now(&command->op, reply.type == TILL_REPLY_ERROR ? TILL_REJECTED : TILL_OK);
     free(arena);
 }
@@ -109,6 +120,7 @@ static void on_command_lost(void *data, void *ticket)
     struct command *command = ticket;
 
     command->redis = NULL;
+    note_end(redis, command, false);
     if (redis->destroying)
         till_op_cancel(&command->op);
     else
@@ -119,9 +131,10 @@ static void on_abort(till_op_t *op, till_status_t why)
 {
     struct command *command = (struct command *)op;
 
-    (void)why;
-    if (command->redis != NULL)
-        till_redis_conn_forget(command->redis->commands, command->number);
+    if (command->redis == NULL)
+        return;
+    note_end(command->redis, command, why == TILL_CANCELLED);
+    till_redis_conn_forget(command->redis->commands, command->number);
 }
 
 static void on_done(till_op_t *op, till_status_t status)
@@ -143,10 +156,15 @@ till_op_t *till_redis_command(till_redis_t *redis, size_t argc, const till_slice
     command->data = data;
     till_op_init(&command->op, redis->loop, timeout_ms, on_abort, on_done);
     status = till_redis_conn_send(redis->commands, argc, argv, command, &command->number);
-    if (status == TILL_OK)
+    redis->stats.commands++;
+    if (status == TILL_OK) {
         command->redis = redis;
-    else
+        command->begun = till_hist_now();
+        redis->stats.in_flight++;
+    } else {
+        redis->stats.failures++;
         till_op_finish(&command->op, status);
+    }
     return &command->op;
 }
 
@@ -298,5 +316,7 @@ void till_redis_destroy(till_redis_t *redis)
     sweep(redis);
     free(redis);
 }
+
+void till_redis_get_stats(const till_redis_t *redis, till_redis_stats_t *out) { *out = redis->stats; }
 
 bool till_redis_is_up(const till_redis_t *redis) { return till_redis_conn_is_up(redis->commands); }

@@ -10,6 +10,7 @@
 #define TILL_IO_REDIS_H
 
 #include "base/hash.h"
+#include "base/hist.h"
 #include "io/op.h"
 
 typedef struct till_redis till_redis_t;
@@ -56,5 +57,13 @@ till_subscription_t *till_redis_subscribe(till_redis_t *redis, till_slice_t chan
                                           void *data);
 void till_redis_unsubscribe(till_subscription_t *subscription); /* no callback afterwards */
 bool till_redis_is_up(const till_redis_t *redis);
+
+typedef struct till_redis_stats {
+    unsigned in_flight; /* sent and not over */
+    uint64_t commands;
+    uint64_t failures;     /* not sent, out of time, or lost with the connection; a refusal is an answer */
+    till_hist_t durations; /* of commands that were sent */
+} till_redis_stats_t;
+void till_redis_get_stats(const till_redis_t *redis, till_redis_stats_t *out);
 
 #endif

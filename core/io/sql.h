@@ -19,6 +19,7 @@
 #define TILL_IO_SQL_H
 
 #include "base/hash.h" /* till_slice_t */
+#include "base/hist.h"
 #include "io/op.h"
 
 typedef struct till_sql_pool till_sql_pool_t;
@@ -88,8 +89,9 @@ till_op_t *till_sql_query(till_sql_pool_t *pool, till_slice_t text, const till_s
                           uint64_t timeout_ms, till_sql_cb cb, void *data);
 
 typedef struct till_sql_stats {
-    unsigned open, idle, waiting;
+    unsigned open, idle, waiting, limit;
     uint64_t statements, reconnects, timeouts, wait_ms_total;
+    till_hist_t durations; /* of statements, without the wait for a connection */
 } till_sql_stats_t;
 void till_sql_pool_stats(const till_sql_pool_t *pool, till_sql_stats_t *out);
 

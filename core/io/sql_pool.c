@@ -83,6 +83,7 @@ static void refuse(till_sql_waiter_t *waiter, till_status_t status, unsigned err
 static void begin_call(till_sql_conn_t *conn, till_sql_call_t *call)
 {
     conn->pool->stats.statements++;
+    call->begun = till_hist_now();
     call->wait.conn = conn;
     till_sql_conn_start(conn, call);
 }
@@ -319,10 +320,17 @@ static void give_back(till_sql_conn_t *conn)
         open_more(pool);
 }
 
+static void note_duration(till_sql_pool_t *pool, const till_sql_call_t *call)
+{
+    if (call->begun != 0)
+        till_hist_add(&pool->stats.durations, till_hist_now() - call->begun);
+}
+
 void till_sql_pool_ended(till_sql_conn_t *conn, till_sql_call_t *call, till_status_t status)
 {
     bool asking = conn->asking;
 
+    note_duration(conn->pool, call);
     call->wait.conn = NULL;
     if (conn->state == TILL_SQL_CLOSED)
         note_lost(conn);
@@ -351,6 +359,7 @@ static void on_abort(till_op_t *op, till_status_t why)
     if (conn == NULL)
         return;
     waiter->conn = NULL;
+    note_duration(pool, call);
     break_leased(conn);
     if (call->kind != TILL_SQL_ON_LEASE)
         give_back(conn);
@@ -502,5 +511,6 @@ void till_sql_pool_stats(const till_sql_pool_t *pool, till_sql_stats_t *out)
 {
     *out = pool->stats;
     out->open = pool->open;
+    out->limit = pool->opts.connections;
     out->waiting = pool->waiting;
 }

@@ -74,6 +74,7 @@ typedef struct till_sql_call {
     size_t n;
     till_sql_cb cb;
     void *data;
+    double begun;  /* when it went to the connection; 0: it has not */
     bool has_rows; /* the first result set is taken; further ones are skipped */
     till_sql_result_t result;
     till_sql_chunk_t *arena;

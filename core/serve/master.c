@@ -120,6 +120,7 @@ static bool set_up(till_master_t *master)
     master->metrics = till_metrics_create();
     if (master->metrics == NULL)
         return say("there is no memory for the metrics");
+    master->gauges = till_gauges_create(master->metrics, NULL, "master");
     return open_control(master) && open_tls(master) && open_listeners(master) && first_generation(master);
 }
 
@@ -219,6 +220,7 @@ static void turn(till_master_t *master)
     till_change_check_deadline(master);
     till_children_check_beats(master);
     till_children_start_due(master);
+    till_master_tell(master);
     if (master->is_stopping && till_master_now() >= master->kill_at_ms)
         till_children_signal(master, SIGKILL);
 }
@@ -227,6 +229,7 @@ static void dispose(till_master_t *master)
 {
     till_control_destroy(master->control, true);
     till_children_dispose(master);
+    till_gauges_destroy(master->gauges);
     till_metrics_destroy(master->metrics);
     SSL_CTX_free(master->ssl);
     if (master->listen_fd != -1)
@@ -247,6 +250,7 @@ int till_master_run(const till_master_opts_t *opts)
     take_signals(&master, &old);
     if (set_up(&master)) {
         till_children_init(&master);
+        till_master_tell_certificate(&master);
         till_children_start_due(&master);
         while (!master.is_stopping || till_children_any(&master))
             turn(&master);

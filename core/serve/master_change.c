@@ -235,6 +235,7 @@ static void renew_certificate(till_master_t *master)
         till_log_msg(TILL_LOG_ERROR, "tls.reload", "%s; the old one stays", error);
         return;
     }
+    till_master_tell_certificate(master);
     for (size_t i = 0; i != master->child_count; ++i) {
         if (master->children[i].is_web && master->children[i].state != CHILD_DOWN)
             tell(&master->children[i], "certificate", "-");

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 #include "serve/channel.h"
 #include "serve/control.h"
+#include "serve/gauges.h"
 #include "serve/master.h"
 #include "serve/metrics.h"
 #include "serve/options.h"
@@ -39,6 +40,8 @@ typedef struct till_master {
     const till_master_opts_t *opts;
     till_serve_opts_t limits;
     till_metrics_t *metrics;
+    till_gauges_t *gauges;
+    uint64_t told_ms; /* when the metrics of its own were last brought up to date */
     SSL_CTX *ssl;
     int listen_fd, ops_fd, signal_fd;
     till_control_t *control;
@@ -52,6 +55,11 @@ typedef struct till_master {
     bool is_announced, is_stopping;
     int exit_code;
 } till_master_t;
+
+/** Tells /metrics of the children, the disk and itself, at most once a second. */
+void till_master_tell(till_master_t *master);
+/** When the certificate ends. */
+void till_master_tell_certificate(till_master_t *master);
 
 uint64_t till_master_now(void); /* CLOCK_MONOTONIC, ms */
 

@@ -40,30 +40,31 @@ static int on_readyz(h2o_handler_t *handler, h2o_req_t *req)
     return 0;
 }
 
-/* Prometheus asks for OpenMetrics by name; a browser gets what it can show. */
-static const char *metrics_type(h2o_req_t *req)
+/* Who understands OpenMetrics, Prometheus for one, asks for it by name. */
+static till_metrics_format_t metrics_format(h2o_req_t *req)
 {
     ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_ACCEPT, -1);
 
-    if (at != -1 &&
-        memmem(req->headers.entries[at].value.base, req->headers.entries[at].value.len,
-               H2O_STRLIT("application/openmetrics-text")) == NULL &&
-        memmem(req->headers.entries[at].value.base, req->headers.entries[at].value.len, H2O_STRLIT("text/")) != NULL)
-        return PLAIN_TEXT;
-    return OPENMETRICS;
+    if (at == -1)
+        return TILL_METRICS_PROMETHEUS;
+    h2o_iovec_t accept = req->headers.entries[at].value;
+    return memmem(accept.base, accept.len, H2O_STRLIT("application/openmetrics-text")) != NULL
+               ? TILL_METRICS_OPENMETRICS
+               : TILL_METRICS_PROMETHEUS;
 }
 
 static int on_metrics(h2o_handler_t *handler, h2o_req_t *req)
 {
     till_server_t *server = server_of(handler);
     const till_backend_t *backend = &server->opts.backend;
+    till_metrics_format_t format = metrics_format(req);
     till_buf_t text;
 
     till_buf_init(&text, 0);
     if (backend->refresh != NULL)
         backend->refresh(backend->data);
-    till_metrics_render(server->opts.metrics, &text);
-    till_respond_text(req, 200, metrics_type(req), text.base, text.len);
+    till_metrics_render(server->opts.metrics, format, &text);
+    till_respond_text(req, 200, format == TILL_METRICS_OPENMETRICS ? OPENMETRICS : PLAIN_TEXT, text.base, text.len);
     till_buf_dispose(&text);
     return 0;
 }

@@ -228,7 +228,7 @@ static till_exchange_t *exchange_create(till_server_t *server, h2o_req_t *req, t
     fill_request(exchange, req);
     note->exchange = exchange;
     ++server->in_flight;
-    till_metrics_set(server->opts.metrics, TILL_METRIC_GAUGE, "till_http_in_flight", NULL, server->in_flight);
+    till_http_metrics_in_flight(server->metrics, server->in_flight);
     return exchange;
 }
 
@@ -237,7 +237,7 @@ static void exchange_destroy(till_exchange_t *exchange)
     till_server_t *server = exchange->server;
 
     --server->in_flight;
-    till_metrics_set(server->opts.metrics, TILL_METRIC_GAUGE, "till_http_in_flight", NULL, server->in_flight);
+    till_http_metrics_in_flight(server->metrics, server->in_flight);
     free(exchange);
 }
 

@@ -217,35 +217,6 @@ struct logger {
     till_server_t *server;
 };
 
-/* Labels come from small sets; anybody can invent methods. */
-static const char *method_of(h2o_iovec_t method)
-{
-    static const char *const known[] = {"GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"};
-
-    for (size_t i = 0; i != sizeof(known) / sizeof(known[0]); ++i) {
-        if (h2o_memis(method.base, method.len, known[i], strlen(known[i])))
-            return known[i];
-    }
-    return "OTHER";
-}
-
-static void count(till_server_t *server, h2o_req_t *req, const till_note_t *note, int status, uint64_t us)
-{
-    till_buf_t labels;
-    char text[12];
-
-    till_buf_init(&labels, 0);
-    till_metrics_label(&labels, "route", note->route, strlen(note->route));
-    till_metrics_observe(server->opts.metrics, "till_http_request_duration_seconds", labels.base, (double)us / 1e6);
-    till_metrics_label(&labels, "method", method_of(req->input.method), strlen(method_of(req->input.method)));
-    snprintf(text, sizeof(text), "%d", status);
-    till_metrics_label(&labels, "status", text, strlen(text));
-    till_metrics_add(server->opts.metrics, "till_http_requests_total", labels.base, 1);
-    if (note->gone)
-        till_metrics_add(server->opts.metrics, "till_http_client_gone_total", NULL, 1);
-    till_buf_dispose(&labels);
-}
-
 /* The path alone: a query may hold an e-mail address, a fragment of a name, a token. */
 static void log_line(h2o_req_t *req, const till_note_t *note, int status, uint64_t us)
 {
@@ -287,7 +258,10 @@ static void log_access(h2o_logger_t *super, h2o_req_t *req)
         till_guard_note_reset(note->connection);
     if (note->connection->face == TILL_FACE_OPS || note->connection->is_hostile)
         return; /* asked every few seconds by machines; thousands in a moment */
-    count(server, req, note, status, us);
+    till_http_metrics_count(server->metrics, note->route, req->input.method.base, req->input.method.len, status,
+                            (double)us / 1e6);
+    if (note->gone)
+        till_metrics_add(server->opts.metrics, "till_http_client_gone_total", NULL, 1);
     log_line(req, note, status, us);
 }
 

@@ -65,6 +65,8 @@ till_server_t *till_server_create(const till_server_opts_t *opts)
     till_server_t *server = till_calloc(1, sizeof(*server));
 
     server->opts = *opts;
+    server->metrics =
+        till_http_metrics_create(opts->metrics, opts->limits->max_in_flight, opts->limits->max_connections);
     h2o_linklist_init_anchor(&server->connections);
     configure(server);
     h2o_context_init(&server->context, till_loop_h2o(opts->loop), &server->globalconf);
@@ -85,6 +87,7 @@ void till_server_destroy(till_server_t *server)
     h2o_context_dispose(&server->context);
     free(queue); /* closed by libh2o 2.2.5 and forgotten */
     h2o_config_dispose(&server->globalconf);
+    till_http_metrics_destroy(server->metrics);
     free(server);
 }
 
@@ -103,7 +106,7 @@ static void on_close(void *data)
     till_guard_end(connection);
     h2o_linklist_unlink(&connection->link);
     --server->connection_count;
-    till_metrics_set(server->opts.metrics, TILL_METRIC_GAUGE, "till_http_connections", NULL, server->connection_count);
+    till_http_metrics_connections(server->metrics, server->connection_count);
     free(connection);
 }
 
@@ -119,7 +122,7 @@ static till_connection_t *connection_create(till_server_t *server, till_face_t f
     sock->on_close.data = connection;
     h2o_linklist_insert(&server->connections, &connection->link);
     ++server->connection_count;
-    till_metrics_set(server->opts.metrics, TILL_METRIC_GAUGE, "till_http_connections", NULL, server->connection_count);
+    till_http_metrics_connections(server->metrics, server->connection_count);
     return connection;
 }
 

@@ -13,6 +13,7 @@
 #define TILL_SERVE_SERVER_PRIV_H
 
 #include "serve/guard.h"
+#include "serve/metrics_http.h"
 #include "serve/server.h"
 
 #define TILL_REQUEST_ID_LEN 26
@@ -27,6 +28,7 @@ struct till_server {
     h2o_accept_ctx_t accept[TILL_FACE_COUNT];
     h2o_socket_t *listeners[TILL_FACE_COUNT];
     h2o_linklist_t connections;
+    till_http_metrics_t *metrics;
     unsigned connection_count, in_flight;
     bool draining;
     till_timer_t drain_timer, accept_timer;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "serve/channel.h"
+#include "serve/gauges.h"
 #include "serve/pools.h"
 #include "serve/worker.h"
 
@@ -26,9 +27,9 @@ struct worker {
     unsigned open_vms;                     /* live, prepared and retired ones that are not closed yet */
     h2o_socket_t *channel, *signals;
     till_timer_t tick, jobs_timer;
-    uint64_t tick_due, sql_answered_ms;
+    uint64_t sql_answered_ms;
     till_op_t *ping;
-    till_sql_stats_t told; /* what the counters hold already */
+    till_gauges_t *gauges;
     bool is_stopping, is_drained, jobs_running;
     int exit_code;
 };
@@ -148,27 +149,12 @@ static void tell(struct worker *worker, const char *verb, const char *name, cons
         till_log_msg(TILL_LOG_WARN, "worker.channel", "the master was not told: %s %s", verb, name);
 }
 
-static void show_generation(struct worker *worker, const char *name, bool is_live)
-{
-    till_buf_t labels;
-
-    till_buf_init(&labels, 0);
-    till_metrics_label(&labels, "generation", name, strlen(name));
-    if (is_live)
-        till_metrics_set(worker->opts->metrics, TILL_METRIC_GAUGE, "till_generation_info", labels.base, 1);
-    else
-        till_metrics_unset(worker->opts->metrics, "till_generation_info", labels.base);
-    till_buf_dispose(&labels);
-}
-
 static void go_live(struct worker *worker, till_vm_t *vm)
 {
     till_vm_t *old = worker->live;
 
     worker->live = vm;
-    if (old != NULL)
-        show_generation(worker, till_vm_generation(old), false);
-    show_generation(worker, till_vm_generation(vm), true);
+    till_metrics_set_generation(worker->opts->metrics, till_vm_generation(vm));
     till_metrics_add(worker->opts->metrics, "till_generation_swaps_total", NULL, 1);
     till_log_msg(TILL_LOG_INFO, "generation.live", "%s", till_vm_generation(vm));
     start_entries(worker);
@@ -360,34 +346,17 @@ static bool backend_is_ready(void *data, till_buf_t *reasons)
     return reasons->len == 0;
 }
 
-static void add_since(struct worker *worker, const char *name, uint64_t now, uint64_t before)
-{
-    till_metrics_add(worker->opts->metrics, name, NULL, (double)(now - before));
-}
-
-static void set_gauge(struct worker *worker, const char *name, double value)
-{
-    till_metrics_set(worker->opts->metrics, TILL_METRIC_GAUGE, name, NULL, value);
-}
-
 static void backend_refresh(void *data)
 {
     struct worker *worker = data;
-    till_sql_stats_t stats;
+    const till_vm_t *vm = worker->live;
+    const till_gauges_of_vm_t of_vm = {
+        .memory = vm != NULL ? till_vm_memory(vm) : 0,
+        .calls = vm != NULL ? till_vm_calls(vm) : 0,
+        .generations = worker->open_vms,
+    };
 
-    till_sql_pool_stats(worker->pools.sql, &stats);
-    set_gauge(worker, "till_sql_connections_open", stats.open);
-    set_gauge(worker, "till_sql_connections_idle", stats.idle);
-    set_gauge(worker, "till_sql_waiting", stats.waiting);
-    add_since(worker, "till_sql_statements_total", stats.statements, worker->told.statements);
-    add_since(worker, "till_sql_reconnects_total", stats.reconnects, worker->told.reconnects);
-    add_since(worker, "till_sql_timeouts_total", stats.timeouts, worker->told.timeouts);
-    worker->told = stats;
-    till_metrics_set(worker->opts->metrics, TILL_METRIC_PEAK, "till_redis_up", NULL,
-                     till_redis_is_up(worker->pools.redis));
-    till_metrics_set(worker->opts->metrics, TILL_METRIC_PEAK, "till_sql_up", NULL, database_answers(worker));
-    set_gauge(worker, "till_vm_memory_bytes", worker->live != NULL ? (double)till_vm_memory(worker->live) : 0);
-    set_gauge(worker, "till_vm_calls", worker->live != NULL ? till_vm_calls(worker->live) : 0);
+    till_gauges_refresh(worker->gauges, &of_vm, database_answers(worker));
 }
 
 /* Lua's counters, gauges and histograms. */
@@ -416,16 +385,13 @@ static void on_pong(void *data, till_status_t status, const till_sql_result_t *r
 static void on_tick(till_timer_t *timer)
 {
     struct worker *worker = H2O_STRUCT_FROM_MEMBER(struct worker, tick, timer);
-    uint64_t now = till_loop_now(worker->pools.loop);
 
     till_metrics_beat(worker->opts->metrics);
-    till_metrics_set(worker->opts->metrics, TILL_METRIC_PEAK, "till_loop_delay_seconds", NULL,
-                     now > worker->tick_due ? (double)(now - worker->tick_due) / 1000 : 0);
+    till_gauges_tick(worker->gauges);
     backend_refresh(worker);
     if (worker->ping == NULL && !worker->is_stopping)
         worker->ping =
             till_sql_query(worker->pools.sql, (till_slice_t){"SELECT 1", 8}, NULL, 0, PING_TIMEOUT_MS, on_pong, worker);
-    worker->tick_due = now + TICK_MS;
     till_timer_start(worker->pools.loop, timer, TICK_MS, on_tick);
 }
 
@@ -473,6 +439,7 @@ static void set_up(struct worker *worker)
     till_pools_init(&worker->pools, opts->conf, opts->name, opts->var_dir);
     worker->pools.env.on_metrics = on_metrics;
     worker->pools.env.data = opts->metrics;
+    worker->gauges = till_gauges_create(opts->metrics, &worker->pools, opts->name);
     worker->signals = watch_fd(worker, signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC), on_signal);
     if (opts->channel != -1)
         worker->channel = watch_fd(worker, dup(opts->channel), on_channel);
@@ -486,7 +453,6 @@ static void set_up(struct worker *worker)
             .backend = {backend_http, till_call_cancel, backend_generation, backend_is_ready, backend_refresh, worker},
         });
     }
-    worker->tick_due = till_loop_now(worker->pools.loop);
     till_timer_start(worker->pools.loop, &worker->tick, 0, on_tick);
 }
 
@@ -503,6 +469,7 @@ static void tear_down(struct worker *worker)
     while (worker->ping != NULL)
         till_loop_turn(worker->pools.loop, 10);
     till_loop_turn(worker->pools.loop, 0);
+    till_gauges_destroy(worker->gauges);
     till_pools_dispose(&worker->pools);
 }
 

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "serve/metrics.h"
+#include "serve/metrics_http.h"
 
 static till_metrics_t *metrics;
 static till_buf_t text;
@@ -25,7 +25,7 @@ static void teardown(void)
 static const char *render(void)
 {
     till_buf_clear(&text);
-    till_metrics_render(metrics, &text);
+    till_metrics_render(metrics, TILL_METRICS_OPENMETRICS, &text);
     return text.base;
 }
 
@@ -101,10 +101,11 @@ START_TEST(the_text_is_openmetrics)
     till_metrics_add(metrics, "a_total", NULL, 1);
     till_metrics_observe(metrics, "b_seconds", "route=\"/y\"", 1);
     till_metrics_add(metrics, "a_total", "z=\"q\\\"\"", 2);
-    const char *expected = "# TYPE a counter\n"
-                           "# HELP a Told by the shop's code.\n"
+    const char *expected = "# HELP a Told by the shop's code.\n"
+                           "# TYPE a counter\n"
                            "a_total 1\n"
                            "a_total{z=\"q\\\"\"} 2\n"
+                           "# HELP b_seconds Told by the shop's code.\n"
                            "# TYPE b_seconds histogram\n";
     ck_assert_int_eq(strncmp(render(), expected, strlen(expected)), 0);
     ck_assert_ptr_nonnull(strstr(text.base, "b_seconds_bucket{route=\"/x\",le=\"0.0025\"} 0\n"));
@@ -175,13 +176,97 @@ START_TEST(labels_are_escaped)
 }
 END_TEST
 
-START_TEST(a_gauge_that_was_taken_out_is_not_shown)
+START_TEST(a_counter_keeps_its_last_name_for_prometheus)
 {
-    till_metrics_set(metrics, TILL_METRIC_GAUGE, "g_info", "name=\"old\"", 1);
-    till_metrics_set(metrics, TILL_METRIC_GAUGE, "g_info", "name=\"new\"", 1);
-    till_metrics_unset(metrics, "g_info", "name=\"old\"");
-    ck_assert_ptr_null(strstr(render(), "\"old\""));
-    ck_assert_ptr_nonnull(strstr(text.base, "g_info{name=\"new\"} 1\n"));
+    till_metrics_add(metrics, "a_total", NULL, 1);
+    till_buf_clear(&text);
+    till_metrics_render(metrics, TILL_METRICS_PROMETHEUS, &text);
+    ck_assert_ptr_nonnull(
+        strstr(text.base, "# HELP a_total Told by the shop's code.\n# TYPE a_total counter\na_total 1\n"));
+    ck_assert_ptr_null(strstr(text.base, "# TYPE a counter"));
+}
+END_TEST
+
+/* Ten thousand reloads must not fill the table. */
+START_TEST(a_generation_that_is_gone_leaves_nothing)
+{
+    char name[TILL_METRICS_GENERATION];
+
+    for (int i = 0; i != 10000; ++i) {
+        snprintf(name, sizeof(name), "g%d", i);
+        for (unsigned slot = 1; slot != 4; ++slot) {
+            till_metrics_use_slot(metrics, slot);
+            till_metrics_set_generation(metrics, name);
+        }
+    }
+    till_metrics_set_generation(metrics, "of-slot-3");
+    ck_assert_ptr_nonnull(strstr(render(), "till_generation_info{generation=\"g9999\"} 2\n"
+                                           "till_generation_info{generation=\"of-slot-3\"} 1\n"));
+    ck_assert_ptr_null(strstr(text.base, "g9998"));
+    ck_assert_ptr_nonnull(strstr(text.base, "till_metrics_series 0\n"));
+    till_metrics_clear_gauges(metrics, 3);
+    ck_assert_ptr_null(strstr(render(), "of-slot-3"));
+}
+END_TEST
+
+START_TEST(a_histogram_of_another_is_published_once)
+{
+    till_hist_t now = {.sum = 0}, told = {.sum = 0};
+
+    till_hist_add(&now, 0.00007);
+    till_hist_add(&now, 0.02);
+    till_hist_add(&now, 60);
+    till_metrics_publish(metrics, "b_seconds", NULL, &now, &told);
+    till_metrics_publish(metrics, "b_seconds", NULL, &now, &told);
+    ck_assert_double_eq(till_metrics_read(metrics, "b_seconds", NULL), 3);
+    ck_assert_ptr_nonnull(strstr(render(), "b_seconds_bucket{le=\"0.0001\"} 1\n"));
+    ck_assert_ptr_nonnull(strstr(text.base, "b_seconds_bucket{le=\"0.025\"} 2\n"));
+    ck_assert_ptr_nonnull(
+        strstr(text.base, "b_seconds_bucket{le=\"+Inf\"} 3\nb_seconds_count 3\nb_seconds_sum 60.02007\n"));
+}
+END_TEST
+
+START_TEST(requests_are_counted_by_route_method_and_class)
+{
+    till_http_metrics_t *http = till_http_metrics_create(metrics, 512, 10000);
+
+    till_http_metrics_count(http, "/x/{id}", "GET", 3, 200, 0.004);
+    till_http_metrics_count(http, "/x/{id}", "GET", 3, 204, 0.004);
+    till_http_metrics_count(http, "/x/{id}", "POST", 4, 503, 0.004);
+    till_http_metrics_count(http, "none", "BREW", 4, 405, 0.004);
+    ck_assert_double_eq(
+        till_metrics_read(metrics, "till_http_requests_total", "route=\"/x/{id}\",method=\"GET\",status=\"2xx\""), 2);
+    ck_assert_double_eq(
+        till_metrics_read(metrics, "till_http_requests_total", "route=\"/x/{id}\",method=\"POST\",status=\"5xx\""), 1);
+    ck_assert_double_eq(
+        till_metrics_read(metrics, "till_http_requests_total", "route=\"none\",method=\"OTHER\",status=\"4xx\""), 1);
+    ck_assert_double_eq(till_metrics_read(metrics, "till_http_responses_total", "status=\"204\""), 1);
+    ck_assert_double_eq(
+        till_metrics_read(metrics, "till_http_request_duration_seconds", "route=\"/x/{id}\",method=\"GET\""), 2);
+    till_http_metrics_destroy(http);
+}
+END_TEST
+
+/* What no table of ours names must not fill the one that all share. */
+START_TEST(routes_without_number_share_one_name)
+{
+    till_http_metrics_t *http = till_http_metrics_create(metrics, 512, 10000);
+    char name[160];
+
+    for (int i = 0; i != 3000; ++i) {
+        snprintf(name, sizeof(name), "/r%d", i);
+        till_http_metrics_count(http, name, "GET", 3, 200, 0.004);
+    }
+    memset(name, 'r', 150);
+    name[150] = '\0';
+    till_http_metrics_count(http, name, "GET", 3, 200, 0.004);
+    ck_assert_double_eq(
+        till_metrics_read(metrics, "till_http_requests_total", "route=\"other\",method=\"GET\",status=\"2xx\""),
+        3000 - 512 + 1);
+    ck_assert_double_eq(
+        till_metrics_read(metrics, "till_http_requests_total", "route=\"/r0\",method=\"GET\",status=\"2xx\""), 1);
+    ck_assert_ptr_nonnull(strstr(render(), "till_metrics_dropped_total 0\n"));
+    till_http_metrics_destroy(http);
 }
 END_TEST
 
@@ -200,7 +285,11 @@ Suite *metrics_suite(void)
     tcase_add_test(tc, a_name_keeps_its_kind);
     tcase_add_test(tc, a_full_table_drops_and_counts);
     tcase_add_test(tc, labels_are_escaped);
-    tcase_add_test(tc, a_gauge_that_was_taken_out_is_not_shown);
+    tcase_add_test(tc, a_counter_keeps_its_last_name_for_prometheus);
+    tcase_add_test(tc, a_generation_that_is_gone_leaves_nothing);
+    tcase_add_test(tc, a_histogram_of_another_is_published_once);
+    tcase_add_test(tc, requests_are_counted_by_route_method_and_class);
+    tcase_add_test(tc, routes_without_number_share_one_name);
     suite_add_tcase(suite, tc);
     return suite;
 }

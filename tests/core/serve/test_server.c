@@ -248,10 +248,16 @@ START_TEST(ops_tell_how_it_is)
     ck_assert_int_eq(answer.status, 503);
     ck_assert_str_eq(answer.body, "{\"status\":\"not ready\",\"reasons\":{\"database\":\"does not answer\"}}\n");
     ask(&(test_ask_t){.path = "/metrics", .ops = true});
-    ck_assert_int_eq(strncmp(header("content-type"), "application/openmetrics-text", 28), 0);
+    ck_assert_int_eq(strncmp(header("content-type"), "text/plain; version=0.0.4", 25), 0);
+    ck_assert_ptr_nonnull(strstr(answer.body, "# TYPE till_http_requests_total counter\n"));
     ck_assert_ptr_nonnull(
-        strstr(answer.body, "till_http_requests_total{route=\"/fake\",method=\"GET\",status=\"200\"} 1\n"));
+        strstr(answer.body, "till_http_requests_total{route=\"/fake\",method=\"GET\",status=\"2xx\"} 1\n"));
     ck_assert_str_eq(answer.body + answer.body_len - 6, "# EOF\n");
+    ask(&(test_ask_t){.path = "/metrics",
+                      .ops = true,
+                      .headers = {"accept: application/openmetrics-text; version=1.0.0, text/plain;q=0.5"}});
+    ck_assert_int_eq(strncmp(header("content-type"), "application/openmetrics-text", 28), 0);
+    ck_assert_ptr_nonnull(strstr(answer.body, "# TYPE till_http_requests counter\n"));
     ask(&(test_ask_t){.path = "/echo", .ops = true});
     ck_assert_int_eq(answer.status, 404);
 }

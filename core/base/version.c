@@ -1,0 +1,3 @@
+#include "base/version.h"
+
+const char *till_version(void) { return TILL_VERSION; }

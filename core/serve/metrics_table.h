@@ -1,0 +1,72 @@
+/* metrics_table.h - every metric of ours: kind, name, labels, help. docs/metrics.md explains them;
+ * scripts/lint-metrics holds both and the code together.
+ */
+#ifndef TILL_SERVE_METRICS_TABLE_H
+#define TILL_SERVE_METRICS_TABLE_H
+
+/* clang-format off */
+#define TILL_METRICS_TABLE(M)                                                                                          \
+    M(counter, "till_http_requests_total", "route method status", "Requests that ended, by class of their status.")    \
+    M(histogram, "till_http_request_duration_seconds", "route method", "From the request's last byte to its answer.")  \
+    M(counter, "till_http_responses_total", "status", "Requests that ended, by status.")                               \
+    M(gauge, "till_http_in_flight", "", "Requests that are being worked on.")                                          \
+    M(gauge, "till_http_in_flight_limit", "", "Requests that may be worked on at a time.")                             \
+    M(gauge, "till_http_connections", "", "Open connections.")                                                         \
+    M(gauge, "till_http_connections_limit", "", "Connections that may be open.")                                       \
+    M(counter, "till_http_client_gone_total", "", "Requests whose client went away before the answer.")                \
+    M(counter, "till_http_hostile_total", "reason", "Connections hung up on for what they sent.")                      \
+    M(counter, "till_http_shed_total", "", "Requests refused because too many were in flight.")                        \
+    M(counter, "till_rate_limited_total", "limit", "Requests refused because somebody asked too often.")               \
+    M(counter, "till_logins_total", "kind result", "Attempts to log in.")                                              \
+    M(counter, "till_idempotent_replays_total", "", "Answers given again under their Idempotency-Key.")                \
+    M(gauge, "till_sql_up", "", "1 where the database answered a worker within the last 10 s.")                        \
+    M(gauge, "till_sql_connections_open", "", "Connections to the database.")                                          \
+    M(gauge, "till_sql_connections_idle", "", "Connections to the database that wait for work.")                       \
+    M(gauge, "till_sql_connections_limit", "", "Connections to the database that may be open.")                        \
+    M(gauge, "till_sql_waiting", "", "Calls that wait for a connection to the database.")                              \
+    M(counter, "till_sql_statements_total", "", "Statements run.")                                                     \
+    M(histogram, "till_sql_statement_duration_seconds", "", "From a statement's begin to its last row.")               \
+    M(counter, "till_sql_reconnects_total", "", "Connections to the database that had to be made again.")              \
+    M(counter, "till_sql_timeouts_total", "", "Statements that ran out of time.")                                      \
+    M(gauge, "till_redis_up", "", "1 where Redis is connected to a worker.")                                           \
+    M(gauge, "till_redis_in_flight", "", "Commands that Redis has not answered yet.")                                  \
+    M(counter, "till_redis_commands_total", "", "Commands sent to Redis.")                                             \
+    M(counter, "till_redis_failures_total", "", "Commands without an answer: Redis was away, or out of time.")         \
+    M(histogram, "till_redis_command_duration_seconds", "", "From a command to its answer.")                           \
+    M(counter, "till_outbound_requests_total", "host status", "Requests to other servers, by class of the answer.")    \
+    M(histogram, "till_outbound_request_duration_seconds", "host", "From a request to another server to its end.")     \
+    M(gauge, "till_outbound_in_flight", "", "Requests to other servers that have no answer yet.")                      \
+    M(gauge, "till_outbound_limit", "", "Connections to other servers that may be open.")                              \
+    M(gauge, "till_vm_memory_bytes", "process", "Memory of the live generation's VM.")                                 \
+    M(gauge, "till_vm_memory_limit_bytes", "", "Memory that one VM may take.")                                         \
+    M(gauge, "till_vm_calls", "", "Coroutines of the live generation.")                                                \
+    M(gauge, "till_vm_generations", "", "VMs: the live ones and those that finish what they began.")                   \
+    M(gauge, "till_generation_info", "generation", "Processes that run a generation.")                                 \
+    M(counter, "till_generation_swaps_total", "", "Generations that went live, in each process.")                      \
+    M(gauge, "till_loop_delay_seconds", "", "The longest turn of an event loop within the last second.")               \
+    M(histogram, "till_loop_turn_duration_seconds", "", "How long one turn of an event loop let all others wait.")     \
+    M(counter, "till_events_total", "type result", "Events of the outbox that were delivered, or failed.")             \
+    M(gauge, "till_outbox_pending", "type", "Events of the outbox not delivered yet, counted up to 10,000.")           \
+    M(gauge, "till_outbox_oldest_age_seconds", "", "For how long the oldest event that is due has waited.")            \
+    M(gauge, "till_outbox_dead", "", "Events that were given up and wait for staff.")                                  \
+    M(gauge, "till_sagas", "name state", "Flows that are not over: running, waiting, parked or failed.")               \
+    M(gauge, "till_sagas_oldest_age_seconds", "name", "Since when the oldest flow that is not over has not moved.")    \
+    M(counter, "till_cache_reads_total", "kind result", "Reads of a worker's cache.")                                  \
+    M(histogram, "till_hook_duration_seconds", "hook plugin", "Calls of plugins.")                                     \
+    M(counter, "till_hook_failures_total", "hook plugin", "Calls of plugins that failed.")                             \
+    M(gauge, "till_workers", "kind state", "Worker processes, as the master sees them.")                               \
+    M(counter, "till_process_restarts_total", "process", "Workers that died and were replaced.")                       \
+    M(gauge, "till_process_start_time_seconds", "process", "When the process began, in seconds since 1970.")           \
+    M(counter, "till_process_cpu_seconds_total", "process", "CPU time taken.")                                         \
+    M(gauge, "till_process_resident_memory_bytes", "process", "Resident memory.")                                      \
+    M(gauge, "till_process_open_fds", "process", "Open descriptors.")                                                  \
+    M(gauge, "till_process_max_fds", "process", "Descriptors that may be open.")                                       \
+    M(gauge, "till_build_info", "version", "What runs; always 1.")                                                     \
+    M(gauge, "till_certificate_expiry_time_seconds", "", "When the certificate in use ends, in seconds since 1970.")   \
+    M(gauge, "till_disk_free_bytes", "place", "Room left on the disk of a folder that the server writes to.")          \
+    M(gauge, "till_disk_size_bytes", "place", "Size of that disk.")                                                    \
+    M(gauge, "till_metrics_series", "", "Series in use, of 4,096.")                                                    \
+    M(counter, "till_metrics_dropped_total", "", "Measurements that had no room or no valid name.")
+/* clang-format on */
+
+#endif
