@@ -2,6 +2,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "base/json.h"
 #include "serve/master_priv.h"
 
@@ -76,6 +77,20 @@ static void rollback(till_master_t *master, uint64_t client)
         till_change_begin(master, master->previous, client);
 }
 
+/* For tests: see base/fault.h. */
+static void do_fault(const char *faults, till_buf_t *out)
+{
+    const char *wrong = till_fault_arm(faults);
+
+    if (wrong == NULL) {
+        till_buf_puts(out, "{\"ok\":true}");
+        return;
+    }
+    till_buf_puts(out, "{\"ok\":false,\"error\":");
+    till_json_write_string(out, wrong, strlen(wrong));
+    till_buf_putc(out, '}');
+}
+
 void till_commands_on_line(void *data, uint64_t client, const char *line, size_t len)
 {
     static const struct {
@@ -85,7 +100,7 @@ void till_commands_on_line(void *data, uint64_t client, const char *line, size_t
     static const char unknown[] = "{\"ok\":false,\"error\":\"not a command: reload, rollback, generations, status or "
                                   "stop, as {\\\"command\\\":\\\"reload\\\"}\"}";
     till_master_t *master = data;
-    char command[32] = "";
+    char command[128] = "";
     till_buf_t answer;
 
     find_command(line, len, command, sizeof(command));
@@ -102,6 +117,8 @@ void till_commands_on_line(void *data, uint64_t client, const char *line, size_t
         if (strcmp(command, commands[i].name) == 0)
             commands[i].run(master, &answer);
     }
+    if (strncmp(command, "fault ", 6) == 0)
+        do_fault(command + 6, &answer);
     if (answer.len == 0)
         till_buf_puts(&answer, unknown);
     till_control_end(master->control, client, answer.base, answer.len);

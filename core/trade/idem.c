@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/fault.h"
 #include "base/mem.h"
 #include "trade/idem.h"
 #include "trade/trade_priv.h"
@@ -134,6 +135,7 @@ till_op_t *till_idem_finish(till_sql_conn_t *conn, till_slice_t scope, till_slic
     uint8_t hash[TILL_SHA256_LEN];
 
     assert(http_status >= 100 && http_status <= 599);
+    TILL_CRASH("idem.crash_before_finish");
     hash_scope(hash, scope);
     const till_sql_value_t params[] = {till_sql_int((uint64_t)http_status),
                                        till_sql_bytes(headers),

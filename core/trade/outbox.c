@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "trade/outbox.h"
@@ -83,6 +84,7 @@ till_op_t *till_outbox_done(till_sql_pool_t *pool, uint64_t id, uint64_t claim, 
 {
     const till_sql_value_t params[] = {till_sql_int(id), till_sql_int(claim)};
 
+    TILL_CRASH("outbox.crash_before_done");
     return till_sql_query(pool, TILL_SLICE_LIT(done_text), params, 2, timeout_ms, on_changed, make_call(1, cb, data));
 }
 

@@ -194,6 +194,7 @@ int till_bind_co(lua_State *L);
 int till_bind_bundle(lua_State *L);
 int till_bind_csv(lua_State *L);
 int till_bind_data(lua_State *L);
+int till_bind_fault(lua_State *L);
 int till_bind_status(lua_State *L);
 int till_bind_file(lua_State *L);
 int till_bind_term(lua_State *L);
