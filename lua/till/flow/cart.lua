@@ -8,6 +8,7 @@
 --                                                  respond(cart) -> what a client is answered
 --   add, set_quantity, remove, set_fields, add_code, remove_code    make such an fn
 local carts = require "till.store.carts"
+local catalog = require "till.flow.catalog"
 local co = require "till.prim.co"
 local conf = require "till.prim.conf"
 local db = require "till.store.db"
@@ -16,7 +17,6 @@ local id = require "till.util.id"
 local iso = require "till.util.iso"
 local money = require "till.money"
 local pricing = require "till.flow.pricing"
-local products = require "till.store.products"
 local promotions = require "till.store.promotions"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
@@ -175,7 +175,7 @@ function cart_flow.add(variant_id, quantity)
   return function(cart)
     local bad = bad_quantity(quantity)
     if bad then return nil, bad end
-    local variants, e = products.for_lines({ variant_id })
+    local variants, e = catalog.variants({ variant_id })
     if not variants then return nil, e end
     local variant = variants[variant_id]
     if not variant or not variant.sellable then
@@ -184,7 +184,6 @@ function cart_flow.add(variant_id, quantity)
     end
     bad = set_line(cart, variant_id, quantity, true)
     if bad then return nil, bad end
-    cart.known = variants
     return true
   end
 end

@@ -7,6 +7,7 @@
 -- An event is delivered at least once: to what the server does itself (HANDLERS), then to the
 -- plugins' hooks. What fails comes again later, and ends with the dead letters.
 local cache = require "till.cache"
+local catalog = require "till.flow.catalog"
 local checkout = require "till.flow.checkout"
 local co = require "till.prim.co"
 local conf = require "till.prim.conf"
@@ -54,7 +55,9 @@ end
 
 local function product_updated(payload)
   cache.invalidate("product", { payload.product_id })
-  return search.index({ payload.product_id })
+  local done, e = search.index({ payload.product_id })
+  if done then catalog.forget_found() end
+  return done, e
 end
 
 

@@ -7,14 +7,13 @@
 -- `priced` is what the cart keeps and the shopper sees; `given` and `result` are frozen with the
 -- order. Nothing here writes, and no transaction may be open: carriers and tax services may be
 -- asked.
+local catalog = require "till.flow.catalog"
 local conf = require "till.prim.conf"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local money = require "till.money"
 local people = require "till.store.people"
 local price = require "till.rule.price"
-local products = require "till.store.products"
-local promotions = require "till.store.promotions"
 local shelf_rule = require "till.rule.shelf"
 local terms_of = require "till.flow.promo_terms"
 local time = require "till.prim.time"
@@ -50,23 +49,18 @@ local function title_of(variant)
 end
 
 
--- `cart.known` is what this very change has read already.
 local function variants_of(cart)
-  local known, ids = cart.known or {}, {}
-  for _, line in ipairs(cart.lines) do
-    if not known[line.variant_id] then ids[#ids + 1] = line.variant_id end
-  end
-  local found, e = products.for_lines(ids)
-  if not found then return nil, e end
-  for variant_id, variant in pairs(known) do found[variant_id] = variant end
-  return found
+  local ids = {}
+  for i, line in ipairs(cart.lines) do ids[i] = line.variant_id end
+  return catalog.variants(ids)
 end
 
 
--- Who has nothing in the cart and no code gets nothing off.
-local function shop_promotions(cart)
-  if #cart.lines == 0 and #cart.codes == 0 then return {} end
-  return promotions.for_cart(cart.codes, (cart.email or ""):lower())
+-- Plugins get a list of their own: the catalogue's is everybody's.
+local function copy_of(list)
+  local out = {}
+  for i, value in ipairs(list) do out[i] = value end
+  return out
 end
 
 
@@ -84,7 +78,7 @@ local function lines_of(cart)
         { sku = v.sku })
     end
     lines[i] = { id = line.id, sku = v.sku, qty = line.quantity, unit_price = unit_price,
-      prices = entries, tax_class = v.tax_class, tags = v.tags }
+      prices = entries, tax_class = v.tax_class, tags = copy_of(v.tags) }
     items[line.id] = { variant = v, title = title_of(v), line = line }
   end
   return lines, items
@@ -198,7 +192,7 @@ local function gather(cart)
   parts.option, e = chosen(cart, parts.summary)
   if parts.option == nil then return nil, e end
   local rows
-  rows, e = shop_promotions(cart)
+  rows, e = terms_of.rows(cart)
   if not rows then return nil, e end
   parts.promotions, parts.labels = terms_of.collect(rows, cart, parts.summary)
   return parts

@@ -1,17 +1,54 @@
 -- till/flow/promo_terms - the promotions that a cart is priced with: rows of the shop and what
 -- plugins offer, in the words of till.rule.price.
 --
+--   rows(cart) -> the shop's promotions that may apply to the cart | nil, err
+--   forget()   one of them was changed, after the commit
 --   collect(rows, cart, summary) -> list of promotions, labels by id { code, name, public }
+--
+-- Promotions for everybody are read once and kept (till.cache), unless one of them has a limit: how
+-- often it was used is asked for each time, and so is what was entered as a code.
 --
 -- Money in terms is of the promotion's currency: terms of another currency are left out, never
 -- read as though they were the cart's.
+local cache = require "till.cache"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local log = require "till.prim.log"
+local promotions = require "till.store.promotions"
 
 local promo_terms = {}
 
 local NOT_TERMS = { currency = true, label = true, name = true }
+
+
+local function is_limited(rows)
+  for _, row in ipairs(rows) do
+    if row.usage_limit or row.per_customer_limit then return true end
+  end
+  return false
+end
+
+
+local function load_automatic()
+  return promotions.for_cart({}, "")
+end
+
+
+--- Who has nothing in the cart and no code gets nothing off.
+function promo_terms.rows(cart)
+  if #cart.codes == 0 then
+    if #cart.lines == 0 then return {} end
+    local rows, e = cache.get("promotions", "automatic", load_automatic)
+    if not rows then return nil, e end
+    if not is_limited(rows) then return rows end
+  end
+  return promotions.for_cart(cart.codes, (cart.email or ""):lower())
+end
+
+
+function promo_terms.forget()
+  cache.invalidate("promotions", { "automatic" })
+end
 
 
 local function copy(terms)

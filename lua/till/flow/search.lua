@@ -5,6 +5,9 @@
 -- alike ("hart t-lite" finds the hanging heart t-light holder). A word nobody
 -- has ever heard of is left out as long as another is left.
 --
+-- Answers are kept (till.cache) until the catalogue changes. How often something was bought may be
+-- as old as conf cache.ttl_ms.
+local cache = require "till.cache"
 local conf = require "till.prim.conf"
 local products = require "till.store.products"
 local sql = require "till.prim.sql"
@@ -16,6 +19,7 @@ local search = {}
 
 
 local MAX_TOKENS = 8
+local MAX_ANSWERS = 500 -- kept by a worker, of at most 500 ids each: some 20 MB
 local INDEX_BATCH = 200
 local ADJACENT = 3
 local WEIGHT = { exact = 10, prefix = 6, sound = 5, near = 4 }
@@ -27,6 +31,9 @@ for word in ("about are com for from how that the this was what when where who w
   :gmatch("%a+") do
   STOP[word] = true
 end
+
+
+cache.own("search", { max = MAX_ANSWERS })
 
 
 -- ---- indexing --------------------------------------------------------------
@@ -256,19 +263,12 @@ end
 local EMPTY = { ids = {}, facets = { categories = {}, prices = {} }, corrections = {} }
 
 
---- Looks for `text` within `filter` {category_id, currency, price_min, price_max}.
--- @return {ids (best first, at most 500), facets = {categories, prices}, corrections}, or nil, err
-function search.run(text, filter)
-  local tokens = tokens_of(text)
-  if #tokens == 0 then
-    return EMPTY
-  end
+local function answer(tokens, filter)
   local vocabulary, failure = store.vocabulary(tokens)
   if not vocabulary then
     return nil, failure
   end
   local meanings = meanings_of(tokens, vocabulary)
-  filter.currency = filter.currency or conf.get("shop.currency")
   filter.match = match_of(tokens, meanings)
   if not filter.match then
     return EMPTY
@@ -287,6 +287,25 @@ function search.run(text, filter)
     ids[i] = row.id
   end
   return { ids = ids, facets = counted, corrections = corrections(tokens, meanings) }
+end
+
+
+-- The same words and filters, however they were typed.
+local function key_of(tokens, filter)
+  return table.concat({ filter.currency, filter.category_id or "", filter.price_min or "",
+    filter.price_max or "", table.concat(tokens, " ") }, "|")
+end
+
+
+--- Looks for `text` within `filter` {category_id, currency, price_min, price_max}.
+-- @return {ids (best first, at most 500), facets = {categories, prices}, corrections}, or nil, err
+function search.run(text, filter)
+  local tokens = tokens_of(text)
+  if #tokens == 0 then
+    return EMPTY
+  end
+  filter.currency = filter.currency or conf.get("shop.currency")
+  return cache.get("search", key_of(tokens, filter), function() return answer(tokens, filter) end)
 end
 
 

@@ -2,6 +2,7 @@
 --
 --   load(ids [, tx])       list of public ids -> { id -> product }; six statements however many
 --   id_of(handle)          -> public id | false | nil, err
+--   of_variants(ids)       -> { variant id -> product id } | nil, err
 --   list{status=, category=, sort=, limit=, after=, before=} -> { id, title }, as page.rows reads
 --   lock(tx, id)           -> { version, status } | false: the row is ours until the end of tx
 --
@@ -154,48 +155,15 @@ function products.lock(tx, product_id)
 end
 
 
--- A row for each price: most variants have one or two, and a second round trip costs more than the
--- few columns that come again. The order is made here: with it the database would write a table.
-local LINES = "SELECT v.id, v.sku, v.title, v.weight_g, v.archived_at, p.id AS product_id,"
-  .. " p.title AS product_title, p.handle, p.status, p.tax_class, p.tags, p.image,"
-  .. " r.id AS price_id, r.currency, r.list, r.kind, r.kind + 0 AS kind_place, r.customer_group,"
-  .. " r.min_qty, r.starts_at, r.ends_at, r.amount FROM variants v"
-  .. " JOIN products p ON p.id = v.product_id"
-  .. " LEFT JOIN prices r ON r.variant_id = v.id"
-local PRICE_ORDER = { "currency", "kind_place", "list", "min_qty", "amount", "price_id" }
-
-
-local function comes_before(a, b)
-  for _, column in ipairs(PRICE_ORDER) do
-    if a[column] ~= b[column] then return a[column] < b[column] end
-  end
-  return false
-end
-
-
-local function to_line_variant(row, prices)
-  if prices[1].price_id == nil then prices = {} end
-  table.sort(prices, comes_before)
-  local variant = to_variant({ id = row.id, sku = row.sku, title = row.title,
-    weight_g = row.weight_g, archived_at = row.archived_at }, prices)
-  variant.product_id = id.text("prod", row.product_id)
-  variant.product_title, variant.handle, variant.image = row.product_title, row.handle, row.image
-  variant.tax_class, variant.tags = row.tax_class, db.json(row.tags) or {}
-  variant.sellable = row.status == "active" and row.archived_at == nil
-  return variant
-end
-
-
---- Of the given variants: product, status and all that a cart line needs. variant id -> row.
-function products.for_lines(variant_ids, tx)
+--- Whose the variants are: variant id -> product id.
+function products.of_variants(variant_ids)
   local out, bins = {}, db.bins("var", variant_ids)
   if #bins == 0 then return out end
-  local rows, e = db.on(tx):query(LINES .. " WHERE v.id IN (" .. sql.marks(#bins) .. ")",
-    unpack(bins))
+  local rows, e = sql.query("SELECT id, product_id FROM variants WHERE id IN ("
+    .. sql.marks(#bins) .. ")", unpack(bins))
   if not rows then return nil, e end
-  for bin, prices in pairs(db.group(rows, "id")) do
-    local variant = to_line_variant(prices[1], prices)
-    out[id.text("var", bin)] = variant
+  for _, row in ipairs(rows) do
+    out[id.text("var", row.id)] = id.text("prod", row.product_id)
   end
   return out
 end

@@ -65,6 +65,7 @@ t.describe("the search", function()
       shop.live.sql.exec("UPDATE search_documents SET popularity = 0")
       shop.live.sql.exec("UPDATE search_documents d JOIN variants v ON v.product_id ="
         .. " d.product_id SET d.popularity = 7 WHERE v.sku = ?", sku)
+      shop.live.require("till.cache").clear() -- how often something is bought tells nobody
       t.equal(find(wanted)[1], title)
     end
     first_is("white", HEART, "AB10")

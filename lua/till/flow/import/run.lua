@@ -1,4 +1,5 @@
 --- One import, from the command line or over HTTP.
+local catalog = require "till.flow.catalog"
 local source = require "till.flow.import.source"
 
 
@@ -25,7 +26,10 @@ function run.run(kind, open, on_error, report, progress)
   end
   local src, failure = open("reading")
   if not src then return nil, failure end
-  return require(run.KINDS[kind]).run(src, report, progress)
+  local done
+  done, failure = require(run.KINDS[kind]).run(src, report, progress)
+  catalog.forget_all() -- also where only a part came in
+  return done, failure
 end
 
 

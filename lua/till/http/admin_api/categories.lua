@@ -1,5 +1,5 @@
 -- till/http/admin_api/categories - the tree of the catalogue, for staff.
-local cache = require "till.cache"
+local catalog = require "till.flow.catalog"
 local categories = require "till.store.categories"
 local err = require "till.util.err"
 local route = require "till.http.route"
@@ -14,11 +14,6 @@ local FIELDS = {
   title = s.string { min = 1, max = 255 }, position = s.integer { min = 0, max = 1000000 },
   parent_id = s.nullable(s.id("cat")),
 }
-
-
-local function forget()
-  cache.invalidate("categories", { "all" })
-end
 
 
 local function list(ctx)
@@ -41,7 +36,7 @@ end
 local function create(ctx)
   local category_id, e = sql.transaction(function(tx) return categories.create(tx, ctx.body) end)
   if not category_id then return nil, e end
-  forget()
+  catalog.forget_categories()
   return show(ctx, 201, category_id)
 end
 
@@ -57,7 +52,7 @@ local function change(ctx, fn)
     return true
   end)
   if not done then return nil, e end
-  forget()
+  catalog.forget_categories()
   return true
 end
 

@@ -1,5 +1,6 @@
 -- till/http/admin_api/inventory - what is there of a SKU, and putting it right.
 local actor = require "till.http.actor"
+local catalog = require "till.flow.catalog"
 local err = require "till.util.err"
 local inventory = require "till.store.inventory"
 local outbox = require "till.prim.outbox"
@@ -31,13 +32,14 @@ local function adjust(ctx)
   local body = ctx.body
   local ok, e = check(body)
   if not ok then return nil, e end
-  local adjustment_id = id.new("adj")
-  return ctx:transaction(function(tx)
+  local adjustment_id, variant_id = id.new("adj"), nil
+  local made, e2 = ctx:transaction(function(tx)
     local done, why = inventory.adjust(tx, { sku = ctx.params.sku, location = body.location,
       delta = body.delta, set_to = body.set_to, expected_quantity = body.expected_quantity,
       reason = body.reason, actor = actor.of(ctx), reference = adjustment_id,
       type = body.delta and body.delta > 0 and body.reason == "received" and "received" or nil })
     if not done then return nil, why end
+    variant_id = done.variant_id
     local told, why2 = outbox.append(tx, { { aggregate = "stock:" .. done.variant_id,
       type = "stock.changed", payload = { skus = { ctx.params.sku } } } })
     if not told then return nil, why2 end
@@ -47,6 +49,8 @@ local function adjust(ctx)
       on_hand = done.on_hand, location = done.location, reason = body.reason },
       inventory = found }, { etag = found.version })
   end)
+  if made then catalog.moved({ variant_id }) end
+  return made, e2
 end
 
 

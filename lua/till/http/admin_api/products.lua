@@ -1,6 +1,6 @@
 -- till/http/admin_api/products - products with their variants and prices, for staff.
 local actor = require "till.http.actor"
-local catalog = require "till.http.catalog"
+local catalog = require "till.flow.catalog"
 local err = require "till.util.err"
 local outbox = require "till.prim.outbox"
 local products = require "till.store.products"
@@ -50,7 +50,7 @@ end
 
 
 local function show(ctx, status, product)
-  local available, e = catalog.available({ product })
+  local available, e = catalog.in_stock({ product })
   if not available then return nil, e end
   return ctx:json(status, { product = views.product(product, { admin = true,
     available = available }) }, { etag = product.version })
@@ -84,7 +84,7 @@ local function list(ctx)
   for _, head in ipairs(heads) do
     if by_id[head.id] then rows[#rows + 1] = by_id[head.id] end
   end
-  local available, e4 = catalog.available(rows)
+  local available, e4 = catalog.in_stock(rows)
   if not available then return nil, e4 end
   return ctx:json(200, ctx:list(rows, page, function(p)
     return views.product(p, { admin = true, available = available })

@@ -1,6 +1,7 @@
 -- till/http/admin_api/promotions - promotions and their codes, for staff.
 local err = require "till.util.err"
 local promo_shape = require "till.http.admin_api.promo_shape"
+local promo_terms = require "till.flow.promo_terms"
 local promotions = require "till.store.promotions"
 local route = require "till.http.route"
 local s = require "till.util.schema"
@@ -42,12 +43,13 @@ local function create(ctx)
   if not ok then return nil, e end
   local promotion_id, e2 = sql.transaction(function(tx) return promotions.create(tx, ctx.body) end)
   if not promotion_id then return nil, e2 end
+  promo_terms.forget()
   return show(ctx, 201, promotion_id)
 end
 
 
 local function change(ctx, fields)
-  return sql.transaction(function(tx)
+  local done, e = sql.transaction(function(tx)
     local row, why = promotions.lock(tx, ctx.params.id)
     if row == false then return nil, err.new("not_found", "there is no such promotion") end
     if not row then return nil, why end
@@ -56,6 +58,8 @@ local function change(ctx, fields)
     if not ok then return nil, why2 end
     return true
   end)
+  if done then promo_terms.forget() end
+  return done, e
 end
 
 

@@ -1,5 +1,6 @@
 -- till/http/store_api/carts - the shopper's cart, to its completion.
 local cart_flow = require "till.flow.cart"
+local catalog = require "till.flow.catalog"
 local checkout = require "till.flow.checkout"
 local payment_methods = require "till.flow.payment_methods"
 local pricing = require "till.flow.pricing"
@@ -65,17 +66,27 @@ local function get_methods(ctx)
 end
 
 
+local function moved(cart)
+  local ids = {}
+  for i, line in ipairs(cart.lines) do ids[i] = line.variant_id end
+  catalog.moved(ids)
+end
+
+
 local function start_payment(ctx)
+  local cart
   local started, e = checkout.session(ctx, ctx.params.id, ctx.body.provider, ctx.body.data,
     function(fn)
       return ctx:transaction(function(tx)
         local made, why = fn(tx)
         if not made then return nil, why end
+        cart = made.cart
         return ctx:json(201, { payment_session = views.payment_session(made.payment),
           cart = views.cart(made.cart) })
       end)
     end)
   if not started then return nil, e end
+  moved(cart)
   return started
 end
 
@@ -100,6 +111,7 @@ local function complete(ctx)
     return ctx:json(200, { type = "order", order = views.order(result.order) },
       { etag = result.order.version })
   elseif result.type == "cart" then
+    moved(result.cart)
     return ctx:json(200, { type = "cart", cart = views.cart(result.cart),
       error = views.error(result.error) }, { etag = result.cart.version })
   end

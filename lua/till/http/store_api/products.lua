@@ -1,11 +1,8 @@
 -- till/http/store_api/products - the catalogue as shoppers see it.
-local catalog = require "till.http.catalog"
-local categories = require "till.store.categories"
+local catalog = require "till.flow.catalog"
 local conf = require "till.prim.conf"
-local cache = require "till.cache"
 local err = require "till.util.err"
 local product_json = require "till.http.product_json"
-local products = require "till.store.products"
 local route = require "till.http.route"
 local s = require "till.util.schema"
 local shapes = require "till.http.shapes"
@@ -16,21 +13,6 @@ local CURRENCY = s.string { format = "currency", doc = "Of the prices; the shop'
 
 local function missing(what)
   return nil, err.new("not_found", "there is no such " .. what)
-end
-
-
-local function all_categories()
-  return cache.get("categories", "all", function() return categories.all() end)
-end
-
-
-local function category_of(key)
-  local list, e = all_categories()
-  if not list then return nil, e end
-  for _, c in ipairs(list) do
-    if c.id == key or c.handle == key then return c end
-  end
-  return missing("category")
 end
 
 
@@ -73,11 +55,11 @@ local function list_products(ctx)
   local opts = { status = "active", limit = page.limit, after = page.after, before = page.before,
     sort = ctx.query.sort }
   if ctx.query.category then
-    local category, e2 = category_of(ctx.query.category)
+    local category, e2 = catalog.category(ctx.query.category)
     if not category then return nil, e2 end
     opts.category = category.id
   end
-  local heads, e3 = products.list(opts)
+  local heads, e3 = catalog.page(opts)
   if not heads then return nil, e3 end
   return render_list(ctx, heads, page)
 end
@@ -98,7 +80,7 @@ end
 
 
 local function get_categories(ctx)
-  local list, e = all_categories()
+  local list, e = catalog.categories()
   if not list then return nil, e end
   return ctx:json(200, { data = views.category_tree(list), has_more = false })
 end

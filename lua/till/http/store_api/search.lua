@@ -1,10 +1,7 @@
 -- till/http/store_api/search - what shoppers type into the search box.
-local cache = require "till.cache"
-local catalog = require "till.http.catalog"
-local categories = require "till.store.categories"
+local catalog = require "till.flow.catalog"
 local conf = require "till.prim.conf"
 local cursor = require "till.util.cursor"
-local err = require "till.util.err"
 local json = require "till.prim.json"
 local product_json = require "till.http.product_json"
 local render = require "till.http.render"
@@ -16,20 +13,6 @@ local shapes = require "till.http.shapes"
 
 local PATH = "/store/v1/search"
 local MAX_AMOUNT = 2 ^ 53 - 1
-
-
-local function category_id(key)
-  local list, failure = cache.get("categories", "all", function() return categories.all() end)
-  if not list then
-    return nil, failure
-  end
-  for _, category in ipairs(list) do
-    if category.id == key or category.handle == key then
-      return category.id
-    end
-  end
-  return nil, err.new("not_found", "There is no such category.")
-end
 
 
 -- Ranked results are no table that grows: a cursor is a place among at most 500.
@@ -88,11 +71,11 @@ local function filter_of(ctx)
   local filter = { currency = query.currency or conf.get("shop.currency"),
     price_min = query.price_min, price_max = query.price_max }
   if query.category then
-    local failure
-    filter.category_id, failure = category_id(query.category)
-    if not filter.category_id then
+    local category, failure = catalog.category(query.category)
+    if not category then
       return nil, failure
     end
+    filter.category_id = category.id
   end
   return filter
 end
