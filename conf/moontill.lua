@@ -29,12 +29,16 @@ return {
     max_header_bytes = 32768,
     -- connections of a worker, 16 to 1000000: the longest idle one gives way to a new one
     max_connections = 10000,
+    -- connections of a worker, 0 to 1000000: from one address; 0: any number, as behind a proxy
+    max_connections_per_address = 0,
     -- requests of a worker, 1 to 100000: more at once are answered 503, before work is begun
     max_concurrency = 512,
     -- ms, 100 to 300000: the deadline of a request, waits included
     request_timeout_ms = 10000,
     -- ms, 100 to 120000: headers and body must have arrived within it
     header_timeout_ms = 10000,
+    -- ms, 100 to 600000: an answer must have been read within it, and a second for each 4 KB
+    send_timeout_ms = 15000,
     -- ms, 1000 to 3600000: a connection without a request is closed
     idle_timeout_ms = 60000,
     -- ms, 0 to 600000: how long running requests may take to end on TERM

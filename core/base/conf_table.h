@@ -23,9 +23,11 @@
     INT("server.max_body_bytes", 1048576, 1024, 67108864, "bytes", "a larger request is refused: 413")                      \
     INT("server.max_header_bytes", 32768, 4096, 262144, "bytes", "larger request headers are refused: 431")                 \
     INT("server.max_connections", 10000, 16, 1000000, "connections of a worker", "the longest idle one gives way to a new one") \
+    INT("server.max_connections_per_address", 0, 0, 1000000, "connections of a worker", "from one address; 0: any number, as behind a proxy") \
     INT("server.max_concurrency", 512, 1, 100000, "requests of a worker", "more at once are answered 503, before work is begun") \
     INT("server.request_timeout_ms", 10000, 100, 300000, "ms", "the deadline of a request, waits included")                 \
     INT("server.header_timeout_ms", 10000, 100, 120000, "ms", "headers and body must have arrived within it")               \
+    INT("server.send_timeout_ms", 15000, 100, 600000, "ms", "an answer must have been read within it, and a second for each 4 KB") \
     INT("server.idle_timeout_ms", 60000, 1000, 3600000, "ms", "a connection without a request is closed")                   \
     INT("server.shutdown_timeout_ms", 10000, 0, 600000, "ms", "how long running requests may take to end on TERM")          \
     INT("server.heartbeat_timeout_ms", 10000, 1000, 600000, "ms", "a worker that is silent for so long is killed and replaced") \

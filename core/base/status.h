@@ -43,6 +43,10 @@
     row(MEDIA_TYPE,             "unsupported_media_type",     false, 415, "JSON is expected")                        \
     row(PRECONDITION_REQUIRED,  "precondition_required",      false, 428, "If-Match is needed")                      \
     row(QUOTA,                  "quota_exceeded",             true,  429, "Too many requests")                       \
+    row(REQUEST_TIMEOUT,        "request_timeout",            true,  408, "The request came too slowly")             \
+    row(TARGET_TOO_LONG,        "target_too_long",            false, 414, "The request target is too long")          \
+    row(EXPECTATION,            "expectation_failed",         false, 417, "What is expected cannot be met")          \
+    row(HTTP_VERSION,           "http_version",               false, 505, "Not this version of HTTP")                \
     row(HEADERS_TOO_LARGE,      "headers_too_large",          false, 431, "The headers are too large")               \
     row(IDEM_KEY_MISSING,       "idempotency_key_missing",    false, 400, "Idempotency-Key is needed")               \
     row(IDEM_KEY_INVALID,       "idempotency_key_invalid",    false, 400, "Idempotency-Key is not well formed")      \

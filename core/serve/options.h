@@ -25,8 +25,10 @@ typedef struct till_serve_opts {
     size_t max_headers;            /* bytes of names, values and the path; more is 431 */
     unsigned max_in_flight;        /* requests in Lua per worker; more is 503 with Retry-After */
     unsigned max_connections;      /* per worker; then the longest idle one is closed for a new one */
+    unsigned max_per_address;      /* connections per worker from one address; 0: any number */
     bool trust_forwarded;          /* the peer is what X-Forwarded-For says last */
-    uint64_t header_timeout_ms;    /* headers and body over HTTP/1.1, and the handshake */
+    uint64_t header_timeout_ms;    /* headers and body, and the handshake */
+    uint64_t send_timeout_ms;      /* for an answer to be read, and more for a long one */
     uint64_t idle_timeout_ms;      /* of a connection without a request */
     uint64_t request_timeout_ms;   /* of one request; then 504 */
     uint64_t drain_timeout_ms;     /* at the end: for requests in flight */

@@ -335,26 +335,55 @@ struct handler {
     till_server_t *server;
 };
 
+static bool is_packed(h2o_req_t *req)
+{
+    ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_CONTENT_ENCODING, -1);
+
+    return at != -1 && !h2o_lcstris(req->headers.entries[at].value.base, req->headers.entries[at].value.len,
+                                    H2O_STRLIT("identity"));
+}
+
 /* @return TILL_OK, or why the request is refused before anybody works on it */
 static till_status_t check(till_server_t *server, h2o_req_t *req, const char **detail)
 {
     const till_serve_opts_t *limits = server->opts.limits;
 
     *detail = NULL;
-    if (req->version < 0x200 && !till_guard_is_head_sound(req)) {
-        req->http1_is_persistent = 0;
-        *detail = "The request's head can be read in more than one way.";
+    if (!till_head_is_target(req->input.path.base, req->input.path.len)) {
+        *detail = "The request target must be a path, with nothing in it that is unusual.";
         return TILL_BAD_REQUEST;
     }
-    if (req->input.path.len == 0 || req->input.path.base[0] != '/') {
-        *detail = "The request target must be a path.";
+    if (!till_head_is_token(req->input.method.base, req->input.method.len) ||
+        (req->input.authority.len != 0 && !till_head_is_host(req->input.authority.base, req->input.authority.len))) {
+        *detail = "The method must be a word, and the host the name of one.";
         return TILL_BAD_REQUEST;
     }
     if (sum_of_headers(req) + req->input.path.len > limits->max_headers)
         return TILL_HEADERS_TOO_LARGE;
     if (req->entity.len > limits->max_body)
         return TILL_TOO_LARGE;
+    if (req->entity.len != 0 && is_packed(req)) {
+        *detail = "Bodies are taken as they are: send it without Content-Encoding.";
+        return TILL_MEDIA_TYPE;
+    }
     return TILL_OK;
+}
+
+/* HTTP/1.1: where the next request begins must never be a matter of opinion. */
+static void close_after(till_connection_t *connection, h2o_req_t *req)
+{
+    if (connection->is_h1 && connection->h1.head.codings != 0)
+        req->http1_is_persistent = 0;
+}
+
+/* Refused before it reached libh2o, which has a stand-in: see serve/guard_h1.c. */
+static void answer_refused(till_connection_t *connection, h2o_req_t *req)
+{
+    const till_h1_t *h1 = &connection->h1;
+
+    req->http1_is_persistent = 0;
+    till_respond_problem(req, h1->refusal, h1->detail, h1->refusal == TILL_OVERLOADED ? 1 : 0);
+    req->http1_is_persistent = h1->lingers; /* libh2o must not close yet */
 }
 
 static int on_gate(h2o_handler_t *super, h2o_req_t *req)
@@ -363,7 +392,13 @@ static int on_gate(h2o_handler_t *super, h2o_req_t *req)
     const char *detail = NULL;
 
     note_create(server, req);
-    till_status_t status = till_note_of(req)->connection->is_hostile ? TILL_OVERLOADED : check(server, req, &detail);
+    till_connection_t *connection = till_note_of(req)->connection;
+    if (connection->h1.refusal != TILL_OK) {
+        answer_refused(connection, req);
+        return 0;
+    }
+    till_status_t status = connection->is_hostile ? TILL_OVERLOADED : check(server, req, &detail);
+    close_after(connection, req);
     if (status == TILL_OK)
         return -1; /* the next handler's */
     if (status == TILL_HEADERS_TOO_LARGE)

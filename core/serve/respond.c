@@ -30,6 +30,16 @@ static const char *reason_of(int status)
     return "Status";
 }
 
+/* Until it has been read, the answer is in memory. */
+static void owe(till_note_t *note, size_t len)
+{
+    if (note == NULL)
+        return;
+    note->owed = len;
+    note->server->owed += len;
+    till_sweep_relieve(note->server);
+}
+
 /* 204 and 304 have no body and announce none; a HEAD announces the one that a GET would get. */
 static void send_body(h2o_req_t *req, int status, const void *body, size_t len)
 {
@@ -38,6 +48,7 @@ static void send_body(h2o_req_t *req, int status, const void *body, size_t len)
     req->res.status = status;
     req->res.reason = reason_of(status);
     req->res.content_length = is_bare ? SIZE_MAX : len;
+    owe(till_note_of(req), len);
     h2o_send_inline(req, body != NULL ? body : "", is_bare ? 0 : len);
 }
 
@@ -205,6 +216,10 @@ static void on_setup_ostream(h2o_filter_t *super, h2o_req_t *req, h2o_ostream_t 
                               TILL_REQUEST_ID_LEN);
     if (server->opts.limits->compress_min != 0 && req->res.status == 200 && is_compressible(req))
         h2o_set_header_token(&req->pool, headers, H2O_TOKEN_VARY, H2O_STRLIT("accept-encoding"));
+    if (note != NULL) {
+        note->answered_ms = till_loop_now(server->opts.loop);
+        note->answer_len = req->res.content_length != SIZE_MAX ? req->res.content_length : note->owed;
+    }
     if (server->draining)
         req->http1_is_persistent = 0;
     h2o_setup_next_ostream(req, slot);
@@ -242,6 +257,18 @@ static void log_line(h2o_req_t *req, const till_note_t *note, int status, uint64
     till_log_end(&line);
 }
 
+/* Whoever has been without a request for the longest time stands first in the list. */
+static void end_request(till_connection_t *connection)
+{
+    till_server_t *server = connection->server;
+
+    if (--connection->requests != 0)
+        return;
+    connection->idle_since_ms = till_loop_now(server->opts.loop);
+    h2o_linklist_unlink(&connection->link);
+    h2o_linklist_insert(&server->connections, &connection->link);
+}
+
 /* libh2o calls it when the request ends, answered or not. */
 static void log_access(h2o_logger_t *super, h2o_req_t *req)
 {
@@ -253,8 +280,11 @@ static void log_access(h2o_logger_t *super, h2o_req_t *req)
     note->gone = note->gone || note->exchange != NULL;
     int status = note->gone || req->res.status == 0 ? 499 : req->res.status;
     uint64_t us = till_clock_us() - note->begun_us;
-    --note->connection->requests;
-    if (note->gone && req->version >= 0x200)
+    server->owed -= note->owed;
+    end_request(note->connection);
+    if (req->version < 0x200)
+        till_h1_ended(note->connection);
+    else if (note->gone)
         till_guard_note_reset(note->connection);
     if (note->connection->face == TILL_FACE_OPS || note->connection->is_hostile)
         return; /* asked every few seconds by machines; thousands in a moment */

@@ -19,6 +19,8 @@
  * reaches a handler, which can say 413 on both protocols. Past the margin an
  * HTTP/2 stream is reset by libh2o, which no handler can prevent. */
 #define BODY_MARGIN (16 * 1024 * 1024)
+/* libh2o counts by the wall clock: a step would close everybody. Ours is serve/guard_sweep.c. */
+#define NEVER_MS (365ull * 24 * 3600 * 1000)
 
 uint64_t till_clock_us(void)
 {
@@ -47,7 +49,7 @@ static void configure(till_server_t *server)
     h2o_config_init(conf);
     conf->server_name = h2o_iovec_init(H2O_STRLIT("moontill"));
     conf->max_request_entity_size = limits->max_body + BODY_MARGIN;
-    conf->http1.req_timeout = limits->header_timeout_ms;
+    conf->http1.req_timeout = NEVER_MS;
     conf->http2.idle_timeout = limits->idle_timeout_ms;
     conf->http1.upgrade_to_http2 = 0; /* h2c upgrades smuggle requests past what stands in front of us */
     h2o_hostconf_t *shop = h2o_config_register_host(conf, h2o_iovec_init(H2O_STRLIT("shop")), 65535);
@@ -80,6 +82,7 @@ void till_server_destroy(till_server_t *server)
     if (server == NULL)
         return;
     till_timer_stop(&server->drain_timer);
+    till_sweep_stop(server);
     if (h2o_timeout_is_linked(&server->context.http2._graceful_shutdown_timeout))
         h2o_timeout_unlink(
             &server->context.http2._graceful_shutdown_timeout); /* its second GOAWAY; the dispose asserts */
@@ -104,10 +107,38 @@ static void on_close(void *data)
 
     till_timer_stop(&connection->handshake_timer);
     till_guard_end(connection);
+    till_h1_close(connection);
     h2o_linklist_unlink(&connection->link);
     --server->connection_count;
     till_http_metrics_connections(server->metrics, server->connection_count);
     free(connection);
+}
+
+static void read_address(till_connection_t *connection)
+{
+    struct sockaddr_storage peer = {0};
+
+    if (h2o_socket_getpeername(connection->sock, (struct sockaddr *)&peer) == 0)
+        return;
+    if (peer.ss_family == AF_INET6)
+        memcpy(connection->address, &((struct sockaddr_in6 *)&peer)->sin6_addr, 16);
+    else if (peer.ss_family == AF_INET)
+        memcpy(connection->address, &((struct sockaddr_in *)&peer)->sin_addr, 4);
+}
+
+/* Counted anew each time: the list is in memory anyway, and the option seldom on. */
+static bool has_too_many(const till_connection_t *connection)
+{
+    const till_server_t *server = connection->server;
+    unsigned n = 0, max = server->opts.limits->max_per_address;
+
+    if (max == 0 || connection->face == TILL_FACE_OPS)
+        return false;
+    for (h2o_linklist_t *node = server->connections.next; node != &server->connections; node = node->next) {
+        const till_connection_t *other = H2O_STRUCT_FROM_MEMBER(till_connection_t, link, node);
+        n += other->face == connection->face && memcmp(other->address, connection->address, 16) == 0;
+    }
+    return n > max;
 }
 
 static till_connection_t *connection_create(till_server_t *server, till_face_t face, h2o_socket_t *sock)
@@ -117,6 +148,7 @@ static till_connection_t *connection_create(till_server_t *server, till_face_t f
     connection->server = server;
     connection->face = face;
     connection->sock = sock;
+    connection->idle_since_ms = till_loop_now(server->opts.loop);
     gettimeofday(&connection->at, NULL);
     sock->on_close.cb = on_close;
     sock->on_close.data = connection;
@@ -138,14 +170,13 @@ till_connection_t *till_connection_of(h2o_req_t *req)
 static void speak_http(till_connection_t *connection)
 {
     h2o_socket_t *sock = connection->sock;
-    h2o_accept_ctx_t *accept = &connection->server->accept[connection->face];
 
     till_timer_stop(&connection->handshake_timer);
     h2o_iovec_t protocol = sock->ssl != NULL ? h2o_socket_ssl_get_selected_protocol(sock) : h2o_iovec_init(NULL, 0);
     if (h2o_memis(protocol.base, protocol.len, H2O_STRLIT("h2")))
         till_guard_accept(connection);
     else
-        h2o_http1_accept(accept, sock, connection->at);
+        till_h1_accept(connection);
 }
 
 static void on_handshake(h2o_socket_t *sock, const char *err)
@@ -167,6 +198,11 @@ static void begin_connection(till_server_t *server, till_face_t face, h2o_socket
 {
     till_connection_t *connection = connection_create(server, face, sock);
 
+    read_address(connection);
+    if (has_too_many(connection)) {
+        h2o_socket_close(sock);
+        return;
+    }
     if (face == TILL_FACE_OPS || server->opts.ssl == NULL) {
         speak_http(connection);
         return;
@@ -176,16 +212,14 @@ static void begin_connection(till_server_t *server, till_face_t face, h2o_socket
     h2o_socket_ssl_handshake(sock, server->opts.ssl, NULL, on_handshake);
 }
 
-/* The list is in the order of arrival. Those in the middle of something stay;
- * where all are, it is the newcomer who goes. */
+/* Those in the middle of something stay; where all are, it is the newcomer who goes. */
 static bool make_room(till_server_t *server)
 {
     if (server->connection_count < server->opts.limits->max_connections)
         return true;
     for (h2o_linklist_t *node = server->connections.next; node != &server->connections; node = node->next) {
         till_connection_t *connection = H2O_STRUCT_FROM_MEMBER(till_connection_t, link, node);
-        if (connection->requests == 0 && !connection->is_doomed &&
-            !till_timer_is_running(&connection->handshake_timer)) {
+        if (connection->requests == 0 && !connection->is_doomed) {
             connection->is_doomed = true;
             shutdown(h2o_socket_get_fd(connection->sock), SHUT_RDWR);
             return true;
@@ -246,6 +280,7 @@ void till_server_listen(till_server_t *server, till_face_t face, int fd)
 
     listener->data = server;
     server->listeners[face] = listener;
+    till_sweep_start(server);
     h2o_socket_read_start(listener, on_readable_listener);
 }
 

@@ -9,10 +9,10 @@
  * its state hangs on `sock->on_close`. There, too, serve/guard.h stands between
  * libh2o and hostile frames.
  *
- * Limits. Bodies over `max_body` are 413 and headers over `max_headers` 431, as
- * problem documents. libh2o buffers bodies whole and stops them a little above
- * our limit: over HTTP/1.1 by its own 413, over HTTP/2 by a reset, for no
- * handler runs there before the body is complete.
+ * Limits. Bodies over `max_body` are 413, headers over `max_headers` 431, longer
+ * targets 414, packed bodies 415, as problem documents. Over HTTP/1.1 all are
+ * said as soon as they are seen; over HTTP/2 no handler runs before the body is
+ * complete, and libh2o resets a stream whose body goes a little beyond ours.
  *
  * Over HTTP/2 a request's headers must fit in one frame, 16 KB compressed: who
  * sends more is hung up on (see serve/guard.h).

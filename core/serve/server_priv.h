@@ -27,11 +27,13 @@ struct till_server {
     h2o_hostconf_t *hosts[TILL_FACE_COUNT][2]; /* a NULL-terminated list for each face */
     h2o_accept_ctx_t accept[TILL_FACE_COUNT];
     h2o_socket_t *listeners[TILL_FACE_COUNT];
-    h2o_linklist_t connections;
+    h2o_linklist_t connections; /* the one longest without a request first */
     till_http_metrics_t *metrics;
     unsigned connection_count, in_flight;
     bool draining;
-    till_timer_t drain_timer, accept_timer;
+    till_timer_t drain_timer, accept_timer, sweep_timer;
+    size_t held; /* bytes of requests over HTTP/1.1 */
+    size_t owed; /* bytes of answers that have not been read */
     uint64_t drain_until;
     void (*drained)(void *data);
     void *drained_data;
@@ -47,9 +49,13 @@ struct till_connection {
     unsigned requests; /* between their arrival and their end */
     till_timer_t handshake_timer;
     struct timeval at;
-    h2o_socket_cb h2o_read;   /* HTTP/2: what ours stands before */
+    uint8_t address[16];      /* of IPv4 the first four */
+    h2o_socket_cb h2o_read;   /* what ours stands before */
     till_timer_t defer_timer; /* running while the client's bytes wait for the end of a write */
     till_frames_t frames;     /* HTTP/2 */
+    bool is_h1;
+    till_h1_t h1;             /* HTTP/1.1 */
+    uint64_t idle_since_ms;   /* where requests is 0 */
     bool *is_gone;            /* set when it is closed inside a call into libh2o */
     bool is_hostile;          /* hung up on; nothing more is done for it */
     till_exchange_t *watched; /* HTTP/1.1: parked, and we look whether the client is there still */
@@ -60,6 +66,9 @@ typedef struct till_note {
     till_server_t *server;
     till_connection_t *connection; /* outlives its requests */
     uint64_t begun_us;
+    uint64_t answered_ms; /* when its answer began; 0: it has not */
+    size_t answer_len;
+    size_t owed; /* bytes of the answer in memory */
     char request_id[TILL_REQUEST_ID_LEN + 1];
     char peer[64];
     char route[128];

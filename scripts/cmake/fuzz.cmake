@@ -18,5 +18,5 @@ foreach(source IN LISTS fuzz_sources)
         add_test(NAME corpus/${target} COMMAND ${name} tests/fuzz/corpus/${target}
             WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
     endif()
-    target_link_libraries(${name} PRIVATE till_fuzz_support)
+    target_link_libraries(${name} PRIVATE till_fuzz_support till_serve)
 endforeach()

@@ -232,6 +232,7 @@ void test_shop_init(test_shop_t *shop, bool tls)
                                        .max_in_flight = 10,
                                        .max_connections = 100,
                                        .header_timeout_ms = 10000,
+                                       .send_timeout_ms = 10000,
                                        .idle_timeout_ms = 10000,
                                        .request_timeout_ms = 10000,
                                        .compress_min = 1000};
