@@ -10,7 +10,7 @@ build=(make cmake ninja-build gcc libc6-dev pkg-config libh2o-evloop-dev libwsla
     libluajit-5.1-dev luajit libmariadb-dev libhiredis-dev libcurl4-openssl-dev libssl-dev
     zlib1g-dev liblzma-dev)
 serve=(mariadb-server mariadb-client redis-server curl xz-utils ca-certificates openssl)
-test=(check lua-check clang clang-format libclang-rt-14-dev nodejs git procps)
+test=(check lua-check clang clang-format libclang-rt-14-dev nodejs git procps prometheus) # prometheus: promtool
 
 wanted=("${build[@]}" "${serve[@]}")
 if [ "${1:-}" = test ]; then
@@ -53,6 +53,29 @@ apt() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@"
 }
 
+# Debian starts a service as soon as it is installed. Ours are started by whoever needs them, on sockets and ports of
+# his own: while we install, a policy says no to all of them. One that is there already is left alone.
+policy=/usr/sbin/policy-rc.d
+has_policy=
+
+forbid_starts() {
+    [ ! -e $policy ] || return 0
+    has_policy=1
+    trap allow_starts EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" sh -c "cat >$policy && chmod 755 $policy"
+}
+
+allow_starts() {
+    [ -z "$has_policy" ] || "${as_root[@]}" rm -f $policy
+    has_policy=
+}
+
+# Of prometheus only promtool is wanted: it is not to run from the next boot on either.
+disable_unwanted() {
+    [ -d /run/systemd/system ] && [[ " ${missing[*]} " == *" prometheus "* ]] || return 0
+    "${as_root[@]}" systemctl disable prometheus >/dev/null 2>&1 || true
+}
+
 install() {
     # a mirror that is half out of order may still have what we want
     apt update || echo "deps: the list of packages could not be brought up to date; trying with the one that is here"
@@ -62,8 +85,9 @@ install() {
 
 echo "deps: installing ${#missing[@]} packages and what they need: ${missing[*]}" >&2
 if [ -d /run/systemd/system ] && [ -z "${there[mariadb-server]:-}${there[redis-server]:-}" ]; then
-    echo "deps: Debian starts mariadb and redis-server as services; Moontill starts its own and leaves those alone" >&2
+    echo "deps: mariadb and redis-server are not started, but Debian enables them for the next boot; Moontill starts its own" >&2
 fi
+forbid_starts
 if [ -t 1 ]; then
     install
 else
@@ -74,4 +98,5 @@ else
         exit 1
     fi
 fi
+disable_unwanted
 echo "deps: done, $SECONDS s" >&2

@@ -31,6 +31,7 @@ check sizes luajit scripts/lint-sizes.lua
 check faults scripts/lint-faults
 check options scripts/lint-options
 check migrations scripts/lint-migrations
+check metrics scripts/lint-metrics
 for extra in scripts/lint.d/*; do
     [ ! -x "$extra" ] || check "$(basename "$extra")" "$extra"
 done

@@ -11,6 +11,7 @@ local conf = require "till.prim.conf"
 local crypto = require "till.prim.crypto"
 local err = require "till.util.err"
 local log = require "till.prim.log"
+local metrics = require "till.prim.metrics"
 local people = require "till.store.people"
 local redis = require "till.prim.redis"
 local sessions = require "till.store.sessions"
@@ -19,6 +20,7 @@ local time = require "till.prim.time"
 local access = {}
 
 local WINDOW_S = 900
+local LIMIT = { limit = "login" }
 local NOBODY = ("\0"):rep(16)
 local KINDS = { staff = people.staff, customer = people.customers }
 
@@ -89,10 +91,17 @@ local function verify(row, password)
 end
 
 
+local function tally(kind, result)
+  metrics.add("till_logins_total", { kind = kind, result = result }, 1)
+end
+
+
 function access.login(kind, email, password, peer)
   email = email:lower()
   local q = quota(kind, email, peer)
   if q.exceeded then
+    tally(kind, "limited")
+    metrics.add("till_rate_limited_total", LIMIT, 1)
     return nil, err.new("quota_exceeded", "too many attempts; wait a while",
       { retry_after_ms = q.reset * 1000 }), q
   end
@@ -101,11 +110,13 @@ function access.login(kind, email, password, peer)
   local good, e2 = verify(row, password)
   if good == nil then return nil, e2, q end
   if not good then
+    tally(kind, "refused")
     log.info("login.refused", { kind = kind, email = log.email(email) })
     return nil, err.new("unauthorized", "the e-mail address or the password is wrong"), q
   end
   local token, expires = sessions.create(kind, row.id, conf.get("auth.session_hours") * 3600000)
   if not token then return nil, expires, q end
+  tally(kind, "done")
   return { token = token, expires_at = time.rfc3339(expires), who = row }, nil, q
 end
 

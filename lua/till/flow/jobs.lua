@@ -6,6 +6,7 @@
 --
 -- An event is delivered at least once: to what the server does itself (HANDLERS), then to the
 -- plugins' hooks. What fails comes again later, and ends with the dead letters.
+local backlog = require "till.flow.backlog"
 local cache = require "till.cache"
 local catalog = require "till.flow.catalog"
 local checkout = require "till.flow.checkout"
@@ -35,6 +36,7 @@ local jobs = {}
 local CHANNEL = "till:jobs"
 local SWEEP_MS = 1000
 local PURGE_MS = 60000
+local TELL_MS = 5000
 local BATCH = 100
 
 local RESUME = { checkout = checkout.resume }
@@ -160,6 +162,10 @@ local function sweep(state)
     attempt("stock.expire", stock.expire, BATCH)
     attempt("sagas.resume", resume_sagas)
   end
+  if state.tells and now - state.told >= TELL_MS then
+    state.told = now
+    attempt("backlog.tell", backlog.tell)
+  end
   if now - state.purged >= PURGE_MS then
     state.purged = now
     attempt("purge", dead.purge, 1000)
@@ -169,7 +175,8 @@ end
 
 
 function jobs.run(worker)
-  local state = { swept = -SWEEP_MS, purged = 0, waiter = co.waiter() }
+  local state = { swept = -SWEEP_MS, purged = 0, told = -TELL_MS, tells = worker == "jobs-0",
+    waiter = co.waiter() }
   local handle = redis.subscribe(CHANNEL, function()
     local waiter = state.waiter
     if waiter then

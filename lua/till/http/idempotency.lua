@@ -18,6 +18,7 @@ local conf = require "till.prim.conf"
 local idem = require "till.prim.idem"
 local json = require "till.prim.json"
 local log = require "till.prim.log"
+local metrics = require "till.prim.metrics"
 local sql = require "till.prim.sql"
 local respond = require "till.http.respond"
 
@@ -50,6 +51,7 @@ end
 
 
 local function replayed(claim)
+  metrics.add("till_idempotent_replays_total")
   local headers = claim.headers
   if type(headers) == "string" then headers = headers ~= "" and json.decode(headers) or {} end
   headers = headers or {}

@@ -13,6 +13,7 @@ local conf = require "till.prim.conf"
 local config = require "till.plugin.config"
 local manifest = require "till.plugin.manifest"
 local sandbox = require "till.plugin.sandbox"
+local http = require "till.prim.http"
 local text = require "till.util.text"
 
 local loader = {}
@@ -59,13 +60,28 @@ local function options_of(m, given)
 end
 
 
+-- Those that it declares, and those that its options point to: its requests are counted by host.
+local function name_hosts(m, options)
+  for _, capability in ipairs(m.capabilities) do
+    local host = capability:match("^http:(.+)$")
+    if host then http.name_host(host) end
+  end
+  for _, value in pairs(options) do
+    local host = type(value) == "string" and value:match("^https?://([^/:?#]+)")
+    if host then http.name_host(host) end
+  end
+end
+
+
 local function load_one(m, given)
   local path = ("plugins/%s/handler.lua"):format(m.name)
   if not bundle.read(path) then error(path .. ": it is not there", 0) end
   local handlers = sandbox.load(m, path)
   check_handlers(m, path, handlers)
+  local options = options_of(m, given)
+  name_hosts(m, options)
   return { name = m.name, version = m.version, priority = m.priority, hooks = m.hooks,
-    manifest = m, config = options_of(m, given), handlers = handlers }
+    manifest = m, config = options, handlers = handlers }
 end
 
 
