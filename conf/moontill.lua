@@ -43,8 +43,9 @@ return {
     idle_timeout_ms = 60000,
     -- ms, 0 to 600000: how long running requests may take to end on TERM
     shutdown_timeout_ms = 10000,
-    -- ms, 1000 to 600000: a worker that is silent for so long is killed and replaced
-    heartbeat_timeout_ms = 10000,
+    -- ms, 500 to 600000: a worker that computes on and on without a sign of life is killed and
+    -- replaced
+    heartbeat_timeout_ms = 1500,
     -- bytes, 0 to 1048576: smaller answers are not compressed; 0 never compresses
     compress_min_bytes = 1024,
     -- connections, 16 to 65535: that the kernel holds until we accept them

@@ -30,7 +30,7 @@
     INT("server.send_timeout_ms", 15000, 100, 600000, "ms", "an answer must have been read within it, and a second for each 4 KB") \
     INT("server.idle_timeout_ms", 60000, 1000, 3600000, "ms", "a connection without a request is closed")                   \
     INT("server.shutdown_timeout_ms", 10000, 0, 600000, "ms", "how long running requests may take to end on TERM")          \
-    INT("server.heartbeat_timeout_ms", 10000, 1000, 600000, "ms", "a worker that is silent for so long is killed and replaced") \
+    INT("server.heartbeat_timeout_ms", 1500, 500, 600000, "ms", "a worker that computes on and on without a sign of life is killed and replaced") \
     INT("server.compress_min_bytes", 1024, 0, 1048576, "bytes", "smaller answers are not compressed; 0 never compresses")   \
     INT("server.backlog", 1024, 16, 65535, "connections", "that the kernel holds until we accept them")                     \
     BOOL("server.trust_forwarded", false, "believe X-Forwarded-For; only behind a proxy that sets it")                     \

@@ -13,8 +13,8 @@
 #include "serve/master_priv.h"
 #include "serve/server.h"
 
-#define TURN_MS 1000
-#define SOON_MS 50
+#define TURN_MS 100 /* a worker that stands still has to be seen in time */
+#define SOON_MS 10
 #define KILL_AFTER_DRAIN_MS 5000
 #define MAX_FDS (2 + TILL_CONTROL_FDS + TILL_METRICS_SLOTS)
 
@@ -118,8 +118,9 @@ static bool set_up(till_master_t *master)
 {
     raise_descriptor_limit();
     master->metrics = till_metrics_create();
-    if (master->metrics == NULL)
-        return say("there is no memory for the metrics");
+    master->watch = till_watch_create();
+    if (master->metrics == NULL || master->watch == NULL)
+        return say("there is no memory for what the processes share");
     master->gauges = till_gauges_create(master->metrics, NULL, "master");
     return open_control(master) && open_tls(master) && open_listeners(master) && first_generation(master);
 }
@@ -180,7 +181,7 @@ static void on_channel(till_master_t *master, till_child_t *child)
 
 static int poll_timeout(const till_master_t *master)
 {
-    if (master->is_stopping || master->change.phase != PHASE_IDLE)
+    if (master->is_stopping || master->is_asking || master->change.phase != PHASE_IDLE)
         return SOON_MS;
     for (size_t i = 0; i != master->child_count; ++i) {
         if (master->children[i].pid == 0)
@@ -218,7 +219,7 @@ static void turn(till_master_t *master)
     if (poll(fds, n, poll_timeout(master)) > 0)
         handle(master, fds, control_count);
     till_change_check_deadline(master);
-    till_children_check_beats(master);
+    master->is_asking = till_children_check_beats(master);
     till_children_start_due(master);
     till_master_tell(master);
     if (master->is_stopping && till_master_now() >= master->kill_at_ms)
@@ -231,6 +232,7 @@ static void dispose(till_master_t *master)
     till_children_dispose(master);
     till_gauges_destroy(master->gauges);
     till_metrics_destroy(master->metrics);
+    till_watch_destroy(master->watch);
     SSL_CTX_free(master->ssl);
     if (master->listen_fd != -1)
         close(master->listen_fd);

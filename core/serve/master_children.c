@@ -88,6 +88,8 @@ static int run_child(till_master_t *master, const till_child_t *child, int chann
         .ops_fd = child->is_web ? master->ops_fd : -1,
         .ssl = master->ssl,
         .metrics = master->metrics,
+        .watch = master->watch,
+        .slot = child->slot,
     };
 
     close_what_is_not_ours(master);
@@ -104,6 +106,7 @@ static void start(till_master_t *master, till_child_t *child)
         child->restart_ms = child->started_ms + MAX_DELAY_MS;
         return;
     }
+    till_watch_expect(master->watch, child->slot);
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
@@ -142,6 +145,11 @@ static void set_restart(till_child_t *child)
     uint64_t now = till_master_now();
     uint64_t delay = MIN_DELAY_MS;
 
+    if (child->was_stuck) { /* for what somebody asked of it; it is able to start */
+        child->was_stuck = false;
+        child->restart_ms = now;
+        return;
+    }
     child->quick_deaths = now - child->started_ms < QUICK_MS ? child->quick_deaths + 1 : 0;
     for (unsigned i = 1; i < child->quick_deaths && delay < MAX_DELAY_MS; ++i)
         delay *= 2;
@@ -225,26 +233,4 @@ bool till_children_any(const till_master_t *master)
             return true;
     }
     return false;
-}
-
-/* Where the master itself was stopped (a debugger, Ctrl-Z, a sleeping laptop),
- * its children were so too: they get time before they are judged. */
-void till_children_check_beats(till_master_t *master)
-{
-    uint64_t now = till_master_now(), limit = master->limits.heartbeat_timeout_ms;
-
-    if (master->last_turn_ms != 0 && now - master->last_turn_ms > limit / 2)
-        master->grace_until_ms = now + limit;
-    master->last_turn_ms = now;
-    if (now < master->grace_until_ms || master->is_stopping)
-        return;
-    for (size_t i = 0; i != master->child_count; ++i) {
-        till_child_t *child = &master->children[i];
-        uint64_t beat = till_metrics_last_beat(master->metrics, child->slot);
-        if (child->pid == 0 || beat == 0 || now - beat < limit)
-            continue;
-        till_log_msg(TILL_LOG_ERROR, "worker.silent", "%s stood still for %llu ms and is killed", child->name,
-                     (unsigned long long)(now - beat));
-        kill(child->pid, SIGKILL);
-    }
 }

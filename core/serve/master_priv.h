@@ -10,6 +10,7 @@
 #include "serve/master.h"
 #include "serve/metrics.h"
 #include "serve/options.h"
+#include "serve/watch.h"
 
 typedef enum till_child_state { CHILD_DOWN, CHILD_STARTING, CHILD_READY } till_child_state_t;
 typedef enum till_vote { VOTE_NONE, VOTE_ASKED, VOTE_PREPARED, VOTE_COMMITTING } till_vote_t;
@@ -23,8 +24,18 @@ typedef struct till_child {
     till_child_state_t state;
     till_vote_t vote;
     unsigned restarts, quick_deaths;
+    bool was_stuck; /* we killed it */
     uint64_t started_ms, restart_ms;
 } till_child_t;
+
+/* How often a plugin has hung a worker lately. */
+typedef struct till_culprit {
+    char plugin[48];
+    unsigned kills;
+    uint64_t since_ms;
+} till_culprit_t;
+
+#define TILL_CULPRITS 16
 
 typedef enum till_phase { PHASE_IDLE, PHASE_PREPARING, PHASE_COMMITTING } till_phase_t;
 
@@ -42,6 +53,8 @@ typedef struct till_master {
     till_metrics_t *metrics;
     till_gauges_t *gauges;
     uint64_t told_ms; /* when the metrics of its own were last brought up to date */
+    till_watch_t *watch;
+    till_culprit_t culprits[TILL_CULPRITS];
     SSL_CTX *ssl;
     int listen_fd, ops_fd, signal_fd;
     till_control_t *control;
@@ -51,8 +64,8 @@ typedef struct till_master {
     uint64_t live_since_ms, previous_since_ms; /* wall clock */
     till_change_t change;
     uint64_t last_turn_ms, grace_until_ms;
-    uint64_t kill_at_ms; /* while it stops */
-    bool is_announced, is_stopping;
+    uint64_t kill_at_ms;                       /* while it stops */
+    bool is_announced, is_stopping, is_asking; /* a worker what it is at */
     int exit_code;
 } till_master_t;
 
@@ -72,8 +85,9 @@ void till_children_start_due(till_master_t *master);
 void till_children_reap(till_master_t *master);
 void till_children_signal(till_master_t *master, int signal);
 bool till_children_any(const till_master_t *master);
-/** Kills the ones whose loop stands still. */
-void till_children_check_beats(till_master_t *master);
+/* master_stuck.c */
+/** Kills the ones whose loop stands still. @return whether it wants to look again at once */
+bool till_children_check_beats(till_master_t *master);
 
 /* master_change.c */
 /** Reads the sources into a bundle and saves it. @return false and a sentence */

@@ -44,16 +44,6 @@ void till_metrics_use_slot(till_metrics_t *metrics, unsigned slot)
         ;
 }
 
-void till_metrics_beat(till_metrics_t *metrics)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    metrics->shared->beats[metrics->slot] = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-uint64_t till_metrics_last_beat(const till_metrics_t *metrics, unsigned slot) { return metrics->shared->beats[slot]; }
-
 /* ---- cells ------------------------------------------------------------ */
 
 /* A slot has one writer, so nothing has to be atomic but the single load and store. */
@@ -316,7 +306,6 @@ void till_metrics_clear_gauges(till_metrics_t *metrics, unsigned slot)
 {
     struct till_metrics_shared *shared = metrics->shared;
 
-    shared->beats[slot] = 0;
     shared->generations[slot][0] = '\0';
     for (uint32_t i = 0; i != shared->count; ++i) {
         const struct till_series_row *series = &shared->series[i];

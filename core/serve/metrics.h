@@ -56,11 +56,6 @@ void till_metrics_use_slot(till_metrics_t *metrics, unsigned slot);
 /** In the master, when the process of `slot` is gone. */
 void till_metrics_clear_gauges(till_metrics_t *metrics, unsigned slot);
 
-/** This process' loop turns: it is alive. */
-void till_metrics_beat(till_metrics_t *metrics);
-/** When `slot` said so last, in milliseconds of CLOCK_MONOTONIC; 0: not since it was cleared. */
-uint64_t till_metrics_last_beat(const till_metrics_t *metrics, unsigned slot);
-
 /**
  * `labels` is NULL, "" or pairs as they are printed: route="/x",method="GET".
  * A bad name, bad labels, or a name that is of another kind already: dropped.

@@ -29,7 +29,6 @@ struct till_metrics_shared {
     uint32_t next_cell;
     _Atomic uint32_t slots; /* that were ever used: the rest need not be looked at */
     _Atomic uint64_t dropped;
-    _Atomic uint64_t beats[TILL_METRICS_SLOTS];
     char generations[TILL_METRICS_SLOTS][TILL_METRICS_GENERATION]; /* each written by its process alone */
     struct till_series_row series[TILL_MAX_SERIES];
     _Atomic uint64_t cells[TILL_METRICS_SLOTS][TILL_CELLS]; /* the bits of doubles */

@@ -56,6 +56,7 @@
     M(counter, "till_hook_failures_total", "hook plugin", "Calls of plugins that failed.")                             \
     M(gauge, "till_workers", "kind state", "Worker processes, as the master sees them.")                               \
     M(counter, "till_process_restarts_total", "process", "Workers that died and were replaced.")                       \
+    M(counter, "till_worker_stuck_total", "plugin", "Workers that stood still and were killed, by the plugin they were in.")\
     M(gauge, "till_process_start_time_seconds", "process", "When the process began, in seconds since 1970.")           \
     M(counter, "till_process_cpu_seconds_total", "process", "CPU time taken.")                                         \
     M(gauge, "till_process_resident_memory_bytes", "process", "Resident memory.")                                      \

@@ -33,7 +33,7 @@ typedef struct till_serve_opts {
     uint64_t request_timeout_ms;   /* of one request; then 504 */
     uint64_t drain_timeout_ms;     /* at the end: for requests in flight */
     uint64_t retire_timeout_ms;    /* an old generation may take so long to finish what it began */
-    uint64_t heartbeat_timeout_ms; /* a worker whose loop stood still for so long is killed */
+    uint64_t heartbeat_timeout_ms; /* a worker whose loop stood still for so long is killed; see watch.h */
     size_t compress_min;           /* bytes; shorter answers go out as they are; 0: none is compressed */
 } till_serve_opts_t;
 

@@ -13,8 +13,7 @@
 
 #define ACCEPTS_PER_EVENT 16
 #define ACCEPT_AGAIN_MS 100
-#define DRAIN_STEP_MS 50
-#define LAST_WORDS_MS 500 /* from the cancel at the deadline to the end of the connections */
+#define LAST_ACCEPTS 4 /* times as many */
 /* libh2o's own limit for bodies stands above ours, so that a body just over ours
  * reaches a handler, which can say 413 on both protocols. Past the margin an
  * HTTP/2 stream is reset by libh2o, which no handler can prevent. */
@@ -70,6 +69,7 @@ till_server_t *till_server_create(const till_server_opts_t *opts)
     server->metrics =
         till_http_metrics_create(opts->metrics, opts->limits->max_in_flight, opts->limits->max_connections);
     h2o_linklist_init_anchor(&server->connections);
+    h2o_linklist_init_anchor(&server->farewells);
     configure(server);
     h2o_context_init(&server->context, till_loop_h2o(opts->loop), &server->globalconf);
     for (int face = 0; face != TILL_FACE_COUNT; ++face)
@@ -81,11 +81,8 @@ void till_server_destroy(till_server_t *server)
 {
     if (server == NULL)
         return;
-    till_timer_stop(&server->drain_timer);
     till_sweep_stop(server);
-    if (h2o_timeout_is_linked(&server->context.http2._graceful_shutdown_timeout))
-        h2o_timeout_unlink(
-            &server->context.http2._graceful_shutdown_timeout); /* its second GOAWAY; the dispose asserts */
+    till_drain_dispose(server);
     h2o_multithread_queue_t *queue = server->context.queue;
     h2o_context_dispose(&server->context);
     free(queue); /* closed by libh2o 2.2.5 and forgotten */
@@ -172,8 +169,11 @@ static void speak_http(till_connection_t *connection)
     h2o_socket_t *sock = connection->sock;
 
     till_timer_stop(&connection->handshake_timer);
+    connection->idle_since_ms = till_loop_now(connection->server->opts.loop);
     h2o_iovec_t protocol = sock->ssl != NULL ? h2o_socket_ssl_get_selected_protocol(sock) : h2o_iovec_init(NULL, 0);
-    if (h2o_memis(protocol.base, protocol.len, H2O_STRLIT("h2")))
+    bool is_h2 = h2o_memis(protocol.base, protocol.len, H2O_STRLIT("h2"));
+    connection->server->has_late_h2 |= is_h2 && connection->server->draining;
+    if (is_h2)
         till_guard_accept(connection);
     else
         till_h1_accept(connection);
@@ -284,58 +284,17 @@ void till_server_listen(till_server_t *server, till_face_t face, int fd)
     h2o_socket_read_start(listener, on_readable_listener);
 }
 
-/* ---- the end ----------------------------------------------------------- */
-
-static void stop_listening(till_server_t *server)
+/* What the kernel has accepted for us already would be reset where ours is the last copy of the listener. */
+void till_server_stop_listening(till_server_t *server)
 {
     till_timer_stop(&server->accept_timer);
     for (int face = 0; face != TILL_FACE_COUNT; ++face) {
-        if (server->listeners[face] != NULL)
-            h2o_socket_close(server->listeners[face]);
+        h2o_socket_t *listener = server->listeners[face];
+        if (listener == NULL)
+            continue;
+        for (int i = 0; i != LAST_ACCEPTS; ++i)
+            on_readable_listener(listener, NULL);
+        h2o_socket_close(listener);
         server->listeners[face] = NULL;
     }
-}
-
-/* libh2o's HTTP/1.1 knows no graceful end: a connection without a request would
- * stay until its client's next one. `all` ends those with requests as well. */
-static void hang_up(till_server_t *server, bool all)
-{
-    h2o_linklist_t *node, *next;
-
-    for (node = server->connections.next; node != &server->connections; node = next) {
-        next = node->next;
-        till_connection_t *connection = H2O_STRUCT_FROM_MEMBER(till_connection_t, link, node);
-        h2o_socket_t *sock = connection->sock;
-        bool is_h2 = sock->ssl != NULL && h2o_memis(h2o_socket_ssl_get_selected_protocol(sock).base,
-                                                    h2o_socket_ssl_get_selected_protocol(sock).len, H2O_STRLIT("h2"));
-        bool is_idle = !is_h2 && connection->requests == 0 && sock->input->size == 0 && !h2o_socket_is_writing(sock);
-        if (all || is_idle)
-            shutdown(h2o_socket_get_fd(sock), SHUT_RDWR);
-    }
-}
-
-static void on_drain_step(till_timer_t *timer)
-{
-    till_server_t *server = H2O_STRUCT_FROM_MEMBER(till_server_t, drain_timer, timer);
-    uint64_t now = till_loop_now(server->opts.loop);
-
-    if (server->connection_count == 0 && server->in_flight == 0) {
-        server->drained(server->drained_data);
-        return;
-    }
-    if (now >= server->drain_until)
-        till_exchange_close_all(server);
-    hang_up(server, now >= server->drain_until + LAST_WORDS_MS);
-    till_timer_start(server->opts.loop, timer, DRAIN_STEP_MS, on_drain_step);
-}
-
-void till_server_drain(till_server_t *server, uint64_t deadline_ms, void (*drained)(void *data), void *data)
-{
-    server->draining = true;
-    server->drained = drained;
-    server->drained_data = data;
-    server->drain_until = till_loop_now(server->opts.loop) + deadline_ms;
-    stop_listening(server);
-    h2o_context_request_shutdown(&server->context);
-    till_timer_start(server->opts.loop, &server->drain_timer, 0, on_drain_step);
 }

@@ -34,6 +34,8 @@ struct till_server {
     till_timer_t drain_timer, accept_timer, sweep_timer;
     size_t held; /* bytes of requests over HTTP/1.1 */
     size_t owed; /* bytes of answers that have not been read */
+    bool has_late_h2;         /* came while it was draining, and has not been told so */
+    h2o_linklist_t farewells; /* drain.c */
     uint64_t drain_until;
     void (*drained)(void *data);
     void *drained_data;
@@ -82,6 +84,11 @@ typedef struct till_note {
 /* server.c */
 uint64_t till_clock_us(void); /* CLOCK_MONOTONIC: the loop's own clock stands still within a turn */
 till_connection_t *till_connection_of(h2o_req_t *req);
+void till_server_stop_listening(till_server_t *server);
+
+/* drain.c */
+/** At the server's end. */
+void till_drain_dispose(till_server_t *server);
 
 /* request.c */
 void till_request_register(till_server_t *server, h2o_pathconf_t *path);

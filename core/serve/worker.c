@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 #include "base/log.h"
@@ -16,6 +17,7 @@
 #define PING_TIMEOUT_MS 2000
 #define FRESH_MS 10000 /* the database answered "lately" */
 #define JOBS_AGAIN_MS 1000
+#define ORPHAN_SECONDS 2
 
 struct worker {
     const till_worker_opts_t *opts;
@@ -26,7 +28,7 @@ struct worker {
     char wanted[TILL_GENERATION_NAME + 1]; /* begun when the aborted one is off its thread; "": none */
     unsigned open_vms;                     /* live, prepared and retired ones that are not closed yet */
     h2o_socket_t *channel, *signals;
-    till_timer_t tick, jobs_timer;
+    till_timer_t tick, beat_timer, jobs_timer;
     uint64_t sql_answered_ms;
     till_op_t *ping;
     till_gauges_t *gauges;
@@ -82,6 +84,12 @@ static void on_drained(void *data)
     worker->is_drained = true;
     retire_all(worker, 0);
     end_if_done(worker);
+}
+
+/* The last resort against a stop that takes no end, where no master is left to see it. */
+static void outlive_master(const struct worker *worker)
+{
+    alarm((unsigned)(worker->opts->limits->drain_timeout_ms / 1000) + ORPHAN_SECONDS + 1);
 }
 
 static void begin_stop(struct worker *worker)
@@ -308,6 +316,7 @@ static void on_channel(h2o_socket_t *sock, const char *err)
             reload_certificate(worker);
     }
     if (got == -1) {
+        outlive_master(worker);
         h2o_socket_read_stop(sock);
         begin_stop(worker);
     }
@@ -386,13 +395,20 @@ static void on_tick(till_timer_t *timer)
 {
     struct worker *worker = H2O_STRUCT_FROM_MEMBER(struct worker, tick, timer);
 
-    till_metrics_beat(worker->opts->metrics);
     till_gauges_tick(worker->gauges);
     backend_refresh(worker);
     if (worker->ping == NULL && !worker->is_stopping)
         worker->ping =
             till_sql_query(worker->pools.sql, (till_slice_t){"SELECT 1", 8}, NULL, 0, PING_TIMEOUT_MS, on_pong, worker);
     till_timer_start(worker->pools.loop, timer, TICK_MS, on_tick);
+}
+
+static void on_beat(till_timer_t *timer)
+{
+    struct worker *worker = H2O_STRUCT_FROM_MEMBER(struct worker, beat_timer, timer);
+
+    till_watch_beat(worker->opts->watch, worker->opts->slot);
+    till_timer_start(worker->pools.loop, timer, TILL_WATCH_BEAT_MS, on_beat);
 }
 
 /* ---- set-up ---------------------------------------------------------------- */
@@ -430,6 +446,21 @@ static sigset_t take_signals(void)
     return mask;
 }
 
+static void on_master_died(int signal)
+{
+    (void)signal;
+    alarm(ORPHAN_SECONDS); /* a loop that turns sees the channel end, and puts it off */
+}
+
+/* After a change of the user: that takes the wish back. */
+static void notice_end_of_master(void)
+{
+    struct sigaction action = {.sa_handler = on_master_died, .sa_flags = SA_RESTART};
+
+    sigaction(SIGUSR2, &action, NULL);
+    prctl(PR_SET_PDEATHSIG, SIGUSR2);
+}
+
 static void set_up(struct worker *worker)
 {
     const till_worker_opts_t *opts = worker->opts;
@@ -441,6 +472,11 @@ static void set_up(struct worker *worker)
     worker->pools.env.data = opts->metrics;
     worker->gauges = till_gauges_create(opts->metrics, &worker->pools, opts->name);
     worker->signals = watch_fd(worker, signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC), on_signal);
+    if (opts->watch != NULL) {
+        notice_end_of_master();
+        till_watch_join(opts->watch, opts->slot);
+        till_timer_start(worker->pools.loop, &worker->beat_timer, 0, on_beat);
+    }
     if (opts->channel != -1)
         worker->channel = watch_fd(worker, dup(opts->channel), on_channel);
     if (opts->is_web) {
@@ -460,6 +496,7 @@ static void set_up(struct worker *worker)
 static void tear_down(struct worker *worker)
 {
     till_timer_stop(&worker->tick);
+    till_timer_stop(&worker->beat_timer);
     till_timer_stop(&worker->jobs_timer);
     till_server_destroy(worker->server);
     h2o_socket_close(worker->signals);

@@ -8,6 +8,10 @@
  *      certificate  ─► the certificate and its key are read again
  *      TERM, or the master's end of the channel closed ─► drain ─► exit 0
  *
+ * Without its master it does not linger: the kernel tells it (PR_SET_PDEATHSIG),
+ * an alarm is set which only a loop that turns puts off, and so even one that is
+ * stuck lets go of the listeners after ORPHAN_SECONDS.
+ *
  * A request stays on the VM that it began on. Loading takes nothing from those
  * who are being served, and a generation that fails to load changes nothing.
  *
@@ -17,6 +21,7 @@
 #define TILL_SERVE_WORKER_H
 
 #include "serve/server.h"
+#include "serve/watch.h"
 
 #define TILL_WORKER_EXIT_LOAD 3 /* the first generation cannot be loaded */
 
@@ -32,6 +37,8 @@ typedef struct till_worker_opts {
     int listen_fd, ops_fd;  /* of a web worker; -1: none */
     SSL_CTX *ssl;
     till_metrics_t *metrics; /* with its slot chosen */
+    till_watch_t *watch;     /* NULL: alone */
+    unsigned slot;           /* of `watch` */
 } till_worker_opts_t;
 
 /** In a process of its own, from its one thread. @return the exit code */

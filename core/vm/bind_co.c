@@ -200,11 +200,32 @@ static int l_adopt(lua_State *L)
     return 1;
 }
 
+/* enter(plugin, what), leave(): whose code runs, for the log of a worker that stands still. The strings are not copied:
+ * the VM's tables hold names of plugins, hooks and routes for as long as it lives. */
+static int l_enter(lua_State *L)
+{
+    till_co_t *co = till_vm_of(L)->current;
+
+    if (co != NULL)
+        till_co_enter(co, luaL_checkstring(L, 1), luaL_checkstring(L, 2));
+    return 0;
+}
+
+static int l_leave(lua_State *L)
+{
+    if (till_vm_of(L)->current != NULL)
+        till_co_leave(till_vm_of(L)->current);
+    return 0;
+}
+
 static const luaL_Reg functions[] = {
-    {"waiter", l_waiter},           {"spawn", l_spawn},           {"turn_end", l_turn_end},
-    {"no_wait", l_no_wait},         {"closing", l_closing},       {"time_left", l_time_left},
-    {"cancelled", l_cancelled},     {"generation", l_generation}, {"process", l_process},
-    {"traceparent", l_traceparent}, {"adopt", l_adopt},           {NULL, NULL},
+    {"waiter", l_waiter},       {"spawn", l_spawn},
+    {"turn_end", l_turn_end},   {"no_wait", l_no_wait},
+    {"closing", l_closing},     {"time_left", l_time_left},
+    {"cancelled", l_cancelled}, {"generation", l_generation},
+    {"process", l_process},     {"traceparent", l_traceparent},
+    {"adopt", l_adopt},         {"enter", l_enter},
+    {"leave", l_leave},         {NULL, NULL},
 };
 
 int till_bind_co(lua_State *L) { return till_bind(L, functions); }

@@ -87,6 +87,7 @@ till_co_t *till_co_begin(till_vm_t *vm, enum till_co_kind kind, uint64_t timeout
     co->boxes = NULL;
     co->request = NULL;
     co->entry = NULL;
+    co->depth = 0;
     co->due = 0;
     if (trace != NULL)
         co->trace = *trace;
@@ -139,16 +140,17 @@ static void finish(till_co_t *co, int rc)
 static bool run(till_co_t *co, int n)
 {
     till_vm_t *vm = co->vm;
-    till_co_t *before = vm->current;
+    till_co_t *before = vm->current, *outer = till_co_running;
     unsigned held = vm->held;
 
-    vm->current = co;
+    vm->current = till_co_running = co;
     vm->held = 0;
     ++vm->running;
     int rc = lua_resume(co->L, n);
     --vm->running;
     vm->held = held;
     vm->current = before;
+    till_co_running = outer;
     if (rc == LUA_YIELD && co->parked_on != NULL)
         return true;
     finish(co, rc);
@@ -392,6 +394,8 @@ static void start_spawn(till_vm_t *vm, till_spawn_t *spawn)
     lua_State *L = co->L;
 
     co->background = spawn->background;
+    if (spawn->inside.plugin != NULL)
+        till_co_enter(co, spawn->inside.plugin, spawn->inside.what);
     lua_checkstack(L, spawn->arguments + 3);
     lua_rawgeti(L, LUA_REGISTRYINDEX, spawn->ref);
     for (int i = 1; i <= spawn->arguments + 1; ++i)
@@ -436,10 +440,12 @@ void till_vm_spawn(lua_State *L, int index, bool background)
     spawn->ref = ref;
     spawn->arguments = top - index;
     spawn->background = background;
-    if (vm->current != NULL)
+    if (vm->current != NULL) {
         spawn->trace = vm->current->trace;
-    else
+        spawn->inside = till_co_inside(vm->current);
+    } else {
         till_trace_begin(&spawn->trace);
+    }
     *vm->spawns_end = spawn;
     vm->spawns_end = &spawn->next;
     till_loop_at_turn_end(vm->env.loop, &vm->turn, on_turn_end);

@@ -100,4 +100,17 @@ till_call_t *till_vm_run(till_vm_t *vm, const char *entry, const char *const *ar
  */
 void till_call_cancel(till_call_t *call);
 
+/* ---- what runs just now ----------------------------------------------- */
+
+typedef struct till_running {
+    char plugin[48];     /* "" outside of plugins */
+    char what[96];       /* the hook or the route; of the core the request's method and path */
+    char request_id[32]; /* "" where it is no request */
+    char trace_id[40];
+    char generation[16]; /* the beginning of it; "" where no Lua runs */
+} till_running_t;
+
+/** Fills it in for the thread of the loop. Made for a signal handler that interrupts it, compiled Lua included. */
+void till_vm_running(till_running_t *out);
+
 #endif

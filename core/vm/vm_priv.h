@@ -24,6 +24,7 @@
 
 #define TILL_VM_POOLED 256  /* calls kept for reuse */
 #define TILL_VM_REFUSALS 64 /* waits that a cancelled call may try before they throw */
+#define TILL_VM_INSIDE 8    /* plugins within one another that are known by name */
 
 /* ---- boxes: userdata that own something of C's ------------------------ */
 
@@ -71,6 +72,10 @@ struct till_co {
     till_timer_t timer;
     uint64_t due; /* of the loop's clock; 0: never */
     till_box_t *boxes;
+    struct till_inside {
+        const char *plugin, *what; /* strings that the VM keeps */
+    } inside[TILL_VM_INSIDE];      /* the plugins that it is in, the innermost last */
+    unsigned depth;                /* of `inside`; may be more than there is room for */
     enum till_co_kind kind;
     const till_request_t *request;
     till_trace_t trace;
@@ -90,6 +95,7 @@ typedef struct till_spawn {
     int arguments;
     bool background;
     till_trace_t trace;
+    struct till_inside inside; /* whose work it is */
 } till_spawn_t;
 
 struct till_vm {
@@ -135,6 +141,13 @@ const void *till_park_mark(void);
 
 /* co.c */
 till_co_t *till_co_begin(till_vm_t *vm, enum till_co_kind kind, uint64_t timeout_ms, const till_trace_t *trace);
+/** The one that runs on the thread of the loop; NULL between calls. Read by till_vm_running. */
+extern till_co_t *volatile till_co_running;
+/** The call is inside of `plugin` until it leaves; both strings must be kept by the VM for so long. */
+void till_co_enter(till_co_t *co, const char *plugin, const char *what);
+void till_co_leave(till_co_t *co);
+/** The innermost, or {NULL, NULL}. */
+struct till_inside till_co_inside(const till_co_t *co);
 /** Runs the function and `n` arguments on top of co->L. The call may be over when this returns. @return whether it is
  * still there */
 bool till_co_start(till_co_t *co, int n);

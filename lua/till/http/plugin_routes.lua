@@ -30,7 +30,7 @@ function plugin_routes.groups()
       end
       for i, definition in ipairs(routes) do check(plugin.name, definition, i) end
       out[#out + 1] = { source = ("plugins/%s/handler.lua"):format(plugin.name),
-        routes = routes }
+        plugin = plugin.name, routes = routes }
     end
   end
   return out

@@ -12,6 +12,7 @@
 -- answered as itself.
 local err = require "till.util.err"
 local url = require "till.util.url"
+local co = require "till.prim.co"
 local log = require "till.prim.log"
 local auth = require "till.http.auth"
 local context = require "till.http.ctx"
@@ -35,6 +36,7 @@ function router.new(groups)
   for _, group in ipairs(groups) do
     for _, definition in ipairs(group.routes) do
       local compiled = route.compile(definition, group.source)
+      compiled.plugin = group.plugin
       self.tree:add(compiled)
       self.routes[#self.routes + 1] = compiled
     end
@@ -114,7 +116,9 @@ end
 
 
 local function run(found, ctx)
+  if found.plugin then co.enter(found.plugin, found.path) end
   local good, response, failure = xpcall(found.handler, traced, ctx)
+  if found.plugin then co.leave() end
   if not good then return nil, as_failure(response, found.path, ctx.req) end
   if response ~= nil then
     if respond.is(response) then return response end

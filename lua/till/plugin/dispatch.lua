@@ -74,8 +74,10 @@ end
 
 
 local function guarded(plugin, hook, args)
+  co.enter(plugin.name, hook)
   local good, value, failure = xpcall(plugin.handlers[hook], traced, plugin.config,
     unpack(args, 1, args.n))
+  co.leave()
   if good then
     if value == nil and failure ~= nil and not err.is(failure) then
       failure = err.new("internal", tostring(failure))

@@ -11,6 +11,8 @@
 --   time_left()        milliseconds of the call's deadline; nil where it has none
 --   cancelled()        is the call over (client gone, out of time)? Waits fail at once then.
 --   generation()       its name, 64 hex digits;  process() "web-0"
+--   enter(plugin, what), leave()   whose code runs: the log of a worker that stood still names it.
+--                      Both strings must live as long as the generation (names, not made ones)
 --   traceparent()      of the call;  adopt(header) goes on in another's trace
 --
 -- Coroutines of Lua's own may wait: the wait travels up to the call.
@@ -20,6 +22,7 @@ local co = {
   spawn = c.spawn, turn_end = c.turn_end, closing = c.closing, no_wait = c.no_wait,
   time_left = c.time_left, cancelled = c.cancelled, generation = c.generation,
   process = c.process, traceparent = c.traceparent, adopt = c.adopt,
+  enter = c.enter, leave = c.leave,
 }
 
 local methods = {}

@@ -108,6 +108,7 @@ local function co_fake(fakes)
     end,
     spawn = function(fn, ...) fn(...) end,
     no_wait = function(fn, ...) return fn(...) end,
+    enter = function() end, leave = function() end,
     traceparent = function() return nil end,
     closing = function() return fakes.closing == true end,
     time_left = function() return 30000 end,
