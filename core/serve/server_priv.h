@@ -32,8 +32,8 @@ struct till_server {
     unsigned connection_count, in_flight;
     bool draining;
     till_timer_t drain_timer, accept_timer, sweep_timer;
-    size_t held; /* bytes of requests over HTTP/1.1 */
-    size_t owed; /* bytes of answers that have not been read */
+    size_t held;              /* bytes of requests over HTTP/1.1 */
+    size_t owed;              /* bytes of answers that have not been read */
     bool has_late_h2;         /* came while it was draining, and has not been told so */
     h2o_linklist_t farewells; /* drain.c */
     uint64_t drain_until;
