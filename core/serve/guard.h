@@ -2,6 +2,7 @@
  *
  *     guard.c         the seam: our read callback before libh2o's; hanging up
  *     guard_frames.c  HTTP/2: what frames cost, and who sends too many
+ *     guard_fields.c  HTTP/2: blocks of headers, gone through without decoding
  *     guard_h1.c      HTTP/1.1: the seam; whole and sound requests only
  *     guard_head.c    where a request of HTTP/1.1 ends, by its head
  *     guard_chunks.c  and by its chunks
@@ -10,8 +11,21 @@
  * Deferral. A WINDOW_UPDATE or SETTINGS that libh2o reads while the last write
  * of a stream is in flight fails an assertion of its own and ends the process:
  * anybody could do so from afar. So its read callback is ours, and while a
- * write is in flight what comes is left where it is and looked at again a
- * moment later.
+ * write is in flight what comes is left where it is until the write has ended,
+ * whose callback is then ours too.
+ *
+ * The seam must hold: what libh2o reads unseen is an attack let through. Past
+ * 512 KB of headers and control frames unsent it stops to read, and starts
+ * again with its own callback at the end of a write. It stops only inside its
+ * read callback or inside an answer of ours, so that it is enough to look
+ * there: the write in flight gets our callback, which takes the seam up again.
+ *
+ * Frames. One frame of headers: spread over CONTINUATION frames, a few
+ * kilobytes that refer back to the compression's table become gigabytes in
+ * libh2o; headers within our limit fit in one frame, and no browser sends more.
+ * Everything that costs the client nothing and us something has a budget for
+ * each second and connection (`till_guard_limits`), resets above all, its own
+ * (CVE-2023-44487) and those that it provokes (CVE-2025-8671).
  *
  * Hanging up. Who is hostile has his socket shut down, is counted in
  * till_http_hostile_total by reason and written in the log, once; what of his
@@ -34,12 +48,19 @@ typedef struct till_server till_server_t;
 
 /* Why a connection was hung up on: id, label of the metric, sentence of the log. */
 #define TILL_HOSTILE_MAP(X)                                                                                            \
+    X(ANSWERS, "answers", "lets its answers pile up unread")                                                           \
+    X(BODIES, "bodies", "holds too many unfinished bodies")                                                            \
     X(CONTINUATION, "continuation", "spreads a request's headers over many frames")                                    \
-    X(DEFERRED, "deferred", "sends much and reads nothing")                                                            \
+    X(CONTROL, "control", "sends control frames by the thousand")                                                      \
+    X(DATA, "data", "sends a body that nobody waits for")                                                              \
+    X(DIGEST, "cache_digest", "sends a header that grows without bound when it is read")                               \
+    X(FIELDS, "fields", "sends more header fields than any client")                                                    \
     X(FRAMING, "framing", "sends a request that ends in two places")                                                   \
+    X(RESETS, "resets", "takes its requests back by the hundred")                                                      \
     X(SLOW_BODY, "slow_body", "takes too long over the body of a request")                                             \
     X(UNREAD, "unread", "does not read its answers")                                                                   \
-    X(RESETS, "resets", "takes its requests back by the hundred")
+    X(UNSTARTED, "unstarted", "begins requests by the hundred that come to nothing")                                   \
+    X(WINDOWS, "windows", "moves its windows for nothing")
 
 typedef enum till_hostile {
 #define TILL_HOSTILE_ENUM(id, name, text) TILL_HOSTILE_##id,
@@ -47,12 +68,58 @@ typedef enum till_hostile {
 #undef TILL_HOSTILE_ENUM
 } till_hostile_t;
 
+/* What a connection may spend in a second. */
+typedef enum till_budget {
+    TILL_BUDGET_CONTROL, /* SETTINGS, PING, PRIORITY, GOAWAY, DATA without data */
+    TILL_BUDGET_RESETS,  /* RST_STREAM */
+    TILL_BUDGET_GONE,    /* requests disposed of before their answer, however that was brought about */
+    TILL_BUDGET_WINDOWS, /* WINDOW_UPDATE, besides one for so many bytes that were written */
+    TILL_BUDGET_WIDE_WINDOWS,
+    TILL_BUDGET_UNSTARTED, /* requests begun that no handler has seen */
+    TILL_BUDGET_COUNT,
+} till_budget_t;
+
+#define TILL_OPEN_BODIES 16
+
+typedef struct till_guard_limits {
+    unsigned per_second[TILL_BUDGET_COUNT];
+    size_t bytes_a_window;
+    uint32_t wide_window; /* an increment from here on is one */
+    unsigned fields;      /* of a request */
+    unsigned open_bodies; /* of a connection; their bytes: one body, as large as may be */
+    size_t all_bodies;    /* bytes of unfinished bodies in a worker, at least */
+    size_t deferred;      /* bytes that wait for the end of a write */
+} till_guard_limits_t;
+
+extern const till_guard_limits_t till_guard_limits;
+
+/* A body of which the end has not come. */
+typedef struct till_open_body {
+    uint32_t stream;
+    size_t bytes;
+    bool is_live; /* while they are counted */
+} till_open_body_t;
+
 /* What is known of a connection's frames. */
 typedef struct till_frames {
-    bool has_preface;
-    unsigned resets; /* requests taken back since */
-    uint64_t resets_since_ms;
+    bool has_preface, has_settings;
+    size_t walked;                    /* bytes of the input that were checked */
+    uint32_t last_stream, let_stream; /* begun; of those, given to libh2o */
+    uint64_t since_ms;                /* this second began */
+    unsigned spent[TILL_BUDGET_COUNT];
+    size_t written[2];       /* bytes, at the beginning of the last second and of this one */
+    uint64_t begun, started; /* requests that came; those that reached a handler */
+    uint64_t unstarted;      /* their difference when this second began */
+    till_open_body_t bodies[TILL_OPEN_BODIES];
+    unsigned body_count;
+    size_t body_bytes;
 } till_frames_t;
+
+/* What a block of headers holds. */
+typedef struct till_fields {
+    unsigned count;
+    bool has_digest;
+} till_fields_t;
 
 /* How far a connection of HTTP/1.1 has got with its request. */
 typedef struct till_h1 {
@@ -77,13 +144,25 @@ void till_guard_end(till_connection_t *connection);
 /** Shuts the connection down, whatever it is in the middle of. It is closed later, from the loop. */
 void till_guard_hang_up(till_connection_t *connection, till_hostile_t why);
 
+/** A request of HTTP/2 was answered: see whether libh2o stopped to read over it. */
+void till_guard_note_answer(till_connection_t *connection);
+
 /* ---- guard_frames.c */
-/** Looks at what has come. @return false: it was hung up on, libh2o must not see it */
-bool till_frames_check(till_connection_t *connection, const h2o_buffer_t *input);
-/** libh2o is about to read `input`. */
-void till_frames_let(till_connection_t *connection, const h2o_buffer_t *input);
-/** A client took a request back: a stream that it reset, answered or not. */
-void till_guard_note_reset(till_connection_t *connection);
+/** Goes over what has come since the last time. It may take frames out, and hang up. */
+void till_frames_check(till_connection_t *connection, h2o_buffer_t *input);
+/** libh2o is about to read what was checked. */
+void till_frames_let(till_connection_t *connection);
+/** It has taken `len` bytes off the input. */
+void till_frames_taken(till_connection_t *connection, size_t len);
+void till_frames_end(till_connection_t *connection);
+/** A request has reached a handler. */
+void till_guard_note_request(till_connection_t *connection);
+/** A request was disposed of before its answer. */
+void till_guard_note_gone(till_connection_t *connection);
+
+/* ---- guard_fields.c */
+/** `at` is a block of headers; what libh2o could not read either is not counted. */
+void till_fields_scan(till_fields_t *out, const uint8_t *at, size_t len);
 
 /* ---- guard_h1.c */
 /** Hands an HTTP/1 connection to libh2o. It may be gone when this returns. */

@@ -84,6 +84,7 @@ static till_note_t *note_create(till_server_t *server, h2o_req_t *req)
     else
         till_trace_begin(&note->trace);
     ++note->connection->requests;
+    till_guard_note_request(note->connection);
     *h2o_req_getenv(req, H2O_STRLIT(NOTE_KEY), 1) = h2o_iovec_init(note, sizeof(*note));
     return note;
 }

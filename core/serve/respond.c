@@ -49,7 +49,10 @@ static void send_body(h2o_req_t *req, int status, const void *body, size_t len)
     req->res.reason = reason_of(status);
     req->res.content_length = is_bare ? SIZE_MAX : len;
     owe(till_note_of(req), len);
+    till_connection_t *connection = req->version >= 0x200 ? till_connection_of(req) : NULL;
     h2o_send_inline(req, body != NULL ? body : "", is_bare ? 0 : len);
+    if (connection != NULL)
+        till_guard_note_answer(connection);
 }
 
 static void add_type(h2o_req_t *req, const char *type)
@@ -285,7 +288,7 @@ static void log_access(h2o_logger_t *super, h2o_req_t *req)
     if (req->version < 0x200)
         till_h1_ended(note->connection);
     else if (note->gone)
-        till_guard_note_reset(note->connection);
+        till_guard_note_gone(note->connection);
     if (note->connection->face == TILL_FACE_OPS || note->connection->is_hostile)
         return; /* asked every few seconds by machines; thousands in a moment */
     till_http_metrics_count(server->metrics, note->route, req->input.method.base, req->input.method.len, status,

@@ -17,7 +17,7 @@
 /* libh2o's own limit for bodies stands above ours, so that a body just over ours
  * reaches a handler, which can say 413 on both protocols. Past the margin an
  * HTTP/2 stream is reset by libh2o, which no handler can prevent. */
-#define BODY_MARGIN (16 * 1024 * 1024)
+#define BODY_MARGIN (3 * 1024 * 1024)
 /* libh2o counts by the wall clock: a step would close everybody. Ours is serve/guard_sweep.c. */
 #define NEVER_MS (365ull * 24 * 3600 * 1000)
 

@@ -30,6 +30,7 @@ struct till_server {
     h2o_linklist_t connections; /* the one longest without a request first */
     till_http_metrics_t *metrics;
     unsigned connection_count, in_flight;
+    size_t body_bytes; /* HTTP/2: of unfinished bodies */
     bool draining;
     till_timer_t drain_timer, accept_timer, sweep_timer;
     size_t held;              /* bytes of requests over HTTP/1.1 */
@@ -51,10 +52,12 @@ struct till_connection {
     unsigned requests; /* between their arrival and their end */
     till_timer_t handshake_timer;
     struct timeval at;
-    uint8_t address[16];      /* of IPv4 the first four */
-    h2o_socket_cb h2o_read;   /* what ours stands before */
-    till_timer_t defer_timer; /* running while the client's bytes wait for the end of a write */
-    till_frames_t frames;     /* HTTP/2 */
+    uint8_t address[16];       /* of IPv4 the first four */
+    h2o_socket_cb h2o_read;    /* what ours stands before */
+    h2o_socket_cb h2o_written; /* HTTP/2: the end of a write, and not only of the wait for room */
+    h2o_socket_cb h2o_write;   /* HTTP/2: what ours stands before just now */
+    bool is_deferred;          /* HTTP/2: what came waits for the end of a write */
+    till_frames_t frames;      /* HTTP/2 */
     bool is_h1;
     till_h1_t h1;             /* HTTP/1.1 */
     uint64_t idle_since_ms;   /* where requests is 0 */

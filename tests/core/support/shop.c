@@ -108,11 +108,13 @@ static till_call_t *fake_http(void *data, const till_request_t *request, uint64_
     static const till_header_t bad[] = {{{"x-a", 3}, {"b\r\nx-evil: 1", 12}}, {{"content-length", 14}, {"1", 1}}};
     static const till_header_t names[] = {
         {{"X-Mixed", 7}, {"kept", 4}}, {{"x blank", 7}, {"1", 1}}, {{"x:colon", 7}, {"1", 1}}};
-    static char big[5000], bulk[8008];
+    static char big[5000], bulk[8008], head[7000];
+    const till_header_t heads[] = {{{"x-long", 6}, {head, sizeof(head)}}};
     struct shop_child *child = data;
 
     (void)timeout_ms;
     memset(big, 'a', sizeof(big));
+    memset(head, 'X', sizeof(head)); /* Huffman's coding makes it no shorter */
     if (is(request->path, "/slow"))
         return wait_for(child, TILL_OK, is(request->query, "brief") ? 300 : 60000, done, done_data);
     if (is(request->path, "/late"))
@@ -134,6 +136,8 @@ static till_call_t *fake_http(void *data, const till_request_t *request, uint64_
         reply(done, done_data, 304, etag, 1, NULL, 0);
     else if (is(request->path, "/bad"))
         reply(done, done_data, 200, bad, 2, "fine", 4);
+    else if (is(request->path, "/heads"))
+        reply(done, done_data, 200, heads, 1, "fine", 4);
     else if (is(request->path, "/names"))
         reply(done, done_data, 200, names, 3, "fine", 4);
     else if (is(request->path, "/broken"))
