@@ -89,6 +89,23 @@ describe("stock", () => {
   });
 });
 
+describe("a cart that all workers change", () => {
+  it("has every change, in any order, and shows it with any worker", async () => {
+    const made = await Promise.all(sessions.map(() => makeProduct(shop)));
+    const { cart } = assertOk(await shop.store("POST", "/carts", { body: {} }), 201);
+    const add = async (i) => assertOk(await shop.store("POST", `/carts/${cart.id}/lines`,
+      { session: sessions[i], body: { variant_id: made[i].variant.id, quantity: 1 } }), 200).cart;
+    for (let i = 0; i < CONNECTIONS; ++i) {
+      assert.equal((await add(i)).lines.length, i + 1);
+      for (const body of await all("GET", `/carts/${cart.id}`)) assert.equal(body.cart.version, i + 2);
+    }
+    for (let i = 0; i < CONNECTIONS; i += 2) await Promise.all([add(i), add(i + 1)]);
+    const [{ cart: last }] = await all("GET", `/carts/${cart.id}`);
+    assert.deepEqual(last.lines.map((line) => line.quantity), made.map(() => 2));
+    assert.equal(last.version, 1 + 2 * CONNECTIONS);
+  });
+});
+
 describe("promotions for everybody", () => {
   it("count with any worker", async () => {
     const { variant } = await makeProduct(shop, { price: 1000 });

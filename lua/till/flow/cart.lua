@@ -2,6 +2,11 @@
 -- the version that it read; who comes second reads again. No transaction is open while carriers
 -- or tax services are asked.
 --
+-- A worker remembers the carts that it saved last, for the next change alone: most changes of a
+-- cart come over the same connection. Who changes one takes it out of memory; where the table has
+-- another version by now, or anything is refused, the cart is read and all is done once more. An
+-- answer to GET is always read.
+--
 --   create(auth, { currency, country }) -> cart
 --   get(auth, id) -> cart | nil, err(not_found)    of another key or another customer: not found
 --   change(ctx, id, fn, respond) -> cart | nil, err     fn(cart) -> true | nil, err;
@@ -15,6 +20,7 @@ local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
 local iso = require "till.util.iso"
+local lru = require "till.util.lru"
 local money = require "till.money"
 local pricing = require "till.flow.pricing"
 local promotions = require "till.store.promotions"
@@ -24,6 +30,15 @@ local time = require "till.prim.time"
 local cart_flow = {}
 
 local ATTEMPTS = 5
+local REMEMBERED, REMEMBER_MS = 2000, 600000
+
+local remembered = lru.new(REMEMBERED)
+
+
+local function remember(cart)
+  cart.check, cart.chose_shipping = nil, nil
+  remembered:set(cart.id, cart, time.mono_ms() + REMEMBER_MS)
+end
 
 
 local function check_place(currency, country)
@@ -48,7 +63,9 @@ function cart_flow.create(auth, fields)
   local quote, e2 = pricing.price(cart)
   if not quote then return nil, e2 end
   cart.priced = quote.priced
-  return carts.create(cart)
+  local made, e3 = carts.create(cart)
+  if made then remember(made) end
+  return made, e3
 end
 
 
@@ -114,9 +131,16 @@ local function save(cart, finish)
 end
 
 
-local function attempt(ctx, cart_id, fn, respond)
-  local cart, e = cart_flow.get(ctx.auth, cart_id)
-  if not cart then return nil, e end
+local function take(auth, cart_id)
+  local cart = remembered:get(cart_id, time.mono_ms())
+  if not cart then return nil end
+  remembered:drop(cart_id)
+  return may_see(auth, cart) and cart or nil
+end
+
+
+-- true | false: it was changed meanwhile | nil, err
+local function attempt(ctx, cart, fn, respond)
   local ok, e2 = ctx:matches(cart.version)
   if ok then ok, e2 = cart_flow.check_open(cart) end
   if not ok then return nil, e2 end
@@ -133,15 +157,24 @@ local function attempt(ctx, cart_id, fn, respond)
   local saved, e4 = save(cart, finish)
   if saved == nil then return nil, e4 end
   if saved and finish then ctx:committed() end
-  return saved and cart
+  return saved
 end
 
 
 function cart_flow.change(ctx, cart_id, fn, respond)
+  local cart = take(ctx.auth, cart_id)
+  local is_read = not cart
   for _ = 1, ATTEMPTS do
-    local cart, e = attempt(ctx, cart_id, fn, respond)
-    if cart == nil then return nil, e end
-    if cart then return cart end
+    local saved, e
+    if not cart then cart, e = cart_flow.get(ctx.auth, cart_id) end
+    if not cart then return nil, e end
+    saved, e = attempt(ctx, cart, fn, respond)
+    if saved then
+      remember(cart)
+      return cart
+    end
+    if saved == nil and is_read then return nil, e end
+    cart, is_read = nil, true
   end
   return nil, err.new("busy", "the cart is changed by others at the same time")
 end

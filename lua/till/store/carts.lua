@@ -3,7 +3,8 @@
 --
 --   create(fields, tx) -> cart
 --   get(id [, tx])     -> cart | false | nil, err
---   save(tx, cart)     -> true | false (somebody else was first) | nil, err; raises cart.version
+--   save(tx, cart)     -> true | false (somebody else was first) | nil, err; the cart is then as
+--                     the table has it
 --   is_still(tx, cart) -> true | false | nil, err: the row is as it was read and nobody completes
 --                     it; locked until the end
 --   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
@@ -86,6 +87,8 @@ end
 
 --- One statement is a transaction by itself: tx may be nil.
 function carts.save(tx, cart)
+  local now_ms = time.now_ms()
+  local now = db.at_ms(now_ms)
   local done, e = db.on(tx):exec("UPDATE carts SET version = version + 1, currency = ?,"
     .. " country = ?, email = ?, shipping_address = ?, billing_address = ?, shipping_option_id = ?,"
     .. " customer_id = ?, priced = ?, codes = ?, generation = ?, state = 'open', claim = NULL,"
@@ -94,10 +97,11 @@ function carts.save(tx, cart)
     cart.country, cart.email or sql.null, db.to_json(cart.shipping_address),
     db.to_json(cart.billing_address), cart.shipping_option_id or sql.null,
     db.bin("cus", cart.customer_id), db.to_json(cart.priced), codes_of(cart),
-    cart.generation or sql.null, db.now(), db.bin("cart", cart.id), cart.version, db.now())
+    cart.generation or sql.null, now, db.bin("cart", cart.id), cart.version, now)
   if not done then return nil, e end
   if done.affected == 0 then return false end
-  cart.version = cart.version + 1
+  cart.version, cart.state, cart.updated_at = cart.version + 1, "open", time.rfc3339(now_ms)
+  cart.claim, cart.claimed_until = nil, nil
   return true
 end
 

@@ -40,19 +40,6 @@ local function to_order(row)
 end
 
 
-local function add_lines(conn, order, bin)
-  local rows, e = conn:query("SELECT id, variant_id, sku, title, quantity, fulfilled_quantity,"
-    .. " unit_price, subtotal, discount_total, tax_total, total FROM order_lines"
-    .. " WHERE order_id = ? ORDER BY position", bin)
-  if not rows then return nil, e end
-  for i, row in ipairs(rows) do
-    row.id, row.variant_id = id.text("line", row.id), db.text("var", row.variant_id)
-    order.lines[i] = row
-  end
-  return true
-end
-
-
 local function add_fulfilments(conn, order, bin)
   local rows, e = conn:query("SELECT f.id, f.tracking_number, f.carrier, f.created_at, l.line_id,"
     .. " l.quantity FROM fulfilments f JOIN fulfilment_lines l ON l.fulfilment_id = f.id"
@@ -73,12 +60,40 @@ local function add_fulfilments(conn, order, bin)
 end
 
 
+-- Order and lines in one round trip: a second one costs more than the columns of the order once
+-- more with each line.
+local WHOLE = "SELECT " .. COLUMNS:gsub("(%l[%l_]*)", "o.%1") .. ", l.id AS l_id, l.position,"
+  .. " l.variant_id, l.sku, l.title, l.quantity, l.fulfilled_quantity, l.unit_price,"
+  .. " l.subtotal AS l_subtotal, l.discount_total AS l_discount_total,"
+  .. " l.tax_total AS l_tax_total, l.total AS l_total"
+  .. " FROM orders o LEFT JOIN order_lines l ON l.order_id = o.id WHERE o."
+
+
+local function comes_before(a, b)
+  return a.position < b.position
+end
+
+
+local function to_line(row)
+  return { id = id.text("line", row.l_id), variant_id = db.text("var", row.variant_id),
+    sku = row.sku, title = row.title, quantity = row.quantity,
+    fulfilled_quantity = row.fulfilled_quantity, unit_price = row.unit_price,
+    subtotal = row.l_subtotal, discount_total = row.l_discount_total,
+    tax_total = row.l_tax_total, total = row.l_total }
+end
+
+
 local function read(conn, where, value)
-  local row, e = conn:one("SELECT " .. COLUMNS .. " FROM orders WHERE " .. where, value)
-  if not row then return row, e end
-  local order, bin = to_order(row), sql.bytes(row.id)
-  local ok, e2 = add_lines(conn, order, bin)
-  if ok then ok, e2 = add_fulfilments(conn, order, bin) end
+  local rows, e = conn:query(WHOLE .. where, value)
+  if not rows then return nil, e end
+  if #rows == 0 then return false end
+  local order = to_order(rows[1])
+  if rows[1].l_id then
+    table.sort(rows, comes_before)
+    for i, row in ipairs(rows) do order.lines[i] = to_line(row) end
+  end
+  if order.fulfilment_status == "unfulfilled" then return order end
+  local ok, e2 = add_fulfilments(conn, order, sql.bytes(rows[1].id))
   if not ok then return nil, e2 end
   return order
 end
@@ -94,8 +109,12 @@ function orders.of_cart(cart_id, tx)
 end
 
 
+-- Read when the row is locked: a statement that waits for it sees the lines as they were before.
 function orders.lock(tx, order_id)
-  return read(tx, "id = ? FOR UPDATE", db.bin("ord", order_id))
+  local bin = db.bin("ord", order_id)
+  local row, e = tx:one("SELECT id FROM orders WHERE id = ? FOR UPDATE", bin)
+  if not row then return row, e end
+  return read(tx, "id = ?", bin)
 end
 
 

@@ -35,6 +35,53 @@ t.describe("a cart", function()
     t.same({ status, body.code }, { 404, "not_found" })
   end))
 
+  t.it("keeps what another worker wrote meanwhile", with_shop(function(shop, raw)
+    local tea, cart = shop.product("TEA", 1000, 5), new_cart(shop, raw)
+    local path = "/store/v1/carts/" .. cart.id
+    raw.sql.exec("UPDATE carts SET email = 'bob@example.org', version = version + 1")
+    local changed = shop.must(raw.store("POST", path .. "/lines", { variant_id = tea,
+      quantity = 2 })).cart
+    t.same({ changed.email, changed.version, #changed.lines }, { "bob@example.org", 3, 1 })
+    raw.sql.exec("UPDATE carts SET email = 'eve@example.org', version = version + 1")
+    changed = shop.must(raw.store("PATCH", path, { country = nil, shipping_option_id = nil,
+      email = "ada@example.org" }, { ["if-match"] = '"4"' })).cart
+    t.same({ changed.email, changed.version }, { "ada@example.org", 5 })
+    t.same(shop.must(raw.store("GET", path)).cart, changed)
+  end))
+
+  t.it("is after a refused change what it was before", with_shop(function(shop, raw)
+    local tea, cart = shop.product("TEA", 1000, 5), new_cart(shop, raw)
+    local path = "/store/v1/carts/" .. cart.id
+    local line = { variant_id = tea, quantity = 2 }
+    shop.must(raw.store("POST", path .. "/lines", line))
+    line.quantity = 1000000
+    t.equal(raw.store("POST", path .. "/lines", line), 422)
+    t.equal(raw.store("PATCH", path, { email = "ada@example.org" }, { ["if-match"] = '"1"' }), 412)
+    local after = shop.must(raw.store("PATCH", path, { email = "bob@example.org" })).cart
+    t.same({ after.lines[1].quantity, after.email }, { 2, "bob@example.org" })
+    t.same(shop.must(raw.store("GET", path)).cart, after)
+  end))
+
+  t.it("is not there for another key, also where this worker remembers it",
+    with_shop(function(shop, raw)
+      local cart = new_cart(shop, raw)
+      local path = "/store/v1/carts/" .. cart.id
+      t.equal(raw.admin("PATCH", path, { email = "eve@example.org" }), 404)
+      t.equal(shop.must(raw.store("PATCH", path, { email = "ada@example.org" })).cart.version, 2)
+    end))
+
+  t.it("takes one statement to change", with_shop(function(shop, raw)
+    local tea, cart = shop.product("TEA", 1000, 5), new_cart(shop, raw)
+    local path = "/store/v1/carts/" .. cart.id
+    raw.store("POST", path .. "/lines", { variant_id = tea, quantity = 1 })
+    local function asked()
+      return tonumber(raw.sql.one("SHOW SESSION STATUS LIKE 'Questions'").Value)
+    end
+    local before = asked()
+    shop.must(raw.store("PATCH", path, { email = "ada@example.org" }))
+    t.equal(asked() - before, 2, "its own and the question how many")
+  end))
+
   t.it("refuses a stale change, and says what it does not know", with_shop(function(shop, raw)
     local cart = new_cart(shop, raw)
     local path = "/store/v1/carts/" .. cart.id

@@ -25,6 +25,21 @@ t.describe("an order", function()
     t.equal(raw.sql.one(popularity).most, 1)
   end))
 
+  t.it("is read as it was answered, by its key alone", live.test(function(raw)
+    local shop = make_shop(raw)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5, { title = [["Grün" \ '☕']] }), 3 },
+      { shop.product("POT", 2500, 5), 1 } }
+    shop.pay(cart)
+    local _, body = shop.complete(cart)
+    local path = "/store/v1/orders/" .. body.order.id
+    local read = shop.must(raw.store("GET", path)).order
+    t.ok(read.updated_at)
+    read.updated_at = nil -- the table's own
+    t.same(read, body.order)
+    t.same({ body.order.lines[1].title, #body.order.lines }, { [["Grün" \ '☕']], 2 })
+    t.equal(raw.admin("GET", path), 404)
+  end))
+
   t.it("is sent in parts, never more than was sold", with_order("manual", function(shop, raw, order)
     local path = "/admin/v1/orders/" .. order.id .. "/fulfilments"
     local line = order.lines[1].id
