@@ -1,6 +1,7 @@
 #!/bin/bash
-# deps.sh [test] - installs what is missing of the Debian packages that the
-# build and the server need; with `test`, what the tests and lints need as well.
+# deps.sh [test|bench] - installs what is missing of the Debian packages that
+# the build and the server need; with `test`, what the tests and lints need as
+# well; with `bench`, what the benchmarks do.
 # Where all are there it does nothing and needs no root. Away from a terminal,
 # what apt says goes to build/deps.log and is shown when it failed.
 set -eu
@@ -11,12 +12,15 @@ build=(make cmake ninja-build gcc libc6-dev pkg-config libh2o-evloop-dev libwsla
     zlib1g-dev liblzma-dev)
 serve=(mariadb-server mariadb-client redis-server curl xz-utils ca-certificates openssl)
 test=(check lua-check clang clang-format libclang-rt-14-dev nodejs git procps prometheus) # prometheus: promtool
+bench=(nodejs git luajit nghttp2-client wrk sysbench redis-tools)
 
 wanted=("${build[@]}" "${serve[@]}")
 if [ "${1:-}" = test ]; then
     wanted+=("${test[@]}")
+elif [ "${1:-}" = bench ]; then
+    wanted+=("${bench[@]}")
 elif [ $# -ne 0 ]; then
-    echo "usage: scripts/deps.sh [test]" >&2
+    echo "usage: scripts/deps.sh [test|bench]" >&2
     exit 2
 fi
 

@@ -1,9 +1,9 @@
-# tests/bench/bench_<what>.c, each a program that starts the servers it needs;
-# built when it is asked for by name, with the flags of what it measures.
+# tests/bench/bench_<what>.c, each a program of its own; built when it is
+# asked for by name, with the flags of what it measures.
 file(GLOB bench_sources CONFIGURE_DEPENDS tests/bench/bench_*.c)
 foreach(source IN LISTS bench_sources)
     get_filename_component(name ${source} NAME_WE)
-    add_executable(${name} EXCLUDE_FROM_ALL ${source} tests/core/support/servers.c)
-    target_include_directories(${name} PRIVATE tests/core)
-    target_link_libraries(${name} PRIVATE till_io)
+    add_executable(${name} EXCLUDE_FROM_ALL ${source})
+    target_link_libraries(${name} PRIVATE till_serve)
+    set_target_properties(${name} PROPERTIES ENABLE_EXPORTS ON)
 endforeach()

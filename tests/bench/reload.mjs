@@ -1,21 +1,15 @@
-// Reloads under load: what shoppers notice of new code.
-//
-//   node tests/bench/reload.mjs DIR [seconds] [clients]      DIR is the --var of a running `moontill dev`
-//
-// The baseline is the same load without reloads, right before.
+// Reloads under load: what shoppers notice of new code. The baseline is the same load without reloads, in turns.
 import { execFile } from "node:child_process";
 import path from "node:path";
 import { promisify } from "node:util";
-import { fileURLToPath } from "node:url";
-import { Client, quantile, readShop, table } from "./support.mjs";
+import { median, quantile } from "./lib/compare.mjs";
+import { BUILD } from "./lib/ground.mjs";
+import { Client } from "./lib/shop.mjs";
 
 const run = promisify(execFile);
-const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
-const BINARY = process.env.MOONTILL ?? path.join(ROOT, "build/release/moontill");
-const [dir, seconds = "4", clients = "4"] = process.argv.slice(2);
-const shop = readShop(dir);
+const CLIENTS = 4;
 
-async function requests(end, out) {
+async function requests(shop, end, out) {
   const client = new Client(shop);
   while (performance.now() < end) {
     const begin = performance.now();
@@ -30,26 +24,32 @@ async function requests(end, out) {
   client.close();
 }
 
-async function reloads(end, out) {
+async function reloads(shop, end, out) {
   while (performance.now() < end) {
-    await run(BINARY, ["reload", "--var", dir]);
+    await run(path.join(BUILD, "moontill"), ["reload", "--var", shop.dir]);
     out.reloads++;
   }
 }
 
-async function measure(withReloads) {
+async function measure(shop, seconds, withReloads) {
   const out = { times: [], failed: 0, reloads: 0 };
-  const end = performance.now() + Number(seconds) * 1000;
-  await Promise.all([...Array.from({ length: Number(clients) }, () => requests(end, out)),
-    ...(withReloads ? [reloads(end, out)] : [])]);
-  return out;
+  const end = performance.now() + seconds * 1000;
+  await Promise.all([...Array.from({ length: CLIENTS }, () => requests(shop, end, out)),
+    ...(withReloads ? [reloads(shop, end, out)] : [])]);
+  if (out.why) console.log(`    ${out.failed} FAILED: ${out.why}`);
+  return { p99: quantile(out.times, 0.99), failed: out.failed, reloads: out.reloads };
 }
 
-await measure(false);
-const steady = await measure(false);
-const reloaded = await measure(true);
-const row = (name, out) => [name, String(out.reloads), String(out.times.length), String(out.failed),
-  quantile(out.times, 0.5), quantile(out.times, 0.99), quantile(out.times, 0.99) / quantile(steady.times, 0.99)];
-table(["list of 24", "reloads", "requests", "failed", "p50 ms", "p99 ms", "p99 to steady"],
-  [row("steady", steady), row("reloading all the time", reloaded)]);
-if (reloaded.why) console.log(`the last failure: ${reloaded.why}\n`);
+export default async function (bench) {
+  const shop = await bench.shop(), rounds = [];
+  await measure(shop, bench.seconds, true);
+  for (let round = 0; round < bench.rounds; round++) {
+    const steady = await measure(shop, bench.seconds, false);
+    rounds.push({ steady, reloaded: await measure(shop, bench.seconds, true) });
+  }
+  const total = (what) => rounds.reduce((sum, { steady, reloaded }) => sum + steady[what] + reloaded[what], 0);
+  bench.figure("reloads", total("reloads"), "");
+  bench.figure("requests that failed", total("failed"), "", { most: 0 });
+  bench.figure("p99 without, median", median(rounds.map((one) => one.steady.p99)), "ms");
+  bench.spread("p99 while reloading all the time, to p99 without", rounds.map((one) => one.reloaded.p99 / one.steady.p99), "");
+}

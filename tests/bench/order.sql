@@ -1,0 +1,43 @@
+-- The procedure that tests/bench/bench_order.c calls: a cart with one line, reserved and with a payment session, becomes an
+-- order. It leaves the rows that lua/till/flow/checkout.lua leaves, and takes the contended row, the stock's, last.
+CREATE OR REPLACE PROCEDURE bench_place(p_cart BINARY(16), p_order BINARY(16), p_line BINARY(16), p_entries BINARY(16),
+    p_trace MEDIUMTEXT, p_address TEXT, p_line_trace TEXT, p_sku VARCHAR(100), p_saga MEDIUMTEXT, p_answer MEDIUMBLOB)
+BEGIN
+    DECLARE v_variant, v_location, v_payment BINARY(16);
+    DECLARE v_quantity, v_amount BIGINT;
+    DECLARE v_name VARCHAR(64) DEFAULT CONCAT('ord_', LOWER(HEX(p_order)));
+    DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;
+
+    START TRANSACTION;
+    UPDATE carts SET state = 'completed', order_id = p_order, version = version + 1 WHERE id = p_cart AND state = 'open';
+    IF ROW_COUNT() <> 1 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the cart is not open'; END IF;
+    SELECT id, amount INTO v_payment, v_amount FROM payments WHERE cart_id = p_cart ORDER BY id DESC LIMIT 1;
+    SELECT variant_id, location_id, quantity INTO v_variant, v_location, v_quantity
+        FROM reservations WHERE cart_id = p_cart AND state = 'held' FOR UPDATE;
+    INSERT INTO orders (id, cart_id, payment_status, email, currency, subtotal, discount_total, shipping_total, tax_total,
+        total, shipping_address, billing_address, promotions, price_trace, placed_at)
+        VALUES (p_order, p_cart, 'authorized', 'ada@example.com', 'GBP', v_amount, 0, 0, 0, v_amount, p_address, p_address,
+        '[]', p_trace, NOW(3));
+    INSERT INTO order_lines (id, order_id, position, variant_id, sku, title, quantity, unit_price, subtotal,
+        discount_total, tax_total, total, trace)
+        VALUES (p_line, p_order, 1, v_variant, p_sku, p_sku, v_quantity, v_amount, v_amount, 0, 0, v_amount, p_line_trace);
+    INSERT INTO ledger_entries (transaction_id, account, currency, amount, order_id, payment_id)
+        VALUES (p_entries, 'receivable', 'GBP', v_amount, p_order, v_payment),
+        (p_entries, 'sales', 'GBP', -v_amount, p_order, v_payment), (p_entries, 'shipping', 'GBP', 0, p_order, v_payment),
+        (p_entries, 'tax', 'GBP', 0, p_order, v_payment);
+    INSERT INTO order_events (order_id, type, actor, data) VALUES (p_order, 'placed', 'shopper', '{"payment_status":"authorized"}');
+    INSERT INTO outbox (aggregate, type, payload, traceparent)
+        VALUES (CONCAT('order:', v_name), 'order.placed', JSON_OBJECT('order_id', v_name), REPEAT('0', 55)),
+        (CONCAT('stock:', v_name), 'stock.changed', JSON_OBJECT('skus', p_sku), REPEAT('0', 55));
+    INSERT INTO sagas (name, aggregate, state, step, data) VALUES ('checkout', v_name, 'done', 3, p_saga);
+    INSERT INTO idempotency_records (scope, idem_key, fingerprint, state, claim, claimed_until, http_status, headers, body,
+        finished_at) VALUES (REPEAT('0', 32), HEX(p_cart), REPEAT('1', 32), 'done', 1, NOW(3), 200, '{}', p_answer, NOW(3));
+    UPDATE payments SET state = 'authorized', order_id = p_order WHERE id = v_payment;
+    UPDATE reservations SET state = 'sold' WHERE cart_id = p_cart AND state = 'held';
+    INSERT INTO stock_events (variant_id, location_id, type, quantity, on_hand_delta, reserved_delta, reference)
+        VALUES (v_variant, v_location, 'sold', v_quantity, -v_quantity, -v_quantity, v_name);
+    UPDATE stock SET on_hand = on_hand - v_quantity, reserved = reserved - v_quantity, version = version + 1
+        WHERE variant_id = v_variant AND location_id = v_location AND reserved >= v_quantity;
+    IF ROW_COUNT() <> 1 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'nothing is held'; END IF;
+    COMMIT;
+END
