@@ -163,6 +163,8 @@ void till_guard_note_gone(till_connection_t *connection);
 /* ---- guard_fields.c */
 /** `at` is a block of headers; what libh2o could not read either is not counted. */
 void till_fields_scan(till_fields_t *out, const uint8_t *at, size_t len);
+/** Has a request of HTTP/2 only fields that it may have? What libh2o checks by itself is not asked again. */
+bool till_fields_are_sound(const h2o_req_t *req);
 
 /* ---- guard_h1.c */
 /** Hands an HTTP/1 connection to libh2o. It may be gone when this returns. */

@@ -10,6 +10,7 @@
  * become gigabytes. Its name must come once in full before the table has it.
  */
 #include <string.h>
+#include <h2o.h>
 #include "serve/guard.h"
 
 /* A number with a prefix of `bits` bits. @return -1: not one that libh2o reads */
@@ -81,4 +82,16 @@ void till_fields_scan(till_fields_t *out, const uint8_t *at, size_t len)
                            : !literal(out, &at, end, first >= 64 ? 6 : 4))
             return;
     }
+}
+
+/* Of the fields that speak of a connection (RFC 9113, 8.2.2) libh2o refuses all but these. */
+bool till_fields_are_sound(const h2o_req_t *req)
+{
+    for (size_t i = 0; i != req->headers.size; ++i) {
+        const h2o_iovec_t *name = req->headers.entries[i].name;
+        if (name->len == 0 || h2o_memis(name->base, name->len, H2O_STRLIT("keep-alive")) ||
+            h2o_memis(name->base, name->len, H2O_STRLIT("proxy-connection")))
+            return false;
+    }
+    return true;
 }

@@ -359,6 +359,10 @@ static till_status_t check(till_server_t *server, h2o_req_t *req, const char **d
         *detail = "The method must be a word, and the host the name of one.";
         return TILL_BAD_REQUEST;
     }
+    if (req->version >= 0x200 && !till_fields_are_sound(req)) {
+        *detail = "A header field has no name, or is one of HTTP/1.1 that HTTP/2 does not know.";
+        return TILL_BAD_REQUEST;
+    }
     if (sum_of_headers(req) + req->input.path.len > limits->max_headers)
         return TILL_HEADERS_TOO_LARGE;
     if (req->entity.len > limits->max_body)
