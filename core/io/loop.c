@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <time.h>
 #include "base/mem.h"
 
@@ -44,6 +45,31 @@ uint64_t till_loop_now(const till_loop_t *loop) { return loop->now; }
 
 uint64_t till_wall_ms(void) { return read_clock(CLOCK_REALTIME); }
 
+static void bring_forward(h2o_timeout_t *timeout, uint64_t wall)
+{
+    for (h2o_linklist_t *node = timeout->_entries.next; node != &timeout->_entries; node = node->next) {
+        h2o_timeout_entry_t *entry = H2O_STRUCT_FROM_MEMBER(h2o_timeout_entry_t, _link, node);
+        if (entry->registered_at > wall)
+            entry->registered_at = wall;
+    }
+}
+
+/* libh2o counts by the wall clock and stops at the first entry of a list that is
+ * not due. After a step back of an hour one that was begun before it would stand
+ * in front of all others for that hour: also in the list by which HTTP/2 writes. */
+static void mend_clock(till_loop_t *loop)
+{
+    struct timeval now;
+    uint64_t before = loop->wall;
+
+    gettimeofday(&now, NULL); /* the very one that libh2o reads */
+    loop->wall = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_usec / 1000;
+    if (loop->wall >= before)
+        return;
+    for (h2o_linklist_t *node = loop->h2o->_timeouts.next; node != &loop->h2o->_timeouts; node = node->next)
+        bring_forward(H2O_STRUCT_FROM_MEMBER(h2o_timeout_t, _link, node), loop->wall);
+}
+
 static void run_hooks(till_loop_t *loop)
 {
     till_turn_hook_t *hook;
@@ -82,6 +108,7 @@ void till_loop_turn(till_loop_t *loop, int32_t max_wait_ms)
     /* A hook asked for between turns must not wait for an event. */
     if (loop->hooks == NULL)
         wait = till_timer_wait(loop, read_clock(CLOCK_MONOTONIC), max_wait_ms);
+    mend_clock(loop);
     /* -1 says EINTR: a signal came, the turn goes on without events. */
     (void)h2o_evloop_run(loop->h2o, wait);
     loop->now = read_clock(CLOCK_MONOTONIC);

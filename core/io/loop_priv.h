@@ -6,7 +6,8 @@
 
 struct till_loop {
     h2o_evloop_t *h2o;
-    uint64_t now; /* of this turn */
+    uint64_t now;  /* of this turn */
+    uint64_t wall; /* libh2o's clock, when it was last looked at */
     bool stopped;
     till_hist_t turns;
     double worst_turn;

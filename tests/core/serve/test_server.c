@@ -454,6 +454,50 @@ START_TEST(the_longest_idle_gives_way_to_the_newest)
 }
 END_TEST
 
+/* ---- when the clock steps ------------------------------------------------------------ */
+
+#define HOUR_MS (3600 * 1000)
+
+START_TEST(a_step_of_the_clock_ends_nobody)
+{
+    int idle = dial(), half = dial(), waiting = dial();
+
+    say(idle, "GET /small HTTP/1.1\r\nHost: x\r\n\r\n");
+    hear(idle, "{}");
+    say(half, "GET /small HTTP/1.1\r\nHo");
+    say(waiting, "GET /slow?brief HTTP/1.1\r\nHost: x\r\n\r\n");
+    test_metric_reaches(shop.metrics, "test_started_total", NULL, 1);
+    shop.clock->offset_ms = _i ? -HOUR_MS : HOUR_MS;
+    ck_assert_ptr_nonnull(strstr(hear(waiting, "slow"), "HTTP/1.1 200"));
+    say(idle, "GET /small HTTP/1.1\r\nHost: x\r\n\r\n");
+    ck_assert_ptr_nonnull(strstr(hear(idle, "{}"), "HTTP/1.1 200"));
+    say(half, "st: x\r\n\r\n");
+    ck_assert_ptr_nonnull(strstr(hear(half, "{}"), "HTTP/1.1 200"));
+    close(idle);
+    close(half);
+    close(waiting);
+}
+END_TEST
+
+/* Anywhere in a turn, also between the wish to write and the writing. */
+START_TEST(http2_goes_on_wherever_the_clock_steps_back)
+{
+    CURL *curl = curl_easy_init();
+    test_ask_t what = {.path = "/late", .h2 = true, .timeout_ms = 5000}; /* answered after libh2o's part of the turn */
+
+    ck_assert_int_eq(test_shop_ask(&shop, curl, &what, &answer), CURLE_OK);
+    for (int looks = 1; looks != 40; ++looks) {
+        shop.clock->step_ms = -(int64_t)looks * HOUR_MS;
+        shop.clock->steps_at = looks;
+        for (int i = 0; i != 3; ++i) {
+            ck_assert_msg(test_shop_ask(&shop, curl, &what, &answer) == CURLE_OK, "a step at look %d", looks);
+            ck_assert_int_eq(answer.status, 504);
+        }
+    }
+    curl_easy_cleanup(curl);
+}
+END_TEST
+
 Suite *server_suite(void)
 {
     Suite *suite = suite_create("serve/server");
@@ -489,6 +533,8 @@ Suite *server_suite(void)
     tcase_add_test(plain, a_head_that_can_be_read_in_two_ways_is_refused);
     tcase_add_test(plain, h2c_upgrades_are_not_taken);
     tcase_add_test(plain, draining_lets_requests_finish_and_closes_the_idle);
+    tcase_add_loop_test(plain, a_step_of_the_clock_ends_nobody, 0, 2);
+    tcase_add_test(tls, http2_goes_on_wherever_the_clock_steps_back);
     tcase_add_test(plain, draining_ends_at_its_deadline);
     tcase_add_test(tiny, the_longest_idle_gives_way_to_the_newest);
     suite_add_tcase(suite, tls);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -161,6 +162,27 @@ static bool fake_is_ready(void *data, till_buf_t *reasons)
     return false;
 }
 
+/* ---- its clock ------------------------------------------------------------- */
+
+static struct test_clock *wall;
+
+/* In front of the C library's: libh2o reads no other clock. */
+int gettimeofday(struct timeval *out, void *zone)
+{
+    struct timespec now;
+
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    if (wall != NULL) {
+        if (wall->steps_at != 0 && --wall->steps_at == 0)
+            wall->offset_ms = wall->step_ms;
+        us += wall->offset_ms * 1000;
+    }
+    *out = (struct timeval){us / 1000000, us % 1000000};
+    return 0;
+}
+
 /* ---- its process ----------------------------------------------------------- */
 
 static void on_drained(void *data)
@@ -241,6 +263,9 @@ void test_shop_init(test_shop_t *shop, bool tls)
                                        .request_timeout_ms = 10000,
                                        .compress_min = 1000};
     shop->metrics = till_metrics_create();
+    shop->clock =
+        mmap(NULL, sizeof(*shop->clock), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0); /* zeroed */
+    ck_assert_ptr_ne(shop->clock, MAP_FAILED);
 }
 
 void test_shop_start(test_shop_t *shop)
@@ -261,6 +286,7 @@ void test_shop_start(test_shop_t *shop)
     shop->leash = leash[1];
     if ((shop->pid = fork()) == 0) {
         close(leash[1]);
+        wall = shop->clock;
         signal(SIGPIPE, SIG_IGN);
         till_log_open("/dev/null");
         int code = serve(shop, fd, ops_fd, leash[0]);
@@ -282,6 +308,7 @@ void test_shop_stop(test_shop_t *shop)
     ck_assert_int_eq(waitpid(shop->pid, &status, 0), shop->pid);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the server ended with status %x", status);
     till_metrics_destroy(shop->metrics);
+    munmap(shop->clock, sizeof(*shop->clock));
     test_remove_dir(shop->dir);
 }
 

@@ -21,7 +21,14 @@ typedef struct test_shop {
     int send_buffer; /* of the sockets, in bytes; 0: the system's */
     pid_t pid;
     int leash; /* closed: it drains */
+    struct test_clock *clock;
 } test_shop_t;
+
+/* The wall clock of the server, which may step. */
+struct test_clock {
+    int64_t offset_ms;
+    int64_t steps_at, step_ms; /* after so many more looks at it the offset becomes this; 0: never */
+};
 
 /* What came back. */
 typedef struct test_answer {
