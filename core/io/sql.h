@@ -7,7 +7,8 @@
  * Waiters for a connection are served in the order they came, each with a
  * deadline. A statement whose deadline passes, or that is cancelled, breaks its
  * connection, for its answer may still be on the wire: it must never be read as
- * the answer to the next one. A connection given back in an open transaction is
+ * the answer to the next one; and the server is told to KILL it, for it would
+ * work on, holding its rows. A connection given back in an open transaction is
  * rolled back first. A broken one is replaced in the background, with backoff.
  *
  * Statuses: TILL_CONN_LOST (retryable, outcome of a COMMIT unknown),

@@ -24,7 +24,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-enum { BACKOFF_FIRST_MS = 50, BACKOFF_MOST_MS = 2000, UNDO_MS = 5000, MAX_DEPTH = 8 };
+enum { BACKOFF_FIRST_MS = 50, BACKOFF_MOST_MS = 2000, UNDO_MS = 5000, KILL_MS = 2000, MAX_DEPTH = 8 };
 
 struct till_sql_pool {
     till_loop_t *loop;
@@ -344,6 +344,22 @@ void till_sql_pool_ended(till_sql_conn_t *conn, till_sql_call_t *call, till_stat
         till_op_finish_now(&call->wait.op, status);
 }
 
+static void on_killed(void *data, till_status_t status, const till_sql_result_t *result)
+{
+    (void)data, (void)status, (void)result; /* it may have ended by itself */
+}
+
+/* The server does not look at the wire while it works: a statement that nobody
+ * waits for any more would hold its rows until it ends. */
+static void kill_at_server(till_sql_pool_t *pool, unsigned long id)
+{
+    char text[40];
+    int len = snprintf(text, sizeof(text), "KILL %lu", id);
+
+    if (!pool->closing)
+        till_sql_query(pool, (till_slice_t){text, (size_t)len}, NULL, 0, KILL_MS, on_killed, NULL);
+}
+
 static void on_abort(till_op_t *op, till_status_t why)
 {
     till_sql_waiter_t *waiter = (till_sql_waiter_t *)op;
@@ -360,9 +376,12 @@ static void on_abort(till_op_t *op, till_status_t why)
         return;
     waiter->conn = NULL;
     note_duration(pool, call);
+    unsigned long id = conn->mysql != NULL ? mysql_thread_id(conn->mysql) : 0;
     break_leased(conn);
     if (call->kind != TILL_SQL_ON_LEASE)
         give_back(conn);
+    if (id != 0 && call->cb != on_killed)
+        kill_at_server(pool, id);
 }
 
 static void on_call_done(till_op_t *op, till_status_t status)
