@@ -61,6 +61,10 @@ static void sweep(till_vm_t *vm)
 {
     size_t cap = vm->env.memory_cap;
 
+    if (cap != 0 && vm->used > cap / 2 && !vm->is_tight) {
+        vm->is_tight = true;
+        lua_gc(vm->L, LUA_GCSETPAUSE, TILL_VM_PAUSE_TIGHT);
+    }
     if (cap == 0 || vm->used < vm->sweep_at)
         return;
     lua_gc(vm->L, LUA_GCCOLLECT, 0);

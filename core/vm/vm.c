@@ -123,6 +123,7 @@ static till_vm_t *make_vm(till_bundle_t *bundle, const till_vm_env_t *env)
     if (vm->L == NULL)
         abort();
     lua_atpanic(vm->L, panic);
+    lua_gc(vm->L, LUA_GCSETPAUSE, TILL_VM_PAUSE_ROOMY);
     return vm;
 }
 

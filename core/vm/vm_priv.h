@@ -24,6 +24,10 @@
 
 #define TILL_VM_POOLED 256  /* calls kept for reuse */
 #define TILL_VM_REFUSALS 64 /* waits that a cancelled call may try before they throw */
+/* Percent of what is live that a heap grows to before it is collected: a worker keeps most of what it has, and each
+ * round looks at all of that once more. */
+#define TILL_VM_PAUSE_ROOMY 400
+#define TILL_VM_PAUSE_TIGHT 200
 #define TILL_VM_INSIDE 8    /* plugins within one another that are known by name */
 
 /* ---- boxes: userdata that own something of C's ------------------------ */
@@ -104,6 +108,7 @@ struct till_vm {
     till_vm_env_t env;
     till_heap_t heap;
     size_t used, sweep_at;
+    bool is_tight; /* more than half of the cap was used once */
     unsigned running; /* depth of protected calls into Lua */
     unsigned held;    /* waiting is forbidden */
     bool attached, retired, closing;

@@ -5,6 +5,7 @@ return {
   api      = 1,
   priority = 200,
   hooks    = { "shipping.quote" },
+  waits    = false,
   title    = "Flat-rate shipping",
   config   = {
     options = {

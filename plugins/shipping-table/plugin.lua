@@ -5,6 +5,7 @@ return {
   api      = 1,
   priority = 150,
   hooks    = { "shipping.quote" },
+  waits    = false,
   title    = "Shipping by table",
   config   = {
     options = {

@@ -5,6 +5,7 @@ return {
   api      = 1,
   priority = 100,
   hooks    = { "tax.calculate" },
+  waits    = false,
   title    = "Taxes by table",
   config   = {
     countries = {

@@ -10,7 +10,8 @@
 -- Each handler is called fn(config, ...). It answers a value, nil (it has nothing to say), or
 -- nil and an error. What it throws is logged with its traceback and is a failure like any other.
 -- A hook that may wait runs in a coroutine of its own, so that its budget can end the waiting:
--- the caller then goes on, and what the plugin still does is for itself.
+-- the caller then goes on, and what the plugin still does is for itself. A plugin that says
+-- `waits = false` is called at once.
 local err = require "till.util.err"
 local co = require "till.prim.co"
 local log = require "till.prim.log"
@@ -144,7 +145,7 @@ end
 local function call(plugin, hook, args)
   local terms, started = HOOKS[hook], time.mono_us()
   local value, failure
-  if terms.may_yield then
+  if terms.may_yield and plugin.waits ~= false then
     value, failure = waiting(plugin, hook, args, terms.budget_ms)
   else
     value, failure = at_once(plugin, hook, args)

@@ -81,7 +81,7 @@ local function load_one(m, given)
   local options = options_of(m, given)
   name_hosts(m, options)
   return { name = m.name, version = m.version, priority = m.priority, hooks = m.hooks,
-    manifest = m, config = options, handlers = handlers }
+    waits = m.waits ~= false, manifest = m, config = options, handlers = handlers }
 end
 
 

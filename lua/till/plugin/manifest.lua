@@ -9,6 +9,8 @@
 --   hooks = { "promo.evaluate" }
 --   config = { option = {...} }          see till.plugin.config
 --   capabilities = { "http:api.example.com", "sql" }   what it needs besides; shown to the operator
+--   waits = false             no hook of it waits for anything: they are called where they are
+--                             asked, without a coroutine of their own; a wait is then a fault
 --   opt_in = true             active only where the configuration says enabled = true
 --   title, doc                for people
 local data = require "till.prim.data"
@@ -21,8 +23,8 @@ local manifest = {}
 manifest.API = 1
 
 local FIELDS = { name = "string", version = "string", api = "number", priority = "number",
-  hooks = "table", config = "table", capabilities = "table", opt_in = "boolean", title = "string",
-  doc = "string" }
+  hooks = "table", config = "table", capabilities = "table", opt_in = "boolean", waits = "boolean",
+  title = "string", doc = "string" }
 local CAPABILITIES = { http = true, sql = true, redis = true, secrets = true }
 
 

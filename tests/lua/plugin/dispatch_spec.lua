@@ -49,6 +49,24 @@ t.describe("dispatch", function()
     end)
   end)
 
+  t.it("calls who never waits where it is asked, others in a turn of their own", function()
+    for _, waits in ipairs { false, true } do
+      local tax = plugin("tax", "tax.calculate", function() return { tax_rates = {} } end)
+      tax.waits = waits
+      with_plugins({ tax }, function(dispatch, fakes)
+        local turns = 0
+        fakes.run_turn = (function(run)
+          return function()
+            turns = turns + 1
+            run()
+          end
+        end)(fakes.run_turn)
+        t.same(dispatch.ask("tax.calculate", {}), { tax_rates = {} })
+        t.equal(turns, waits and 1 or 0)
+      end)
+    end
+  end)
+
   t.it("stops at a failure where the terms say so", function()
     with_plugins({
       plugin("tax", "tax.calculate", function() return nil, "away" end),
