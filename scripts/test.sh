@@ -142,7 +142,7 @@ step_lua() {
 # by lines "# FILE", and one that ran out of time says so.
 step_flow() {
     local file code=0 one began_file
-    for file in tests/flow/*.test.mjs; do
+    for file in tests/flow/*.test.mjs tests/fault/*.test.mjs; do
         began_file=$SECONDS
         echo "# $file" >>"$logs/flow.log"
         timeout -k 10 300 node --test --test-reporter=tap "$file" </dev/null >>"$logs/flow.log" 2>&1

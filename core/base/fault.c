@@ -15,6 +15,7 @@
     row("sql.connect_refused")      /* the database does not take the connection */         \
     row("sql.lost_before_send")     /* the connection breaks, the statement never left */   \
     row("sql.lost_after_send")      /* it left, nobody knows whether it was done */         \
+    row("sql.crash_after_send")     /* it left, and we die */                               \
     row("sql.slow")                 /* the answer does not come before the deadline */      \
     row("sql.deadlock")             /* the transaction is the victim */                     \
     row("outbox.crash_before_done") /* the worker dies, the event was delivered */          \
@@ -27,11 +28,16 @@ static const char *const names[] = {
 #undef ROW
 };
 
+#define FAULT_MOST 1000000
 #define FAULTS (sizeof(names) / sizeof(names[0]))
 
 bool till_fault_armed;
 
-static int *counts; /* how often each still happens, -1 for ever; shared with the processes forked since */
+/* Shared with the processes forked since. */
+static struct fault {
+    int skip;  /* how often it does not happen before */
+    int count; /* how often it happens still; -1 for ever */
+} * faults;
 
 static size_t find(const char *name, size_t len)
 {
@@ -39,6 +45,17 @@ static size_t find(const char *name, size_t len)
         if (strlen(names[i]) == len && memcmp(names[i], name, len) == 0)
             return i;
     return FAULTS;
+}
+
+/* Takes one off what is above 0. */
+static bool take(int *number)
+{
+    int n = __atomic_load_n(number, __ATOMIC_RELAXED);
+
+    while (n > 0)
+        if (__atomic_compare_exchange_n(number, &n, n - 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+            return true;
+    return false;
 }
 
 bool till_fault_fires(const char *name)
@@ -49,31 +66,43 @@ bool till_fault_fires(const char *name)
         fprintf(stderr, "moontill: fault %s is not in the table of fault.c\n", name);
         abort();
     }
-    int count = __atomic_load_n(&counts[i], __ATOMIC_RELAXED);
-    while (count > 0)
-        if (__atomic_compare_exchange_n(&counts[i], &count, count - 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-            return true;
-    return count < 0;
+    return !take(&faults[i].skip) && (take(&faults[i].count) || faults[i].count < 0);
+}
+
+/* "3" or "3@7" of `len` bytes. */
+static bool read_numbers(const char *text, size_t len, long *count, long *skip)
+{
+    char *end;
+
+    errno = 0;
+    *count = strtol(text, &end, 10);
+    *skip = 0;
+    if (end == text || errno != 0 || *count < -1 || *count > FAULT_MOST)
+        return false;
+    if (*end == '@') {
+        const char *digits = end + 1;
+        *skip = strtol(digits, &end, 10);
+        if (end == digits || errno != 0 || *skip < 0 || *skip > FAULT_MOST)
+            return false;
+    }
+    return end == text + len;
 }
 
 /* One "name=count" of `len` bytes. */
-static bool arm(const char *item, size_t len)
+static bool arm(const char *item, size_t len, int *left)
 {
     const char *equals = memchr(item, '=', len);
     size_t i = equals != NULL ? find(item, (size_t)(equals - item)) : FAULTS;
-    char *end;
+    long count, skip;
 
-    if (i == FAULTS)
+    if (i == FAULTS || !read_numbers(equals + 1, len - (size_t)(equals + 1 - item), &count, &skip))
         return false;
-    errno = 0;
-    long count = strtol(equals + 1, &end, 10);
-    if (end == equals + 1 || end != item + len || errno != 0 || count < -1 || count > 1000000)
-        return false;
-    __atomic_store_n(&counts[i], (int)count, __ATOMIC_RELAXED);
+    *left = faults[i].count;
+    faults[i] = (struct fault){.skip = (int)skip, .count = (int)count};
     return true;
 }
 
-const char *till_fault_arm(const char *item)
+const char *till_fault_arm(const char *item, int *left)
 {
     static char message[160];
 
@@ -81,7 +110,7 @@ const char *till_fault_arm(const char *item)
         return "faults can be armed only where TILL_FAULTS was set at the start, be it to nothing";
     while (*item != '\0') {
         size_t len = strcspn(item, ",");
-        if (!arm(item, len)) {
+        if (!arm(item, len, left)) {
             snprintf(message, sizeof(message), "\"%.*s\" is not a known fault with a count", (int)len, item);
             return message;
         }
@@ -93,12 +122,13 @@ const char *till_fault_arm(const char *item)
 const char *till_fault_arm_from_env(void)
 {
     const char *item = getenv("TILL_FAULTS");
+    int left;
 
     if (item == NULL)
         return NULL;
-    counts = mmap(NULL, FAULTS * sizeof(*counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (counts == MAP_FAILED)
+    faults = mmap(NULL, FAULTS * sizeof(*faults), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (faults == MAP_FAILED)
         return "there is no memory for them";
     till_fault_armed = true;
-    return till_fault_arm(item);
+    return till_fault_arm(item, &left);
 }

@@ -22,8 +22,11 @@
 extern bool till_fault_armed;
 /** @return whether the fault happens now; counts it down */
 bool till_fault_fires(const char *name);
-/** Arms "name=count[,name=count]". @return NULL, or what is wrong with it; faults before that are armed */
-const char *till_fault_arm(const char *faults);
+/**
+ * Arms "name=count[@skip][,name=count[@skip]]"; `left` gets how often the last of them would have happened still.
+ * @return NULL, or what is wrong with it; faults before that are armed
+ */
+const char *till_fault_arm(const char *faults, int *left);
 /** Reads TILL_FAULTS, before anything is forked. @return NULL, or a message that names what is wrong with it */
 const char *till_fault_arm_from_env(void);
 

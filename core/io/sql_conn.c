@@ -436,6 +436,7 @@ static bool fault_after(till_sql_conn_t *conn, int waits)
 {
     if (conn->state != TILL_SQL_EXECUTING && conn->state != TILL_SQL_TEXT_SENDING)
         return false;
+    TILL_CRASH("sql.crash_after_send");
     if (TILL_FAULT("sql.lost_after_send")) {
         conn->waits_for = waits;
         lose(conn);

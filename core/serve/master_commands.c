@@ -80,10 +80,11 @@ static void rollback(till_master_t *master, uint64_t client)
 /* For tests: see base/fault.h. */
 static void do_fault(const char *faults, till_buf_t *out)
 {
-    const char *wrong = till_fault_arm(faults);
+    int left = 0;
+    const char *wrong = till_fault_arm(faults, &left);
 
     if (wrong == NULL) {
-        till_buf_puts(out, "{\"ok\":true}");
+        till_buf_printf(out, "{\"ok\":true,\"left\":%d}", left);
         return;
     }
     till_buf_puts(out, "{\"ok\":false,\"error\":");

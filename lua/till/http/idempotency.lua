@@ -131,8 +131,9 @@ function idempotency.settle(ctx, response, failure)
   i.recorded = true
   if failure and failure.code == "cancelled" then return end
   local is_refusal = response.status >= 400 and response.status < 500
-  -- "Accepted" tells that there is no outcome yet: the same key asks for it again.
-  if is_refusal or response.status == 202 or failure and failure.retryable then
+  -- "Accepted" and "unknown" tell that there is no outcome yet: the same key asks for it again.
+  local is_open = response.status == 202 or failure and failure.code == "unknown_outcome"
+  if is_refusal or is_open or failure and failure.retryable then
     take_back(ctx)
   else
     record(ctx, response)
