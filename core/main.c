@@ -4,6 +4,7 @@
 #include "base/fault.h"
 #include "base/version.h"
 #include "serve/dev.h"
+#include "serve/doctor.h"
 #include "serve/serve.h"
 
 #define OF_RUNNING                                                                                                     \
@@ -34,6 +35,12 @@ static const struct {
     {"rollback", till_rollback_run, "back to the generation before the live one", OF_RUNNING},
     {"generations", till_generations_run, "which one is live, and which was before", OF_RUNNING},
     {"status", till_status_run, "the server's processes", OF_RUNNING},
+    {"doctor", till_doctor_run, "is this machine, its database and configuration fit for a shop?",
+     "  --conf FILE  the configuration (conf/moontill.lua)\n"
+     "  --var DIR    of the server, running or not, or of moontill dev (var)\n"
+     "  --json       findings for machines: {findings: [{check, level, finding, advice}], ok, warn, fail}\n"
+     "Asks, and changes nothing. Exit code 1 where something fails; docs/operations.md says what each finding "
+     "means.\n"},
     {"stop", till_stop_run, "drain and stop the server", OF_RUNNING},
     {"migrate", NULL, "bring the database to this version's schema [--status | --dry-run]", NULL},
     {"import", NULL, "products FILE | orders FILE: read a shop's CSV, also .xz", NULL},

@@ -468,6 +468,8 @@ till_http_t *till_http_create(till_loop_t *loop, const till_http_opts_t *opts)
     return http;
 }
 
+const char *till_http_library(void) { return curl_version_info(CURLVERSION_NOW)->version; }
+
 unsigned till_http_in_flight(const till_http_t *http) { return http->in_flight; }
 
 void till_http_destroy(till_http_t *http)

@@ -62,6 +62,8 @@ void till_http_destroy(till_http_t *http); /* transfers in flight are told TILL_
 typedef void (*till_http_cb)(void *data, till_status_t status, const till_http_response_t *response);
 /** Everything in `request` is copied. */
 till_op_t *till_http_send(till_http_t *http, const till_http_request_t *request, till_http_cb cb, void *data);
+/** The version of libcurl. */
+const char *till_http_library(void);
 /** Transfers that have no outcome yet. */
 unsigned till_http_in_flight(const till_http_t *http);
 

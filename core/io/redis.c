@@ -14,6 +14,9 @@
 #include "base/mem.h"
 #include "io/redis_priv.h"
 
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+
 struct command {
     till_op_t op; /* first */
     double begun;
@@ -318,5 +321,7 @@ void till_redis_destroy(till_redis_t *redis)
 }
 
 void till_redis_get_stats(const till_redis_t *redis, till_redis_stats_t *out) { *out = redis->stats; }
+
+const char *till_redis_library(void) { return TEXT(HIREDIS_MAJOR) "." TEXT(HIREDIS_MINOR) "." TEXT(HIREDIS_PATCH); }
 
 bool till_redis_is_up(const till_redis_t *redis) { return till_redis_conn_is_up(redis->commands); }

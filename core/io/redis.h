@@ -58,6 +58,9 @@ till_subscription_t *till_redis_subscribe(till_redis_t *redis, till_slice_t chan
 void till_redis_unsubscribe(till_subscription_t *subscription); /* no callback afterwards */
 bool till_redis_is_up(const till_redis_t *redis);
 
+/** The version of the client library. */
+const char *till_redis_library(void);
+
 typedef struct till_redis_stats {
     unsigned in_flight; /* sent and not over */
     uint64_t commands;

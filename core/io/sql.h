@@ -94,6 +94,8 @@ typedef struct till_sql_stats {
     uint64_t statements, reconnects, timeouts, wait_ms_total;
     till_hist_t durations; /* of statements, without the wait for a connection */
 } till_sql_stats_t;
+/** The version of the client library. */
+const char *till_sql_library(void);
 void till_sql_pool_stats(const till_sql_pool_t *pool, till_sql_stats_t *out);
 
 #endif

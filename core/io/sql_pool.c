@@ -526,6 +526,8 @@ void till_sql_pool_destroy(till_sql_pool_t *pool)
     free(pool);
 }
 
+const char *till_sql_library(void) { return mysql_get_client_info(); }
+
 void till_sql_pool_stats(const till_sql_pool_t *pool, till_sql_stats_t *out)
 {
     *out = pool->stats;

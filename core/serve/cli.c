@@ -11,6 +11,9 @@
 #include "serve/cli.h"
 #include "serve/pools.h"
 
+#define DEV_SETS 8
+#define DEV_SET_SIZE 640
+
 /* The folder above the executable that holds lua/till/main.lua: the checkout,
  * or the place where everything was installed; MOONTILL_ROOT overrides. */
 static bool find_root(till_cli_t *cli)
@@ -74,7 +77,8 @@ static bool parse_one(till_cli_t *cli, int argc, char **argv, int *i)
 
     if ((value = take_value("--var", argc, argv, i, &missing)) != NULL)
         cli->var_dir = value;
-    else if ((value = take_value("--conf", argc, argv, i, &missing)) != NULL)
+    else if ((value = take_value("--conf", argc, argv, i, &missing)) != NULL ||
+             (value = take_value("--config", argc, argv, i, &missing)) != NULL)
         cli->conf_file = value;
     else if ((value = take_value("--listen", argc, argv, i, &missing)) != NULL)
         cli->listen = value;
@@ -161,57 +165,83 @@ bool till_cli_json_field(const char *path, const char *field, char *out, size_t 
     return ok;
 }
 
-/* A running or kept `moontill dev` says where its database and Redis are. */
-static size_t sets_of_dev(const till_cli_t *cli, char (*sets)[256])
+/* As `moontill dev` itself runs its server. */
+static size_t add_fixed_sets(const till_cli_t *cli, char (*sets)[DEV_SET_SIZE], size_t n)
 {
-    static const char *const options[][2] = {
-        {"mysql.socket", "mysql_socket"}, {"redis.socket", "redis_socket"}, {"mysql.database", "database"}};
+    snprintf(sets[n++], DEV_SET_SIZE, "server.cert_file=%s/tls/cert.pem", cli->var_dir);
+    snprintf(sets[n++], DEV_SET_SIZE, "server.key_file=%s/tls/key.pem", cli->var_dir);
+    snprintf(sets[n++], DEV_SET_SIZE, "plugins.payment-test.enabled=true");
+    return n;
+}
+
+/* A running or kept `moontill dev` says where it listens, and where its database and Redis are. */
+static size_t sets_of_dev(const till_cli_t *cli, char (*sets)[DEV_SET_SIZE])
+{
+    static const char *const options[][2] = {{"mysql.socket", "mysql_socket"},
+                                             {"redis.socket", "redis_socket"},
+                                             {"mysql.database", "database"},
+                                             {"server.listen", "url"}};
+    static const char scheme[] = "https://";
     char path[600], value[200];
     size_t n = 0;
 
     snprintf(path, sizeof(path), "%s/dev.json", cli->var_dir);
     for (size_t i = 0; i != sizeof(options) / sizeof(options[0]); ++i) {
-        if (till_cli_json_field(path, options[i][1], value, sizeof(value)))
-            snprintf(sets[n++], sizeof(sets[0]), "%s=%s", options[i][0], value);
+        if (!till_cli_json_field(path, options[i][1], value, sizeof(value)))
+            continue;
+        bool is_url = strncmp(value, scheme, sizeof(scheme) - 1) == 0;
+        snprintf(sets[n++], DEV_SET_SIZE, "%s=%s", options[i][0], value + (is_url ? sizeof(scheme) - 1 : 0));
     }
-    if (n != 0) /* as dev itself runs it */
-        snprintf(sets[n++], sizeof(sets[0]), "plugins.payment-test.enabled=true");
-    return n;
+    return n != 0 ? add_fixed_sets(cli, sets, n) : 0;
 }
 
 /* One for the life of this process and of all that it forks, so that every worker reads the others' cursors. */
-static void add_signing_secret(till_conf_t *conf)
+static char made_secret[sizeof("shop.signing_secret=s") + 64];
+
+static bool add_signing_secret(till_conf_t *conf, char *error, size_t error_size)
 {
-    static char assignment[sizeof("shop.signing_secret=s") + 64];
     uint8_t random[32];
-    char error[256];
 
     if (*till_conf_str(conf, "shop.signing_secret") != '\0')
-        return;
-    if (assignment[0] == '\0') {
-        int len = snprintf(assignment, sizeof(assignment), "shop.signing_secret=s"); /* not to be read as a number */
+        return true;
+    if (made_secret[0] == '\0') {
+        int len = snprintf(made_secret, sizeof(made_secret), "shop.signing_secret=s"); /* not to be read as a number */
         till_random(random, sizeof(random));
-        till_hex(assignment + len, random, sizeof(random));
+        till_hex(made_secret + len, random, sizeof(random));
     }
-    if (!till_conf_set(conf, assignment, error, sizeof(error)))
-        fprintf(stderr, "moontill: %s\n", error);
+    return till_conf_set(conf, made_secret, error, error_size);
 }
 
-till_conf_t *till_cli_conf(const till_cli_t *cli)
+bool till_cli_made_secret(const till_conf_t *conf)
 {
-    char of_dev[4][256], error[512];
-    const char *all[TILL_CLI_SETS + 4];
+    return made_secret[0] != '\0' &&
+           strcmp(strchr(made_secret, '=') + 1, till_conf_str(conf, "shop.signing_secret")) == 0;
+}
+
+till_conf_t *till_cli_read_conf(const till_cli_t *cli, char *error, size_t error_size)
+{
+    char of_dev[DEV_SETS][DEV_SET_SIZE];
+    const char *all[TILL_CLI_SETS + DEV_SETS];
     size_t n = sets_of_dev(cli, of_dev);
 
     for (size_t i = 0; i != n; ++i)
         all[i] = of_dev[i];
     for (size_t i = 0; i != cli->set_count; ++i)
         all[n++] = cli->sets[i];
-    till_conf_t *conf = till_conf_load(cli->conf_file, all, n, error, sizeof(error));
+    till_conf_t *conf = till_conf_load(cli->conf_file, all, n, error, error_size);
+    if (conf == NULL || add_signing_secret(conf, error, error_size))
+        return conf;
+    till_conf_destroy(conf);
+    return NULL;
+}
+
+till_conf_t *till_cli_conf(const till_cli_t *cli)
+{
+    char error[512];
+    till_conf_t *conf = till_cli_read_conf(cli, error, sizeof(error));
+
     if (conf == NULL)
         fprintf(stderr, "moontill: %s\n", error);
-    else
-        add_signing_secret(conf);
     return conf;
 }
 
@@ -256,14 +286,14 @@ static int run(till_cli_t *cli, till_pools_t *pools, till_vm_t *vm, const char *
 }
 
 /* Specs may also require what lies beside them. */
-static till_vm_t *load(const till_cli_t *cli, const char *name, const till_vm_env_t *env)
+static till_vm_t *load(const till_cli_t *cli, const char *name, const till_vm_env_t *env, bool with_plugins)
 {
     char error[2048], tests_dir[sizeof(cli->root) + 16];
     const till_bundle_source_t source = {.lua_dir = cli->lua_dir,
                                          .plugin_dirs = cli->plugin_dirs,
-                                         .plugin_dir_count = cli->plugin_dir_count,
+                                         .plugin_dir_count = with_plugins ? cli->plugin_dir_count : 0,
                                          .tests_dir = strcmp(name, "spec") == 0 ? tests_dir : NULL,
-                                         .conf = env->conf};
+                                         .conf = with_plugins ? env->conf : NULL};
 
     snprintf(tests_dir, sizeof(tests_dir), "%s/tests/lua", cli->root);
     till_bundle_t *bundle = till_bundle_read(&source, error, sizeof(error));
@@ -273,22 +303,34 @@ static till_vm_t *load(const till_cli_t *cli, const char *name, const till_vm_en
     return vm;
 }
 
-int till_cli_run_lua(till_cli_t *cli, const char *name)
+static int run_over(till_cli_t *cli, const till_conf_t *conf, const char *name, bool with_plugins)
 {
     till_pools_t pools;
-    till_conf_t *conf = till_cli_conf(cli);
 
-    if (conf == NULL)
-        return 1;
     setenv("MOONTILL_ROOT", cli->root, 1); /* for the commands that read files beside the program's */
     setenv("MOONTILL_VAR", cli->var_dir, 1);
     till_log_set_process("command");
     till_log_set_level(TILL_LOG_ERROR); /* what matters a command says itself */
     till_pools_init(&pools, conf, "command", cli->var_dir);
     pools.env.is_command = true;
-    till_vm_t *vm = load(cli, name, &pools.env);
+    till_vm_t *vm = load(cli, name, &pools.env, with_plugins);
     int code = vm != NULL ? run(cli, &pools, vm, name) : 1;
     till_pools_dispose(&pools);
+    return code;
+}
+
+int till_cli_run_bare(till_cli_t *cli, const till_conf_t *conf, const char *name)
+{
+    return run_over(cli, conf, name, false);
+}
+
+int till_cli_run_lua(till_cli_t *cli, const char *name)
+{
+    till_conf_t *conf = till_cli_conf(cli);
+
+    if (conf == NULL)
+        return 1;
+    int code = run_over(cli, conf, name, true);
     till_conf_destroy(conf);
     return code;
 }

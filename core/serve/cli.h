@@ -38,8 +38,14 @@ bool till_cli_parse(till_cli_t *cli, int argc, char **argv);
  * @return NULL after it has said on stderr what is wrong (exit 1)
  */
 till_conf_t *till_cli_conf(const till_cli_t *cli);
+/** The same, with the sentence in `error`. */
+till_conf_t *till_cli_read_conf(const till_cli_t *cli, char *error, size_t error_size);
+/** Was shop.signing_secret made by this process, because none is configured? */
+bool till_cli_made_secret(const till_conf_t *conf);
 /** Runs lua/till/cli/`name`.lua with the rest of the arguments. @return the exit code */
 int till_cli_run_lua(till_cli_t *cli, const char *name);
+/** As till_cli_run_lua, over this configuration, and without plugins: for what has to work where they are broken. */
+int till_cli_run_bare(till_cli_t *cli, const till_conf_t *conf, const char *name);
 /** A field of a small JSON object in a file, at most `size`-1 bytes. @return false if it is not there */
 bool till_cli_json_field(const char *path, const char *field, char *out, size_t size);
 

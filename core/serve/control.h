@@ -6,7 +6,8 @@
  *                                 {"ok":false,"error":"plugins/x/handler.lua:12: …"}
  *     {"command":"rollback"}      as reload, to the generation before the live one
  *     {"command":"generations"}   {"ok":true,"live":{"name","since"},"previous":{…} or null}
- *     {"command":"status"}        {"ok":true,"pid","generation","workers":[{"name","pid","state","restarts"}]}
+ *     {"command":"status"}        {"ok":true,"pid","version","generation",
+ *                                  "workers":[{"name","pid","state","restarts","generation"}]}
  *     {"command":"stop"}          {"ok":true}, and it drains
  *
  * The server's half knows lines and clients, not what they mean; it is driven

@@ -4,6 +4,7 @@
 #include <unistd.h>
 #include "base/fault.h"
 #include "base/json.h"
+#include "base/version.h"
 #include "serve/master_priv.h"
 
 /* The member "command" of a flat object. */
@@ -52,11 +53,13 @@ static void do_status(till_master_t *master, till_buf_t *out)
 {
     static const char *const states[] = {"down", "starting", "ready"};
 
-    till_buf_printf(out, "{\"ok\":true,\"pid\":%d,\"generation\":\"%s\",\"workers\":[", (int)getpid(), master->live);
+    till_buf_printf(out, "{\"ok\":true,\"pid\":%d,\"version\":\"%s\",\"generation\":\"%s\",\"workers\":[",
+                    (int)getpid(), till_version(), master->live);
     for (size_t i = 0; i != master->child_count; ++i) {
         const till_child_t *child = &master->children[i];
-        till_buf_printf(out, "%s{\"name\":\"%s\",\"pid\":%d,\"state\":\"%s\",\"restarts\":%u}", i != 0 ? "," : "",
+        till_buf_printf(out, "%s{\"name\":\"%s\",\"pid\":%d,\"state\":\"%s\",\"restarts\":%u", i != 0 ? "," : "",
                         child->name, (int)child->pid, states[child->state], child->restarts);
+        till_buf_printf(out, ",\"generation\":\"%s\"}", till_metrics_generation(master->metrics, child->slot));
     }
     till_buf_puts(out, "]}");
 }

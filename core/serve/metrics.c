@@ -302,6 +302,11 @@ void till_metrics_set_generation(till_metrics_t *metrics, const char *name)
         memcpy(to, name, strlen(name) + 1);
 }
 
+const char *till_metrics_generation(const till_metrics_t *metrics, unsigned slot)
+{
+    return metrics->shared->generations[slot];
+}
+
 void till_metrics_clear_gauges(till_metrics_t *metrics, unsigned slot)
 {
     struct till_metrics_shared *shared = metrics->shared;

@@ -71,6 +71,9 @@ void till_metrics_publish(till_metrics_t *metrics, const char *name, const char 
 /** What this process runs, shown in till_generation_info; NULL: nothing. */
 void till_metrics_set_generation(till_metrics_t *metrics, const char *name);
 
+/** What the process of `slot` runs, or "". */
+const char *till_metrics_generation(const till_metrics_t *metrics, unsigned slot);
+
 /** Finds or registers a series for the functions below; good in this process and those forked from it. */
 till_series_t till_metrics_find(till_metrics_t *metrics, till_metric_kind_t kind, const char *name, const char *labels);
 /** Each must be of the right kind; 0 is counted as dropped. */

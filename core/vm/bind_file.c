@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include "base/mem.h"
 #include "vm/vm_priv.h"
@@ -109,13 +110,33 @@ static int l_stat(lua_State *L)
 
     if (stat(luaL_checkstring(L, 1), &st) != 0)
         return fail(L, lua_tostring(L, 1));
-    lua_createtable(L, 0, 3);
+    lua_createtable(L, 0, 4);
+    lua_pushinteger(L, (lua_Integer)(st.st_mode & 07777));
+    lua_setfield(L, -2, "mode");
     lua_pushnumber(L, (lua_Number)st.st_size);
     lua_setfield(L, -2, "size");
     lua_pushnumber(L, (lua_Number)st.st_mtime * 1000);
     lua_setfield(L, -2, "mtime_ms");
     lua_pushboolean(L, S_ISDIR(st.st_mode));
     lua_setfield(L, -2, "is_dir");
+    return 1;
+}
+
+static int l_disk(lua_State *L)
+{
+    struct statvfs disk;
+
+    if (statvfs(luaL_checkstring(L, 1), &disk) != 0)
+        return fail(L, lua_tostring(L, 1));
+    lua_createtable(L, 0, 4);
+    lua_pushnumber(L, (lua_Number)disk.f_bavail * (lua_Number)disk.f_frsize);
+    lua_setfield(L, -2, "free");
+    lua_pushnumber(L, (lua_Number)disk.f_blocks * (lua_Number)disk.f_frsize);
+    lua_setfield(L, -2, "size");
+    lua_pushnumber(L, (lua_Number)disk.f_favail);
+    lua_setfield(L, -2, "files_free");
+    lua_pushnumber(L, (lua_Number)disk.f_files);
+    lua_setfield(L, -2, "files");
     return 1;
 }
 
@@ -138,7 +159,8 @@ static int l_load(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"read", l_read}, {"write", l_write}, {"list", l_list}, {"stat", l_stat}, {"load", l_load}, {NULL, NULL},
+    {"read", l_read}, {"write", l_write}, {"list", l_list}, {"stat", l_stat},
+    {"disk", l_disk}, {"load", l_load},   {NULL, NULL},
 };
 
 int till_bind_file(lua_State *L) { return till_bind(L, functions); }

@@ -180,6 +180,8 @@ void till_vm_attach(till_vm_t *vm) { vm->attached = true; }
 
 const char *till_vm_generation(const till_vm_t *vm) { return till_bundle_name(vm->bundle); }
 
+const char *till_vm_library(void) { return LUAJIT_VERSION; }
+
 size_t till_vm_memory(const till_vm_t *vm) { return vm->used; }
 
 unsigned till_vm_calls(const till_vm_t *vm) { return vm->call_count; }

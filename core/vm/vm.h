@@ -55,6 +55,8 @@ void till_vm_attach(till_vm_t *vm);
  */
 void till_vm_retire(till_vm_t *vm, uint64_t deadline_ms, void (*closed)(void *data), void *data);
 const char *till_vm_generation(const till_vm_t *vm);
+/** The version of LuaJIT. */
+const char *till_vm_library(void);
 size_t till_vm_memory(const till_vm_t *vm);
 unsigned till_vm_calls(const till_vm_t *vm);
 

@@ -34,7 +34,8 @@ local function parse_args(args)
 end
 
 
-local function read_files(dir)
+--- The migrations of a folder | nil, sentence
+function migrate.files(dir)
   local names, e = file.list(dir)
   if not names then return nil, ("%s cannot be read: %s"):format(dir, tostring(e)) end
   local files = {}
@@ -115,7 +116,7 @@ function migrate.main(...)
     term.write(HELP)
     return 0
   end
-  local files, why2 = read_files(opts.dir)
+  local files, why2 = migrate.files(opts.dir)
   if not files then return refuse(why2) end
   if opts.mode then return examine(files, opts) end
   local n, e = apply_all(files, opts)
