@@ -33,18 +33,19 @@ end
 
 local function workers(report, facts)
   if not facts.running then return end
-  local away, behind, restarts = {}, {}, 0
+  local away, behind, restarts, down = {}, {}, 0, false
   for _, worker in ipairs(facts.running.workers) do
     if worker.state ~= "ready" then
       away[#away + 1] = worker.name .. " is " .. worker.state
+      down = down or worker.state == "down"
     elseif worker.generation ~= facts.running.generation then
       behind[#behind + 1] = worker.name
     end
     restarts = restarts + worker.restarts
   end
   if #away > 0 then
-    report.fail("server.workers", table.concat(away, ", "),
-      "The log's events worker.ended and generation.refused say why.")
+    report[down and "fail" or "warn"]("server.workers", table.concat(away, ", "), "Ask again in a"
+      .. " moment; the log's events worker.ended and generation.refused say why.")
   elseif restarts > 0 then
     report.warn("server.workers", ("all are ready, but they were restarted %d times"):format(
       restarts), "The log's events worker.ended say why.")
