@@ -28,7 +28,7 @@
  * round looks at all of that once more. */
 #define TILL_VM_PAUSE_ROOMY 400
 #define TILL_VM_PAUSE_TIGHT 200
-#define TILL_VM_INSIDE 8    /* plugins within one another that are known by name */
+#define TILL_VM_INSIDE 8 /* plugins within one another that are known by name */
 
 /* ---- boxes: userdata that own something of C's ------------------------ */
 
@@ -108,7 +108,7 @@ struct till_vm {
     till_vm_env_t env;
     till_heap_t heap;
     size_t used, sweep_at;
-    bool is_tight; /* more than half of the cap was used once */
+    bool is_tight;    /* more than half of the cap was used once */
     unsigned running; /* depth of protected calls into Lua */
     unsigned held;    /* waiting is forbidden */
     bool attached, retired, closing;
