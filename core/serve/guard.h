@@ -79,16 +79,15 @@ typedef enum till_budget {
     TILL_BUDGET_COUNT,
 } till_budget_t;
 
-#define TILL_OPEN_BODIES 16
-
 typedef struct till_guard_limits {
     unsigned per_second[TILL_BUDGET_COUNT];
     size_t bytes_a_window;
     uint32_t wide_window; /* an increment from here on is one */
     unsigned fields;      /* of a request */
-    unsigned open_bodies; /* of a connection; their bytes: one body, as large as may be */
-    size_t all_bodies;    /* bytes of unfinished bodies in a worker, at least */
-    size_t deferred;      /* bytes that wait for the end of a write */
+    unsigned open_bodies; /* of a connection */
+    size_t connection_bodies,
+        all_bodies;  /* bytes of unfinished bodies, of one and in the worker; more where one body may be larger */
+    size_t deferred; /* bytes that wait for the end of a write */
 } till_guard_limits_t;
 
 extern const till_guard_limits_t till_guard_limits;
@@ -110,8 +109,8 @@ typedef struct till_frames {
     size_t written[2];       /* bytes, at the beginning of the last second and of this one */
     uint64_t begun, started; /* requests that came; those that reached a handler */
     uint64_t unstarted;      /* their difference when this second began */
-    till_open_body_t bodies[TILL_OPEN_BODIES];
-    unsigned body_count;
+    till_open_body_t *bodies;
+    unsigned body_count, body_room;
     size_t body_bytes;
 } till_frames_t;
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <h2o.h> /* before its parts, which do not include it */
 #include <h2o/http2.h>
+#include "base/mem.h"
 #include "serve/server_priv.h"
 
 #define PREFACE_LEN 24
@@ -38,10 +39,11 @@ const till_guard_limits_t till_guard_limits = {
             [TILL_BUDGET_WIDE_WINDOWS] = 100, /* no client needs one; eight of them reset a stream */
             [TILL_BUDGET_UNSTARTED] = 500,    /* more than libh2o lets wait, 100, and bodies that are open */
         },
-    .bytes_a_window = 4096, /* Node tells of its window for each piece that it reads */
+    .bytes_a_window = 256, /* Node tells of its window for each piece that it reads; some have windows of 1 KB */
     .wide_window = 1U << 28,
-    .fields = 128, /* Chrome makes a field of each cookie */
-    .open_bodies = TILL_OPEN_BODIES,
+    .fields = 128,                         /* Chrome makes a field of each cookie */
+    .open_bodies = 128,                    /* 100 are allowed; a client may begin more before it knows */
+    .connection_bodies = 16 * 1024 * 1024, /* sixteen as large as they may be, where that is 1 MB */
     .all_bodies = 48 * 1024 * 1024,
     .deferred = 256 * 1024, /* then the socket is not read until the write has ended */
 };
@@ -144,6 +146,10 @@ static bool open_body(till_connection_t *connection, uint32_t stream)
         till_guard_hang_up(connection, TILL_HOSTILE_BODIES);
         return false;
     }
+    if (frames->body_count == frames->body_room) {
+        frames->body_room = frames->body_room != 0 ? 2 * frames->body_room : 4;
+        frames->bodies = till_realloc(frames->bodies, frames->body_room * sizeof(frames->bodies[0]));
+    }
     frames->bodies[frames->body_count++] = (till_open_body_t){.stream = stream};
     return true;
 }
@@ -176,9 +182,10 @@ static bool fill_body(till_connection_t *connection, till_open_body_t *body, siz
         server->body_bytes -= body->bytes;
         body->bytes = 0;
     }
-    if (frames->body_bytes > limit)
+    size_t most = limit > till_guard_limits.connection_bodies ? limit : till_guard_limits.connection_bodies;
+    if (frames->body_bytes > most)
         recount_bodies(connection);
-    if (frames->body_bytes > limit)
+    if (frames->body_bytes > most)
         till_guard_hang_up(connection, TILL_HOSTILE_BODIES);
     else if (server->body_bytes > till_guard_limits.all_bodies && server->body_bytes > 4 * limit)
         relieve(server);
@@ -189,6 +196,7 @@ void till_frames_end(till_connection_t *connection)
 {
     while (connection->frames.body_count != 0)
         close_body(connection, &connection->frames.bodies[0]);
+    free(connection->frames.bodies);
 }
 
 /* ---- frame by frame ----------------------------------------------------- */

@@ -32,7 +32,7 @@ const bomb = (count, name = "x") => (stream) => headers(stream, Buffer.concat([
 
 async function openBodies(place) {
   return flood(place, 100, (i) => Buffer.concat([headers(id(i), POST, { end: false }),
-    ...repeat(8, () => data(id(i), Buffer.alloc(16384)))]));
+    ...repeat(14, () => data(id(i), Buffer.alloc(16384)))]));
 }
 
 async function bodiesOfMany(place) {
