@@ -166,7 +166,7 @@ return {
   cache = {
     -- ms, 0 to 3600000: how old a cached row may get when Redis is silent
     ttl_ms = 30000,
-    -- entries of a worker, 0 to 10000000: the least used go first
+    -- entries of each kind, 0 to 10000000: what a worker keeps; the least used go first
     max_entries = 20000,
   },
 

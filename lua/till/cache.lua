@@ -4,14 +4,13 @@
 --   cache.get_many(kind, ids, load) -> { id -> value } | nil, err    `load(missing)` likewise
 --   cache.peek(kind, id)      -> value | nil         without loading
 --   cache.put(kind, id, value)                       what can never change, found by the way
---   cache.own(kind, { max =, ttl_ms = })             a room of its own: what strangers can make
---                                                    many of drives nothing else out
+--   cache.own(kind, { max =, ttl_ms = })             bounds of its own, instead of conf's
 --   cache.invalidate(kind, ids)                      after the commit that changed them
---   cache.flush([kinds])                             all of these, which have rooms of their own;
---                                                    without kinds everything
+--   cache.flush([kinds])                             all of these kinds; without kinds everything
 --   cache.clear()                                    everything, here only
 -- A value is shared by all who get it: nobody changes it. Nothing that decides over money or stock
--- may come from here.
+-- may come from here. Each kind has room for conf cache.max_entries, so that what strangers can
+-- make many of drives nothing else out.
 --
 -- Invariant: a value whose load began before an invalidation of its key is never kept. Each load
 -- holds the token of its key; an invalidation takes the token away and marks it, so what comes back
@@ -38,9 +37,8 @@ local PING_MS = 2000
 
 local ALL = "*"
 
-local kept, max_entries, ttl_ms
-local rooms = {} -- of kinds that have their own: kind -> { kept, ttl_ms }
-local tokens = {}
+local max_entries, ttl_ms
+local rooms = {} -- kind -> { kept, ttl_ms, tokens = id -> token }
 local is_deaf = true
 local started = false
 
@@ -49,69 +47,61 @@ local function setup()
   max_entries = conf.get("cache.max_entries") or 20000
   ttl_ms = conf.get("cache.ttl_ms") or 30000
   if max_entries == 0 then max_entries, ttl_ms = 1, 0 end
-  kept = lru.new(max_entries)
 end
 
 
 function cache.own(kind, opts)
-  if not kept then setup() end
-  rooms[kind] = { kept = lru.new(opts.max or max_entries), ttl_ms = opts.ttl_ms or ttl_ms }
+  if not max_entries then setup() end
+  rooms[kind] = { kept = lru.new(opts.max or max_entries),
+    ttl_ms = math.min(ttl_ms, opts.ttl_ms or ttl_ms), tokens = {} }
+  return rooms[kind]
 end
 
 
 local function room_of(kind)
-  local room = rooms[kind]
-  if room then return room.kept end
-  if not kept then setup() end
-  return kept
-end
-
-
-local function ttl_of(kind)
-  local ttl = rooms[kind] and math.min(ttl_ms, rooms[kind].ttl_ms) or ttl_ms
-  return is_deaf and math.min(ttl, DEAF_TTL_MS) or ttl
-end
-
-
-local function key_of(kind, id)
-  return kind .. ":" .. id
+  return rooms[kind] or cache.own(kind, {})
 end
 
 
 function cache.peek(kind, id)
-  return room_of(kind):get(key_of(kind, id), time.mono_ms())
+  return room_of(kind).kept:get(id, time.mono_ms())
+end
+
+
+local function put(room, id, value)
+  local ttl = is_deaf and math.min(room.ttl_ms, DEAF_TTL_MS) or room.ttl_ms
+  if ttl > 0 then room.kept:set(id, value, time.mono_ms() + ttl) end
 end
 
 
 function cache.put(kind, id, value)
-  local ttl = ttl_of(kind)
-  if ttl > 0 then room_of(kind):set(key_of(kind, id), value, time.mono_ms() + ttl) end
+  put(room_of(kind), id, value)
 end
 
 
 -- Several loads of one key share its token; it goes with the last of them.
-local function take_token(key)
-  local token = tokens[key] or { loads = 0, is_stale = false }
+local function take_token(room, id)
+  local token = room.tokens[id] or { loads = 0, is_stale = false }
   token.loads = token.loads + 1
-  tokens[key] = token
+  room.tokens[id] = token
   return token
 end
 
 
-local function give_back(key, token)
+local function give_back(room, id, token)
   token.loads = token.loads - 1
-  if token.loads == 0 and tokens[key] == token then tokens[key] = nil end
+  if token.loads == 0 and room.tokens[id] == token then room.tokens[id] = nil end
 end
 
 
-local function keep(kind, id, token, value)
-  give_back(key_of(kind, id), token)
-  if value and not token.is_stale then cache.put(kind, id, value) end
+local function keep(room, id, token, value)
+  give_back(room, id, token)
+  if value and not token.is_stale then put(room, id, value) end
 end
 
 
-local function loaded(kind, id, token, good, value, failure)
-  keep(kind, id, token, good and value or nil)
+local function loaded(room, id, token, good, value, failure)
+  keep(room, id, token, good and value or nil)
   if not good then error(value, 0) end
   return value, failure
 end
@@ -128,21 +118,22 @@ end
 
 
 function cache.get(kind, id, load)
-  local value = cache.peek(kind, id)
+  local room = room_of(kind)
+  local value = room.kept:get(id, time.mono_ms())
   metrics.add("till_cache_reads_total", labels_of(kind, value and "hit" or "miss"), 1)
   if value then return value end
-  local token = take_token(key_of(kind, id))
-  return loaded(kind, id, token, pcall(load, id))
+  local token = take_token(room, id)
+  return loaded(room, id, token, pcall(load, id))
 end
 
 
-local function load_many(kind, missing, out, load)
+local function load_many(room, missing, out, load)
   local held = {}
-  for i, id in ipairs(missing) do held[i] = take_token(key_of(kind, id)) end
+  for i, id in ipairs(missing) do held[i] = take_token(room, id) end
   local good, values, failure = pcall(load, missing)
   for i, id in ipairs(missing) do
     local value = good and values and values[id] or nil
-    keep(kind, id, held[i], value)
+    keep(room, id, held[i], value)
     out[id] = value
   end
   if not good then error(values, 0) end
@@ -152,55 +143,48 @@ end
 
 
 function cache.get_many(kind, ids, load)
-  local out, missing, hits = {}, {}, 0
+  local room, now, out, missing = room_of(kind), time.mono_ms(), {}, {}
+  local kept = room.kept
   for _, id in ipairs(ids) do
-    out[id] = cache.peek(kind, id)
-    if out[id] then hits = hits + 1 else missing[#missing + 1] = id end
+    local value = kept:get(id, now)
+    if value then out[id] = value else missing[#missing + 1] = id end
   end
+  local hits = #ids - #missing
   if hits > 0 then metrics.add("till_cache_reads_total", labels_of(kind, "hit"), hits) end
   if #missing == 0 then return out end
   metrics.add("till_cache_reads_total", labels_of(kind, "miss"), #missing)
-  return load_many(kind, missing, out, load)
+  return load_many(room, missing, out, load)
 end
 
 
-local function drop_one(kind, key)
-  room_of(kind):drop(key)
-  local token = tokens[key]
+local function drop_one(room, id)
+  room.kept:drop(id)
+  local token = room.tokens[id]
   if token then
     token.is_stale = true
-    tokens[key] = nil
+    room.tokens[id] = nil
   end
 end
 
 
-local function drop_all(kind)
-  local room, head = rooms[kind], kind .. ":"
-  if not room then return end
+local function drop_all(room)
   room.kept:clear()
-  for key, token in pairs(tokens) do
-    if key:sub(1, #head) == head then
-      token.is_stale = true
-      tokens[key] = nil
-    end
-  end
+  for _, token in pairs(room.tokens) do token.is_stale = true end
+  room.tokens = {}
 end
 
 
 function cache.clear()
-  if kept then kept:clear() end
-  for _, room in pairs(rooms) do room.kept:clear() end
-  for _, token in pairs(tokens) do token.is_stale = true end
-  tokens = {}
+  for _, room in pairs(rooms) do drop_all(room) end
 end
 
 
 local function drop(key)
   if key == ALL then return cache.clear() end
   local kind, id = key:match("^(%l+):(.*)$")
-  if not kind then return end
-  if id == ALL then return drop_all(kind) end
-  drop_one(kind, key)
+  local room = kind and rooms[kind]
+  if not room then return end
+  if id == ALL then drop_all(room) else drop_one(room, id) end
 end
 
 
@@ -220,7 +204,7 @@ end
 function cache.invalidate(kind, ids)
   if type(ids) ~= "table" then ids = { ids } end
   local keys = {}
-  for i, id in ipairs(ids) do keys[i] = key_of(kind, id) end
+  for i, id in ipairs(ids) do keys[i] = kind .. ":" .. id end
   tell(keys)
 end
 
@@ -228,7 +212,7 @@ end
 function cache.flush(kinds)
   if not kinds then return tell({ ALL }) end
   local keys = {}
-  for i, kind in ipairs(kinds) do keys[i] = key_of(kind, ALL) end
+  for i, kind in ipairs(kinds) do keys[i] = kind .. ":" .. ALL end
   tell(keys)
 end
 

@@ -8,7 +8,11 @@ local function at(day)
 end
 
 
+local kept = setmetatable({}, { __mode = "k" }) -- a country's options -> its rates
+
+
 local function rates_of(country)
+  if kept[country] then return kept[country] end
   local out = {}
   for class, components in pairs(country.classes) do
     local list = {}
@@ -18,6 +22,7 @@ local function rates_of(country)
     end
     out[class] = list
   end
+  kept[country] = out
   return out
 end
 

@@ -20,6 +20,8 @@ local time = require "till.prim.time"
 
 local pricing = {}
 
+local NO_PRICES = {} -- but those that the lines have
+
 
 local function is_base(p, currency)
   return p.currency == currency and p.kind == "base" and p.min_qty == 1 and not p.customer_group
@@ -107,8 +109,17 @@ local function tax_of(cart, date)
 end
 
 
+local function has_entries(lines)
+  for _, line in ipairs(lines) do
+    if line.prices[1] then return true end
+  end
+  return false
+end
+
+
 -- What the rules would take from the shelf: sales, tiers and overrides are in it.
 local function shelf_prices(cart, lines, date, customer)
+  if not has_entries(lines) then return NO_PRICES end
   local built = shelf_rule.build { currency = cart.currency, date = date, tax_rates = {},
     exponent = money.exponent(cart.currency), lines = lines, promotions = {},
     prices_include_tax = true, rounding = { mode = "half_up", tax_level = "line" },

@@ -11,18 +11,22 @@ local views = require "till.http.views"
 local kept = setmetatable({}, { __mode = "k" })
 
 
-local function key_of(product, currency, available)
-  local parts = { currency }
-  for i, variant in ipairs(product.variants) do parts[i + 1] = available[variant.id] or 0 end
-  return table.concat(parts, ",")
+local function is_same(known, variants, available)
+  for i = 1, #variants do
+    if known[i] ~= (available[variants[i].id] or 0) then return false end
+  end
+  return true
 end
 
 
 return function(product, currency, available)
-  local key, known = key_of(product, currency, available), kept[product]
-  if known and known.key == key then return known.raw end
+  local known, variants = kept[product], product.variants
+  if known and known.currency == currency and is_same(known, variants, available) then
+    return known.raw
+  end
   local view = views.product(product, { currency = currency, available = available })
-  local raw = json.raw(json.encode(view))
-  kept[product] = { key = key, raw = raw }
-  return raw
+  known = { currency = currency, raw = json.raw(json.encode(view)) }
+  for i, variant in ipairs(variants) do known[i] = available[variant.id] or 0 end
+  kept[product] = known
+  return known.raw
 end

@@ -151,7 +151,7 @@ t.describe("the cache", function()
     with_cache(function(cache, _, hear)
       local _, load = counter()
       cache.get("product", "a", load)
-      for _, word in ipairs { "", ":", "product", "product:*", "unheard:*", "\n\n", "x:y:z" } do
+      for _, word in ipairs { "", ":", "product", "unheard:*", "Product:a", "\n\n", "x:y:z" } do
         hear(word)
       end
       t.ok(cache.peek("product", "a"))
