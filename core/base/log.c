@@ -204,14 +204,20 @@ void till_log_phone(till_log_t *line, const char *key, const char *bytes, size_t
     put_masked(line, key, bytes, 0, shown != 0 ? bytes + len - shown : "", shown);
 }
 
+static uint64_t lost;
+
+uint64_t till_log_lost(void) { return __atomic_load_n(&lost, __ATOMIC_RELAXED); }
+
 static void write_all(const char *bytes, size_t len)
 {
     while (len != 0) {
         ssize_t n = write(destination, bytes, len);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0)
-            return; /* there is nowhere left to tell it */
+        if (n <= 0) { /* there is nowhere left to tell it */
+            __atomic_add_fetch(&lost, 1, __ATOMIC_RELAXED);
+            return;
+        }
         bytes += n;
         len -= (size_t)n;
     }

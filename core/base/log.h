@@ -33,6 +33,8 @@ typedef struct till_log {
 /** Opens the destination for this process: a path, or NULL for stderr. @return 0 or errno */
 int till_log_open(const char *path);
 void till_log_set_level(till_log_level_t level);
+/** Lines of this process that could not be written whole: a full disk, mostly. */
+uint64_t till_log_lost(void);
 /** "master", "web-0", "jobs-1", "dev", "command": stands on each line as `proc`. */
 void till_log_set_process(const char *name);
 

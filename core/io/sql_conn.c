@@ -179,6 +179,11 @@ static till_status_t status_of(unsigned errcode)
         return TILL_DEADLOCK;
     case ER_DUP_ENTRY:
         return TILL_DUPLICATE;
+    case ER_OPTION_PREVENTS_STATEMENT: /* read_only */
+    case ER_DISK_FULL:
+    case ER_RECORD_FILE_FULL:
+    case ER_UNKNOWN_COM_ERROR: /* a node that is not in its cluster */
+        return TILL_UNAVAILABLE;
     default:
         return TILL_REJECTED;
     }

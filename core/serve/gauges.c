@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/log.h"
 #include "base/mem.h"
 
 #define PROCESS_EVERY 5 /* ticks: to count ten thousand descriptors takes a few milliseconds */
@@ -17,6 +18,7 @@ struct till_gauges {
     const till_pools_t *pools;
     till_buf_t labels; /* process="web-0" */
     unsigned ticks;
+    uint64_t lost_told;
     double cpu_told;
     uint64_t statements, reconnects, timeouts, commands, failures;
     till_hist_t sql_told, redis_told, turns_told;
@@ -157,6 +159,8 @@ static void refresh_process(till_gauges_t *gauges)
 
     till_metrics_add(gauges->metrics, "till_process_cpu_seconds_total", gauges->labels.base, cpu - gauges->cpu_told);
     gauges->cpu_told = cpu;
+    till_metrics_add(gauges->metrics, "till_log_lost_total", NULL, (double)(till_log_lost() - gauges->lost_told));
+    gauges->lost_told = till_log_lost();
     set_own(gauges, "till_process_resident_memory_bytes", resident_bytes());
     set_own(gauges, "till_process_open_fds", count_fds());
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0)

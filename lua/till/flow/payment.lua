@@ -27,6 +27,7 @@ payment.states = fsm.define("payment", {
   { from = "sending", event = "requires_action", to = "requires_action" },
   { from = "sending", event = "unknown", to = "unknown" },
   { from = "sending", event = "not_found", to = "failed" },
+  { from = "sending", event = "failed", to = "failed" },
   { from = "sending", event = "voided", to = "voided" },
   { from = "unknown", event = "authorized", to = "authorized" },
   { from = "unknown", event = "captured", to = "captured" },

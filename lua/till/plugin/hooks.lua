@@ -36,7 +36,7 @@ local HOOKS = {
   ["payment.describe"] = { many = true, may_yield = false, budget_ms = 5, on_error = "skip",
     answer = "table" },
   ["payment.authorize"] = money_moving("authorized", "captured", "declined", "requires_action",
-    "unknown"),
+    "failed", "unknown"),
   ["payment.capture"] = money_moving("captured", "declined", "unknown"),
   ["payment.void"] = money_moving("voided", "declined", "unknown"),
   ["payment.refund"] = money_moving("refunded", "declined", "unknown"),

@@ -17,8 +17,9 @@
 -- null. NULL columns are absent from a row, DECIMAL is a string, DATETIME is
 -- "2026-11-20T10:00:00.123Z". A whole number beyond 2^53 fails the statement (out_of_range), but
 -- one beyond 2^63, of an unsigned column, comes as its digits.
+-- A deadlock of a statement outside of a transaction is tried again too.
 -- Limit: 5 s a statement, never past the deadline of the call.
--- err.code: timeout, cancelled, conn_lost, deadlock, duplicate, rejected, overloaded, out_of_range;
+-- err.code: timeout, cancelled, conn_lost, unavailable, deadlock, duplicate, rejected, overloaded, out_of_range;
 -- err.errcode is MariaDB's number, err.log its words (for the log only: they may hold values).
 -- err.unknown_outcome is true where a COMMIT was sent and its answer lost.
 local c = require "till.c.sql"
@@ -26,9 +27,30 @@ local json = require "till.c.json"
 local time = require "till.c.time"
 local clock = time.mono_us
 
-local sql = { query = c.query, one = c.one, exec = c.exec, bytes = c.bytes, null = json.null }
+local sql = { bytes = c.bytes, null = json.null }
 
+local ATTEMPTS = 3
 local marks = {}
+
+
+-- Jitter, so that two who met once do not meet again.
+local function step_back(i)
+  return time.sleep(math.random(1, 10 * i * i))
+end
+
+
+-- A statement outside of a transaction is one by itself: its deadlock has undone it.
+for _, name in ipairs { "query", "one", "exec" } do
+  local run = c[name]
+  sql[name] = function(...)
+    local result, err = run(...)
+    for i = 1, ATTEMPTS - 1 do
+      if result ~= nil or err.code ~= "deadlock" or not step_back(i) then break end
+      result, err = run(...)
+    end
+    return result, err
+  end
+end
 
 
 function sql.marks(n)
@@ -65,15 +87,14 @@ end
 
 
 function sql.transaction(fn, opts)
-  local attempts = opts and opts.attempts or 3
+  local attempts = opts and opts.attempts or ATTEMPTS
   local limit = opts and opts.timeout_ms
   local due = limit and clock() / 1000 + limit
   for i = 1, attempts do
     local left = due and math.max(1, math.floor(due - clock() / 1000))
     local again, r1, r2, r3, r4 = attempt(fn, left)
     if not again or i == attempts then return r1, r2, r3, r4 end
-    -- Jitter, so that two who met once do not meet again.
-    local slept, err = time.sleep(math.random(1, 10 * i * i))
+    local slept, err = step_back(i)
     if not slept then return nil, err end
   end
 end

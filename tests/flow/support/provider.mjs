@@ -24,10 +24,13 @@ local handler = {}
 
 local function asker(what)
   return function(config, request)
-    local got = http.request { method = "POST", url = config.url .. "/" .. what, timeout_ms = 8000,
+    local got, e = http.request { method = "POST", url = config.url .. "/" .. what, timeout_ms = 8000,
       headers = { ["content-type"] = "application/json", ["idempotency-key"] = request.idem_key },
       body = json.encode { data = request.data, amount = request.amount, order = request.order_ref,
         payment = request.payment_id, ref = request.provider_ref } }
+    if not got and not e.sent and what == "authorize" then
+      return { outcome = "failed", reason = "the provider cannot be reached" }
+    end
     if not got or got.status ~= 200 then return { outcome = "unknown", reason = "no answer" } end
     return json.decode(got.body)
   end
