@@ -40,6 +40,16 @@ till_note_t *till_note_of(h2o_req_t *req)
     return slot != NULL ? (till_note_t *)slot->base : NULL;
 }
 
+/* A client may have sent such a line itself; a proxy adds its own behind it. */
+static ssize_t last_forwarded(h2o_req_t *req)
+{
+    ssize_t last = -1, at = -1;
+
+    while ((at = h2o_find_header(&req->headers, H2O_TOKEN_X_FORWARDED_FOR, at)) != -1)
+        last = at;
+    return last;
+}
+
 static void find_peer(till_server_t *server, h2o_req_t *req, char *out, size_t size)
 {
     struct sockaddr_storage address;
@@ -47,8 +57,7 @@ static void find_peer(till_server_t *server, h2o_req_t *req, char *out, size_t s
     ssize_t at;
 
     out[0] = '\0';
-    if (server->opts.limits->trust_forwarded &&
-        (at = h2o_find_header(&req->headers, H2O_TOKEN_X_FORWARDED_FOR, -1)) != -1) {
+    if (server->opts.limits->trust_forwarded && (at = last_forwarded(req)) != -1) {
         h2o_iovec_t value = req->headers.entries[at].value;
         const char *comma = memrchr(value.base, ',', value.len); /* the last one is what our own proxy saw */
         const char *from = comma != NULL ? comma + 1 : value.base;
