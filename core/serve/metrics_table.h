@@ -62,6 +62,7 @@
     M(gauge, "till_process_resident_memory_bytes", "process", "Resident memory.")                                      \
     M(gauge, "till_process_open_fds", "process", "Open descriptors.")                                                  \
     M(gauge, "till_process_max_fds", "process", "Descriptors that may be open.")                                       \
+    M(counter, "till_log_lost_total", "", "Log lines that could not be written whole.")                                \
     M(gauge, "till_build_info", "version", "What runs; always 1.")                                                     \
     M(gauge, "till_certificate_expiry_time_seconds", "", "When the certificate in use ends, in seconds since 1970.")   \
     M(gauge, "till_disk_free_bytes", "place", "Room left on the disk of a folder that the server writes to.")          \

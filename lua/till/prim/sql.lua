@@ -19,7 +19,8 @@
 -- one beyond 2^63, of an unsigned column, comes as its digits.
 -- A deadlock of a statement outside of a transaction is tried again too.
 -- Limit: 5 s a statement, never past the deadline of the call.
--- err.code: timeout, cancelled, conn_lost, unavailable, deadlock, duplicate, rejected, overloaded, out_of_range;
+-- err.code: timeout, cancelled, conn_lost, unavailable, deadlock, duplicate, rejected, overloaded,
+-- out_of_range;
 -- err.errcode is MariaDB's number, err.log its words (for the log only: they may hold values).
 -- err.unknown_outcome is true where a COMMIT was sent and its answer lost.
 local c = require "till.c.sql"
