@@ -9,7 +9,7 @@ import tls from "node:tls";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { Shop, tempDir, until } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
-import { count, query, queryAsOwner } from "./support/db.mjs";
+import { count, query, transactions } from "./support/db.mjs";
 import { serverOf } from "./support/process.mjs";
 
 const MANIFEST = `return {
@@ -162,9 +162,6 @@ async function takeEnded() {
 
 const inFlight = (n) => until(`${n} requests are in flight`, async () => (await gauges())("till_http_in_flight") === n);
 
-const transactions = (n) => until(`${n} transactions are open`, async () =>
-  Number((await queryAsOwner(shop, "SELECT COUNT(*) FROM information_schema.innodb_trx"))[0][0]) === n);
-
 /** Nothing is held by anybody any more. */
 async function assertWhole() {
   await until("everything was given back", async () => {
@@ -173,7 +170,7 @@ async function assertWhole() {
       gauge("till_sql_connections_open") === gauge("till_sql_connections_idle") && gauge("till_redis_in_flight") === 0 &&
       gauge("till_outbound_in_flight") === 0;
   });
-  await transactions(0);
+  await transactions(shop, 0);
 }
 
 const started = (mark) => until(`${mark} is reached`, async () => {
@@ -217,7 +214,7 @@ for (const [how, ask] of Object.entries(LEAVE)) {
     it("rolls its transaction back while it sleeps", async () => {
       const leave = await wait("transaction");
       await started("written:done");
-      await transactions(1);
+      await transactions(shop, 1);
       leave();
       await inFlight(0);
       assert.equal(await takeEnded(), "transaction:cancelled");

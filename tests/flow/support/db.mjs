@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import os from "node:os";
+import { until } from "./shop.mjs";
 
 /** Rows as lists of texts; `force` goes on after a statement that failed. */
 export async function query(shop, sql, { force = false, user = "moontill" } = {}) {
@@ -20,6 +21,12 @@ export async function query(shop, sql, { force = false, user = "moontill" } = {}
 
 /** Rows of what only the owner of the database server may see: other people's connections and transactions. */
 export const queryAsOwner = (shop, sql) => query(shop, sql, { user: os.userInfo().username });
+
+/** Waits until `n` transactions are open in all of the server. */
+export const transactions = (shop, n) => until(`${n} transactions are open`, async () => {
+  await new Promise((go) => setTimeout(go, 150)); // InnoDB keeps the table as it was for whoever looks more often than every 100 ms
+  return Number((await queryAsOwner(shop, "SELECT COUNT(*) FROM information_schema.innodb_trx"))[0][0]) === n;
+});
 
 /** The only value of the only row. */
 export async function value(shop, sql) {
