@@ -37,7 +37,7 @@ return {
     request_timeout_ms = 10000,
     -- ms, 100 to 120000: headers and body must have arrived within it
     header_timeout_ms = 10000,
-    -- ms, 100 to 600000: an answer must have been read within it, and a second for each 4 KB
+    -- ms, 100 to 600000: an answer must have been read within it, and a second for each 16 KB
     send_timeout_ms = 15000,
     -- ms, 1000 to 3600000: a connection without a request is closed
     idle_timeout_ms = 60000,

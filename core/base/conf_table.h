@@ -27,7 +27,7 @@
     INT("server.max_concurrency", 512, 1, 100000, "requests of a worker", "more at once are answered 503, before work is begun") \
     INT("server.request_timeout_ms", 10000, 100, 300000, "ms", "the deadline of a request, waits included")                 \
     INT("server.header_timeout_ms", 10000, 100, 120000, "ms", "headers and body must have arrived within it")               \
-    INT("server.send_timeout_ms", 15000, 100, 600000, "ms", "an answer must have been read within it, and a second for each 4 KB") \
+    INT("server.send_timeout_ms", 15000, 100, 600000, "ms", "an answer must have been read within it, and a second for each 16 KB") \
     INT("server.idle_timeout_ms", 60000, 1000, 3600000, "ms", "a connection without a request is closed")                   \
     INT("server.shutdown_timeout_ms", 10000, 0, 600000, "ms", "how long running requests may take to end on TERM")          \
     INT("server.heartbeat_timeout_ms", 1500, 500, 600000, "ms", "a worker that computes on and on without a sign of life is killed and replaced") \

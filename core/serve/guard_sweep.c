@@ -1,18 +1,22 @@
 /* guard_sweep.c - what takes too long, looked for four times a second on both protocols.
  *
  *     headers and body that do not come    header_timeout_ms    h1: 408; h2: hung up on
- *     an answer that is not taken          send_timeout_ms, and a second more for each SLOWEST bytes
+ *     an answer of which nothing is read   send_timeout_ms
+ *     one that is read too slowly          the same, and a second more for each SLOWEST bytes
  *     nothing at all                       idle_timeout_ms      (over HTTP/2 libh2o says GOAWAY first)
  *
  * libh2o itself holds slow readers and slow posters of HTTP/2 for ever, and
  * counts by the wall clock, which steps. Everything here is counted by the
  * loop's clock, which does not.
  */
-#include "serve/server_priv.h"
+#include <linux/tcp.h> /* <netinet/tcp.h> does not know tcpi_bytes_acked */
+#include <netinet/in.h>
 #include <sys/socket.h>
+#include "serve/server_priv.h"
 
 #define SWEEP_MS 250
-#define SLOWEST 4096 /* bytes a second that somebody who reads at all must read */
+#define SLOWEST 16384 /* bytes a second that an answer must be read at, */
+#define LEAST 16384   /* and bytes within send_timeout_ms by somebody who reads at all */
 #define GRACE_MS 1000
 #define MAX_OWED (64 * 1024 * 1024)
 #define SEEN_KEY "till.seen"
@@ -43,6 +47,33 @@ static void look_at_answer(till_server_t *server, till_note_t *note, uint64_t no
         till_guard_hang_up(note->connection, TILL_HOSTILE_UNREAD);
 }
 
+/* Bytes that have arrived on the other side. */
+static uint64_t taken_by(const till_connection_t *connection)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+
+    getsockopt(h2o_socket_get_fd(connection->sock), IPPROTO_TCP, TCP_INFO, &info, &len);
+    return info.tcpi_bytes_acked;
+}
+
+/* One answer may wait behind others; but something must be read. */
+static void look_at_reader(till_connection_t *connection, uint64_t now)
+{
+    if (connection->answers == 0) {
+        connection->taken_since_ms = 0;
+        return;
+    }
+    if (connection->taken_since_ms != 0 &&
+        now - connection->taken_since_ms < connection->server->opts.limits->send_timeout_ms)
+        return;
+    uint64_t taken = taken_by(connection);
+    if (connection->taken_since_ms != 0 && taken - connection->taken < LEAST)
+        till_guard_hang_up(connection, TILL_HOSTILE_UNREAD);
+    connection->taken = taken;
+    connection->taken_since_ms = now;
+}
+
 static int on_request(h2o_req_t *req, void *data)
 {
     till_server_t *server = data;
@@ -69,7 +100,8 @@ static void sweep_connection(till_connection_t *connection, uint64_t now)
     /* what was to close by itself and does not: its client takes nothing any more */
     if (connection->requests == 0 && idle > limits->idle_timeout_ms + limits->header_timeout_ms + GRACE_MS)
         shutdown(h2o_socket_get_fd(connection->sock), SHUT_RDWR);
-    else if (connection->is_h1)
+    look_at_reader(connection, now);
+    if (connection->is_h1)
         till_h1_sweep(connection, now);
 }
 

@@ -219,7 +219,8 @@ static void on_setup_ostream(h2o_filter_t *super, h2o_req_t *req, h2o_ostream_t 
                               TILL_REQUEST_ID_LEN);
     if (server->opts.limits->compress_min != 0 && req->res.status == 200 && is_compressible(req))
         h2o_set_header_token(&req->pool, headers, H2O_TOKEN_VARY, H2O_STRLIT("accept-encoding"));
-    if (note != NULL) {
+    if (note != NULL && note->answered_ms == 0) {
+        ++note->connection->answers;
         note->answered_ms = till_loop_now(server->opts.loop);
         note->answer_len = req->res.content_length != SIZE_MAX ? req->res.content_length : note->owed;
     }
@@ -284,6 +285,7 @@ static void log_access(h2o_logger_t *super, h2o_req_t *req)
     int status = note->gone || req->res.status == 0 ? 499 : req->res.status;
     uint64_t us = till_clock_us() - note->begun_us;
     server->owed -= note->owed;
+    note->connection->answers -= note->answered_ms != 0;
     end_request(note->connection);
     if (req->version < 0x200)
         till_h1_ended(note->connection);

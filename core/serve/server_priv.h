@@ -60,6 +60,9 @@ struct till_connection {
     till_frames_t frames;      /* HTTP/2 */
     bool is_h1;
     till_h1_t h1;             /* HTTP/1.1 */
+    unsigned answers;         /* begun and not yet out */
+    uint64_t taken_since_ms;  /* 0: nothing has to be read */
+    uint64_t taken;           /* bytes by then */
     uint64_t idle_since_ms;   /* where requests is 0 */
     bool *is_gone;            /* set when it is closed inside a call into libh2o */
     bool is_hostile;          /* hung up on; nothing more is done for it */
