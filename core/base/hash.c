@@ -1,12 +1,16 @@
 /* hash.c - see hash.h */
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
+#include "base/fork.h"
 #include "base/hash.h"
+
+enum { STORE = 1024, MAX_SMALL = 64 }; /* bytes of randomness */
 
 /* OpenSSL fails at these only without memory or without a random source; both are the end. */
 static void must(bool done)
@@ -52,7 +56,7 @@ void till_hmac_sha256(uint8_t out[TILL_SHA256_LEN], const void *key, size_t key_
     must(HMAC(EVP_sha256(), key_len != 0 ? key : "", (int)key_len, bytes, len, out, NULL) != NULL);
 }
 
-void till_random(void *out, size_t len)
+static void random_of_openssl(void *out, size_t len)
 {
     uint8_t *p = out;
 
@@ -60,6 +64,32 @@ void till_random(void *out, size_t len)
         n = len < INT_MAX ? len : INT_MAX;
         must(RAND_bytes(p, (int)n) == 1);
     }
+}
+
+/* Asking OpenSSL costs a microsecond however little is asked for, and each request wants some: small pieces come out of
+ * a store, which a child of a fork must not share and which forgets what it gave. */
+void till_random(void *out, size_t len)
+{
+    static _Thread_local struct {
+        uint8_t bytes[STORE];
+        size_t left;
+        unsigned fork_count;
+    } store;
+
+    if (len > MAX_SMALL) {
+        random_of_openssl(out, len);
+        return;
+    }
+    if (store.left < len || store.fork_count != till_fork_count()) {
+        random_of_openssl(store.bytes, sizeof(store.bytes));
+        store.left = sizeof(store.bytes);
+        store.fork_count = till_fork_count();
+    }
+    if (len == 0)
+        return;
+    store.left -= len;
+    memcpy(out, store.bytes + store.left, len);
+    OPENSSL_cleanse(store.bytes + store.left, len);
 }
 
 bool till_equal_ct(const void *a, size_t a_len, const void *b, size_t b_len)

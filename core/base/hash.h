@@ -21,7 +21,8 @@ void till_sha256(uint8_t out[TILL_SHA256_LEN], const void *bytes, size_t len);
 /** Of the parts one after the other, each preceded by its length, so that parts cannot run into each other. */
 void till_sha256_parts(uint8_t out[TILL_SHA256_LEN], const till_slice_t *parts, size_t n);
 void till_hmac_sha256(uint8_t out[TILL_SHA256_LEN], const void *key, size_t key_len, const void *bytes, size_t len);
-/** From the kernel through OpenSSL; aborts when there is none, for everything else would be unsafe. */
+/** From the kernel through OpenSSL; aborts when there is none, for everything else would be unsafe. No two calls are
+ * given the same bytes, also not across threads and forks. */
 void till_random(void *out, size_t len);
 /** In constant time for equal lengths. */
 bool till_equal_ct(const void *a, size_t a_len, const void *b, size_t b_len);

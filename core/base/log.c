@@ -7,17 +7,26 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/fork.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/utf8_priv.h"
 
 #define RESERVE 32
+#define GATHERED_MAX 65536
 
 static int destination = STDERR_FILENO;
 static int least = TILL_LOG_INFO;
 static char process[32] = "command";
+
+static _Thread_local struct {
+    char *text; /* NULL: this thread does not gather */
+    size_t len;
+} gathered;
 
 /* dup2 keeps the number, so that a thread in the middle of a line never sees a closed descriptor. */
 int till_log_open(const char *path)
@@ -69,15 +78,38 @@ static size_t escape(char out[8], const char *bytes, size_t step)
     return step;
 }
 
+static bool is_plain(char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; }
+
+/* As many of the bytes as there is room for. */
+static bool put_plain(till_log_t *line, const char *bytes, size_t len)
+{
+    size_t room = sizeof(line->_text) - RESERVE - line->_len;
+
+    if (len > room) {
+        put(line, bytes, room);
+        line->_cut = true;
+        return false;
+    }
+    return put(line, bytes, len);
+}
+
+/* Nearly all that is logged is plain, and goes in as it is. */
 static void put_escaped(till_log_t *line, const char *bytes, size_t len)
 {
     char unit[8];
 
-    for (size_t at = 0; at < len;) {
+    for (size_t at = 0, run; at < len; at += run) {
+        for (run = 0; at + run < len && is_plain(bytes[at + run]);)
+            ++run;
+        if (run != 0) {
+            if (!put_plain(line, bytes + at, run))
+                return;
+            continue;
+        }
         size_t step = till_utf8_step(bytes + at, len - at);
         if (!put(line, unit, escape(unit, bytes + at, step)))
             return;
-        at += step != 0 ? step : 1;
+        run = step != 0 ? step : 1;
     }
 }
 
@@ -115,18 +147,40 @@ static void put_bare(till_log_t *line, const char *key, const char *text)
         line->_len = before;
 }
 
+/* The second's text is made once a second. */
 static void put_time(till_log_t *line)
 {
+    static _Thread_local struct {
+        time_t second;
+        char text[48];
+        size_t len;
+    } last;
     struct timespec now;
     struct tm utc;
-    char text[64];
 
     clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    size_t len = strftime(text, sizeof(text), "{\"time\":\"%Y-%m-%dT%H:%M:%S", &utc);
-    put(line, text, len);
-    snprintf(text, sizeof(text), ".%03dZ\"", (int)(now.tv_nsec / 1000000));
-    put(line, text, strlen(text));
+    if (last.len == 0 || now.tv_sec != last.second) {
+        gmtime_r(&now.tv_sec, &utc);
+        last.len = strftime(last.text, sizeof(last.text), "{\"time\":\"%Y-%m-%dT%H:%M:%S.", &utc);
+        last.second = now.tv_sec;
+    }
+    int ms = (int)(now.tv_nsec / 1000000);
+    const char rest[] = {(char)('0' + ms / 100), (char)('0' + ms / 10 % 10), (char)('0' + ms % 10), 'Z', '"'};
+    put(line, last.text, last.len);
+    put(line, rest, sizeof(rest));
+}
+
+/* getpid() is a system call. */
+static pid_t own_pid(void)
+{
+    static _Thread_local pid_t pid;
+    static _Thread_local unsigned fork_count;
+
+    if (pid == 0 || fork_count != till_fork_count()) {
+        fork_count = till_fork_count();
+        pid = getpid();
+    }
+    return pid;
 }
 
 void till_log_begin(till_log_t *line, till_log_level_t level, const char *event)
@@ -135,13 +189,14 @@ void till_log_begin(till_log_t *line, till_log_level_t level, const char *event)
 
     line->_len = 0;
     line->_cut = false;
+    line->_urgent = level >= TILL_LOG_WARN;
     line->_on = (int)level >= __atomic_load_n(&least, __ATOMIC_RELAXED);
     if (!line->_on)
         return;
     put_time(line);
     till_log_str(line, "level", levels[level]);
     till_log_str(line, "proc", process);
-    till_log_int(line, "pid", getpid());
+    till_log_int(line, "pid", own_pid());
     till_log_str(line, "event", event);
 }
 
@@ -155,10 +210,16 @@ void till_log_strn(till_log_t *line, const char *key, const char *bytes, size_t 
 
 void till_log_int(till_log_t *line, const char *key, int64_t number)
 {
-    char text[24];
+    char text[24], *at = text + sizeof(text);
+    uint64_t rest = number < 0 ? -(uint64_t)number : (uint64_t)number;
 
-    snprintf(text, sizeof(text), "%lld", (long long)number);
-    put_bare(line, key, text);
+    *--at = '\0';
+    do
+        *--at = (char)('0' + rest % 10);
+    while ((rest /= 10) != 0);
+    if (number < 0)
+        *--at = '-';
+    put_bare(line, key, at);
 }
 
 void till_log_bool(till_log_t *line, const char *key, bool value) { put_bare(line, key, value ? "true" : "false"); }
@@ -223,6 +284,37 @@ static void write_all(const char *bytes, size_t len)
     }
 }
 
+void till_log_flush(void)
+{
+    if (gathered.len == 0)
+        return;
+    write_all(gathered.text, gathered.len);
+    gathered.len = 0;
+}
+
+void till_log_gather(bool on)
+{
+    if (on == (gathered.text != NULL))
+        return;
+    till_log_flush();
+    free(gathered.text);
+    gathered.text = on ? till_alloc(GATHERED_MAX) : NULL;
+}
+
+static void write_line(const till_log_t *line)
+{
+    bool is_late = gathered.text != NULL && !line->_urgent;
+
+    if (!is_late || gathered.len + line->_len > GATHERED_MAX)
+        till_log_flush();
+    if (!is_late) {
+        write_all(line->_text, line->_len);
+        return;
+    }
+    memcpy(gathered.text + gathered.len, line->_text, line->_len);
+    gathered.len += line->_len;
+}
+
 void till_log_end(till_log_t *line)
 {
     static const char cut[] = ",\"cut\":true";
@@ -234,7 +326,8 @@ void till_log_end(till_log_t *line)
         line->_len += sizeof(cut) - 1;
     }
     memcpy(line->_text + line->_len, "}\n", 2);
-    write_all(line->_text, line->_len + 2);
+    line->_len += 2;
+    write_line(line);
     line->_on = false;
 }
 

@@ -4,7 +4,10 @@
  * themselves (`till_log_email`, `till_log_name`, `till_log_phone`); secrets
  * have no field at all. A line is built in a fixed buffer and written by one
  * write(2), so that lines of several processes never mix; what does not fit
- * (8 KB) is cut and marked. `trace_id` and `span_id` of the present request
+ * (8 KB) is cut and marked. A thread with an event loop gathers the lines of a
+ * turn and writes them at its end, all in one: a process that is killed within
+ * a turn loses those. A warning or an error is written at once, after what was
+ * gathered before it. `trace_id` and `span_id` of the present request
  * are added by till_log_trace().
  *
  *     till_log_t line;
@@ -26,7 +29,7 @@ typedef enum till_log_level { TILL_LOG_DEBUG, TILL_LOG_INFO, TILL_LOG_WARN, TILL
 
 typedef struct till_log {
     size_t _len;
-    bool _on, _cut;
+    bool _on, _cut, _urgent;
     char _text[8192];
 } till_log_t;
 
@@ -37,6 +40,11 @@ void till_log_set_level(till_log_level_t level);
 uint64_t till_log_lost(void);
 /** "master", "web-0", "jobs-1", "dev", "command": stands on each line as `proc`. */
 void till_log_set_process(const char *name);
+
+/** Whether this thread gathers its lines until the flush; false flushes. */
+void till_log_gather(bool on);
+/** Writes what this thread has gathered; the loop does at the end of each turn. */
+void till_log_flush(void);
 
 void till_log_begin(till_log_t *line, till_log_level_t level, const char *event);
 void till_log_str(till_log_t *line, const char *key, const char *text);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <sys/time.h>
 #include <time.h>
+#include "base/log.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #define MAX_TURN_MS 60000
@@ -115,6 +117,7 @@ void till_loop_turn(till_loop_t *loop, int32_t max_wait_ms)
     till_timer_run_due(loop);
     run_hooks(loop);
     note_turn(loop);
+    till_log_flush();
 }
 
 void till_loop_run(till_loop_t *loop)

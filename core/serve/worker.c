@@ -516,7 +516,9 @@ int till_worker_run(const till_worker_opts_t *opts)
 
     set_up(&worker);
     begin_load(&worker, opts->generation, true);
+    till_log_gather(true);
     till_loop_run(worker.pools.loop);
     tear_down(&worker);
+    till_log_gather(false);
     return worker.exit_code;
 }

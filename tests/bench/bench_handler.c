@@ -152,6 +152,7 @@ static void serve(char **argv, till_metrics_t *metrics, unsigned slot, SSL_CTX *
     till_metrics_use_slot(metrics, slot);
     opts.backend = backend_of(argv[1], loop, argv[4]);
     till_server_listen(till_server_create(&opts), TILL_FACE_PUBLIC, fd);
+    till_log_gather(true);
     till_loop_run(loop);
 }
 

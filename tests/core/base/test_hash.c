@@ -2,6 +2,8 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "base/hash.h"
 
 static void ck_hex(const void *bytes, size_t len, const char *expected)
@@ -127,6 +129,40 @@ START_TEST(random_bytes_are_not_the_same_twice)
 }
 END_TEST
 
+/* Small pieces come out of a store, which a fork copies. */
+START_TEST(a_child_is_not_given_what_its_parent_is)
+{
+    uint8_t ours[16], theirs[16];
+    int ends[2];
+
+    till_random(ours, sizeof(ours));
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        till_random(theirs, sizeof(theirs));
+        _exit(write(ends[1], theirs, sizeof(theirs)) != sizeof(theirs));
+    }
+    till_random(ours, sizeof(ours));
+    ck_assert_int_eq(read(ends[0], theirs, sizeof(theirs)), sizeof(theirs));
+    waitpid(pid, NULL, 0);
+    close(ends[0]);
+    close(ends[1]);
+    ck_assert_mem_ne(ours, theirs, sizeof(ours));
+}
+END_TEST
+
+START_TEST(small_pieces_are_never_the_same)
+{
+    static uint64_t seen[400];
+
+    for (size_t i = 0; i != 400; ++i) {
+        till_random(&seen[i], sizeof(seen[i]));
+        for (size_t j = 0; j != i; ++j)
+            ck_assert_uint_ne(seen[i], seen[j]);
+    }
+}
+END_TEST
+
 /* Made with Python's hashlib.scrypt(n=16384, r=8, p=1). */
 START_TEST(scrypt_knows_a_vector)
 {
@@ -149,6 +185,8 @@ Suite *hash_suite(void)
     tcase_add_loop_test(tc, what_is_not_base64url_is_refused, 0, sizeof(refused) / sizeof(refused[0]));
     tcase_add_test(tc, equality_needs_length_and_bytes);
     tcase_add_test(tc, random_bytes_are_not_the_same_twice);
+    tcase_add_test(tc, a_child_is_not_given_what_its_parent_is);
+    tcase_add_test(tc, small_pieces_are_never_the_same);
     tcase_add_test(tc, scrypt_knows_a_vector);
     suite_add_tcase(suite, tc);
     return suite;

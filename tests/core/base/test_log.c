@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/conf_priv.h"
 #include "base/json.h"
@@ -177,6 +179,84 @@ START_TEST(reopening_follows_a_rotation)
 }
 END_TEST
 
+static size_t size_of_log(void)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? (size_t)st.st_size : SIZE_MAX;
+}
+
+START_TEST(gathered_lines_wait_for_the_flush_or_a_warning)
+{
+    open_log();
+    till_log_gather(true);
+    till_log_msg(TILL_LOG_INFO, "test.first", "x");
+    ck_assert_uint_eq(size_of_log(), 0);
+    till_log_flush();
+    size_t first = size_of_log();
+    ck_assert_uint_ne(first, 0);
+    till_log_msg(TILL_LOG_INFO, "test.second", "x");
+    ck_assert_uint_eq(size_of_log(), first);
+    till_log_msg(TILL_LOG_WARN, "test.third", "x");
+    ck_assert_uint_gt(size_of_log(), 2 * first);
+    till_log_msg(TILL_LOG_INFO, "test.fourth", "x");
+    till_log_gather(false);
+    char *text = read_log(), *at = text;
+    for (int i = 0; i != 4; ++i, ++at) {
+        static const char *const events[] = {"test.first", "test.second", "test.third", "test.fourth"};
+        char *end = strchr(at, '\n');
+        ck_assert_ptr_nonnull(memmem(at, (size_t)(end - at), events[i], strlen(events[i])));
+        at = end;
+    }
+    free(text);
+}
+END_TEST
+
+/* More than there is room for; nothing is lost and no line is torn. */
+START_TEST(a_long_turn_writes_in_between)
+{
+    char event[16];
+    unsigned lines = 0;
+
+    open_log();
+    till_log_gather(true);
+    for (int i = 0; i != 2000; ++i) {
+        snprintf(event, sizeof(event), "n%d", i);
+        till_log_msg(TILL_LOG_INFO, event, "x");
+    }
+    ck_assert_uint_ne(size_of_log(), 0);
+    till_log_gather(false);
+    char *text = read_log();
+    for (char *at = text, *end; (end = strchr(at, '\n')) != NULL; at = end + 1, ++lines) {
+        snprintf(event, sizeof(event), "\"n%u\"", lines);
+        ck_assert_ptr_nonnull(memmem(at, (size_t)(end - at), event, strlen(event)));
+        ck_assert(is_json_object(at, (size_t)(end - at)));
+    }
+    ck_assert_uint_eq(lines, 2000);
+    free(text);
+}
+END_TEST
+
+START_TEST(a_child_logs_its_own_number)
+{
+    char expected[32];
+    int status;
+
+    open_log();
+    till_log_msg(TILL_LOG_INFO, "test.parent", "x");
+    pid_t pid = fork();
+    if (pid == 0) {
+        till_log_msg(TILL_LOG_INFO, "test.child", "x");
+        _exit(0);
+    }
+    waitpid(pid, &status, 0);
+    snprintf(expected, sizeof(expected), "\"pid\":%d,\"event\":\"test.child\"", (int)pid);
+    char *text = read_log();
+    ck_assert_ptr_nonnull(strstr(text, expected));
+    free(text);
+}
+END_TEST
+
 Suite *log_suite(void)
 {
     Suite *suite = suite_create("base/log");
@@ -188,6 +268,9 @@ Suite *log_suite(void)
     tcase_add_loop_test(tc, a_line_that_is_too_long_is_cut_and_says_so, 0, 120);
     tcase_add_test(tc, a_file_that_cannot_be_opened_is_told);
     tcase_add_test(tc, reopening_follows_a_rotation);
+    tcase_add_test(tc, gathered_lines_wait_for_the_flush_or_a_warning);
+    tcase_add_test(tc, a_long_turn_writes_in_between);
+    tcase_add_test(tc, a_child_logs_its_own_number);
     suite_add_tcase(suite, tc);
     return suite;
 }
