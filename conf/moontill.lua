@@ -166,6 +166,9 @@ return {
   cache = {
     -- ms, 0 to 3600000: how old a cached row may get when Redis is silent
     ttl_ms = 30000,
+    -- ms, 0 to 1000: a page of the catalogue is given again as it is for so long, unless
+    -- something of it changes; 0 never does
+    page_ms = 250,
     -- entries of each kind, 0 to 10000000: what a worker keeps; the least used go first
     max_entries = 20000,
   },

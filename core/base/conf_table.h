@@ -70,6 +70,7 @@
     INT("jobs.poll_ms", 1000, 50, 60000, "ms", "between two looks when Redis wakes nobody")                                 \
     INT("jobs.max_attempts", 10, 1, 100, "attempts", "before an event goes to the dead letters")                            \
     INT("cache.ttl_ms", 30000, 0, 3600000, "ms", "how old a cached row may get when Redis is silent")                       \
+    INT("cache.page_ms", 250, 0, 1000, "ms", "a page of the catalogue is given again as it is for so long, unless something of it changes; 0 never does") \
     INT("cache.max_entries", 20000, 0, 10000000, "entries of each kind", "what a worker keeps; the least used go first")    \
     INT("idem.lease_ms", 30000, 100, 600000, "ms", "after which a retry may take over a request that never ended")         \
     INT("idem.keep_hours", 24, 24, 8760, "hours", "that an answer is replayed under its Idempotency-Key")

@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "vm/vm_priv.h"
 
+#define MAX_KEEP_MS 10000
+
 /* ---- the request as a table ------------------------------------------------------ */
 
 static void set_slice(lua_State *L, const char *key, till_slice_t slice)
@@ -63,12 +65,27 @@ static void push_request(lua_State *L, const till_request_t *request)
     lua_setfield(L, -2, "headers");
 }
 
+static bool answer_with_page(till_vm_t *vm, const till_request_t *request, till_http_done_cb done, void *data)
+{
+    const till_response_t *page = till_pages_find(vm->pages, request, till_loop_now(vm->env.loop));
+
+    if (page == NULL)
+        return false;
+    if (vm->env.on_metrics != NULL)
+        vm->env.on_metrics(vm->env.data, "till_cache_reads_total", "kind=\"page\",result=\"hit\"", 1, 'c');
+    done(data, TILL_OK, page);
+    return true;
+}
+
 till_call_t *till_vm_http(till_vm_t *vm, const till_request_t *request, uint64_t timeout_ms, till_http_done_cb done,
                           void *data)
 {
+    if (answer_with_page(vm, request, done, data))
+        return NULL;
     till_co_t *co = till_co_begin(vm, TILL_CO_HTTP, timeout_ms, &request->trace);
 
     co->request = request;
+    co->page_epoch = till_pages_epoch(vm->pages);
     co->http_done = done;
     co->data = data;
     lua_rawgeti(co->L, LUA_REGISTRYINDEX, vm->http_ref);
@@ -162,12 +179,12 @@ static const char *take_headers(till_vm_t *vm, till_response_t *out, lua_State *
     return fault;
 }
 
-/** @return NULL, or what is wrong with the results 1..4 on the stack */
+/** @return NULL, or what is wrong with the results 1..5 on the stack */
 static const char *take_response(till_vm_t *vm, till_response_t *out, lua_State *L)
 {
     lua_Number status = lua_tonumber(L, 1);
 
-    lua_settop(L, 4);
+    lua_settop(L, 5);
     if (lua_type(L, 1) != LUA_TNUMBER || !(status >= 100 && status <= 599))
         return "main.http returned no status";
     out->status = (int)status;
@@ -176,6 +193,8 @@ static const char *take_response(till_vm_t *vm, till_response_t *out, lua_State 
     else if (!lua_isnil(L, 3))
         return "main.http returned a body that is no string";
     out->route = lua_type(L, 4) == LUA_TSTRING ? lua_tostring(L, 4) : "(none)";
+    lua_Number keep_ms = lua_tonumber(L, 5); /* 0 where it is nil */
+    out->keep_ms = keep_ms > 0 && keep_ms <= MAX_KEEP_MS ? (uint64_t)keep_ms : 0;
     if (lua_isnil(L, 2))
         return NULL;
     return lua_type(L, 2) == LUA_TTABLE ? take_headers(vm, out, L) : "main.http returned headers that are no table";
@@ -206,7 +225,11 @@ static void deliver_http(till_co_t *co, int rc)
         response.header_count = 0;
         response.body = (till_slice_t){"", 0};
         response.route = "(error)";
+        response.keep_ms = 0;
     }
+    if (response.keep_ms != 0)
+        till_pages_keep(co->vm->pages, co->request, &response, co->page_epoch,
+                        till_loop_now(co->vm->env.loop) + response.keep_ms);
     co->http_done(co->data, TILL_OK, &response);
 }
 

@@ -106,6 +106,7 @@ static void free_vm(till_vm_t *vm)
     }
     till_buf_dispose(&vm->scratch);
     till_bundle_destroy(vm->bundle);
+    till_pages_destroy(vm->pages);
     free(vm->headers);
     free(vm);
 }
@@ -118,6 +119,7 @@ static till_vm_t *make_vm(till_bundle_t *bundle, const till_vm_env_t *env)
     vm->env = *env;
     vm->sweep_at = env->memory_cap / 4 * 3;
     vm->spawns_end = &vm->spawns;
+    vm->pages = till_pages_create();
     till_buf_init(&vm->scratch, 0);
     vm->L = lua_newstate(vm_alloc, vm);
     if (vm->L == NULL)

@@ -81,13 +81,15 @@ typedef struct till_response {
     till_slice_t body;
     const char *route; /* template for the metrics: "/store/v1/carts/{id}", never NULL */
     const char *error; /* of a 500: for the log only; else NULL */
+    uint64_t keep_ms;  /* the same answer may be given for so long (vm/pages.h) */
 } till_response_t;
 
 /** `response` lives until this returns. A cancelled call is told TILL_CANCELLED and `response` is NULL; so is one out
  * of time: TILL_TIMEOUT. */
 typedef void (*till_http_done_cb)(void *data, till_status_t status, const till_response_t *response);
-/** Runs main.http(request) in a coroutine. `done` runs exactly once; it may run inside this call (a handler that did
- * not wait). @return the call, borrowed until `done`; NULL where `done` has run already */
+/** Runs main.http(request) in a coroutine, or answers with a page that was kept. `done` runs exactly once; it may run
+ * inside this call (a handler that did not wait). @return the call, borrowed until `done`; NULL where `done` has run
+ * already */
 till_call_t *till_vm_http(till_vm_t *vm, const till_request_t *request, uint64_t timeout_ms, till_http_done_cb done,
                           void *data);
 

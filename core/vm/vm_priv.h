@@ -21,6 +21,7 @@
 #include "base/json.h"
 #include "vm/co.h"
 #include "vm/heap.h"
+#include "vm/pages.h"
 
 #define TILL_VM_POOLED 256  /* calls kept for reuse */
 #define TILL_VM_REFUSALS 64 /* waits that a cancelled call may try before they throw */
@@ -82,6 +83,7 @@ struct till_co {
     unsigned depth;                /* of `inside`; may be more than there is room for */
     enum till_co_kind kind;
     const till_request_t *request;
+    uint64_t page_epoch; /* the pages' when it began */
     till_trace_t trace;
     const char *entry;
     till_http_done_cb http_done;
@@ -123,7 +125,8 @@ struct till_vm {
     void *closed_data;
     int main_ref, http_ref, err_meta_ref, box_refs[TILL_BOX_COUNT], loaded_ref, array_meta_ref;
     const struct till_loading *loading;
-    uint64_t load_until;    /* of the loading thread's CPU clock */
+    uint64_t load_until; /* of the loading thread's CPU clock */
+    till_pages_t *pages;
     till_header_t *headers; /* scratch of responses */
     size_t header_room;
     till_buf_t scratch; /* of encoders; kept between uses */
@@ -202,6 +205,7 @@ int till_bind_idem(lua_State *L);
 int till_bind_outbox(lua_State *L);
 int till_bind_time(lua_State *L);
 int till_bind_json(lua_State *L);
+int till_bind_pages(lua_State *L);
 int till_bind_crypto(lua_State *L);
 int till_bind_ulid(lua_State *L);
 int till_bind_utf8(lua_State *L);

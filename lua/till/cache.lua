@@ -26,6 +26,7 @@ local co = require "till.prim.co"
 local conf = require "till.prim.conf"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
+local pages = require "till.prim.pages"
 local redis = require "till.prim.redis"
 local time = require "till.prim.time"
 
@@ -158,6 +159,7 @@ end
 
 
 local function drop_one(room, id)
+  pages.drop()
   room.kept:drop(id)
   local token = room.tokens[id]
   if token then
@@ -168,6 +170,7 @@ end
 
 
 local function drop_all(room)
+  pages.drop()
   room.kept:clear()
   for _, token in pairs(room.tokens) do token.is_stale = true end
   room.tokens = {}

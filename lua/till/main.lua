@@ -1,6 +1,6 @@
 -- till/main - what the core calls; loading this file loads and checks the whole generation.
 --
---   http(req)          -> status, headers, body, route template
+--   http(req)          -> status, headers, body, route template, keep_ms
 --   jobs(worker)       -> when co.closing() is true
 --   background()       -> at once, after its spawns
 --   command(name, ...) -> exit code

@@ -77,6 +77,24 @@ describe("a product that was added", () => {
   });
 });
 
+describe("a page that many ask for in one moment", () => {
+  const hits = async () => Number((await shop.ops("/metrics")).text
+    .match(/^till_cache_reads_total\{kind="page",result="hit"\} (\d+)/m)?.[1] ?? 0);
+
+  it("is made once, and for nobody without a key", async () => {
+    const { product } = await makeProduct(shop);
+    const before = await hits();
+    for (let round = 0; round < 20; ++round) {
+      for (const body of await all("GET", `/products/${product.id}`)) assert.equal(body.product.id, product.id);
+    }
+    assert.ok(await hits() > before, "some were given again");
+    for (const key of [null, "mtp_unknown"]) {
+      const refused = await shop.store("GET", `/products/${product.id}`, { key, session: sessions[0] });
+      assert.equal(refused.status, 401);
+    }
+  });
+});
+
 describe("stock", () => {
   it("that a payment session took is shown by any worker", async () => {
     const { product, variant } = await makeProduct(shop, { stock: 7 });

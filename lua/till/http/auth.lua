@@ -16,6 +16,7 @@ local err = require "till.util.err"
 local lru = require "till.util.lru"
 local cookies = require "till.util.cookie"
 local crypto = require "till.prim.crypto"
+local pages = require "till.prim.pages"
 local time = require "till.prim.time"
 local permissions = require "till.http.permissions"
 
@@ -40,6 +41,7 @@ end
 
 
 function auth.forget(token)
+  pages.drop()
   found:drop(crypto.sha256(token))
 end
 

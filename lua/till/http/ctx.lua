@@ -8,7 +8,7 @@
 --                                     compare with ctx:matches(version)
 --   ctx.idem                          { key, resumed } on a request under an Idempotency-Key
 --
---   ctx:json(status, body [, { etag =, headers = }]) -> response
+--   ctx:json(status, body [, { etag =, headers =, keep_ms = }]) -> response
 --   ctx:empty()                       -> 204
 --   ctx:matches(version) -> true | nil, err(precondition_failed)
 --   ctx:transaction(fn)  -> what fn(tx) returned | nil, err; under an Idempotency-Key fn returns

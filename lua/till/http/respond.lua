@@ -1,6 +1,7 @@
 -- till/http/respond - responses as values: { status=, headers=, body= }.
 --
---   respond.json(status, body [, { etag=, headers= }])   body is encoded here and now
+--   respond.json(status, body [, { etag=, headers=, keep_ms= }])   body is encoded here and now;
+--                      keep_ms: the core may give the same answer for so long (till.prim.pages)
 --   respond.text(status, type, text [, headers])
 --   respond.is(v)
 --   respond.etag(version) -> "\"7\""    strong; a text that is quoted already is left alone
@@ -40,7 +41,9 @@ function respond.json(status, body, opts)
     headers["content-type"] = nil
     return make(status, headers, "")
   end
-  return make(status, headers, json.encode(body))
+  local response = make(status, headers, json.encode(body))
+  response.keep_ms = opts and opts.keep_ms
+  return response
 end
 
 

@@ -1,7 +1,7 @@
 -- till/http/router - from a request to its handler, and back.
 --
 --   local r = router.new({ { source = "till.http.store_api.carts", routes = {...} }, ... })
---   r:handle(req) -> status, headers, body, route template    never throws
+--   r:handle(req) -> status, headers, body, route template, keep_ms    never throws
 --   r.routes                                                      all of them, for OpenAPI
 --
 -- Routes are made with till.http.route (also as router.get, router.post ...). The order of checks:
@@ -178,7 +178,7 @@ function router:handle(req)
   if not good then
     response, template = problem.response(as_failure(response, NO_ROUTE, req), req), NO_ROUTE
   end
-  return response.status, response.headers, response.body, template
+  return response.status, response.headers, response.body, template, response.keep_ms
 end
 
 

@@ -140,6 +140,7 @@ local function stand_ins(fakes)
     ["till.prim.metrics"] = metrics_fake(fakes),
     ["till.prim.conf"] = conf_fake(fakes),
     ["till.prim.idem"] = idem_fake(fakes),
+    ["till.prim.pages"] = { drop = function() fakes.dropped = (fakes.dropped or 0) + 1 end },
     ["till.prim.redis"] = redis_fake(fakes),
     ["till.prim.co"] = co_fake(fakes),
     ["till.prim.sql"] = { transaction = function(fn) return fn({}) end },

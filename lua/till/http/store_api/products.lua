@@ -45,7 +45,7 @@ local function render_list(ctx, heads, page)
   local currency = currency_of(ctx)
   return ctx:json(200, ctx:list(rows, page, function(head)
     return product_json(by_id[head.id], currency, available)
-  end, keys_of(ctx.query)))
+  end, keys_of(ctx.query)), { keep_ms = conf.get("cache.page_ms") })
 end
 
 
@@ -75,14 +75,16 @@ local function get_product(ctx)
   local free = 0
   for _, v in ipairs(product.variants) do free = free + (available[v.id] or 0) end
   return ctx:json(200, { product = product_json(product, currency, available) },
-    { etag = ("%d-%s-%d"):format(product.version, currency, free) })
+    { etag = ("%d-%s-%d"):format(product.version, currency, free),
+      keep_ms = conf.get("cache.page_ms") })
 end
 
 
 local function get_categories(ctx)
   local list, e = catalog.categories()
   if not list then return nil, e end
-  return ctx:json(200, { data = views.category_tree(list), has_more = false })
+  return ctx:json(200, { data = views.category_tree(list), has_more = false },
+    { keep_ms = conf.get("cache.page_ms") })
 end
 
 
