@@ -20,8 +20,8 @@ struct till_gauges {
     unsigned ticks;
     uint64_t lost_told;
     double cpu_told;
-    uint64_t statements, reconnects, timeouts, commands, failures;
-    till_hist_t sql_told, redis_told, turns_told;
+    uint64_t statements, reconnects, timeouts, commands, failures, cycles;
+    till_hist_t sql_told, redis_told, turns_told, gc_told;
 };
 
 till_gauges_t *till_gauges_create(till_metrics_t *metrics, const till_pools_t *pools, const char *process)
@@ -102,6 +102,9 @@ static void refresh_vm(till_gauges_t *gauges, const till_gauges_of_vm_t *vm)
 {
     set_own(gauges, "till_vm_memory_bytes", (double)vm->memory);
     set_peak(gauges, "till_vm_memory_limit_bytes", (double)gauges->pools->env.memory_cap);
+    add_since(gauges, "till_vm_gc_cycles_total", gauges->pools->gc.cycles, &gauges->cycles);
+    till_metrics_publish(gauges->metrics, "till_vm_gc_full_duration_seconds", NULL, &gauges->pools->gc.full,
+                         &gauges->gc_told);
     set(gauges, "till_vm_calls", vm->calls);
     set(gauges, "till_vm_generations", vm->generations);
 }

@@ -39,6 +39,8 @@
     M(gauge, "till_outbound_limit", "", "Connections to other servers that may be open.")                              \
     M(gauge, "till_vm_memory_bytes", "process", "Memory of the live generation's VM.")                                 \
     M(gauge, "till_vm_memory_limit_bytes", "", "Memory that one VM may take.")                                         \
+    M(counter, "till_vm_gc_cycles_total", "", "Times that all of a VM was looked through for garbage.")                  \
+    M(histogram, "till_vm_gc_full_duration_seconds", "", "Full collections, forced where memory was short.")             \
     M(gauge, "till_vm_calls", "", "Coroutines of the live generation.")                                                \
     M(gauge, "till_vm_generations", "", "VMs: the live ones and those that finish what they began.")                   \
     M(gauge, "till_generation_info", "generation", "Processes that run a generation.")                                 \

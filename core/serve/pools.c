@@ -62,6 +62,7 @@ void till_pools_init(till_pools_t *pools, const till_conf_t *conf, const char *p
                                  .http = pools->http,
                                  .offload = pools->offload,
                                  .conf = conf,
+                                 .gc = &pools->gc,
                                  .process = process,
                                  .var_dir = var_dir,
                                  .memory_cap = (size_t)till_conf_int(conf, "vm.memory_cap_mb") << 20};

@@ -67,7 +67,7 @@ static void sweep(till_vm_t *vm)
     }
     if (cap == 0 || vm->used < vm->sweep_at)
         return;
-    lua_gc(vm->L, LUA_GCCOLLECT, 0);
+    till_gc_full(vm);
     vm->sweep_at = cap / 4 * 3;
     if (vm->used < cap && vm->sweep_at < vm->used + (cap - vm->used) / 2)
         vm->sweep_at = vm->used + (cap - vm->used) / 2;
@@ -136,7 +136,7 @@ static void finish(till_co_t *co, int rc)
     unlink_call(vm, co);
     recycle(co, rc == 0);
     if (rc == LUA_ERRMEM)
-        lua_gc(vm->L, LUA_GCCOLLECT, 0);
+        till_gc_full(vm);
     till_vm_maybe_close(vm);
 }
 

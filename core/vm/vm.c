@@ -75,6 +75,7 @@ static int load_all(lua_State *L)
     for (int i = 0; i != TILL_BOX_COUNT; ++i)
         vm->box_refs[i] = LUA_NOREF;
     till_vm_open(L);
+    till_gc_open(L);
     luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* see load_in_time; opening "jit" turns it on */
     keep_err_meta(L, vm);
     till_vm_require(L, "till.main");
@@ -95,6 +96,7 @@ static void release_boxes(till_vm_t *vm)
 static void free_vm(till_vm_t *vm)
 {
     release_boxes(vm);
+    vm->is_freed = true;
     lua_close(vm->L);
     till_heap_dispose(&vm->heap);
     if (vm->reader_open)

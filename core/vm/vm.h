@@ -24,6 +24,12 @@
 typedef struct till_vm till_vm_t;
 typedef struct till_call till_call_t;
 
+/* How the VMs of a process collect their garbage. */
+typedef struct till_vm_gc {
+    uint64_t cycles;
+    till_hist_t full; /* full collections, which nobody else is served during */
+} till_vm_gc_t;
+
 /* What a VM may use; all borrowed, outliving it. Any of sql, redis, http may be NULL (a check without I/O). */
 typedef struct till_vm_env {
     till_loop_t *loop;
@@ -35,6 +41,7 @@ typedef struct till_vm_env {
     const char *process; /* "web-0", "jobs-1", "command" */
     const char *var_dir; /* may be NULL */
     size_t memory_cap;   /* bytes; 0: none */
+    till_vm_gc_t *gc;    /* counted here; may be NULL */
     bool is_command;     /* gives the bindings for files and terminals that only commands have */
     void (*on_metrics)(void *data, const char *name, const char *labels, double value,
                        char kind); /* 'c' add, 'g' set, 'h' observe */

@@ -113,7 +113,7 @@ struct till_vm {
     bool is_tight;    /* more than half of the cap was used once */
     unsigned running; /* depth of protected calls into Lua */
     unsigned held;    /* waiting is forbidden */
-    bool attached, retired, closing;
+    bool attached, retired, closing, is_freed;
     till_co_t *current;
     till_co_t *calls, *pool;
     unsigned call_count, pool_count;
@@ -135,6 +135,12 @@ struct till_vm {
 };
 
 till_vm_t *till_vm_of(lua_State *L);
+
+/* gc.c */
+/** Counts cycles from now on. Runs protected. [-0, +0] */
+void till_gc_open(lua_State *L);
+/** Collects all garbage at once, timed. */
+void till_gc_full(till_vm_t *vm);
 
 /* load.c: what Lua sees before main.lua */
 /** Opens libraries, `require`, the coroutine wrapper; locks the globals. Runs protected. [-0, +0] */

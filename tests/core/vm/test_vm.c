@@ -274,11 +274,33 @@ END_TEST
 
 static const char BOMB[] = "local t = {} for i = 1, 1e9 do t[i] = 'x' .. i end";
 
+START_TEST(collections_are_counted)
+{
+    till_vm_gc_t gc = {.cycles = 0};
+
+    env.memory_cap = 16 * 1024 * 1024;
+    env.gc = &gc;
+    till_vm_t *vm = load("return { http = function(req) local n = 0 for i = 1, 2e5 do n = n + #{ i } end\n"
+                         "  return 200, nil, 'ok' end }");
+    for (int i = 0; i != 8; ++i)
+        ck_assert_str_eq(get(vm, "/").text, "ok");
+    ck_assert_uint_gt(gc.cycles, 3);
+    uint64_t full = 0;
+    for (unsigned i = 0; i != TILL_HIST_BUCKETS + 1; ++i)
+        full += gc.full.counts[i];
+    ck_assert_uint_eq(full, 0);
+    end(vm);
+    env.gc = NULL;
+}
+END_TEST
+
 START_TEST(the_memory_cap_ends_the_call_and_not_the_vm)
 {
     char text[256];
+    till_vm_gc_t gc = {.cycles = 0};
 
     env.memory_cap = 16 * 1024 * 1024;
+    env.gc = &gc;
     ck_assert_ptr_null(load(BOMB));
     ck_assert_ptr_nonnull(strstr(fault, "not enough memory"));
     snprintf(text, sizeof(text),
@@ -288,7 +310,9 @@ START_TEST(the_memory_cap_ends_the_call_and_not_the_vm)
         ck_assert_int_eq(get(vm, "/b").status, 500);
         ck_assert_str_eq(get(vm, "/").text, "ok");
     }
+    ck_assert(gc.full.sum > 0);
     end(vm);
+    env.gc = NULL;
 }
 END_TEST
 
@@ -381,6 +405,7 @@ Suite *vm_suite(void)
     tcase_add_test(tcase, a_call_out_of_time_unwinds_with_timeout);
     tcase_add_test(tcase, retiring_lets_calls_end_and_wakes_background);
     tcase_add_test(tcase, the_deadline_of_retiring_cuts_what_is_left);
+    tcase_add_test(tcase, collections_are_counted);
     tcase_add_test(tcase, the_memory_cap_ends_the_call_and_not_the_vm);
     tcase_add_test(tcase, generations_come_and_go_without_a_trace);
     tcase_add_test(tcase, a_cancelled_transaction_rolls_back_and_frees_its_connection);
