@@ -30,8 +30,10 @@ static const struct {
      "  --var DIR             control socket and generations (var)\n"
      "  --listen HOST:PORT    over server.listen\n"
      "  --plugins DIR, --set OPTION=VALUE    as in moontill dev\n"
-     "TERM drains and stops, HUP reloads.\n"},
+     "TERM drains and stops, HUP reloads, USR2 replaces the program; see docs/operations.md.\n"},
     {"reload", till_reload_run, "load the Lua folders anew, in every worker or in none", OF_RUNNING},
+    {"upgrade", till_upgrade_run, "replace the program while it serves, by the one that is on the disk now",
+     OF_RUNNING},
     {"rollback", till_rollback_run, "back to the generation before the live one", OF_RUNNING},
     {"generations", till_generations_run, "which one is live, and which was before", OF_RUNNING},
     {"status", till_status_run, "the server's processes", OF_RUNNING},

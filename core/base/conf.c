@@ -448,6 +448,17 @@ static void write_option(const till_conf_t *conf, size_t i, till_buf_t *out)
         till_json_write_string(out, conf->values[i].text, strlen(conf->values[i].text));
 }
 
+void till_conf_diff(const till_conf_t *a, const till_conf_t *b, till_buf_t *names)
+{
+    for (size_t i = 0; i != N_OPTIONS; ++i) {
+        const char *x = a->values[i].text, *y = b->values[i].text;
+        bool is_same =
+            a->values[i].number == b->values[i].number && (x == NULL || y == NULL ? x == y : strcmp(x, y) == 0);
+        if (!is_same)
+            till_buf_printf(names, "%s%s", names->len != 0 ? " " : "", till_conf_options[i].name);
+    }
+}
+
 void till_conf_options_json(const till_conf_t *conf, till_buf_t *out)
 {
     size_t order[N_OPTIONS];

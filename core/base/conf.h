@@ -32,6 +32,8 @@ bool till_conf_bool(const till_conf_t *conf, const char *name);
 const char *till_conf_str(const till_conf_t *conf, const char *name); /* secrets are resolved at load */
 /** Sets one option after the load (the dev command fills in sockets). @return false and a sentence if refused */
 bool till_conf_set(till_conf_t *conf, const char *assignment, char *error, size_t error_size);
+/** Appends the names of the options in which the two differ, with blanks between; plugins aside. */
+void till_conf_diff(const till_conf_t *a, const till_conf_t *b, till_buf_t *names);
 /** `plugins` as JSON, sorted; secrets stay references: {"$env":"NAME"} or {"$file":"/path"}. */
 void till_conf_plugins_json(const till_conf_t *conf, till_buf_t *out);
 /** All options but secrets as JSON {"server.listen": ...}, sorted by name, for Lua's till.prim.conf. */

@@ -3,8 +3,9 @@
  * SOCK_SEQPACKET keeps messages apart, so one read is one message: a verb, the
  * name of a generation, and for some a text:
  *
- *     master to worker    prepare NAME | commit NAME | abort NAME
- *     worker to master    ready NAME | prepared NAME | failed NAME TEXT | committed NAME
+ *     master to worker    prepare NAME | commit NAME | abort NAME | certificate - PEM | level - NAME
+ *     worker to master    draining - (it accepts no more) | ready NAME | prepared NAME | failed NAME TEXT | committed
+ * NAME
  *
  * The end of file on it tells a worker that its master is gone.
  */
@@ -15,7 +16,7 @@
 #include <stddef.h>
 
 #define TILL_GENERATION_NAME 64
-#define TILL_MESSAGE_MAX 4096
+#define TILL_MESSAGE_MAX 32768 /* a certificate with its chain and key */
 
 typedef struct till_message {
     char verb[16];

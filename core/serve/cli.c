@@ -99,9 +99,25 @@ static bool parse_one(till_cli_t *cli, int argc, char **argv, int *i)
     return true;
 }
 
+/* By the name by which it was called, links and all, for a release may be a link that is turned. A name from PATH says
+ * too little: then it is the file itself. */
+static void find_program(till_cli_t *cli, const char *name)
+{
+    char dir[300];
+    ssize_t n = 0;
+
+    if (name[0] == '/')
+        snprintf(cli->program, sizeof(cli->program), "%s", name);
+    else if (strchr(name, '/') != NULL && getcwd(dir, sizeof(dir)) != NULL)
+        snprintf(cli->program, sizeof(cli->program), "%s/%s", dir, name);
+    else if ((n = readlink("/proc/self/exe", cli->program, sizeof(cli->program) - 1)) > 0)
+        cli->program[n] = '\0';
+}
+
 bool till_cli_parse(till_cli_t *cli, int argc, char **argv)
 {
-    *cli = (till_cli_t){.var_dir = "var", .demo = true};
+    *cli = (till_cli_t){.var_dir = "var", .demo = true, .argv = argv};
+    find_program(cli, argv[0]);
     if (!find_root(cli)) {
         fprintf(stderr, "moontill: its Lua files are nowhere above the executable; set MOONTILL_ROOT\n");
         return false;
@@ -211,6 +227,10 @@ static bool add_signing_secret(till_conf_t *conf, char *error, size_t error_size
     }
     return till_conf_set(conf, made_secret, error, error_size);
 }
+
+const char *till_cli_secret(void) { return made_secret; }
+
+void till_cli_use_secret(const char *assignment) { snprintf(made_secret, sizeof(made_secret), "%s", assignment); }
 
 bool till_cli_made_secret(const till_conf_t *conf)
 {

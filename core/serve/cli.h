@@ -28,6 +28,8 @@ typedef struct till_cli {
     bool demo, json, help;
     const char *rest[TILL_CLI_REST + 1]; /* what is no common option, in order; NULL-terminated */
     size_t rest_count;
+    char program[600]; /* this one: where it was started from, for it may be replaced there */
+    char **argv;
     char _conf_file[600], _plugins[600];
 } till_cli_t;
 
@@ -42,6 +44,9 @@ till_conf_t *till_cli_conf(const till_cli_t *cli);
 till_conf_t *till_cli_read_conf(const till_cli_t *cli, char *error, size_t error_size);
 /** Was shop.signing_secret made by this process, because none is configured? */
 bool till_cli_made_secret(const till_conf_t *conf);
+/** The assignment that made it, or "": a successor goes on with it, so that cursors stay valid. */
+const char *till_cli_secret(void);
+void till_cli_use_secret(const char *assignment);
 /** Runs lua/till/cli/`name`.lua with the rest of the arguments. @return the exit code */
 int till_cli_run_lua(till_cli_t *cli, const char *name);
 /** As till_cli_run_lua, over this configuration, and without plugins: for what has to work where they are broken. */

@@ -93,6 +93,18 @@ static int listen_at(const char *path)
     return fd;
 }
 
+till_control_t *till_control_adopt(int fd, const char *path, till_control_cb on_line, void *data)
+{
+    till_control_t *control = till_calloc(1, sizeof(*control));
+
+    *control = (till_control_t){.fd = fd, .path = till_strdup(path), .on_line = on_line, .data = data};
+    for (size_t i = 0; i != CLIENTS; ++i)
+        control->clients[i].fd = -1;
+    return control;
+}
+
+int till_control_fd(const till_control_t *control) { return control->fd; }
+
 till_control_t *till_control_create(const char *path, till_control_cb on_line, void *data, char *error,
                                     size_t error_size)
 {
@@ -109,11 +121,7 @@ till_control_t *till_control_create(const char *path, till_control_cb on_line, v
         snprintf(error, error_size, "the control socket %s cannot be made: %s", path, strerror(errno));
         return NULL;
     }
-    till_control_t *control = till_calloc(1, sizeof(*control));
-    *control = (till_control_t){.fd = fd, .path = till_strdup(path), .on_line = on_line, .data = data};
-    for (size_t i = 0; i != CLIENTS; ++i)
-        control->clients[i].fd = -1;
-    return control;
+    return till_control_adopt(fd, path, on_line, data);
 }
 
 static void drop(struct client *client)
@@ -143,6 +151,8 @@ size_t till_control_poll(const till_control_t *control, struct pollfd *out)
 {
     size_t n = 0;
 
+    if (control == NULL)
+        return 0;
     out[n++] = (struct pollfd){.fd = control->fd, .events = POLLIN};
     for (size_t i = 0; i != CLIENTS; ++i) {
         if (control->clients[i].fd != -1)
@@ -224,7 +234,7 @@ static struct client *by_id(till_control_t *control, uint64_t id)
 /* A client that does not read its few lines is not waited for. */
 void till_control_say(till_control_t *control, uint64_t id, const char *line, size_t len)
 {
-    struct client *client = by_id(control, id);
+    struct client *client = control != NULL ? by_id(control, id) : NULL;
     till_buf_t text;
 
     if (client == NULL)
@@ -242,7 +252,7 @@ void till_control_end(till_control_t *control, uint64_t id, const char *line, si
     struct client *client;
 
     till_control_say(control, id, line, len);
-    if ((client = by_id(control, id)) != NULL)
+    if (control != NULL && (client = by_id(control, id)) != NULL)
         drop(client);
 }
 

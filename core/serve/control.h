@@ -8,6 +8,7 @@
  *     {"command":"generations"}   {"ok":true,"live":{"name","since"},"previous":{…} or null}
  *     {"command":"status"}        {"ok":true,"pid","version","generation",
  *                                  "workers":[{"name","pid","state","restarts","generation"}]}
+ *     {"command":"upgrade"}       {"progress":"…"} …  {"ok":true,"pid"} or {"ok":false,"error"}: see master_upgrade.c
  *     {"command":"stop"}          {"ok":true}, and it drains
  *
  * The server's half knows lines and clients, not what they mean; it is driven
@@ -31,9 +32,13 @@ typedef void (*till_control_cb)(void *data, uint64_t client, const char *line, s
 /** @return NULL and a sentence where another server holds the socket or it cannot be made */
 till_control_t *till_control_create(const char *path, till_control_cb on_line, void *data, char *error,
                                     size_t error_size);
+/** As create, with the listening socket of the server before; `path` is where it stands. */
+till_control_t *till_control_adopt(int fd, const char *path, till_control_cb on_line, void *data);
+/** The listening socket, for the server after this one. */
+int till_control_fd(const till_control_t *control);
 /** `unlinks`: also takes the socket away; a child that only closes its copy does not. */
 void till_control_destroy(till_control_t *control, bool unlinks);
-/** Fills in what to poll. @return how many, at most TILL_CONTROL_FDS */
+/** Fills in what to poll; of NULL nothing. @return how many, at most TILL_CONTROL_FDS */
 size_t till_control_poll(const till_control_t *control, struct pollfd *out);
 /** After poll(2), with the same array. */
 void till_control_turn(till_control_t *control, const struct pollfd *fds, size_t n);

@@ -155,7 +155,7 @@ static void fill_argv(const struct dev *dev, const char **argv, size_t max, cons
 {
     size_t n = 0;
 
-    argv[n++] = "moontill";
+    argv[n++] = dev->cli->program; /* what USR2 starts */
     argv[n++] = command;
     if (argument != NULL)
         argv[n++] = argument;
@@ -358,6 +358,26 @@ static bool bring_up(struct dev *dev)
     return start_serve(dev) && write_dev_json(dev);
 }
 
+/* After USR2 the server is another process, and has become our child when its parent ended. */
+static bool find_successor(struct dev *dev)
+{
+    char path[PATH_MAX + 16], text[24] = "";
+
+    snprintf(path, sizeof(path), "%s/moontill.pid", dev->var_dir);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd == -1)
+        return false;
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    pid_t pid = n > 0 ? (pid_t)strtol(text, NULL, 10) : 0;
+    if (pid <= 0 || pid == dev->serve || waitpid(pid, NULL, WNOHANG) != 0) /* no living child of ours */
+        return false;
+    dev->serve = pid;
+    dev->serve_started = time(NULL);
+    till_dev_say("server", "was replaced by process %d", (int)pid);
+    return true;
+}
+
 /* @return false when dev has to stop */
 static bool on_child(struct dev *dev, pid_t pid)
 {
@@ -371,7 +391,7 @@ static bool on_child(struct dev *dev, pid_t pid)
         till_dev_say("redis", "died and is started again");
         return till_dev_redis_start(&dev->redis);
     }
-    if (pid != dev->serve)
+    if (pid != dev->serve || find_successor(dev))
         return true;
     dev->serve = 0;
     if (time(NULL) - dev->serve_started < 2) {
@@ -420,6 +440,8 @@ static void supervise(struct dev *dev)
         int sig = sigwaitinfo(&dev->signals, NULL);
         if (sig == SIGTERM || sig == SIGINT || (sig == SIGHUP && !on_hangup(dev)))
             return;
+        if (sig == SIGUSR2 && dev->serve > 0)
+            kill(dev->serve, SIGUSR2);
     }
 }
 
@@ -472,8 +494,11 @@ int till_dev_run(till_cli_t *cli)
     sigaddset(&dev.signals, SIGTERM);
     sigaddset(&dev.signals, SIGINT);
     sigaddset(&dev.signals, SIGHUP);
+    sigaddset(&dev.signals, SIGUSR2);
     sigaddset(&dev.signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &dev.signals, NULL);
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* a server's successor is our child when it has gone */
+    setenv("MOONTILL_DIES_WITH_PARENT", "1", 1);
     if (!lock_var(&dev) || !wait_for_leftovers(&dev) || !ports_are_free(&dev))
         return 1;
     forget_dev_json(&dev);

@@ -8,6 +8,7 @@
  *          ├─ redis-server    restarted if it dies
  *          └─ serve (master) ── workers
  *
+ * HUP and USR2 are passed on to the server; after USR2 its successor is the child.
  * TERM and INT stop them in the reverse order; if dev itself is killed, the
  * kernel tells each child (PR_SET_PDEATHSIG). Standard output carries one line,
  * `ready https://HOST:PORT`; progress and the addresses go to standard error.

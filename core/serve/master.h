@@ -13,12 +13,18 @@
  * Invariants
  *  1. `live` changes at one place, between the two phases; from there on every
  *     worker that starts loads it, and every one that runs is told to commit.
- *  2. No worker is started in PREPARING, for it could not know which to load.
+ *  2. No worker in service is started in PREPARING or ROLLING, for it could not know which to load.
  *  3. A worker that does not commit in time is killed and started with `live`.
  *
+ *     IDLE ──reload, other options──► ROLLING ──all new ones serve──► CLOSING ──no old one accepts──► IDLE
+ *
+ * Where a reload finds another configuration, all workers are replaced instead
+ * (master_roll.c); the certificate and the log's level are taken by those that
+ * run. Each reload reads everything again: configuration, certificate, folders.
+ *
  * It runs no Lua and talks to no database, so nothing that a shop does can take
- * it down. Signals: TERM and INT drain and stop, HUP reloads. Each reload, also
- * one that finds the code unchanged, reads the certificate again.
+ * it down. Signals: TERM and INT drain and stop, HUP reloads, USR2 starts the
+ * program that is on the disk now as the successor (master_upgrade.c).
  *
  * Thread: the process' only one; it waits in poll(2), without libh2o.
  */
@@ -26,6 +32,7 @@
 #define TILL_SERVE_MASTER_H
 
 #include "base/conf.h"
+#include "serve/inherit.h"
 
 typedef struct till_master_opts {
     const till_conf_t *conf;
@@ -34,8 +41,11 @@ typedef struct till_master_opts {
     const char *const *plugin_dirs;
     size_t plugin_dir_count;
     const char *static_dir; /* below /static/; NULL: none */
-    /** Reads the configuration again, for the plugins' part of it; NULL: it stays. The master destroys it. */
+    /** Reads the configuration again; NULL: it stays. The master destroys it. */
     till_conf_t *(*reread_conf)(void *data, char *error, size_t error_size);
+    const till_inherited_t *inherited; /* sockets that were open before us, ours from now on; NULL: none */
+    const char *program;               /* what USR2 starts; NULL: nothing */
+    char *const *argv;
     /** All web workers serve for the first time; `port` is what the listener got. */
     void (*on_ready)(void *data, unsigned port);
     void *data;

@@ -49,19 +49,35 @@ static void do_generations(till_master_t *master, till_buf_t *out)
     till_buf_putc(out, '}');
 }
 
-static void do_status(till_master_t *master, till_buf_t *out)
+static void write_worker(const till_master_t *master, const till_child_t *child, till_buf_t *out)
 {
     static const char *const states[] = {"down", "starting", "ready"};
 
-    till_buf_printf(out, "{\"ok\":true,\"pid\":%d,\"version\":\"%s\",\"generation\":\"%s\",\"workers\":[",
-                    (int)getpid(), till_version(), master->live);
-    for (size_t i = 0; i != master->child_count; ++i) {
-        const till_child_t *child = &master->children[i];
-        till_buf_printf(out, "%s{\"name\":\"%s\",\"pid\":%d,\"state\":\"%s\",\"restarts\":%u", i != 0 ? "," : "",
-                        child->name, (int)child->pid, states[child->state], child->restarts);
-        till_buf_printf(out, ",\"generation\":\"%s\"}", till_metrics_generation(master->metrics, child->slot));
+    till_buf_printf(out, "%s{\"name\":\"%s\",\"pid\":%d,\"state\":\"%s\",\"restarts\":%u,\"generation\":\"%s\"}",
+                    out->base[out->len - 1] == '[' ? "" : ",", child->name, (int)child->pid,
+                    child->set == SET_LEAVING ? "draining" : states[child->state], child->restarts,
+                    till_metrics_generation(master->metrics, child->slot));
+}
+
+/* Web workers first. */
+void till_commands_write_workers(const till_master_t *master, till_buf_t *out)
+{
+    till_buf_puts(out, "\"workers\":[");
+    for (int is_web = 1; is_web >= 0; --is_web) {
+        for (size_t i = 0; i != TILL_CHILDREN; ++i) {
+            if (master->children[i].set != SET_FREE && master->children[i].is_web == is_web)
+                write_worker(master, &master->children[i], out);
+        }
     }
-    till_buf_puts(out, "]}");
+    till_buf_putc(out, ']');
+}
+
+static void do_status(till_master_t *master, till_buf_t *out)
+{
+    till_buf_printf(out, "{\"ok\":true,\"pid\":%d,\"version\":\"%s\",\"generation\":\"%s\",", (int)getpid(),
+                    till_version(), master->live);
+    till_commands_write_workers(master, out);
+    till_buf_putc(out, '}');
 }
 
 static void do_stop(till_master_t *master, till_buf_t *out)
@@ -74,7 +90,9 @@ static void rollback(till_master_t *master, uint64_t client)
 {
     static const char none[] = "{\"ok\":false,\"error\":\"there is no generation before the live one\"}";
 
-    if (master->previous[0] == '\0')
+    if (!till_upgrade_is_idle(master))
+        till_change_refuse(master, client, "the server is being replaced");
+    else if (master->previous[0] == '\0')
         till_control_end(master->control, client, none, sizeof(none) - 1);
     else
         till_change_begin(master, master->previous, client);
@@ -101,8 +119,9 @@ void till_commands_on_line(void *data, uint64_t client, const char *line, size_t
         const char *name;
         void (*run)(till_master_t *, till_buf_t *);
     } commands[] = {{"generations", do_generations}, {"status", do_status}, {"stop", do_stop}};
-    static const char unknown[] = "{\"ok\":false,\"error\":\"not a command: reload, rollback, generations, status or "
-                                  "stop, as {\\\"command\\\":\\\"reload\\\"}\"}";
+    static const char unknown[] =
+        "{\"ok\":false,\"error\":\"not a command: reload, upgrade, rollback, generations, status or "
+        "stop, as {\\\"command\\\":\\\"reload\\\"}\"}";
     till_master_t *master = data;
     char command[128] = "";
     till_buf_t answer;
@@ -110,6 +129,10 @@ void till_commands_on_line(void *data, uint64_t client, const char *line, size_t
     find_command(line, len, command, sizeof(command));
     if (strcmp(command, "reload") == 0) {
         till_change_reload(master, client);
+        return;
+    }
+    if (strcmp(command, "upgrade") == 0) {
+        till_upgrade_begin(master, client);
         return;
     }
     if (strcmp(command, "rollback") == 0) {

@@ -7,16 +7,38 @@
 #include "serve/channel.h"
 #include "serve/control.h"
 #include "serve/gauges.h"
+#include "serve/inherit.h"
 #include "serve/master.h"
 #include "serve/metrics.h"
 #include "serve/options.h"
 #include "serve/watch.h"
 
+/* Which file the log is: one that was moved away is another. */
+typedef struct till_log_place {
+    dev_t device;
+    ino_t inode;
+} till_log_place_t;
+
+/* What one reading of the configuration comes to. Workers are started with it. */
+typedef struct till_setup {
+    const till_conf_t *conf;
+    till_conf_t *owned_conf; /* the same, where it is ours */
+    till_serve_opts_t limits;
+    till_buf_t pem; /* certificate and key */
+    SSL_CTX *ssl;
+    int listen_fd, ops_fd;
+    till_log_place_t log;
+} till_setup_t;
+
+/* A place is free, or its worker belongs to those in service, to those that are
+ * to replace them all, or to those that were replaced and drain. */
+typedef enum till_child_set { SET_FREE, SET_NOW, SET_NEXT, SET_LEAVING } till_child_set_t;
 typedef enum till_child_state { CHILD_DOWN, CHILD_STARTING, CHILD_READY } till_child_state_t;
 typedef enum till_vote { VOTE_NONE, VOTE_ASKED, VOTE_PREPARED, VOTE_COMMITTING } till_vote_t;
 
 typedef struct till_child {
     char name[16];
+    till_child_set_t set;
     bool is_web;
     unsigned slot; /* of the metrics */
     pid_t pid;     /* 0 while it is down */
@@ -26,7 +48,13 @@ typedef struct till_child {
     unsigned restarts, quick_deaths;
     bool was_stuck; /* we killed it */
     uint64_t started_ms, restart_ms;
+    uint64_t kill_at_ms; /* while it is leaving */
+    bool accepts;        /* as far as we know; while it is leaving */
 } till_child_t;
+
+#define TILL_KILL_AFTER_DRAIN_MS 5000
+#define TILL_CHILDREN (TILL_METRICS_SLOTS - 1)
+#define TILL_CHILDREN_MAX 63 /* in service; as many may be on their way in, and a few on their way out */
 
 /* How often a plugin has hung a worker lately. */
 typedef struct till_culprit {
@@ -37,7 +65,7 @@ typedef struct till_culprit {
 
 #define TILL_CULPRITS 16
 
-typedef enum till_phase { PHASE_IDLE, PHASE_PREPARING, PHASE_COMMITTING } till_phase_t;
+typedef enum till_phase { PHASE_IDLE, PHASE_PREPARING, PHASE_COMMITTING, PHASE_ROLLING, PHASE_CLOSING } till_phase_t;
 
 /* A change of the generation in all workers. */
 typedef struct till_change {
@@ -47,22 +75,34 @@ typedef struct till_change {
     uint64_t begun_ms, deadline_ms;
 } till_change_t;
 
+/* Our successor, while it starts. */
+typedef struct till_upgrade {
+    pid_t pid; /* 0: there is none */
+    int channel;
+    uint64_t client, deadline_ms;
+    char reason[512]; /* why it says that it failed */
+} till_upgrade_t;
+
 typedef struct till_master {
     const till_master_opts_t *opts;
-    till_serve_opts_t limits;
+    till_setup_t now;
+    till_setup_t next; /* while workers are replaced */
     till_metrics_t *metrics;
     till_gauges_t *gauges;
     uint64_t told_ms; /* when the metrics of its own were last brought up to date */
     till_watch_t *watch;
     till_culprit_t culprits[TILL_CULPRITS];
-    SSL_CTX *ssl;
-    int listen_fd, ops_fd, signal_fd;
+    int signal_fd;
     till_control_t *control;
-    till_child_t *children;
-    size_t child_count;
+    till_child_t children[TILL_CHILDREN];
     char live[TILL_GENERATION_NAME + 1], previous[TILL_GENERATION_NAME + 1];
     uint64_t live_since_ms, previous_since_ms; /* wall clock */
     till_change_t change;
+    bool wants_reload, wants_upgrade; /* a signal came during a change */
+    till_upgrade_t upgrade;
+    int old_channel;   /* to the server that we succeed, until it has handed over; else -1 */
+    pid_t old_pid;     /* 0: none, or gone */
+    bool is_succeeded; /* control socket, pid file and DIR/live are another's */
     uint64_t last_turn_ms, grace_until_ms;
     uint64_t kill_at_ms;                       /* while it stops */
     bool is_announced, is_stopping, is_asking; /* a worker what it is at */
@@ -76,8 +116,28 @@ void till_master_tell_certificate(till_master_t *master);
 
 uint64_t till_master_now(void); /* CLOCK_MONOTONIC, ms */
 
+/* master_setup.c */
+/** From `conf`, which must outlive it. `before` (or NULL) gives what stays: listeners. @return false and a sentence */
+bool till_setup_make(till_setup_t *setup, const till_conf_t *conf, const till_setup_t *before,
+                     const till_inherited_t *inherited, char *error, size_t size);
+void till_setup_dispose(till_setup_t *setup);
+void till_setup_stop_listening(till_setup_t *setup);
+/** Appends the names of what has changed such that workers have to be replaced. */
+void till_setup_diff(const till_setup_t *a, const till_setup_t *b, till_buf_t *names);
+
 /* master_children.c */
 void till_children_init(till_master_t *master);
+/** Takes places for the workers that `setup` wants. @return false where there are too few */
+bool till_children_plan(till_master_t *master, const till_setup_t *setup, till_child_set_t set);
+/** Those of `from` become those of `to`. */
+void till_children_move(till_master_t *master, till_child_set_t from, till_child_set_t to);
+/** Ends those of `set`: they drain, and are killed when they take too long. */
+void till_children_dismiss(till_master_t *master, till_child_set_t set);
+/** Starts the whole set. */
+void till_children_start(till_master_t *master, till_child_set_t set);
+/** Kills the ones that drain for too long. */
+void till_children_check_leaving(till_master_t *master);
+bool till_children_are_ready(const till_master_t *master, till_child_set_t set);
 void till_children_dispose(till_master_t *master);
 /** Starts those whose time has come. */
 void till_children_start_due(till_master_t *master);
@@ -91,7 +151,14 @@ bool till_children_check_beats(till_master_t *master);
 
 /* master_change.c */
 /** Reads the sources into a bundle and saves it. @return false and a sentence */
-bool till_change_make_bundle(till_master_t *master, char name[TILL_GENERATION_NAME + 1], char *error, size_t size);
+bool till_change_make_bundle(till_master_t *master, const till_conf_t *conf, char name[TILL_GENERATION_NAME + 1],
+                             char *error, size_t size);
+void till_change_progress(till_master_t *master, const char *text);
+void till_change_refuse(till_master_t *master, uint64_t client, const char *reason);
+/** `what` is JSON members. */
+void till_change_succeed(till_master_t *master, uint64_t client, const char *what, uint64_t ms);
+/** From here on workers start with it. */
+void till_change_go_live(till_master_t *master, const char *name);
 /** From the folders. */
 void till_change_reload(till_master_t *master, uint64_t client);
 /** To one that is saved. */
@@ -101,9 +168,45 @@ void till_change_on_message(till_master_t *master, till_child_t *child, const ti
 /** A worker is gone. */
 void till_change_on_death(till_master_t *master, till_child_t *child);
 void till_change_check_deadline(till_master_t *master);
+/** The reload that had to wait, where its time has come. */
+void till_change_catch_up(till_master_t *master);
 void till_change_give_up(till_master_t *master, const char *reason);
 
+/* master_roll.c */
+/** `next` becomes the master's. `changed` names the options, for people. */
+void till_roll_begin(till_master_t *master, till_setup_t *next, const char *name, const char *changed, uint64_t client);
+void till_roll_on_ready(till_master_t *master, const till_child_t *child);
+/** One that leaves accepts no more. */
+void till_roll_on_draining(till_master_t *master, till_child_t *child);
+/** The last of them has, or its time is up: whoever asked is answered. */
+void till_roll_finish(till_master_t *master);
+void till_roll_give_up(till_master_t *master, const char *reason);
+
+/* master_live.c */
+void till_live_remember(const till_master_t *master);
+/** @return whether a server that crashed has left a generation, which is live now */
+bool till_live_recall(till_master_t *master);
+void till_live_write_pid(const till_master_t *master);
+void till_live_forget(const till_master_t *master);
+
+/* master_upgrade.c */
+/** Starts the program that is on the disk now as our successor. `client` is told how it went. */
+void till_upgrade_begin(till_master_t *master, uint64_t client);
+bool till_upgrade_is_idle(const till_master_t *master);
+/** Hears from the successor, or as one from the server before. */
+void till_upgrade_turn(till_master_t *master);
+/** After SIGCHLD. */
+void till_upgrade_reap(till_master_t *master);
+/** As a successor: "ready", or "failed" and why. */
+void till_upgrade_tell_old(till_master_t *master, const char *verb, const char *text);
+/** The server stops: no successor is wanted any more. */
+void till_upgrade_give_up(till_master_t *master, const char *reason);
+/** In a worker: closes what is the master's. */
+void till_upgrade_forget(till_master_t *master);
+
 /* master_commands.c */
+/** "workers":[…] */
+void till_commands_write_workers(const till_master_t *master, till_buf_t *out);
 void till_commands_on_line(void *data, uint64_t client, const char *line, size_t len);
 
 /* master.c */

@@ -71,8 +71,8 @@ static bool look_at(till_master_t *master, till_child_t *child)
 {
     till_running_t at;
     uint64_t silent_ms;
-    till_pulse_t pulse =
-        till_watch_look(master->watch, child->slot, child->pid, master->limits.heartbeat_timeout_ms, &silent_ms, &at);
+    till_pulse_t pulse = till_watch_look(master->watch, child->slot, child->pid,
+                                         master->now.limits.heartbeat_timeout_ms, &silent_ms, &at);
 
     if (pulse == TILL_PULSE_STUCK && !child->was_stuck) {
         tell(child, silent_ms, &at);
@@ -89,7 +89,7 @@ static bool look_at(till_master_t *master, till_child_t *child)
  * its children were so too: they get time before they are judged. */
 bool till_children_check_beats(till_master_t *master)
 {
-    uint64_t now = till_master_now(), limit = master->limits.heartbeat_timeout_ms;
+    uint64_t now = till_master_now(), limit = master->now.limits.heartbeat_timeout_ms;
     bool is_asking = false;
 
     if (master->last_turn_ms != 0 && now - master->last_turn_ms > limit / 2)
@@ -97,8 +97,8 @@ bool till_children_check_beats(till_master_t *master)
     master->last_turn_ms = now;
     if (now < master->grace_until_ms || master->is_stopping)
         return false;
-    for (size_t i = 0; i != master->child_count; ++i) {
-        if (master->children[i].pid != 0)
+    for (size_t i = 0; i != TILL_CHILDREN; ++i) {
+        if (master->children[i].pid != 0 && master->children[i].set != SET_LEAVING)
             is_asking |= look_at(master, &master->children[i]);
     }
     return is_asking;

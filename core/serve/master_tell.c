@@ -14,8 +14,10 @@ static void tell_workers(till_master_t *master)
     unsigned count[2][3] = {{0}};
     char labels[48];
 
-    for (size_t i = 0; i != master->child_count; ++i)
-        ++count[master->children[i].is_web][master->children[i].state];
+    for (size_t i = 0; i != TILL_CHILDREN; ++i) {
+        if (master->children[i].set == SET_NOW || master->children[i].set == SET_NEXT)
+            ++count[master->children[i].is_web][master->children[i].state];
+    }
     for (int kind = 0; kind != 2; ++kind) {
         for (int state = 0; state != 3; ++state) {
             snprintf(labels, sizeof(labels), "kind=\"%s\",state=\"%s\"", kinds[kind], states[state]);
@@ -26,7 +28,7 @@ static void tell_workers(till_master_t *master)
 
 static void tell_disks(till_master_t *master)
 {
-    const char *log = till_conf_str(master->opts->conf, "log.file"), *slash = strrchr(log, '/');
+    const char *log = till_conf_str(master->now.conf, "log.file"), *slash = strrchr(log, '/');
     char dir[512];
 
     till_gauges_disk(master->metrics, "var", master->opts->var_dir);
@@ -62,7 +64,7 @@ void till_master_tell(till_master_t *master)
 
 void till_master_tell_certificate(till_master_t *master)
 {
-    X509 *certificate = master->ssl != NULL ? SSL_CTX_get0_certificate(master->ssl) : NULL;
+    X509 *certificate = master->now.ssl != NULL ? SSL_CTX_get0_certificate(master->now.ssl) : NULL;
     struct tm end;
 
     if (certificate != NULL && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1)

@@ -31,7 +31,7 @@
 #include "base/buf.h"
 #include "base/hist.h"
 
-#define TILL_METRICS_SLOTS 64 /* processes: the master is 0 */
+#define TILL_METRICS_SLOTS 128 /* processes: the master is 0; while workers are replaced there are two of each */
 #define TILL_METRICS_NAME 80
 #define TILL_METRICS_LABELS 240
 #define TILL_METRICS_GENERATION 65 /* a name and its end */

@@ -1,3 +1,4 @@
+#include <string.h>
 #include <unistd.h>
 #include "serve/options.h"
 
@@ -18,6 +19,17 @@ static unsigned worker_count(const till_conf_t *conf)
     return wanted != 0 ? wanted : cores > 0 ? (unsigned)cores : 1;
 }
 
+till_log_level_t till_log_level_named(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+
+    for (int i = 0; i != 4; ++i) {
+        if (strcmp(name, names[i]) == 0)
+            return (till_log_level_t)i;
+    }
+    return TILL_LOG_INFO;
+}
+
 void till_serve_opts_read(till_serve_opts_t *out, const till_conf_t *conf)
 {
     *out = (till_serve_opts_t){
@@ -27,6 +39,7 @@ void till_serve_opts_read(till_serve_opts_t *out, const till_conf_t *conf)
         .cert_file = text(conf, "server.cert_file"),
         .key_file = text(conf, "server.key_file"),
         .user = text(conf, "server.user"),
+        .log_level = till_log_level_named(till_conf_str(conf, "log.level")),
         .backlog = number(conf, "server.backlog"),
         .web_workers = worker_count(conf),
         .jobs_workers = number(conf, "server.jobs_workers"),

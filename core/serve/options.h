@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 #include "base/conf.h"
+#include "base/log.h"
 
 /* Strings are borrowed from the configuration; NULL where the option is empty. */
 typedef struct till_serve_opts {
@@ -34,9 +35,12 @@ typedef struct till_serve_opts {
     uint64_t drain_timeout_ms;     /* at the end: for requests in flight */
     uint64_t retire_timeout_ms;    /* an old generation may take so long to finish what it began */
     uint64_t heartbeat_timeout_ms; /* a worker whose loop stood still for so long is killed; see watch.h */
-    size_t compress_min;           /* bytes; shorter answers go out as they are; 0: none is compressed */
+    till_log_level_t log_level;
+    size_t compress_min; /* bytes; shorter answers go out as they are; 0: none is compressed */
 } till_serve_opts_t;
 
+/** Of "debug", "info", "warn" and "error". */
+till_log_level_t till_log_level_named(const char *name);
 void till_serve_opts_read(till_serve_opts_t *out, const till_conf_t *conf);
 
 #endif

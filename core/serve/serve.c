@@ -6,8 +6,11 @@
 #include <unistd.h>
 #include "base/json.h"
 #include "base/log.h"
+#include "serve/channel.h"
 #include "serve/control.h"
+#include "serve/inherit.h"
 #include "serve/master.h"
+#include "serve/options.h"
 #include "serve/serve.h"
 
 /* ---- serve ------------------------------------------------------------------- */
@@ -15,16 +18,51 @@
 struct run {
     const till_cli_t *cli;
     const till_conf_t *conf;
+    till_inherited_t inherited;
 };
+
+/* The server before has sent it before it started us. */
+static void take_inheritance(struct run *run)
+{
+    till_message_t message;
+
+    till_inherit_take(&run->inherited);
+    if (run->inherited.handover_fd != -1 && till_channel_receive(run->inherited.handover_fd, &message) == 1 &&
+        strcmp(message.verb, "secret") == 0)
+        till_cli_use_secret(message.text);
+}
+
+/* For what fails before there is a master to say so. */
+static int fail(const struct run *run, const char *reason)
+{
+    if (run->inherited.handover_fd != -1)
+        till_channel_send(run->inherited.handover_fd, "failed", "-", reason);
+    return 1;
+}
+
+static bool apply_listen(till_conf_t *conf, const char *listen)
+{
+    char assignment[320], error[512];
+
+    if (listen == NULL)
+        return true;
+    snprintf(assignment, sizeof(assignment), "server.listen=%s", listen);
+    if (till_conf_set(conf, assignment, error, sizeof(error)))
+        return true;
+    fprintf(stderr, "moontill: --listen %s: %s\n", listen, error);
+    return false;
+}
 
 static till_conf_t *reread_conf(void *data, char *error, size_t error_size)
 {
     struct run *run = data;
-    till_conf_t *conf = till_cli_conf(run->cli); /* says on stderr what is wrong */
+    till_conf_t *conf = till_cli_read_conf(run->cli, error, error_size);
 
-    if (conf == NULL)
-        snprintf(error, error_size, "%s is refused; the server's standard error says why", run->cli->conf_file);
-    return conf;
+    if (conf == NULL || apply_listen(conf, run->cli->listen))
+        return conf;
+    till_conf_destroy(conf);
+    snprintf(error, error_size, "--listen is refused; the server's standard error says why");
+    return NULL;
 }
 
 static void on_ready(void *data, unsigned port)
@@ -38,23 +76,12 @@ static void on_ready(void *data, unsigned port)
     fflush(stdout);
 }
 
-static till_log_level_t log_level(const till_conf_t *conf)
-{
-    static const char *const names[] = {"debug", "info", "warn", "error"};
-
-    for (int i = 0; i != 4; ++i) {
-        if (strcmp(till_conf_str(conf, "log.level"), names[i]) == 0)
-            return (till_log_level_t)i;
-    }
-    return TILL_LOG_INFO;
-}
-
 static bool open_log(const till_conf_t *conf)
 {
     const char *file = till_conf_str(conf, "log.file");
     int failure = till_log_open(file[0] != '\0' ? file : NULL);
 
-    till_log_set_level(log_level(conf));
+    till_log_set_level(till_log_level_named(till_conf_str(conf, "log.level")));
     if (failure != 0)
         fprintf(stderr, "moontill: log.file: %s: %s\n", file, strerror(failure));
     return failure == 0;
@@ -65,19 +92,6 @@ static bool make_var(const char *dir)
     if (mkdir(dir, 0700) == 0 || errno == EEXIST)
         return true;
     fprintf(stderr, "moontill: --var %s: cannot be made: %s\n", dir, strerror(errno));
-    return false;
-}
-
-static bool apply_listen(till_conf_t *conf, const char *listen)
-{
-    char assignment[320], error[512];
-
-    if (listen == NULL)
-        return true;
-    snprintf(assignment, sizeof(assignment), "server.listen=%s", listen);
-    if (till_conf_set(conf, assignment, error, sizeof(error)))
-        return true;
-    fprintf(stderr, "moontill: --listen %s: %s\n", listen, error);
     return false;
 }
 
@@ -101,9 +115,8 @@ static bool is_schema_current(const till_cli_t *cli)
     return pid != -1 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-static int serve_with(till_cli_t *cli, till_conf_t *conf)
+static int serve_with(till_cli_t *cli, till_conf_t *conf, struct run *run)
 {
-    struct run run = {cli, conf};
     char static_dir[600];
 
     snprintf(static_dir, sizeof(static_dir), "%s/web/static", cli->root);
@@ -115,11 +128,17 @@ static int serve_with(till_cli_t *cli, till_conf_t *conf)
         .plugin_dir_count = cli->plugin_dir_count,
         .static_dir = access(static_dir, R_OK | X_OK) == 0 ? static_dir : NULL,
         .reread_conf = reread_conf,
+        .inherited = &run->inherited,
+        .program = cli->program,
+        .argv = cli->argv,
         .on_ready = on_ready,
-        .data = &run,
+        .data = run,
     };
-    if (!apply_listen(conf, cli->listen) || !make_var(cli->var_dir) || !is_schema_current(cli) || !open_log(conf))
-        return 1;
+    run->conf = conf;
+    if (!apply_listen(conf, cli->listen) || !make_var(cli->var_dir) || !open_log(conf))
+        return fail(run, "its options are refused; its standard error says why");
+    if (!is_schema_current(cli))
+        return fail(run, "the database has not this version's schema: `moontill migrate` first");
     return till_master_run(&opts);
 }
 
@@ -135,10 +154,15 @@ int till_serve_run(till_cli_t *cli)
 {
     if (!takes_nothing(cli, "serve"))
         return 2;
-    till_conf_t *conf = till_cli_conf(cli);
-    if (conf == NULL)
-        return 1;
-    int code = serve_with(cli, conf);
+    struct run run = {.cli = cli};
+    char error[512];
+    take_inheritance(&run);
+    till_conf_t *conf = till_cli_read_conf(cli, error, sizeof(error));
+    if (conf == NULL) {
+        fprintf(stderr, "moontill: %s\n", error);
+        return fail(&run, error);
+    }
+    int code = serve_with(cli, conf, &run);
     till_conf_destroy(conf);
     return code;
 }
@@ -197,6 +221,13 @@ static void print_generations(const char *line, size_t len)
 
 static void print_line(const char *line, size_t len) { printf("%.*s\n", (int)len, line); }
 
+static void print_upgrade(const char *line, size_t len)
+{
+    (void)line;
+    (void)len;
+    printf("the new server has taken over; the old one drains\n");
+}
+
 static void print_done(const char *line, size_t len)
 {
     (void)line;
@@ -240,5 +271,7 @@ int till_rollback_run(till_cli_t *cli) { return call_server(cli, "rollback", pri
 int till_generations_run(till_cli_t *cli) { return call_server(cli, "generations", print_generations); }
 
 int till_status_run(till_cli_t *cli) { return call_server(cli, "status", print_line); }
+
+int till_upgrade_run(till_cli_t *cli) { return call_server(cli, "upgrade", print_upgrade); }
 
 int till_stop_run(till_cli_t *cli) { return call_server(cli, "stop", print_done); }

@@ -2,7 +2,7 @@
  *
  * `serve` prints one line on standard output when all web workers serve:
  * `ready https://HOST:PORT` (http:// where no certificate is configured).
- * reload, rollback, generations, status and stop print what the server
+ * reload, upgrade, rollback, generations, status and stop print what the server
  * answers: sentences, or with --json its lines as they are.
  */
 #ifndef TILL_SERVE_SERVE_H
@@ -16,6 +16,7 @@ int till_reload_run(till_cli_t *cli);
 int till_rollback_run(till_cli_t *cli);
 int till_generations_run(till_cli_t *cli);
 int till_status_run(till_cli_t *cli);
+int till_upgrade_run(till_cli_t *cli);
 int till_stop_run(till_cli_t *cli);
 
 #endif

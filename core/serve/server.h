@@ -80,10 +80,16 @@ unsigned till_server_in_flight(const till_server_t *server);
 
 /* ---- made by the master before it forks ---- */
 
+#define TILL_TLS_PEM_MAX 30000 /* bytes of a chain and its key: they travel in one message */
+
+/** The chain and the key as one text, for the two below: workers may not be allowed to read the files. Wipe it after
+ * use. @return false and a sentence in `error` */
+bool till_tls_read(const char *cert_file, const char *key_file, till_buf_t *pem, char *error, size_t error_size);
 /** TLS 1.2 and up, h2 and http/1.1 by ALPN. @return NULL and a sentence in `error` */
-SSL_CTX *till_tls_create(const char *cert_file, const char *key_file, char *error, size_t error_size);
-/** Reads the certificate again into a context that is in use; on failure the old one stays. */
-bool till_tls_reload(SSL_CTX *ssl, const char *cert_file, const char *key_file, char *error, size_t error_size);
+SSL_CTX *till_tls_create(const till_buf_t *pem, char *error, size_t error_size);
+/** Another certificate in a context that is in use: for connections that begin from now on. On failure the old one
+ * stays. */
+bool till_tls_renew(SSL_CTX *ssl, const till_buf_t *pem, char *error, size_t error_size);
 
 /**
  * A listening socket on "host:port" or "[v6]:port"; port 0 is any free one.

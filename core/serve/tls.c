@@ -1,5 +1,6 @@
 /* tls.c - the TLS context and the listening sockets; see server.h */
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -7,35 +8,103 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include "serve/server.h"
 
 static const h2o_iovec_t protocols[] = {{H2O_STRLIT("h2")}, {H2O_STRLIT("http/1.1")}, {NULL, 0}};
 
-static bool tell(char *error, size_t size, const char *what, const char *file)
+static bool tell(char *error, size_t size, const char *what)
 {
     unsigned long code = ERR_peek_last_error();
     const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
 
-    snprintf(error, size, "%s %s: %s", what, file, reason != NULL ? reason : strerror(errno));
+    snprintf(error, size, "%s%s%s", what, reason != NULL ? ": " : "", reason != NULL ? reason : "");
     ERR_clear_error();
     return false;
 }
 
-static bool use_files(SSL_CTX *ssl, const char *cert_file, const char *key_file, char *error, size_t size)
+/* Only what both hold together is put into a context: half a change would leave a certificate without its key. */
+struct identity {
+    X509 *certificate;
+    STACK_OF(X509) * chain;
+    EVP_PKEY *key;
+};
+
+static void identity_dispose(struct identity *identity)
 {
-    if (access(cert_file, R_OK) != 0)
-        return tell(error, size, "the certificate cannot be read:", cert_file);
-    if (access(key_file, R_OK) != 0)
-        return tell(error, size, "the key cannot be read:", key_file);
-    if (SSL_CTX_use_certificate_chain_file(ssl, cert_file) != 1)
-        return tell(error, size, "not a certificate in PEM:", cert_file);
-    if (SSL_CTX_use_PrivateKey_file(ssl, key_file, SSL_FILETYPE_PEM) != 1)
-        return tell(error, size, "not the certificate's key in PEM:", key_file);
+    X509_free(identity->certificate);
+    sk_X509_pop_free(identity->chain, X509_free);
+    EVP_PKEY_free(identity->key);
+}
+
+static void read_chain(struct identity *identity, BIO *bio)
+{
+    X509 *one;
+
+    identity->chain = sk_X509_new_null();
+    identity->certificate = PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL);
+    while (identity->certificate != NULL && (one = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL)
+        sk_X509_push(identity->chain, one);
+    ERR_clear_error(); /* that there are no more */
+}
+
+static bool parse_pem(struct identity *identity, const till_buf_t *pem, char *error, size_t size)
+{
+    BIO *bio = BIO_new_mem_buf(pem->base, (int)pem->len);
+
+    *identity = (struct identity){NULL};
+    read_chain(identity, bio);
+    BIO_free(bio);
+    if (identity->certificate == NULL)
+        return tell(error, size, "server.cert_file holds no certificate in PEM");
+    bio = BIO_new_mem_buf(pem->base, (int)pem->len);
+    identity->key = PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *)"");
+    BIO_free(bio);
+    if (identity->key == NULL)
+        return tell(error, size, "server.key_file holds no key in PEM that is not locked by a password");
+    if (X509_check_private_key(identity->certificate, identity->key) != 1)
+        return tell(error, size, "server.key_file is not the key of the certificate in server.cert_file");
     return true;
 }
 
-SSL_CTX *till_tls_create(const char *cert_file, const char *key_file, char *error, size_t error_size)
+static bool use(SSL_CTX *ssl, const till_buf_t *pem, char *error, size_t size)
+{
+    struct identity identity;
+    bool ok = parse_pem(&identity, pem, error, size);
+
+    if (ok && SSL_CTX_use_cert_and_key(ssl, identity.certificate, identity.key, identity.chain, 1) != 1)
+        ok = tell(error, size, "the certificate cannot be used");
+    identity_dispose(&identity);
+    return ok;
+}
+
+static bool append_file(const char *option, const char *path, till_buf_t *out, char *error, size_t size)
+{
+    char piece[4096];
+    ssize_t n = -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    while (fd != -1 && (n = read(fd, piece, sizeof(piece))) > 0 && till_buf_append(out, piece, (size_t)n))
+        ;
+    if (n < 0)
+        snprintf(error, size, "%s: %s cannot be read: %s", option, path, strerror(errno));
+    else if (n > 0)
+        snprintf(error, size, "%s: %s is too large for a certificate and its key", option, path);
+    if (fd != -1)
+        close(fd);
+    OPENSSL_cleanse(piece, sizeof(piece));
+    return n == 0;
+}
+
+bool till_tls_read(const char *cert_file, const char *key_file, till_buf_t *pem, char *error, size_t error_size)
+{
+    till_buf_init(pem, TILL_TLS_PEM_MAX);
+    return append_file("server.cert_file", cert_file, pem, error, error_size) && till_buf_append(pem, "\n", 1) &&
+           append_file("server.key_file", key_file, pem, error, error_size);
+}
+
+SSL_CTX *till_tls_create(const till_buf_t *pem, char *error, size_t error_size)
 {
     SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
 
@@ -46,7 +115,7 @@ SSL_CTX *till_tls_create(const char *cert_file, const char *key_file, char *erro
     /* Of TLS 1.2 only suites that HTTP/2 allows (RFC 9113, appendix A). */
     SSL_CTX_set_cipher_list(ssl, "ECDHE+AESGCM:ECDHE+CHACHA20");
     SSL_CTX_set_session_id_context(ssl, (const unsigned char *)"moontill", 8);
-    if (!use_files(ssl, cert_file, key_file, error, error_size)) {
+    if (!use(ssl, pem, error, error_size)) {
         SSL_CTX_free(ssl);
         return NULL;
     }
@@ -54,15 +123,9 @@ SSL_CTX *till_tls_create(const char *cert_file, const char *key_file, char *erro
     return ssl;
 }
 
-/* Tried on a context aside: half a change would leave a certificate without its key. */
-bool till_tls_reload(SSL_CTX *ssl, const char *cert_file, const char *key_file, char *error, size_t error_size)
+bool till_tls_renew(SSL_CTX *ssl, const till_buf_t *pem, char *error, size_t error_size)
 {
-    SSL_CTX *aside = till_tls_create(cert_file, key_file, error, error_size);
-
-    if (aside == NULL)
-        return false;
-    SSL_CTX_free(aside);
-    return use_files(ssl, cert_file, key_file, error, error_size);
+    return use(ssl, pem, error, error_size);
 }
 
 /* ---- listening --------------------------------------------------------- */

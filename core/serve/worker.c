@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+#include <openssl/crypto.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "serve/channel.h"
@@ -44,6 +45,12 @@ struct load {
     till_vm_t *vm;
     char error[2048];
 };
+
+static void tell(struct worker *worker, const char *verb, const char *name, const char *text)
+{
+    if (worker->opts->channel != -1 && !till_channel_send(worker->opts->channel, verb, name, text))
+        till_log_msg(TILL_LOG_WARN, "worker.channel", "the master was not told: %s %s", verb, name);
+}
 
 /* ---- the end ------------------------------------------------------------ */
 
@@ -102,6 +109,7 @@ static void begin_stop(struct worker *worker)
     till_timer_stop(&worker->jobs_timer);
     if (worker->server != NULL) {
         till_server_drain(worker->server, deadline, on_drained, worker);
+        tell(worker, "draining", "-", NULL);
         return;
     }
     worker->is_drained = true;
@@ -151,12 +159,6 @@ static void start_entries(struct worker *worker)
 
 /* ---- generations ---------------------------------------------------------- */
 
-static void tell(struct worker *worker, const char *verb, const char *name, const char *text)
-{
-    if (worker->opts->channel != -1 && !till_channel_send(worker->opts->channel, verb, name, text))
-        till_log_msg(TILL_LOG_WARN, "worker.channel", "the master was not told: %s %s", verb, name);
-}
-
 static void go_live(struct worker *worker, till_vm_t *vm)
 {
     till_vm_t *old = worker->live;
@@ -179,14 +181,13 @@ static void load_work(void *arg)
         load->vm = till_vm_create(bundle, &load->worker->pools.env, load->error, sizeof(load->error));
 }
 
-static void listen_if_web(struct worker *worker)
+/* The server keeps a copy. Ours would keep the port taken, and clients waiting, while we drain. */
+static void listen_on(struct worker *worker, till_face_t face, int fd)
 {
-    if (worker->server == NULL)
+    if (worker->server == NULL || fd == -1)
         return;
-    if (worker->opts->listen_fd != -1)
-        till_server_listen(worker->server, TILL_FACE_PUBLIC, worker->opts->listen_fd);
-    if (worker->opts->ops_fd != -1)
-        till_server_listen(worker->server, TILL_FACE_OPS, worker->opts->ops_fd);
+    till_server_listen(worker->server, face, fd);
+    close(fd);
 }
 
 static void load_failed(struct worker *worker, const struct load *load)
@@ -207,7 +208,8 @@ static void load_succeeded(struct worker *worker, const struct load *load)
         retire(worker, load->vm, 0);
     } else if (load->is_first) {
         go_live(worker, load->vm);
-        listen_if_web(worker);
+        listen_on(worker, TILL_FACE_PUBLIC, worker->opts->listen_fd);
+        listen_on(worker, TILL_FACE_OPS, worker->opts->ops_fd);
         tell(worker, "ready", load->name, NULL);
     } else {
         worker->prepared = load->vm;
@@ -264,14 +266,14 @@ static void prepare(struct worker *worker, const char *name)
         begin_load(worker, name, false);
 }
 
-static void reload_certificate(struct worker *worker)
+static void renew_certificate(struct worker *worker, till_message_t *message)
 {
-    const till_serve_opts_t *limits = worker->opts->limits;
+    const till_buf_t pem = {.base = message->text, .len = strlen(message->text)};
     char error[512];
 
-    if (worker->opts->ssl != NULL &&
-        !till_tls_reload(worker->opts->ssl, limits->cert_file, limits->key_file, error, sizeof(error)))
-        till_log_msg(TILL_LOG_ERROR, "tls.reload", "%s; the old one stays", error);
+    if (worker->opts->ssl != NULL && !till_tls_renew(worker->opts->ssl, &pem, error, sizeof(error)))
+        till_log_msg(TILL_LOG_ERROR, "tls.renew", "%s; the old one stays", error);
+    OPENSSL_cleanse(message->text, pem.len);
 }
 
 static void commit(struct worker *worker, const char *name)
@@ -313,7 +315,9 @@ static void on_channel(h2o_socket_t *sock, const char *err)
         else if (strcmp(message.verb, "abort") == 0)
             abort_load(worker, message.name);
         else if (strcmp(message.verb, "certificate") == 0)
-            reload_certificate(worker);
+            renew_certificate(worker, &message);
+        else if (strcmp(message.verb, "level") == 0)
+            till_log_set_level(till_log_level_named(message.text));
     }
     if (got == -1) {
         outlive_master(worker);

@@ -5,7 +5,8 @@
  *      prepare NAME ─► load aside, on a thread ─► "prepared" | "failed"
  *      commit NAME  ─► new requests go to the new VM, the old one retires ─► "committed"
  *      abort NAME   ─► the new VM is dropped
- *      certificate  ─► the certificate and its key are read again
+ *      certificate  ─► the next handshake shows the one that came with it
+ *      level        ─► of the log
  *      TERM, or the master's end of the channel closed ─► drain ─► exit 0
  *
  * Without its master it does not linger: the kernel tells it (PR_SET_PDEATHSIG),
@@ -34,7 +35,7 @@ typedef struct till_worker_opts {
     const char *generation; /* to begin with; its bundle is in var_dir */
     const char *static_dir; /* NULL: none */
     int channel;            /* to the master; -1: alone, serves until TERM */
-    int listen_fd, ops_fd;  /* of a web worker; -1: none */
+    int listen_fd, ops_fd;  /* of a web worker, whose they become; -1: none */
     SSL_CTX *ssl;
     till_metrics_t *metrics; /* with its slot chosen */
     till_watch_t *watch;     /* NULL: alone */

@@ -207,11 +207,15 @@ static int serve(test_shop_t *shop, int fd, int ops_fd, int leash)
     struct shop_child child = {.loop = till_loop_create(), .shop = shop};
     char cert[96], key[96], folder[96], error[512];
     SSL_CTX *ssl = NULL;
+    till_buf_t pem = {NULL};
 
     snprintf(cert, sizeof(cert), "%s/cert.pem", shop->dir);
     snprintf(key, sizeof(key), "%s/key.pem", shop->dir);
     snprintf(folder, sizeof(folder), "%s/static", shop->dir);
-    if (shop->tls && (ssl = till_tls_create(cert, key, error, sizeof(error))) == NULL)
+    if (shop->tls && till_tls_read(cert, key, &pem, error, sizeof(error)))
+        ssl = till_tls_create(&pem, error, sizeof(error));
+    till_buf_dispose(&pem);
+    if (shop->tls && ssl == NULL)
         return 1;
     till_metrics_use_slot(shop->metrics, 1);
     till_server_opts_t opts = {

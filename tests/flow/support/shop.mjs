@@ -62,12 +62,12 @@ export function tempDir(name = "shop") {
 
 /** One started `moontill dev`. */
 export class Shop {
-  static async start({ args = ["--no-demo"], dir = tempDir(), env = {}, port } = {}) {
+  static async start({ args = ["--no-demo"], dir = tempDir(), env = {}, port, binary = BINARY } = {}) {
     const shop = new Shop();
     shop.dir = dir;
     shop.port = port ?? (await freePort());
     shop.log = "";
-    shop.process = spawn(BINARY, ["dev", "--var", dir, "--listen", `127.0.0.1:${shop.port}`, ...args], {
+    shop.process = spawn(binary, ["dev", "--var", dir, "--listen", `127.0.0.1:${shop.port}`, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, ...env },
     });
