@@ -19,7 +19,11 @@
     row("sql.slow")                 /* the answer does not come before the deadline */      \
     row("sql.deadlock")             /* the transaction is the victim */                     \
     row("outbox.crash_before_done") /* the worker dies, the event was delivered */          \
-    row("idem.crash_before_finish") /* the worker dies, its work is not yet committed */
+    row("idem.crash_before_finish") /* the worker dies, its work is not yet committed */    \
+    row("checkout.after_claim")     /* it dies, cart and flow are claimed */                \
+    row("checkout.after_authorize") /* it dies, the provider has answered */                \
+    row("checkout.before_place")    /* it dies, nothing of the order is written */          \
+    row("checkout.after_place")     /* it dies, the order is there, nobody was told */
 /* clang-format on */
 
 static const char *const names[] = {

@@ -9,7 +9,10 @@
  *
  * Invariants
  *  1. A record is unique by (scope, key); scope = credential and route.
- *  2. RUNNING is written and committed before anything else is done.
+ *  2. RUNNING is written and committed before anything else is done; or the
+ *     record comes into being DONE, with claim 0, in the transaction of an effect
+ *     that begins and ends with it (lua/till/store/records.lua). Whoever comes
+ *     second then waits for that transaction and meets DONE.
  *  3. DONE carries status and body and is written in the same transaction as
  *     the effect: there is no effect without its record and no record without
  *     its effect.

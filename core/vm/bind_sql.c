@@ -254,6 +254,45 @@ static int l_one(lua_State *L) { return query(L, "sql.one", on_one); }
 
 static int l_exec(lua_State *L) { return query(L, "sql.exec", on_exec); }
 
+static void set_unknown_outcome(lua_State *L, till_status_t status)
+{
+    if (status != TILL_CONN_LOST && status != TILL_TIMEOUT && status != TILL_CANCELLED)
+        return;
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "unknown_outcome");
+}
+
+static void on_whole(void *data, till_status_t status, const till_sql_result_t *result)
+{
+    till_co_t *co = data;
+    lua_State *L = till_co_stack(co);
+    int n;
+
+    if (status == TILL_OK) {
+        n = push_rows(L, result, true);
+    } else {
+        n = push_sql_failure(L, co, status, result);
+        set_unknown_outcome(L, status);
+    }
+    till_co_resume(co, n);
+}
+
+/* A statement that commits by itself: once it was begun its answer is waited for, as that of a COMMIT. */
+static int l_whole(lua_State *L)
+{
+    till_slice_t text = till_check_slice(L, 1);
+    till_sql_pool_t *pool = pool_of(L);
+    size_t n;
+
+    till_co_check_yieldable(L, "sql.whole");
+    till_co_t *co = till_co_of(L);
+    if (till_co_refused(L, co))
+        return 2;
+    const till_sql_value_t *params = check_params(L, 2, &n);
+    till_sql_query(pool, text, params, n, DEFAULT_MS, on_whole, co);
+    return till_co_park_firmly(co, L, 0);
+}
+
 static int l_bytes(lua_State *L)
 {
     luaL_checkstring(L, 1);
@@ -417,10 +456,7 @@ static void on_committed(void *data, till_status_t status, const till_sql_result
         return;
     }
     push_sql_failure(L, co, status, result);
-    if (status == TILL_CONN_LOST || status == TILL_TIMEOUT || status == TILL_CANCELLED) {
-        lua_pushboolean(L, 1);
-        lua_setfield(L, -2, "unknown_outcome");
-    }
+    set_unknown_outcome(L, status);
     till_co_resume(co, 2);
 }
 
@@ -476,7 +512,8 @@ static const luaL_Reg tx_methods[6] = {
 };
 
 static const luaL_Reg functions[] = {
-    {"query", l_query}, {"one", l_one}, {"exec", l_exec}, {"bytes", l_bytes}, {"begin", l_begin}, {NULL, NULL},
+    {"query", l_query}, {"one", l_one},     {"exec", l_exec}, {"whole", l_whole},
+    {"bytes", l_bytes}, {"begin", l_begin}, {NULL, NULL},
 };
 
 int till_bind_sql(lua_State *L)

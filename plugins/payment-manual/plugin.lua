@@ -4,6 +4,7 @@ return {
   version  = "1.0.0",
   api      = 1,
   priority = 100,
+  waits    = false, -- nobody is asked
   hooks    = { "payment.describe", "payment.authorize", "payment.capture", "payment.void",
                "payment.refund", "payment.lookup" },
   title    = "Manual payment",

@@ -59,8 +59,8 @@ async function filled() {
   return at;
 }
 
-const pay = async (at) => {
-  assertOk(await insist("POST", `${at}/payment-sessions`, { body: { provider: "test", data: { token: "tok_ok" } }, headers: idem() }));
+const pay = async (at, body = { provider: "test", data: { token: "tok_ok" } }) => {
+  assertOk(await insist("POST", `${at}/payment-sessions`, { body, headers: idem() }));
 };
 /** Completes, and pays anew where the provider never heard of the payment. */
 async function complete(at) {
@@ -101,6 +101,19 @@ const EFFECTS = {
       assert.equal(await count(shop, "orders", `cart_id = ${idOf(at)}`), 1);
       assert.equal(await count(shop, "payments", `cart_id = ${idOf(at)} AND state IN ('authorized', 'captured')`), 1);
       assert.equal(assertOk(await insist("GET", `/store/v1/orders/${order.id}`)).order.id, order.id);
+    },
+  },
+  "an order that is paid by hand": {
+    prepare: async () => {
+      const at = await filled();
+      await pay(at, { provider: "manual" });
+      return { at };
+    },
+    act: async (given) => (given.order = await complete(given.at)),
+    check: async ({ at, order }) => {
+      assert.equal(await count(shop, "orders", `cart_id = ${idOf(at)}`), 1);
+      assert.equal(await count(shop, "payments", `cart_id = ${idOf(at)} AND state = 'authorized'`), 1);
+      assert.equal(assertOk(await insist("GET", `/store/v1/orders/${order.id}`)).order.number, order.number);
     },
   },
   "a cancelled order": {

@@ -1,53 +1,67 @@
 -- till/flow/checkout - from a cart to a placed order.
 --
---   session(ctx, cart_id, provider, data, transaction) -> payment, cart | nil, err
---   complete(ctx, cart_id, env) -> { type = "order", order } | { type = "cart", cart, error }
---                                | { type = "processing" } | nil, err
+--   complete(ctx, cart_id, env) -> { type = "order", order }
+--                                | { type = "cart", cart, error }
+--                                | { type = "processing" } | { response } | nil, err
 --   resume(saga_row)            by the jobs worker
 --
--- env.transaction(fn) runs `fn(tx) -> order` and, on a request, writes the idempotency record in
--- the same transaction; env.payment_data is what the shopper brought back from the provider.
+-- env.once is the Idempotency-Key, not claimed yet; env.claim_key() -> response to send instead
+-- | nil | nil, err claims it; env.answer(script, order) makes the answer of a placed order and has
+-- it recorded with it (till.flow.place); env.payment_data is what the shopper brought back from
+-- the provider.
 --
 -- reserve -> authorize -> place; capture follows from the outbox. The price is computed once more
 -- before anything is taken: when it differs from what the cart showed, the shopper decides.
+--
+-- At once, or as a flow. A flow is stored step by step because somebody outside is told of it: a
+-- provider that was asked must be looked up or undone, whoever dies. Where nobody outside is asked
+-- (the plugin says so, or nothing is owed), the stock is held by the payment session already and
+-- nobody has begun a flow, everything that a completion does is one transaction of this database,
+-- and there is nothing to resume or to undo:
+--
+--   dies before the transaction      nothing was written: the cart is open, its stock held, its
+--                                    payment `created`, its key unused; asked again it begins again
+--   dies in it                       the same: it is rolled back
+--   dies after it, nobody was told   order and answer are there; under the same key the answer is
+--                                    given again, under another one the order
+--   two at a time                    the first statement takes the row of the cart under its
+--                                    version: the second waits for the first, is refused, and finds
+--                                    what the first left
+--   the answer to it was lost        as when refused: the key is claimed; what has its record is
+--                                    replayed, else the flow below takes over from what is stored
+--
+-- The flow, where it dies:
+--
+--   after the claim of key and cart  the key may be taken over after its time; the row of the flow,
+--                                    with all that it froze, is resumed by whoever comes first
+--   before the provider was asked    the payment is `created`, the step is done again
+--   asked, or answered               the payment is `sending` or what was stored: it is looked up
+--                                    under the key of its attempt, never asked for twice
+--   in the placing transaction       rolled back; placed again with the same frozen price
+--   after it                         flow, cart and key are done with the order, all or none
 local carts = require "till.store.carts"
 local cart_flow = require "till.flow.cart"
+local checkouts = require "till.store.checkouts"
 local co = require "till.prim.co"
 local conf = require "till.prim.conf"
+local flow = require "till.flow.checkout_flow"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
+local fault = require "till.prim.fault"
 local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
-local payments = require "till.store.payments"
 local place = require "till.flow.place"
 local pricing = require "till.flow.pricing"
-local saga = require "till.flow.saga"
 local sagas = require "till.store.sagas"
-local sql = require "till.prim.sql"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
 
 local checkout = {}
 
-local PROVIDER_MS = 3600000
 local TOTALS = { "subtotal", "discount_total", "shipping_total", "tax_total", "total" }
 -- What the shopper can do something about: he gets his cart back, with the reason.
 local FOR_SHOPPER = { payment_declined = true, payment_requires_action = true, sold_out = true,
   price_changed = true, promotion_refused = true, shipping_unavailable = true }
-
-
-local function until_ms()
-  return time.now_ms() + conf.get("cart.reservation_minutes") * 60000
-end
-
-
-local function items_of(cart)
-  local out = {}
-  for i, line in ipairs(cart.priced.lines) do
-    out[i] = { variant_id = line.variant_id, sku = line.sku, quantity = line.quantity }
-  end
-  return out
-end
 
 
 local function missing(cart)
@@ -93,129 +107,13 @@ local function is_changed(shown, priced)
 end
 
 
---- A payment session holds the stock: who pays must get what he pays for.
-function checkout.session(ctx, cart_id, provider, data, transaction)
-  local cart, e = cart_flow.get(ctx.auth, cart_id)
-  if not cart then return nil, e end
-  local ok, e2 = cart_flow.check_open(cart)
-  if not ok then return nil, e2 end
-  if #cart.lines == 0 then return nil, err.new("cart_incomplete", "the cart is empty") end
-  local offer = payment.describe(provider, { currency = cart.currency, country = cart.country,
-    amount = cart.priced.total })
-  if not offer then
-    return nil, err.new("payment_provider_unknown", ("%s is not offered for this cart")
-      :format(provider))
-  end
-  return transaction(function(tx)
-    local still, held, e3
-    still, e3 = carts.is_still(tx, cart)
-    if still == nil then return nil, e3 end
-    if not still then
-      return nil, err.new("completion_in_progress", "the cart is being completed or was changed")
-    end
-    held, e3 = stock.hold(tx, cart.id, items_of(cart), until_ms())
-    if not held then return nil, e3 end
-    local p, e4 = payment.start(tx, cart, provider, data)
-    if not p then return nil, e4 end
-    p.expires_at = time.rfc3339(until_ms())
-    return { payment = p, cart = cart }
-  end)
-end
-
-
--- Held for as long as a provider may take to answer.
-local function reserve(data, env)
-  local done, e = sql.transaction(function(tx)
-    local held, why = stock.hold(tx, data.cart_id, data.items, time.now_ms() + PROVIDER_MS)
-    if not held then return nil, why end
-    return saga.note(tx, env, 1)
-  end)
-  if not done then
-    env.saga.step = 0
-    return nil, e
-  end
-  env.is_held = true
-  return true
-end
-
-
-local function unreserve(data)
-  return sql.transaction(function(tx) return stock.release(tx, data.cart_id) end)
-end
-
-
-local LIVE = { created = true, sending = true, unknown = true, requires_action = true,
-  authorized = true, captured = true }
-
-
-local REFUSED = { declined = true, failed = true }
-
-
--- The newest attempt that is for this amount; older ones and those for other amounts are let go.
--- Where all were refused it is the newest of those: who repeats a completion hears the same again.
-local function pick(data)
-  local list, e = payments.of_cart(data.cart_id)
-  if not list then return nil, e end
-  local found, refused = false, false
-  for _, p in ipairs(list) do
-    local fits = p.amount == data.total and p.currency == data.currency
-    if LIVE[p.state] and fits and not found then
-      found = p
-    elseif LIVE[p.state] then
-      local ok, e2 = payment.void(p)
-      if not ok then return nil, e2 end
-    elseif REFUSED[p.state] and fits then
-      refused = refused or p
-    end
-  end
-  return found or refused
-end
-
-
-local function authorize(data, env)
-  if data.total == 0 then return true end
-  local p, e = pick(data)
-  if p == nil then return nil, e end
-  if not p then
-    return nil, err.new("cart_incomplete", "choose how to pay first", { errors = { {
-      pointer = "/payment_session", detail = "a payment session is needed", code = "missing" } } })
-  end
-  if not env.is_held then stock.extend(data.cart_id, time.now_ms() + PROVIDER_MS) end
-  local paid, e2 = payment.authorize(p, env)
-  data.payment_id = p.id
-  if not paid then return nil, e2 end
-  return true
-end
-
-
--- Every attempt that a provider has heard of: a worker that died while it asked named none.
-local function unauthorize(data)
-  local list, e = payments.of_cart(data.cart_id)
-  if not list then return nil, e end
-  for _, p in ipairs(list) do
-    if LIVE[p.state] and p.state ~= "created" then
-      local ok, e2 = payment.void(p)
-      if not ok then return nil, e2 end
-    end
-  end
-  return true
-end
-
-
-local flow = saga.define("checkout", {
-  { name = "reserve", run = reserve, undo = unreserve },
-  { name = "authorize", run = authorize, undo = unauthorize },
-  { name = "place", run = function(data, env) return place.run(data, env) end },
-})
-
-
 -- Everything that placing needs, frozen before the first step.
 local function freeze(cart, quote)
   local head = {}
   for _, name in ipairs { "email", "shipping_address", "billing_address", "shipping_option_id",
     "customer_id", "key_id", "country" } do head[name] = cart[name] end
   return { cart_id = cart.id, cart_version = cart.version, currency = cart.currency,
-    total = quote.priced.total, items = items_of({ priced = quote.priced }), given = quote.given,
+    total = quote.priced.total, items = stock.items(quote.priced), given = quote.given,
     priced = quote.priced, head = head, generation = co.generation() }
 end
 
@@ -232,7 +130,7 @@ end
 -- Who waits for an outcome keeps the cart: it may be paid already.
 local function answer(cart, state, e, env)
   if state == "done" then
-    if env.order then return { type = "order", order = env.order, response = env.response } end
+    if env.order then return { type = "order", order = env.order } end
     return { type = "order", order = orders.of_cart(cart.id) or nil }
   elseif state == "waiting" then
     return { type = "processing" }
@@ -256,6 +154,7 @@ local function drive(cart, data, env, held)
   if claim == nil then return nil, e end
   if not claim then return in_progress() end
   env.claim = claim
+  fault.crash "checkout.after_claim"
   local state, e2 = flow:run(cart.id, data, env)
   if state == nil then return nil, e2 end
   if state == "busy" then
@@ -293,7 +192,55 @@ local function unfinished(cart)
 end
 
 
-local function fresh(cart, env)
+-- What pays for it without anybody outside: a payment, or nothing where nothing is owed (false).
+local function paid_at_once(cart, quote, state)
+  local p, total = state.payments[1], quote.priced.total
+  if total == 0 and not p then return false end
+  if not p or state.payments[2] then return nil end
+  if p.amount ~= total or p.currency ~= cart.currency then return nil end
+  return payment.at_once(p) or nil
+end
+
+
+-- What place.at_once needs; false where a flow is needed.
+local function parts_at_once(cart, quote, env)
+  if cart.state ~= "open" or env.once.claim then return false end
+  local held = env.state.held
+  if not stock.is_held(held, stock.items(quote.priced)) then return false end
+  local p = paid_at_once(cart, quote, env.state)
+  if p == nil then return false end
+  return { held = held, payment = p, result = quote.result }
+end
+
+
+-- Runs what `fn` is once the key is claimed; its answer may be there already.
+local function claimed(env, fn, ...)
+  local instead, e = env.claim_key()
+  if instead or e then return instead and { response = instead }, e end
+  return fn(...)
+end
+
+
+local function as_flow(cart, quote, env)
+  env.anew = true
+  return drive(cart, freeze(cart, quote), env)
+end
+
+
+local complete
+
+
+-- Who is refused had somebody in his way: all of it is read again, to see what that one has done.
+local function at_once(ctx, cart, quote, parts, env)
+  env.steps = flow:count()
+  local done, e = place.at_once(freeze(cart, quote), env, parts)
+  if done == nil then return nil, e end
+  if done then return { type = "order", order = env.order } end
+  return claimed(env, complete, ctx, cart.id, env)
+end
+
+
+local function fresh(ctx, cart, env)
   local ok, e2 = cart_flow.check_open(cart)
   if not ok then return nil, e2 end
   local quote, e3 = pricing.price(cart)
@@ -301,19 +248,34 @@ local function fresh(cart, env)
   ok, e2 = check_cart(cart, quote)
   if not ok then return nil, e2 end
   if is_changed(cart.priced, quote.priced) then return show_new_price(cart, quote) end
-  env.anew = true
-  return drive(cart, freeze(cart, quote), env)
+  local parts = parts_at_once(cart, quote, env)
+  if parts then return at_once(ctx, cart, quote, parts, env) end
+  return claimed(env, as_flow, cart, quote, env)
+end
+
+
+local function go_on(cart, row, env)
+  return drive(cart, row.data, env, row.state == "waiting" and cart.claim or nil)
+end
+
+
+function complete(ctx, cart_id, env)
+  local cart, e = cart_flow.get(ctx.auth, cart_id)
+  if not cart then return nil, e end
+  if cart.state == "completed" then return claimed(env, already, cart) end
+  local row, e2 = unfinished(cart)
+  if row == nil then return nil, e2 end
+  if not row then return fresh(ctx, cart, env) end
+  return claimed(env, go_on, cart, row, env)
 end
 
 
 function checkout.complete(ctx, cart_id, env)
-  local cart, e = cart_flow.get(ctx.auth, cart_id)
-  if not cart then return nil, e end
-  if cart.state == "completed" then return already(cart) end
-  local row, e2 = unfinished(cart)
-  if row == nil then return nil, e2 end
-  if not row then return fresh(cart, env) end
-  return drive(cart, row.data, env, row.state == "waiting" and cart.claim or nil)
+  local e
+  env.state, e = checkouts.state(cart_id, env.once)
+  if not env.state then return nil, e end
+  if env.state.is_used then return claimed(env, complete, ctx, cart_id, env) end
+  return complete(ctx, cart_id, env)
 end
 
 
@@ -326,7 +288,7 @@ function checkout.resume(row)
     local saved, e2 = sagas.save(row, { state = "done" })
     return saved ~= nil, e2
   end
-  local env = { transaction = sql.transaction }
+  local env = {}
   if not is_of(row, cart) then return flow:abandon(cart.id, env) end
   return drive(cart, row.data, env, row.state == "waiting" and cart.claim or nil)
 end

@@ -3,6 +3,8 @@
 --   start(tx, cart, provider, data) -> payment
 --   authorize(payment, env) -> payment | nil, err     payment_declined, payment_requires_action,
 --                                                     unknown_outcome
+--   at_once(payment) -> payment, as it will be | false    of a plugin that never waits for anybody;
+--                       nothing is written: the caller does, with what it pays for
 --   settle(payment)     looks up one whose outcome is unknown -> payment | nil, err
 --   void(payment)       lets go of it; what was captured is refunded -> payment | nil, err
 --   ask_capture(payment), ask_refund(payment) -> true value | nil, err
@@ -129,6 +131,20 @@ local function send(p, more, fence)
   local ok, e2 = record(p, answer, fence)
   if not ok then return nil, e2 end
   return to_result(p)
+end
+
+
+local PAID = { authorized = true, captured = true }
+
+
+function payment.at_once(p)
+  if p.state ~= "created" or dispatch.waits(plugin_of(p.provider)) then return false end
+  local answer = ask(p, "payment.authorize")
+  if not PAID[answer.outcome] then return false end
+  local out = {}
+  for name, value in pairs(p) do out[name] = value end
+  out.state, out.provider_ref = answer.outcome, answer.provider_ref
+  return out
 end
 
 

@@ -1,30 +1,38 @@
--- till/flow/place - the one transaction that makes an order: order, lines with their frozen price,
--- redemptions, ledger, events, the cart's end, the idempotency record, and stock last: its rows are
--- the ones that others wait for.
+-- till/flow/place - the one transaction that makes an order: order, lines with their frozen
+-- price, ledger, payment, events, the end of cart and flow, the idempotency record,
+-- redemptions, and stock last: its rows are the ones that others wait for. It is one
+-- till.store.script: one round trip, one commit, and nothing of it happens where one of its
+-- conditions does not hold.
 --
---   place.run(data, env) -> true | nil, err       data as till.flow.checkout froze it
+--   place.run(data, env) -> true | nil, err       the last step of a flow; data as
+--                                                 till.flow.checkout froze it
+--   place.at_once(data, env, { held =, payment =, result = }) -> true | false | nil, err
+--                   without a flow, where nobody outside was asked: the payment goes from `created`
+--                   to its state with the order. false: nothing has happened, or nobody can say
+--   place.ledger(result, sign)                    the entries of what is owed
+--
+-- env.answer(script, order), where there is a request: makes the response and has it recorded with
+-- the order; env.order is the order once it is there.
 local carts = require "till.store.carts"
+local checkouts = require "till.store.checkouts"
 local err = require "till.util.err"
+local fault = require "till.prim.fault"
 local id = require "till.util.id"
 local orders = require "till.store.orders"
-local outbox = require "till.prim.outbox"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
 local price = require "till.rule.price"
 local promotions = require "till.store.promotions"
-local saga = require "till.flow.saga"
+local records = require "till.store.records"
+local sagas = require "till.store.sagas"
+local script = require "till.store.script"
+local sql = require "till.prim.sql"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
 
 local place = {}
 
-
-local function payment_of(data)
-  if not data.payment_id then return false end
-  local p, e = payments.get(data.payment_id)
-  if not p then return nil, e or err.new("internal", "the payment of the checkout is not there") end
-  return p
-end
+local HOLD_MS = 60000
 
 
 local function policy_of(data, p)
@@ -54,11 +62,12 @@ local function lines_of(data, result)
 end
 
 
-local function order_of(data, result, p, policy)
+local function order_of(data, parts)
   local head, priced = data.head, data.priced
   return {
-    id = data.order_id, cart_id = data.cart_id, customer_id = head.customer_id,
-    key_id = head.key_id, status = "placed", payment_status = status_of(p, policy),
+    id = id.new("ord"), number = orders.UNNUMBERED, cart_id = data.cart_id,
+    customer_id = head.customer_id, key_id = head.key_id, status = "placed",
+    payment_status = status_of(parts.payment, parts.policy),
     fulfilment_status = "unfulfilled", email = head.email:lower(), currency = data.currency,
     subtotal = priced.subtotal, discount_total = priced.discount_total,
     shipping_total = priced.shipping_total, tax_total = priced.tax_total, total = priced.total,
@@ -66,23 +75,10 @@ local function order_of(data, result, p, policy)
     billing_address = head.billing_address or head.shipping_address,
     shipping_option_id = head.shipping_option_id, shipping_label = priced.shipping_label,
     promotions = priced.promotions, generation = data.generation, version = 1,
-    placed_at = time.rfc3339(time.now_ms()), lines = lines_of(data, result), fulfilments = {},
-    price_trace = { given = data.given, result = result, generation = data.generation },
+    placed_at = time.rfc3339(time.now_ms()), lines = lines_of(data, parts.result),
+    fulfilments = {}, price_trace = { given = data.given, result = parts.result,
+      generation = data.generation },
   }
-end
-
-
-local function redeem(tx, order)
-  for _, promotion in ipairs(order.promotions) do
-    if promotion.id and promotion.amount > 0 then
-      local ok, e = promotions.redeem(tx, promotion.id, order.id, order.email, promotion.amount)
-      if ok == nil then return nil, e end
-      if not ok then
-        return nil, err.new("promotion_refused", ("%s was used up just now"):format(promotion.name))
-      end
-    end
-  end
-  return true
 end
 
 
@@ -103,8 +99,8 @@ local function skus_of(order)
 end
 
 
-local function events(tx, order, p, policy)
-  local aggregate = "order:" .. order.id
+local function events_of(order, parts)
+  local aggregate, p = "order:" .. order.id, parts.payment
   local list = {
     { aggregate = aggregate, type = "order.placed", payload = { order_id = order.id } },
     { aggregate = "stock:" .. order.id, type = "stock.changed",
@@ -113,67 +109,121 @@ local function events(tx, order, p, policy)
   if order.payment_status == "captured" then
     list[#list + 1] = { aggregate = aggregate, type = "order.paid",
       payload = { order_id = order.id } }
-  elseif p and policy.capture == "now" then
+  elseif p and parts.policy.capture == "now" then
     list[#list + 1] = { aggregate = aggregate, type = "payment.capture",
       payload = { payment_id = p.id, order_id = order.id } }
   end
-  return outbox.append(tx, list)
+  return list
 end
 
 
-local function money(tx, order, p, result)
-  local ok, e = orders.ledger(tx, order.id, p and p.id, order.currency, place.ledger(result, 1))
-  if not ok or not p then return ok, e end
+local function write_money(s, order, parts)
+  local p = parts.payment
+  orders.ledger(s, order.id, p and p.id, order.currency, place.ledger(parts.result, 1))
+  if not p then return end
   if p.state == "captured" then
-    ok, e = orders.ledger(tx, order.id, p.id, order.currency, {
+    orders.ledger(s, order.id, p.id, order.currency, {
       { "cash:" .. p.provider, p.amount }, { "receivable", -p.amount } })
-    if not ok then return nil, e end
   end
-  return payments.attach(tx, p.id, order.id)
+  payments.attach(s, p, order.id, parts.moves_to)
 end
 
 
-local function write(tx, order, p, policy, result)
-  local ok, e = orders.insert(tx, order)
-  if ok then ok, e = redeem(tx, order) end
-  if ok then ok, e = money(tx, order, p, result) end
-  if ok then
-    ok, e = orders.event(tx, order.id, "placed", order.customer_id or "shopper",
-      { number = order.number, payment_status = order.payment_status })
+local function end_flow(s, data, env)
+  if env.saga then return sagas.finish(s, env.saga, env.steps) end
+  return sagas.at_once(s, "checkout", data.cart_id, env.steps)
+end
+
+
+-- Its first statement takes the cart: who comes second waits there, and is refused.
+local function write(s, data, env, parts, order)
+  carts.complete(s, { id = data.cart_id, version = data.cart_version }, env.claim, order.id)
+  orders.place(s, order)
+  if env.answer then env.answer(s, order) end
+  write_money(s, order, parts)
+  records.events(s, events_of(order, parts))
+  end_flow(s, data, env)
+  stock.sell(s, parts.held, order.id)
+  promotions.redeem(s, order)
+  stock.sell_last(s, parts.held)
+end
+
+
+local function commit(data, env, parts)
+  local s, order = script.new(), order_of(data, parts)
+  write(s, data, env, parts, order)
+  fault.crash "checkout.before_place"
+  local row, why = s:run()
+  if not row then return row, why end
+  fault.crash "checkout.after_place"
+  order.number, env.order = row.number, order
+  return true
+end
+
+
+local function to_error(refusal)
+  if type(refusal) == "table" then
+    return err.new("promotion_refused", ("%s was used up just now"):format(refusal.promotion))
+  elseif refusal == stock.AGAIN then
+    return err.new("busy", "the stock of the cart is changed at the same time; try again")
   end
-  if ok then ok, e = events(tx, order, p, policy) end
-  return ok, e
+  return err.new("conflict", "another worker completes this cart")
 end
 
 
-local function in_transaction(tx, data, env, parts)
-  local order = order_of(data, parts.result, parts.payment, parts.policy)
-  local ended, e = carts.complete(tx, data.cart_id, env.claim, order.id)
-  if ended == nil then return nil, e end
-  if not ended then return nil, err.new("conflict", "another worker completes this cart") end
-  local ok, e2 = write(tx, order, parts.payment, parts.policy, parts.result)
-  if ok then ok, e2 = saga.finish(tx, env) end
-  if ok then ok, e2 = stock.sell(tx, data.cart_id, order.id, data.items) end
-  if not ok then return nil, e2 end
-  return order
+-- Exactly what is sold is held; where it is not any more, it is held now.
+local function held_for(data)
+  local state, e = checkouts.state(data.cart_id)
+  if not state or stock.is_held(state.held, data.items) then return state, e end
+  local done, e2 = sql.transaction(function(tx)
+    return stock.hold(tx, data.cart_id, data.items, time.now_ms() + HOLD_MS)
+  end)
+  if not done then return nil, e2 end
+  return checkouts.state(data.cart_id)
 end
+
+
+local function payment_of(data)
+  if not data.payment_id then return false end
+  local p, e = payments.get(data.payment_id)
+  if not p then return nil, e or err.new("internal", "the payment of the checkout is not there") end
+  return p
+end
+
+
+local ATTEMPTS = 3
 
 
 function place.run(data, env)
   local p, e = payment_of(data)
   if p == nil then return nil, e end
-  local parts = { payment = p, policy = policy_of(data, p), result = price.calculate(data.given) }
-  local order, e2 = env.transaction(function(tx)
-    data.order_id = id.new("ord")
-    return in_transaction(tx, data, env, parts)
-  end)
-  if not order then
-    -- Rolled back: the row in memory must say again what the table says.
-    env.saga.state, env.saga.step = "running", 2
-    return nil, e2
+  local parts, refusal = { payment = p, policy = policy_of(data, p),
+    result = price.calculate(data.given) }, nil
+  for _ = 1, ATTEMPTS do
+    local state, e2 = held_for(data)
+    if not state then return nil, e2 end
+    parts.held = state.held
+    local done
+    done, refusal = commit(data, env, parts)
+    if done then
+      env.saga.state, env.saga.step = "done", env.steps
+      return true
+    elseif done == nil then
+      return nil, refusal
+    elseif refusal ~= stock.AGAIN then
+      break
+    end
   end
-  env.order = env.order or order
-  return true
+  return nil, to_error(refusal)
+end
+
+
+function place.at_once(data, env, parts)
+  local p = parts.payment
+  parts.policy, parts.moves_to = policy_of(data, p), p and p.state
+  local done, e = commit(data, env, parts)
+  if done == nil and not e.unknown_outcome then return nil, e end
+  return done or false
 end
 
 

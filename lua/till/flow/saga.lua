@@ -15,8 +15,8 @@
 --   retryable (a lost database) the flow stays where it is and is resumed
 --
 -- `data` is kept in the row (JSON), `env` only in memory. A step may save the row itself in its own
--- transaction: env.saga is the row, saga.note(tx, env, step) does it, for the last one
--- saga.finish(tx, env). When that transaction fails the step puts env.saga back.
+-- transaction: env.saga is the row, env.steps how many there are; saga.note(tx, env, step) does it,
+-- or a script with sagas.finish. When that transaction fails the step puts env.saga back.
 local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local log = require "till.prim.log"
@@ -38,6 +38,11 @@ end
 
 function saga.named(name)
   return flows[name]
+end
+
+
+function saga:count()
+  return #self.steps
 end
 
 
@@ -141,12 +146,6 @@ end
 --- Inside a step's transaction: the step is done when its effect is.
 function saga.note(tx, env, step)
   return save_in(tx, env, { step = step })
-end
-
-
---- Inside the last step's transaction: the flow is done when its effect is.
-function saga.finish(tx, env)
-  return save_in(tx, env, { state = "done", step = env.steps })
 end
 
 

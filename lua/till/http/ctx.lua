@@ -14,7 +14,12 @@
 --   ctx:transaction(fn)  -> what fn(tx) returned | nil, err; under an Idempotency-Key fn returns
 --                           the response, which is recorded in the same transaction
 --   ctx:finish(tx, response) -> true | nil, err     the same, for a transaction of one's own;
+--   ctx:record(script, response [, pieces])         the same with a script; pieces as in
+--                                                   till.store.records
 --   ctx:committed()                                 call it once that one is committed
+--   ctx:claim()          -> response to send instead | nil | nil, err      where the route's
+--                           idempotency is "late": nothing may be done under the key before
+--                           that, or it is done in one script with its record
 --   ctx:page()           -> { limit, after, before } | nil, err      for routes with page = true
 --   ctx:list(rows, page, render, key_of) -> the body of a page; rows has up to limit + 1
 local err = require "till.util.err"
@@ -75,6 +80,19 @@ function methods:finish(tx, response)
   if not good then return nil, failure end
   self.idem.pending = true
   return true
+end
+
+
+function methods:record(script, response, pieces)
+  if not self.idem then return end
+  must_respond(response)
+  idempotency.record_in(self, script, response, pieces)
+  self.idem.pending = true
+end
+
+
+function methods:claim()
+  return idempotency.claim_late(self)
 end
 
 

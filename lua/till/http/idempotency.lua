@@ -1,6 +1,8 @@
 -- till/http/idempotency - one effect for one Idempotency-Key, around a handler.
 --
 --   idempotency.claim(route, ctx) -> nil (run the handler), or the response to send instead
+--   idempotency.claim_late(ctx) -> the same, for a route that does not have it claimed beforehand
+--   idempotency.record_in(ctx, script, response, pieces)    as finish, with a till.store.script
 --   idempotency.finish(ctx, tx, response)   inside the handler's transaction (ctx:transaction does)
 --   idempotency.settle(ctx, response, failure) -> true once the record says what was answered
 --
@@ -13,6 +15,10 @@
 --   a failure worth trying again  taken back: the same key runs again
 --   any other failure, a fault    recorded: the same key says the same again
 --   the call was cancelled        left running: it is free again when its time is over, `resumed`
+--
+-- A route with idempotency = "late" begins without a claim. Its handler does everything in one
+-- script with the record, or claims the key before it does anything. What was never claimed needs
+-- not be taken back; what is to be recorded is claimed for that.
 local err = require "till.util.err"
 local conf = require "till.prim.conf"
 local idem = require "till.prim.idem"
@@ -20,6 +26,7 @@ local json = require "till.prim.json"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local sql = require "till.prim.sql"
+local records = require "till.store.records"
 local respond = require "till.http.respond"
 
 local idempotency = {}
@@ -31,7 +38,7 @@ local NOT_KEPT = { date = true, ["x-request-id"] = true, ["set-cookie"] = true }
 local function key_of(route, req)
   local header = req.headers["idempotency-key"]
   if not header then
-    if route.idempotency == "required" then
+    if route.idempotency ~= "optional" then
       return nil, err.new("idempotency_key_missing",
         "Send an Idempotency-Key of your own making, a new one for each thing to be done.")
     end
@@ -72,20 +79,34 @@ local function answer_to(claim)
 end
 
 
+local function claim(i)
+  local answer, failure = idem.claim(i.scope, i.key, i.print, conf.get("idem.lease_ms"))
+  if not answer then return nil, failure:at("idempotency") end
+  if answer.outcome ~= "run" then return answer_to(answer) end
+  i.claim, i.resumed = answer.claim, answer.resumed or false
+  return nil
+end
+
+
 function idempotency.claim(route, ctx)
   local key, failure = key_of(route, ctx.req)
   if failure then return nil, failure end
   if not key then return nil end
   local req = ctx.req
-  local scope = scope_of(route, ctx.auth)
-  local print_ = idem.fingerprint(req.method, req.path, req.body or "")
-  local claim
-  claim, failure = idem.claim(scope, key, print_, conf.get("idem.lease_ms"))
-  if not claim then return nil, failure:at("idempotency") end
-  if claim.outcome ~= "run" then return answer_to(claim) end
-  ctx.idem = { key = key, scope = scope, claim = claim.claim, resumed = claim.resumed or false,
-    recorded = false }
-  return nil
+  ctx.idem = { key = key, scope = scope_of(route, ctx.auth), resumed = false, recorded = false,
+    print = idem.fingerprint(req.method, req.path, req.body or "") }
+  if route.idempotency == "late" then return nil end
+  return claim(ctx.idem)
+end
+
+
+--- Who is told of another's answer, or that he has to wait, has nothing to record.
+function idempotency.claim_late(ctx)
+  local i = ctx.idem
+  if i.claim then return nil end
+  local instead, failure = claim(i)
+  if instead or failure then i.recorded = true end
+  return instead, failure
 end
 
 
@@ -107,7 +128,17 @@ function idempotency.finish(ctx, tx, response)
 end
 
 
+function idempotency.record_in(ctx, script, response, pieces)
+  records.answer(script, ctx.idem, response.status, kept(response.headers),
+    pieces or response.body)
+end
+
+
 local function record(ctx, response)
+  if not ctx.idem.claim then
+    local instead, failure = claim(ctx.idem)
+    if instead or failure then return end
+  end
   local good, failure = sql.transaction(function(tx)
     return idempotency.finish(ctx, tx, response)
   end)
@@ -134,7 +165,7 @@ function idempotency.settle(ctx, response, failure)
   -- "Accepted" and "unknown" tell that there is no outcome yet: the same key asks for it again.
   local is_open = response.status == 202 or failure and failure.code == "unknown_outcome"
   if is_refusal or is_open or failure and failure.retryable then
-    take_back(ctx)
+    if i.claim then take_back(ctx) end
   else
     record(ctx, response)
   end

@@ -90,7 +90,7 @@ end
 local function header_parameters(route, out)
   if route.idempotency then
     out[#out + 1] = { name = "Idempotency-Key", ["in"] = "header",
-      required = route.idempotency == "required",
+      required = route.idempotency ~= "optional",
       description = "A text of your own, new for each thing to be done; repeat it when you repeat.",
       schema = { type = "string", minLength = 1, maxLength = 255 } }
   end

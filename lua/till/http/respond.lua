@@ -5,6 +5,8 @@
 --   respond.text(status, type, text [, headers])
 --   respond.is(v)
 --   respond.etag(version) -> "\"7\""    strong; a text that is quoted already is left alone
+--   respond.around(response, mark) -> what of the body comes before and after the mark, which
+--                                     stands in it exactly once
 --   respond.fresh(response, req) -> the response, or 304 where If-None-Match names its ETag
 --   respond.tags(header) -> { { text =, weak = } }, any | nil when it is not well formed
 local json = require "till.prim.json"
@@ -56,6 +58,16 @@ end
 
 function respond.raw(status, headers, body)
   return make(status, headers, body)
+end
+
+
+function respond.around(response, mark)
+  local body = response.body
+  local first, last = body:find(mark, 1, true)
+  if not first or body:find(mark, last + 1, true) then
+    error("the mark does not stand in the body once", 2)
+  end
+  return body:sub(1, first - 1), body:sub(last + 1)
 end
 
 

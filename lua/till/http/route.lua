@@ -20,7 +20,7 @@
 --   body         schema; a body that is empty is taken for {} where nothing is required
 --   form         true: the body is multipart/form-data; the schema's fields are its parts
 --   returns      { [200] = schema or true }; problems are added by themselves
---   idempotency  "required" | "optional"
+--   idempotency  "required" | "optional" | "late": required, claimed by the handler (ctx:claim)
 --   if_match     "required" | "optional"
 --   example      { body =, returns = }
 --   errors       list of codes worth telling of in the documentation
@@ -76,7 +76,8 @@ local function check_fields(def)
     bad(def, "`permission` goes with auth = \"admin\", and is needed there (\"any\" takes none)")
   end
   for _, name in ipairs { "idempotency", "if_match" } do
-    if def[name] and not WHEN[def[name]] then
+    local late = name == "idempotency" and def[name] == "late"
+    if def[name] and not WHEN[def[name]] and not late then
       bad(def, "`%s` must be \"required\" or \"optional\"", name)
     end
   end

@@ -5,6 +5,7 @@
 --   dispatch.plugin(name, hook, ...) -> value | nil, err       one, by name
 --   dispatch.call(plugin, hook, ...) -> the same of a plugin that need not be set up: for specs
 --   dispatch.has(hook [, name]) -> boolean;  dispatch.names(hook) -> names in order of asking
+--   dispatch.waits(name) -> boolean    may a hook of this plugin wait for somebody outside?
 --   dispatch.plugins() -> list;  dispatch.config(name) -> its options
 --
 -- Each handler is called fn(config, ...). It answers a value, nil (it has nothing to say), or
@@ -50,6 +51,11 @@ function dispatch.names(hook)
   local out = {}
   for i, plugin in ipairs(asked(hook, 2)) do out[i] = plugin.name end
   return out
+end
+
+
+function dispatch.waits(name)
+  return by_name[name] == nil or by_name[name].waits ~= false
 end
 
 

@@ -10,7 +10,9 @@
 --   config = { option = {...} }          see till.plugin.config
 --   capabilities = { "http:api.example.com", "sql" }   what it needs besides; shown to the operator
 --   waits = false             no hook of it waits for anything: they are called where they are
---                             asked, without a coroutine of their own; a wait is then a fault
+--                             asked, without a coroutine of their own; a wait is then a fault.
+--                             What such a payment plugin answers is so when the transaction around
+--                             it is committed, and not before: nobody outside was told
 --   opt_in = true             active only where the configuration says enabled = true
 --   title, doc                for people
 local data = require "till.prim.data"

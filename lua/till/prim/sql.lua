@@ -9,6 +9,9 @@
 --       back; what it threw is thrown on. A deadlock runs fn again: it must have no effect but
 --       through tx.
 --       timeout_ms bounds all of it, all attempts together.
+--   whole(text, ...)  -> the first row | nil, err; one statement that begins and commits its own
+--                     transaction. It is waited for to its end, as COMMIT is; a deadlock runs it
+--                     again.
 --   marks(n)          -> "?, ?, ?" for n values; n must be at least 1
 --   bytes(s)          marks a parameter as binary (ids are BINARY(16))
 --   null              NULL among the parameters; nil works too
@@ -22,7 +25,7 @@
 -- err.code: timeout, cancelled, conn_lost, unavailable, deadlock, duplicate, rejected, overloaded,
 -- out_of_range;
 -- err.errcode is MariaDB's number, err.log its words (for the log only: they may hold values).
--- err.unknown_outcome is true where a COMMIT was sent and its answer lost.
+-- err.unknown_outcome is true where a COMMIT, or a whole, was sent and its answer lost.
 local c = require "till.c.sql"
 local json = require "till.c.json"
 local time = require "till.c.time"
@@ -41,7 +44,7 @@ end
 
 
 -- A statement outside of a transaction is one by itself: its deadlock has undone it.
-for _, name in ipairs { "query", "one", "exec" } do
+for _, name in ipairs { "query", "one", "exec", "whole" } do
   local run = c[name]
   sql[name] = function(...)
     local result, err = run(...)

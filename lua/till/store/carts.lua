@@ -9,7 +9,10 @@
 --                     it; locked until the end
 --   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
 --   unclaim(tx, id, claim)    back to open      lapse(id, claim)    the claim is over, no more
---   complete(tx, id, claim, order_id) -> true | false when the claim was taken over
+--   lock(script, cart)        refused (TAKEN) where it is not as it was read, is being completed,
+--                     or holds stock already; locked until the end
+--   complete(script, cart, claim, order_id)   refused (TAKEN) where the claim was taken over;
+--                     claim nil: where the cart is not open as it was read
 --
 -- A cart: id, version, state, currency, country, email, shipping_address, billing_address,
 -- shipping_option_id, customer_id, key_id, priced, generation, claim, claimed_until, order_id,
@@ -144,12 +147,22 @@ function carts.lapse(cart_id, claim)
 end
 
 
-function carts.complete(tx, cart_id, claim, order_id)
-  local done, e = tx:exec("UPDATE carts SET state = 'completed', order_id = ?,"
-    .. " claimed_until = NULL, version = version + 1 WHERE id = ? AND claim = ?"
-    .. " AND state = 'completing'", db.bin("ord", order_id), db.bin("cart", cart_id), claim)
-  if not done then return nil, e end
-  return done.affected == 1
+carts.TAKEN = "taken"
+
+
+function carts.lock(script, cart)
+  local bin = db.bin("cart", cart.id)
+  script:must(carts.TAKEN, 1, "SELECT version INTO @till_version FROM carts WHERE id = ?"
+    .. " AND version = ? AND state = 'open' AND NOT EXISTS (SELECT 1 FROM reservations"
+    .. " WHERE cart_id = ? AND state = 'held') FOR UPDATE", bin, cart.version, bin)
+end
+
+
+function carts.complete(script, cart, claim, order_id)
+  script:must(carts.TAKEN, 1, "UPDATE carts SET state = 'completed', order_id = ?,"
+    .. " claimed_until = NULL, version = version + 1 WHERE id = ? AND "
+    .. (claim and "claim = ? AND state = 'completing'" or "version = ? AND state = 'open'"),
+    db.bin("ord", order_id), db.bin("cart", cart.id), claim or cart.version)
 end
 
 

@@ -1,6 +1,8 @@
 -- till/store/orders - what was sold, frozen.
 --
 --   insert(tx, order) -> order with its number     lines, trace and all, as till.flow.place made it
+--   place(script, order)         insert, and the event that tells of it. The number is known once
+--                                the script has run, as `number` of its row: UNNUMBERED until then
 --   get(id [, tx]), of_cart(cart_id [, tx])        with lines and fulfilments
 --   list{ status=, email=, number=, placed_after=, placed_before=, customer_id=, limit, … }
 --   lock(tx, id) -> order | false                  with its lines; the row is ours until the end
@@ -162,8 +164,22 @@ function orders.insert(tx, o)
     db.to_json(json.array(o.promotions or {})), db.to_json(o.price_trace), or_null(o.generation),
     db.at(o.placed_at), db.at(o.placed_at))
   if not done then return nil, e end
-  o.number = done.insert_id
+  o.number = done.insert_id or o.number
   return insert_lines(tx, o)
+end
+
+
+orders.UNNUMBERED = 2 ^ 53 - 1
+orders.NUMBER = "@till_number"
+
+
+function orders.place(script, o)
+  orders.insert(script, o)
+  script:exec("SET " .. orders.NUMBER .. " = LAST_INSERT_ID()")
+  script:give(orders.NUMBER .. " AS number")
+  script:exec("INSERT INTO order_events (order_id, type, actor, data, at) VALUES (?, 'placed', ?,"
+    .. " JSON_OBJECT('number', " .. orders.NUMBER .. ", 'payment_status', ?), ?)",
+    db.bin("ord", o.id), o.customer_id or "shopper", o.payment_status, db.now())
 end
 
 

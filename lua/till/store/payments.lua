@@ -4,7 +4,9 @@
 --   create(tx, fields) -> payment
 --   get(id [, tx]), of_cart(cart_id [, tx]) -> newest first, of_order(order_id [, tx])
 --   move(tx, id, from, to, fields) -> true | false when it was not in `from` (or the fence is old)
---   attach(tx, id, order_id), list{…}, by_ref(provider, ref), open(before_ms, limit)
+--   attach(script, payment, order_id [, state])   `state`: from `created` to that, or refused
+--                                                 (MOVED)
+--   list{…}, by_ref(provider, ref), open(before_ms, limit)
 local db = require "till.store.db"
 local id = require "till.util.id"
 local page = require "till.store.page"
@@ -12,6 +14,8 @@ local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
 local payments = {}
+
+payments.MOVED = "moved"
 
 local COLUMNS = "id, cart_id, order_id, provider, state, currency, amount, idem_key, provider_ref,"
   .. " reason, action, data, created_at, updated_at"
@@ -28,6 +32,9 @@ local function to_payment(row)
 end
 
 
+payments.COLUMNS, payments.of_row = COLUMNS, to_payment
+
+
 local function all(rows, e)
   if not rows then return nil, e end
   for i, row in ipairs(rows) do rows[i] = to_payment(row) end
@@ -35,6 +42,7 @@ local function all(rows, e)
 end
 
 
+--- tx may be a script: it runs when that does.
 function payments.create(tx, f)
   local payment_id, now_ms = id.new("pay"), time.now_ms()
   local ok, e = db.on(tx):exec("INSERT INTO payments (id, cart_id, order_id, provider, state,"
@@ -97,9 +105,14 @@ function payments.move(tx, payment_id, from, to, f)
 end
 
 
-function payments.attach(tx, payment_id, order_id)
-  return tx:exec("UPDATE payments SET order_id = ? WHERE id = ?", db.bin("ord", order_id),
-    db.bin("pay", payment_id))
+function payments.attach(script, p, order_id, state)
+  if not state then
+    return script:exec("UPDATE payments SET order_id = ? WHERE id = ?", db.bin("ord", order_id),
+      db.bin("pay", p.id))
+  end
+  return script:must(payments.MOVED, 1, "UPDATE payments SET order_id = ?, state = ?,"
+    .. " provider_ref = ?, updated_at = ? WHERE id = ? AND state = 'created'",
+    db.bin("ord", order_id), state, value(p.provider_ref), db.now(), db.bin("pay", p.id))
 end
 
 

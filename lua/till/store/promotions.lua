@@ -3,7 +3,8 @@
 --   for_cart(codes, customer)   automatic ones and those of the codes, active: list
 --   find_code(code)             -> promotion | false
 --   get(id), list{…}, create(tx, fields), update(tx, id, fields), lock(tx, id)
---   redeem(tx, promotion_id, order_id, customer, amount) -> true | false when a limit is reached
+--   redeem(script, order)       the promotions of the order; refused ({ promotion = name }) when a
+--                               limit is reached
 --   unredeem(tx, order_id)      of a cancelled order
 local db = require "till.store.db"
 local err = require "till.util.err"
@@ -134,28 +135,28 @@ end
 
 
 -- The limits stand in the condition: nobody counts first and writes later.
-local function count_customer(tx, bin, customer)
-  local ok, e = tx:exec("INSERT IGNORE INTO promotion_customers (promotion_id, customer)"
-    .. " VALUES (?, ?)", bin, customer)
-  if not ok then return nil, e end
-  local done, e2 = tx:exec("UPDATE promotion_customers c JOIN promotions p ON p.id = c.promotion_id"
+local function redeem_one(script, promotion, order)
+  local bin, refusal = db.bin("promo", promotion.id), { promotion = promotion.name }
+  script:exec("INSERT IGNORE INTO promotion_customers (promotion_id, customer) VALUES (?, ?)", bin,
+    order.email)
+  script:must(refusal, 1, "UPDATE promotion_customers c JOIN promotions p ON p.id = c.promotion_id"
     .. " SET c.used = c.used + 1 WHERE c.promotion_id = ? AND c.customer = ?"
-    .. " AND (p.per_customer_limit IS NULL OR c.used < p.per_customer_limit)", bin, customer)
-  if not done then return nil, e2 end
-  return done.affected == 1
+    .. " AND (p.per_customer_limit IS NULL OR c.used < p.per_customer_limit)", bin, order.email)
+  script:must(refusal, 1, "UPDATE promotions SET used = used + 1 WHERE id = ?"
+    .. " AND status = 'active' AND (usage_limit IS NULL OR used < usage_limit)", bin)
+  script:exec("INSERT INTO promotion_redemptions (promotion_id, order_id, customer, amount)"
+    .. " VALUES (?, ?, ?, ?)", bin, db.bin("ord", order.id), order.email, promotion.amount)
 end
 
 
-function promotions.redeem(tx, promotion_id, order_id, customer, amount)
-  local bin = db.bin("promo", promotion_id)
-  local counted, e = count_customer(tx, bin, customer)
-  if not counted then return counted, e end
-  local done, e2 = tx:exec("UPDATE promotions SET used = used + 1 WHERE id = ?"
-    .. " AND status = 'active' AND (usage_limit IS NULL OR used < usage_limit)", bin)
-  if not done then return nil, e2 end
-  if done.affected == 0 then return false end
-  return tx:exec("INSERT INTO promotion_redemptions (promotion_id, order_id, customer, amount)"
-    .. " VALUES (?, ?, ?, ?)", bin, db.bin("ord", order_id), customer, amount)
+-- In the order of their ids: two orders never wait for each other in a circle.
+function promotions.redeem(script, order)
+  local list = {}
+  for _, promotion in ipairs(order.promotions) do
+    if promotion.id and promotion.amount > 0 then list[#list + 1] = promotion end
+  end
+  table.sort(list, function(a, b) return a.id < b.id end)
+  for _, promotion in ipairs(list) do redeem_one(script, promotion, order) end
 end
 
 

@@ -3,6 +3,9 @@
 --   begin(name, aggregate, data, until_ms, anew) -> saga, claimed by us | false: somebody is at it
 --   save(saga, fields)      step, data, state, error, next_at; false when it is done already or the
 --                           claim was lost
+--   finish(script, saga, steps)   done, with the script; refused (TAKEN) where the claim was lost
+--   at_once(script, name, aggregate, steps)   done without ever having run; refused (TAKEN) where
+--                           one of them runs or waits
 --   find(name, aggregate)   -> saga | false
 --   stuck(limit)            running ones that were dropped, waiting ones whose time has come
 local db = require "till.store.db"
@@ -79,6 +82,27 @@ function sagas.save(saga, f, tx)
   saga.state, saga.step = state, step
   if not tx then saga.saved = text end
   return true
+end
+
+
+sagas.TAKEN = "taken"
+
+
+function sagas.finish(script, saga, steps)
+  script:must(sagas.TAKEN, 1, "UPDATE sagas SET state = 'done', step = ?, error = NULL,"
+    .. " next_at = NULL, claimed_until = NULL, updated_at = ? WHERE id = ? AND claim = ?"
+    .. " AND state <> 'done'", steps, db.now(), saga.id, saga.claim)
+end
+
+
+-- The state is assigned last: the condition of the step still sees the old one.
+function sagas.at_once(script, name, aggregate, steps)
+  local now = db.now()
+  script:must(sagas.TAKEN, 1, "INSERT INTO sagas (name, aggregate, state, step, data, created_at,"
+    .. " updated_at) VALUES (?, ?, 'done', ?, '{}', ?, ?) ON DUPLICATE KEY UPDATE"
+    .. " step = IF(state IN ('undone', 'failed'), VALUES(step), step),"
+    .. " state = IF(state IN ('undone', 'failed'), 'done', state)", name, aggregate, steps, now,
+    now)
 end
 
 

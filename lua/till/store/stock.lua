@@ -5,14 +5,20 @@
 -- other in a circle, and no reading beforehand is believed. A variant's own row is never locked.
 --
 --   hold(tx, cart_id, items, until_ms) -> true | nil, err(sold_out)
+--   reserve(script, cart_id, items, until_ms)  the same for a cart that holds nothing yet, from the
+--                                      first location: refused (AGAIN) where not all is there
+--   reserve_last(script, …)            its contended rows: what comes between is the caller's
 --   extend(cart_id, until_ms)          held ones only
---   sell(tx, cart_id, order_id, items) held -> sold, the contended UPDATE last
+--   unpack_held(packed) -> held        { id, variant, location, quantity } of stock.HELD, in order
+--   is_held(held, items) -> boolean    exactly these are held
+--   sell(script, held, order_id)       held -> sold; refused where one of them is not held any more
+--   sell_last(script, held)            its contended rows
 --   release(tx, cart_id)
 --   expire(limit) -> how many carts lost what they held
 --   available(variant_ids) -> { variant id -> units }
 --   log_event(tx, event)               for till.store.inventory
 --
--- items: { variant_id, sku, quantity }.
+-- items: { variant_id, sku, quantity }, as stock.items(priced) makes them of a priced cart.
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
@@ -20,6 +26,15 @@ local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
 local stock = {}
+
+
+function stock.items(priced)
+  local out = {}
+  for i, line in ipairs(priced.lines) do
+    out[i] = { variant_id = line.variant_id, sku = line.sku, quantity = line.quantity }
+  end
+  return out
+end
 
 
 local EVENT = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -206,35 +221,92 @@ function stock.extend(cart_id, until_ms)
 end
 
 
--- What the cart holds is exactly this; where it is not, it is held now.
-local function held_for(tx, cart_id, items)
-  local rows, e = held_rows(tx, cart_id)
-  if not rows or is_same(rows, items) then return rows, e end
-  local ok, e2 = hold_anew(tx, cart_id, rows, items, time.now_ms() + 60000)
-  if not ok then return nil, e2 end
-  return held_rows(tx, cart_id)
+-- Held reservations of a cart in one column: 3 * 16 bytes of ids and 19 digits each. They are
+-- sorted here: an ORDER BY inside costs the database five times the whole.
+local HELD_BYTES = 67
+stock.HELD = "(SELECT GROUP_CONCAT(id, variant_id, location_id, LPAD(quantity, 19, '0')"
+  .. " SEPARATOR '') FROM reservations WHERE cart_id = ? AND state = 'held')"
+
+
+function stock.unpack_held(packed)
+  local out = {}
+  for at = 1, #packed, HELD_BYTES do
+    out[#out + 1] = { id = packed:sub(at, at + 15), variant_id = packed:sub(at + 16, at + 31),
+      location_id = packed:sub(at + 32, at + 47),
+      quantity = tonumber(packed:sub(at + 48, at + 66)) }
+  end
+  table.sort(out, function(a, b) return a.variant_id < b.variant_id end)
+  return out
 end
 
 
-function stock.sell(tx, cart_id, order_id, items)
-  local rows, e = held_for(tx, cart_id, items)
-  if not rows then return nil, e end
-  local ok, e2 = tx:exec("UPDATE reservations SET state = 'sold' WHERE cart_id = ?"
-    .. " AND state = 'held'", db.bin("cart", cart_id))
-  local sold = {}
-  for i, row in ipairs(rows) do
-    sold[i] = { variant = row.variant_id, location = row.location_id, type = "sold",
+stock.is_held = is_same
+stock.AGAIN = "again"
+
+
+-- The location that is taken from before all others. What is remembered may be a moment old: then
+-- it was the first a moment ago.
+local FIRST_MS = 5000
+local first = { until_ms = 0 }
+
+
+local function first_location()
+  if time.mono_ms() < first.until_ms then return first.id end
+  local row, e = sql.one("SELECT id FROM locations ORDER BY priority, code LIMIT 1")
+  if not row then return nil, e or err.new("internal", "there is no location") end
+  first.id, first.until_ms = row.id, time.mono_ms() + FIRST_MS
+  return first.id
+end
+
+
+--- -> what stock.reserve_last wants | nil, err
+function stock.reserve(script, cart_id, items, until_ms)
+  local location, e = first_location()
+  if not location then return nil, e end
+  local bin, until_at, rows, events = db.bin("cart", cart_id), db.at_ms(until_ms), {}, {}
+  for i, item in ipairs(in_order(items)) do
+    local variant = id.bin("var", item.variant_id)
+    rows[i] = { variant_id = variant, location_id = location, quantity = item.quantity }
+    events[i] = { variant = variant, location = location, type = "reserved",
+      quantity = item.quantity, reserved = item.quantity, reference = cart_id }
+    script:exec("INSERT INTO reservations (id, cart_id, variant_id, location_id, quantity,"
+      .. " expires_at) VALUES (?, ?, ?, ?, ?, ?)", db.bin("res", id.new("res")), bin,
+      sql.bytes(variant), sql.bytes(location), item.quantity, until_at)
+  end
+  log_events(script, events)
+  return rows
+end
+
+
+function stock.reserve_last(script, rows)
+  for _, row in ipairs(rows) do
+    script:must(stock.AGAIN, 1, "UPDATE stock SET reserved = reserved + ?, version = version + 1"
+      .. " WHERE variant_id = ? AND location_id = ? AND on_hand - reserved >= ?", row.quantity,
+      sql.bytes(row.variant_id), sql.bytes(row.location_id), row.quantity)
+  end
+end
+
+
+function stock.sell(script, held, order_id)
+  local ids, events = {}, {}
+  for i, row in ipairs(held) do
+    ids[i] = sql.bytes(row.id)
+    events[i] = { variant = row.variant_id, location = row.location_id, type = "sold",
       quantity = -row.quantity, on_hand = -row.quantity, reserved = -row.quantity,
       reference = order_id }
   end
-  if ok and #sold > 0 then ok, e2 = log_events(tx, sold) end
-  for _, row in ipairs(rows) do
-    if not ok then return nil, e2 end
-    ok, e2 = tx:exec("UPDATE stock SET on_hand = on_hand - ?, reserved = reserved - ?,"
+  script:must(stock.AGAIN, #held, "UPDATE reservations SET state = 'sold' WHERE id IN ("
+    .. sql.marks(#held) .. ") AND state = 'held'", unpack(ids))
+  log_events(script, events)
+end
+
+
+function stock.sell_last(script, held)
+  for _, row in ipairs(held) do
+    script:exec("UPDATE stock SET on_hand = on_hand - ?, reserved = reserved - ?,"
       .. " version = version + 1 WHERE variant_id = ? AND location_id = ?", row.quantity,
       row.quantity, sql.bytes(row.variant_id), sql.bytes(row.location_id))
   end
-  return ok, e2
 end
 
 

@@ -2,9 +2,12 @@
 local cart_flow = require "till.flow.cart"
 local catalog = require "till.flow.catalog"
 local checkout = require "till.flow.checkout"
+local orders = require "till.store.orders"
 local payment_methods = require "till.flow.payment_methods"
+local payment_session = require "till.flow.payment_session"
 local pricing = require "till.flow.pricing"
 local render = require "till.http.render"
+local around = require("till.http.respond").around
 local route = require "till.http.route"
 local s = require "till.util.schema"
 local shapes = require "till.http.shapes"
@@ -74,40 +77,52 @@ end
 
 
 local function start_payment(ctx)
-  local cart
-  local started, e = checkout.session(ctx, ctx.params.id, ctx.body.provider, ctx.body.data,
-    function(fn)
-      return ctx:transaction(function(tx)
-        local made, why = fn(tx)
-        if not made then return nil, why end
-        cart = made.cart
-        return ctx:json(201, { payment_session = views.payment_session(made.payment),
-          cart = views.cart(made.cart) })
-      end)
+  local seen
+  local response, e = payment_session.start(ctx, ctx.params.id, ctx.body.provider, ctx.body.data,
+    function(payment, cart)
+      seen = cart
+      return ctx:json(201, { payment_session = views.payment_session(payment),
+        cart = views.cart(cart) })
     end)
-  if not started then return nil, e end
-  moved(cart)
-  return started
+  if not response then return nil, e end
+  moved(seen)
+  return response
 end
 
 
--- The order's answer is made inside the transaction that places it, and recorded there.
-local function complete(ctx)
-  local env = { payment_data = ctx.body and ctx.body.data }
-  function env.transaction(fn)
-    return ctx:transaction(function(tx)
-      local order, e = fn(tx)
-      if not order then return nil, e end
-      env.order = order
-      env.response = ctx:json(200, { type = "order", order = views.order(order) },
-        { etag = order.version })
-      return env.response
-    end)
+-- The number of the order is known to the database alone, and only once the order is there: the
+-- answer that is recorded with it leaves its place open. No text of a client can look like the
+-- mark, for quotes inside of texts are escaped.
+local NUMBER = '"number":'
+local MARK = NUMBER .. ("%.0f"):format(orders.UNNUMBERED)
+
+
+local function completion(ctx)
+  local env = { payment_data = ctx.body and ctx.body.data, once = ctx.idem }
+  function env.claim_key() return ctx:claim() end
+  function env.answer(script, order)
+    local response = ctx:json(200, { type = "order", order = views.order(order) },
+      { etag = order.version })
+    local before, after = around(response, MARK)
+    before = before .. NUMBER
+    ctx:record(script, response, { before, orders.NUMBER, after })
+    function env.finish()
+      ctx:committed()
+      response.body = before .. ("%.0f"):format(env.order.number) .. after
+      return response
+    end
   end
+  return env
+end
+
+
+local function complete(ctx)
+  local env = completion(ctx)
   local result, e = checkout.complete(ctx, ctx.params.id, env)
   if not result then return nil, e end
   if result.response then return result.response end
   if result.type == "order" then
+    if env.order then return env.finish() end
     return ctx:json(200, { type = "order", order = views.order(result.order) },
       { etag = result.order.version })
   elseif result.type == "cart" then
@@ -196,7 +211,7 @@ return {
     handler = start_payment, errors = { "payment_provider_unknown", "sold_out" },
   }),
   route.post("/store/v1/carts/{id}/complete", {
-    summary = "Buy it", tag = "carts", auth = "store", params = CART, idempotency = "required",
+    summary = "Buy it", tag = "carts", auth = "store", params = CART, idempotency = "late",
     body = s.object { data = s.any { doc = "What the provider gave the shopper to bring back." } },
     returns = { [200] = true, [202] = true }, handler = complete,
     errors = { "cart_incomplete", "completion_in_progress" },

@@ -1,0 +1,101 @@
+-- till/flow/checkout_flow - the steps of a completion that somebody outside takes part in:
+-- reserve, authorize, place. till.flow.checkout says when they are needed, and what holds where
+-- they break off.
+local err = require "till.util.err"
+local fault = require "till.prim.fault"
+local payment = require "till.flow.payment"
+local payments = require "till.store.payments"
+local place = require "till.flow.place"
+local saga = require "till.flow.saga"
+local sql = require "till.prim.sql"
+local stock = require "till.store.stock"
+local time = require "till.prim.time"
+
+local PROVIDER_MS = 3600000
+
+
+-- Held for as long as a provider may take to answer.
+local function reserve(data, env)
+  local done, e = sql.transaction(function(tx)
+    local held, why = stock.hold(tx, data.cart_id, data.items, time.now_ms() + PROVIDER_MS)
+    if not held then return nil, why end
+    return saga.note(tx, env, 1)
+  end)
+  if not done then
+    env.saga.step = 0
+    return nil, e
+  end
+  env.is_held = true
+  return true
+end
+
+
+local function unreserve(data)
+  return sql.transaction(function(tx) return stock.release(tx, data.cart_id) end)
+end
+
+
+local LIVE = { created = true, sending = true, unknown = true, requires_action = true,
+  authorized = true, captured = true }
+
+
+local REFUSED = { declined = true, failed = true }
+
+
+-- The newest attempt that is for this amount; older ones and those for other amounts are let go.
+-- Where all were refused it is the newest of those: who repeats a completion hears the same again.
+local function pick(data)
+  local list, e = payments.of_cart(data.cart_id)
+  if not list then return nil, e end
+  local found, refused = false, false
+  for _, p in ipairs(list) do
+    local fits = p.amount == data.total and p.currency == data.currency
+    if LIVE[p.state] and fits and not found then
+      found = p
+    elseif LIVE[p.state] then
+      local ok, e2 = payment.void(p)
+      if not ok then return nil, e2 end
+    elseif REFUSED[p.state] and fits then
+      refused = refused or p
+    end
+  end
+  return found or refused
+end
+
+
+local function authorize(data, env)
+  if data.total == 0 then return true end
+  local p, e = pick(data)
+  if p == nil then return nil, e end
+  if not p then
+    return nil, err.new("cart_incomplete", "choose how to pay first", { errors = { {
+      pointer = "/payment_session", detail = "a payment session is needed", code = "missing" } } })
+  end
+  if not env.is_held then stock.extend(data.cart_id, time.now_ms() + PROVIDER_MS) end
+  local paid, e2 = payment.authorize(p, env)
+  data.payment_id = p.id
+  fault.crash "checkout.after_authorize"
+  if not paid then return nil, e2 end
+  return true
+end
+
+
+-- Every attempt that a provider has heard of: a worker that died while it asked named none.
+local function unauthorize(data)
+  local list, e = payments.of_cart(data.cart_id)
+  if not list then return nil, e end
+  for _, p in ipairs(list) do
+    if LIVE[p.state] and p.state ~= "created" then
+      local ok, e2 = payment.void(p)
+      if not ok then return nil, e2 end
+    end
+  end
+  return true
+end
+
+
+return saga.define("checkout", {
+  { name = "reserve", run = reserve, undo = unreserve },
+  { name = "authorize", run = authorize, undo = unauthorize },
+  { name = "place", run = function(data, env) return place.run(data, env) end },
+})

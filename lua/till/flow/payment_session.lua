@@ -1,0 +1,85 @@
+-- till/flow/payment_session - the shopper has chosen how to pay: what he pays for is held for him.
+--
+--   start(ctx, cart_id, provider, data, respond) -> response | nil, err
+--       respond(payment, cart) -> what a client is answered
+--
+-- Where the cart holds nothing yet and all of it is there, as nearly always, it is one
+-- till.store.script. Everything else goes statement by statement: what was held is let go of, what
+-- others held for too long gives way, and who is refused hears what is left.
+local carts = require "till.store.carts"
+local cart_flow = require "till.flow.cart"
+local conf = require "till.prim.conf"
+local err = require "till.util.err"
+local payment = require "till.flow.payment"
+local script = require "till.store.script"
+local stock = require "till.store.stock"
+local time = require "till.prim.time"
+
+local payment_session = {}
+
+
+local function until_ms()
+  return time.now_ms() + conf.get("cart.reservation_minutes") * 60000
+end
+
+
+local function begin(tx, cart, provider, data)
+  local p, e = payment.start(tx, cart, provider, data)
+  if not p then return nil, e end
+  p.expires_at = time.rfc3339(until_ms())
+  return p
+end
+
+
+-- -> response | false: not so simple | nil, err
+local function at_once(ctx, cart, ask)
+  local s = script.new()
+  carts.lock(s, cart)
+  local rows, e = stock.reserve(s, cart.id, stock.items(cart.priced), until_ms())
+  if not rows then return nil, e end
+  local response = ask.respond(begin(s, cart, ask.provider, ask.data), cart)
+  ctx:record(s, response)
+  stock.reserve_last(s, rows)
+  local done, e2 = s:run()
+  if not done then return done, e2 end
+  ctx:committed()
+  return response
+end
+
+
+local function step_by_step(ctx, cart, ask)
+  return ctx:transaction(function(tx)
+    local still, e = carts.is_still(tx, cart)
+    if still == nil then return nil, e end
+    if not still then
+      return nil, err.new("completion_in_progress", "the cart is being completed or was changed")
+    end
+    local held, e2 = stock.hold(tx, cart.id, stock.items(cart.priced), until_ms())
+    if not held then return nil, e2 end
+    local p, e3 = begin(tx, cart, ask.provider, ask.data)
+    if not p then return nil, e3 end
+    return ask.respond(p, cart)
+  end)
+end
+
+
+function payment_session.start(ctx, cart_id, provider, data, respond)
+  local cart, e = cart_flow.get(ctx.auth, cart_id)
+  if not cart then return nil, e end
+  local ok, e2 = cart_flow.check_open(cart)
+  if not ok then return nil, e2 end
+  if #cart.lines == 0 then return nil, err.new("cart_incomplete", "the cart is empty") end
+  local offer = payment.describe(provider, { currency = cart.currency, country = cart.country,
+    amount = cart.priced.total })
+  if not offer then
+    return nil, err.new("payment_provider_unknown", ("%s is not offered for this cart")
+      :format(provider))
+  end
+  local ask = { provider = provider, data = data, respond = respond }
+  local response, e3 = at_once(ctx, cart, ask)
+  if response == false then return step_by_step(ctx, cart, ask) end
+  return response, e3
+end
+
+
+return payment_session

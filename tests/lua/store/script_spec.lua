@@ -1,0 +1,130 @@
+local t = require "till.test"
+local script = require "till.store.script"
+local sql = require "till.prim.sql"
+
+
+local function with_rows(fn)
+  return function()
+    t.empty_shop()
+    assert(sql.exec("DROP TABLE IF EXISTS spec_rows"))
+    assert(sql.exec("CREATE TABLE spec_rows (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+      .. " n INT NULL, CHECK (n < 1000)) ENGINE=InnoDB"))
+    assert(sql.exec("INSERT INTO spec_rows (n) VALUES (0), (0)"))
+    fn()
+    assert(sql.exec("DROP TABLE spec_rows"))
+  end
+end
+
+
+local function values()
+  local out = {}
+  for i, row in ipairs(assert(sql.query("SELECT n FROM spec_rows ORDER BY id"))) do
+    out[i] = row.n or "NULL"
+  end
+  return out
+end
+
+
+local ADD = "UPDATE spec_rows SET n = n + ? WHERE id = ?"
+local INSERT = "INSERT INTO spec_rows (n) VALUES (?)"
+
+
+-- More parameters than a compound statement is kept for: the same, one by one.
+local function filled(s, long)
+  if long then
+    for _ = 1, 301 do s:exec("SET @till_a = ?, @till_b = ?", 1, 2) end
+  end
+  return s
+end
+
+
+for _, long in ipairs { false, true } do
+  t.describe(long and "a script of many parameters" or "a script", function()
+    t.it("does all of it, and gives what only the database knows", with_rows(function()
+      local s = filled(script.new(), long)
+      s:exec(ADD, 5, 1)
+      s:exec(INSERT, 7)
+      s:exec("SET @till_number = LAST_INSERT_ID()")
+      s:must("none", 1, "INSERT INTO spec_rows (n) VALUES (@till_number)")
+      s:give("@till_number AS number")
+      t.equal(s:run().number, 3)
+      t.same(values(), { 5, 0, 7, 3 })
+    end))
+
+    t.it("does nothing where a condition in its middle does not hold, and says which",
+      with_rows(function()
+        local s = filled(script.new(), long)
+        s:exec(ADD, 5, 1)
+        s:must("first", 1, ADD, 5, 2)
+        local refusal = { promotion = "Last one" }
+        s:must(refusal, 2, "UPDATE spec_rows SET n = n + 1 WHERE id = ?", 2)
+        s:must("later", 1, ADD, 5, 99)
+        local done, why = s:run()
+        t.same({ done, why == refusal }, { false, true })
+        t.same(values(), { 0, 0 })
+      end))
+
+    t.it("does nothing where a statement fails, and hands the failure on", with_rows(function()
+      local s = filled(script.new(), long)
+      s:exec(ADD, 5, 1)
+      s:exec(INSERT, 1000)
+      local done, e = s:run()
+      t.same({ done, e.code, e.errcode }, { nil, "rejected", 4025 })
+      t.same(values(), { 0, 0 })
+    end))
+
+    t.it("takes NULL among its parameters, at their end too", with_rows(function()
+      local s = filled(script.new(), long)
+      s:exec("INSERT INTO spec_rows (id, n) VALUES (?, ?)", nil, nil)
+      s:exec("INSERT INTO spec_rows (n, id) VALUES (?, ?)", 4, sql.null)
+      t.ok(s:run())
+      t.same(values(), { 0, 0, "NULL", 4 })
+    end))
+  end)
+end
+
+
+t.describe("a script", function()
+  t.it("is the same text with other values again and again", with_rows(function()
+    for i = 1, 5 do
+      local s = script.new()
+      s:must("gone", 1, ADD, i, i % 2 + 1)
+      t.ok(s:run())
+    end
+    t.same(values(), { 2 + 4, 1 + 3 + 5 })
+  end))
+
+  t.it("goes on when a column was added to its table", with_rows(function()
+    local function insert()
+      local s = script.new()
+      s:exec(INSERT, 1)
+      return s:run()
+    end
+    t.ok(insert())
+    assert(sql.exec("ALTER TABLE spec_rows ADD COLUMN more INT NOT NULL DEFAULT 3 FIRST"))
+    t.ok(insert())
+    assert(sql.exec("ALTER TABLE spec_rows DROP COLUMN more"))
+    t.ok(insert())
+    t.same(values(), { 0, 0, 1, 1, 1 })
+  end))
+
+  t.it("is run again when it is the victim of a deadlock", with_rows(function()
+    local co = require "till.prim.co"
+    local met, over = co.waiter(), co.waiter()
+    local function cross(a, b)
+      local s = script.new()
+      s:exec(ADD, 1, a)
+      s:exec("SET @till_slept = SLEEP(0.05)")
+      s:exec(ADD, 1, b)
+      return s:run()
+    end
+    co.spawn(function()
+      met:signal(true)
+      over:signal(cross(2, 1) ~= nil)
+    end)
+    met:wait(1000)
+    t.ok(cross(1, 2))
+    t.ok(over:wait(5000))
+    t.same(values(), { 2, 2 })
+  end))
+end)
