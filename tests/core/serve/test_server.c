@@ -454,6 +454,72 @@ START_TEST(the_longest_idle_gives_way_to_the_newest)
 }
 END_TEST
 
+/* The list is not in the order of arrival. */
+START_TEST(who_asked_last_stays)
+{
+    int first = dial(), second = dial();
+
+    say(second, "GET /small HTTP/1.1\r\nHost: x\r\n\r\n");
+    hear(second, "{}");
+    say(first, "GET /small HTTP/1.1\r\nHost: x\r\n\r\n");
+    hear(first, "{}");
+    ask(&(test_ask_t){.path = "/small"});
+    ck_assert_int_eq(answer.status, 200);
+    ck_assert_str_eq(hear(second, NULL), "");
+    say(first, "GET /small HTTP/1.1\r\nHost: x\r\n\r\n");
+    ck_assert_ptr_nonnull(strstr(hear(first, "{}"), "HTTP/1.1 200"));
+    close(first);
+    close(second);
+}
+END_TEST
+
+static void start_tiny_tls(void)
+{
+    test_shop_init(&shop, true);
+    shop.limits.max_connections = 2;
+    test_shop_start(&shop);
+}
+
+START_TEST(handshakes_that_do_not_come_give_way)
+{
+    int first = dial(), second = dial();
+
+    test_metric_reaches(shop.metrics, "till_http_connections", NULL, 2);
+    ask(&(test_ask_t){.path = "/small"});
+    ck_assert_int_eq(answer.status, 200);
+    ck_assert_str_eq(hear(first, NULL), "");
+    close(first);
+    close(second);
+}
+END_TEST
+
+static void start_capped(void)
+{
+    test_shop_init(&shop, false);
+    shop.limits.max_per_address = 2;
+    test_shop_start(&shop);
+}
+
+START_TEST(one_address_has_so_many_connections_and_no_more)
+{
+    int first = dial(), second = dial();
+
+    test_metric_reaches(shop.metrics, "till_http_connections", NULL, 2);
+    int third = dial();
+    ck_assert_str_eq(hear(third, NULL), "");
+    ask(&(test_ask_t){.path = "/livez", .ops = true}); /* not of those who look after it */
+    ck_assert_int_eq(answer.status, 200);
+    say(second, "GET /small HTTP/1.1\r\nHost: x\r\n\r\n");
+    ck_assert_ptr_nonnull(strstr(hear(second, "{}"), "HTTP/1.1 200"));
+    close(first);
+    close(third);
+    test_metric_reaches(shop.metrics, "till_http_connections", NULL, 1);
+    ask(&(test_ask_t){.path = "/small"});
+    ck_assert_int_eq(answer.status, 200);
+    close(second);
+}
+END_TEST
+
 /* ---- when the clock steps ------------------------------------------------------------ */
 
 #define HOUR_MS (3600 * 1000)
@@ -537,6 +603,14 @@ Suite *server_suite(void)
     tcase_add_test(tls, http2_goes_on_wherever_the_clock_steps_back);
     tcase_add_test(plain, draining_ends_at_its_deadline);
     tcase_add_test(tiny, the_longest_idle_gives_way_to_the_newest);
+    tcase_add_test(tiny, who_asked_last_stays);
+    TCase *tiny_tls = tcase_create("tiny_tls"), *capped = tcase_create("capped");
+    tcase_add_checked_fixture(tiny_tls, start_tiny_tls, stop);
+    tcase_add_checked_fixture(capped, start_capped, stop);
+    tcase_add_test(tiny_tls, handshakes_that_do_not_come_give_way);
+    tcase_add_test(capped, one_address_has_so_many_connections_and_no_more);
+    suite_add_tcase(suite, tiny_tls);
+    suite_add_tcase(suite, capped);
     suite_add_tcase(suite, tls);
     suite_add_tcase(suite, plain);
     suite_add_tcase(suite, tiny);
