@@ -372,6 +372,8 @@ static till_status_t check(till_server_t *server, h2o_req_t *req, const char **d
         *detail = "A header field has no name, or is one of HTTP/1.1 that HTTP/2 does not know.";
         return TILL_BAD_REQUEST;
     }
+    if (req->input.path.len > limits->max_headers)
+        return TILL_TARGET_TOO_LONG;
     if (sum_of_headers(req) + req->input.path.len > limits->max_headers)
         return TILL_HEADERS_TOO_LARGE;
     if (req->entity.len > limits->max_body)
@@ -415,7 +417,7 @@ static int on_gate(h2o_handler_t *super, h2o_req_t *req)
     close_after(connection, req);
     if (status == TILL_OK)
         return -1; /* the next handler's */
-    if (status == TILL_HEADERS_TOO_LARGE)
+    if (status == TILL_HEADERS_TOO_LARGE || status == TILL_TARGET_TOO_LONG)
         req->http1_is_persistent = 0;
     till_respond_problem(req, status, detail, 0);
     return 0;
