@@ -1,6 +1,6 @@
 /* http.c - transfers: a request copied in, an answer gathered, told once.
  *
- *      SENDING --on_over--> OVER --(next turn)--> told and freed
+ *      WAITING --a connection is opened or free--> SENDING --on_over--> OVER --(next turn)--> told and freed
  *         +---- deadline, cancel: taken out of the wire ----^
  *
  * A transfer in the wire is in the client's list; out of it, it does not touch
@@ -27,6 +27,9 @@ struct transfer {
     size_t max_body;
     till_header_t *headers;
     unsigned sent; /* how often a request was begun */
+    bool waiting;  /* for a connection, since */
+    uint64_t since;
+    till_timer_t patience;
     bool may_repeat, too_large, not_public, public_only;
     const char *refusal; /* static; of a request that was not even tried */
     char message[CURL_ERROR_SIZE];
@@ -40,7 +43,28 @@ struct till_http {
     till_http_wire_t *wire;
     struct transfer *first;
     unsigned in_flight; /* in the list */
+    till_http_stats_t stats;
 };
+
+/* Waiting for a connection. */
+
+static void leave_queue(struct transfer *transfer)
+{
+    transfer->waiting = false;
+    --transfer->http->stats.waiting;
+    till_timer_stop(&transfer->patience);
+}
+
+/* libcurl opens a connection for it, or has given it one that was there. */
+static void has_connection(struct transfer *transfer)
+{
+    till_http_t *http = transfer->http;
+
+    if (!transfer->waiting)
+        return;
+    leave_queue(transfer);
+    till_hist_add(&http->stats.waits, (double)(till_loop_now(http->loop) - transfer->since) / 1000);
+}
 
 /* What libcurl calls while it works; `data` is the transfer. */
 
@@ -82,6 +106,7 @@ static int on_request(void *data, char *their_ip, char *our_ip, int their_port, 
     (void)our_ip;
     (void)their_port;
     (void)our_port;
+    has_connection(transfer);
     if (transfer->sent != 0 && !transfer->may_repeat)
         return CURL_PREREQFUNC_ABORT;
     ++transfer->sent;
@@ -93,6 +118,7 @@ static curl_socket_t on_open(void *data, curlsocktype purpose, struct curl_socka
     struct transfer *transfer = data;
 
     (void)purpose;
+    has_connection(transfer);
     if (transfer->public_only && !till_http_is_public(&address->addr)) {
         transfer->not_public = true;
         return CURL_SOCKET_BAD;
@@ -113,6 +139,8 @@ static void unlink_transfer(struct transfer *transfer)
     if (transfer->next != NULL)
         transfer->next->prev = transfer->prev;
     --http->in_flight;
+    if (transfer->waiting)
+        leave_queue(transfer);
     transfer->http = NULL;
 }
 
@@ -159,6 +187,24 @@ static void on_abort(till_op_t *op, till_status_t why)
         return;
     till_http_wire_remove(transfer->http->wire, transfer->easy);
     unlink_transfer(transfer);
+}
+
+/* It may be waiting for a name to be resolved as well: only where no connection is free it is the queue's fault. */
+static void on_impatient(till_timer_t *timer)
+{
+    struct transfer *transfer = H2O_STRUCT_FROM_MEMBER(struct transfer, patience, timer);
+    till_http_t *http = transfer->http;
+    unsigned most = http->opts.max_per_host;
+
+    if (most == 0 || (http->opts.max_connections != 0 && http->opts.max_connections < most))
+        most = http->opts.max_connections;
+    if (most == 0 || http->in_flight <= most)
+        return;
+    ++http->stats.refused_late;
+    transfer->refusal = "it waited too long for a connection";
+    till_http_wire_remove(http->wire, transfer->easy);
+    unlink_transfer(transfer);
+    till_op_finish(&transfer->op, TILL_OVERLOADED);
 }
 
 static till_slice_t trimmed(const char *from, const char *to)
@@ -432,11 +478,38 @@ static void link_transfer(struct transfer *transfer)
     if (http->first != NULL)
         http->first->prev = transfer;
     http->first = transfer;
+    ++http->stats.waiting;
+    transfer->waiting = true;
+    transfer->since = till_loop_now(http->loop);
+    if (http->opts.queue_timeout_ms != 0)
+        till_timer_start(http->loop, &transfer->patience, http->opts.queue_timeout_ms, on_impatient);
+}
+
+static bool is_full(const till_http_t *http)
+{
+    return http->opts.max_waiters != 0 && http->stats.waiting >= http->opts.max_waiters;
+}
+
+/* @return TILL_OK: libcurl has it */
+static till_status_t enter(struct transfer *transfer, const till_http_request_t *request)
+{
+    till_http_t *http = transfer->http;
+
+    if (is_full(http)) {
+        ++http->stats.refused_full;
+        transfer->refusal = "too many wait for a connection";
+        return TILL_OVERLOADED;
+    }
+    transfer->refusal = prepare(transfer, request);
+    if (transfer->refusal == NULL && !till_http_wire_add(http->wire, transfer->easy))
+        transfer->refusal = "not taken by libcurl";
+    return transfer->refusal == NULL ? TILL_OK : TILL_REJECTED;
 }
 
 till_op_t *till_http_send(till_http_t *http, const till_http_request_t *request, till_http_cb cb, void *data)
 {
     struct transfer *transfer = till_calloc(1, sizeof(*transfer));
+    till_status_t status;
 
     till_op_init(&transfer->op, http->loop, request->timeout_ms, on_abort, on_done);
     transfer->http = http;
@@ -446,14 +519,11 @@ till_op_t *till_http_send(till_http_t *http, const till_http_request_t *request,
     transfer->data = data;
     till_buf_init(&transfer->head, MAX_HEAD);
     till_buf_init(&transfer->body, 0); /* on_body keeps to max_body */
-    transfer->refusal = prepare(transfer, request);
-    if (transfer->refusal == NULL && !till_http_wire_add(http->wire, transfer->easy))
-        transfer->refusal = "not taken by libcurl";
-    if (transfer->refusal == NULL) {
+    if ((status = enter(transfer, request)) == TILL_OK) {
         link_transfer(transfer);
     } else {
         transfer->http = NULL;
-        till_op_finish(&transfer->op, TILL_REJECTED);
+        till_op_finish(&transfer->op, status);
     }
     return &transfer->op;
 }
@@ -479,3 +549,5 @@ void till_http_destroy(till_http_t *http)
     till_http_wire_destroy(http->wire);
     free(http);
 }
+
+void till_http_stats(const till_http_t *http, till_http_stats_t *out) { *out = http->stats; }

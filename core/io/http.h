@@ -9,9 +9,14 @@
  * be dead. Here it may do so only where that is safe: GET, HEAD, PUT, DELETE,
  * OPTIONS, or an Idempotency-Key among the headers. Else it is TILL_CONN_LOST.
  *
+ * A transfer that finds no free connection waits, in the order of libcurl. The
+ * queue is bounded: by count (max_waiters: more are refused at once) and by time
+ * (queue_timeout_ms, where all connections are taken). Either is TILL_OVERLOADED
+ * and nothing was sent.
+ *
  * Statuses: OK is any answer, whatever its HTTP status; TILL_TIMEOUT,
  * TILL_CANCELLED, TILL_CONN_LOST (no connection, no answer, half an answer),
- * TILL_TOO_LARGE, TILL_FORBIDDEN (public_only), and TILL_REJECTED for a request
+ * TILL_TOO_LARGE, TILL_FORBIDDEN (public_only), TILL_OVERLOADED, and TILL_REJECTED for a request
  * that cannot be sent as it is (URL, method, header) and a certificate that
  * does not convince.
  */
@@ -19,6 +24,7 @@
 #define TILL_IO_HTTP_H
 
 #include "base/hash.h"
+#include "base/hist.h"
 #include "io/op.h"
 
 typedef struct till_http till_http_t;
@@ -28,9 +34,11 @@ typedef struct till_header {
 } till_header_t;
 
 typedef struct till_http_opts {
-    unsigned max_connections; /* in all, and */
-    unsigned max_per_host;    /* per host; more transfers wait */
-    const char *ca_file;      /* NULL: the system's. Borrowed */
+    unsigned max_connections;  /* in all, and */
+    unsigned max_per_host;     /* per host; more transfers wait */
+    unsigned max_waiters;      /* at most so many, new ones included; 0: no limit */
+    uint64_t queue_timeout_ms; /* 0: until their deadline */
+    const char *ca_file;       /* NULL: the system's. Borrowed */
 } till_http_opts_t;
 
 typedef struct till_http_request {
@@ -66,5 +74,12 @@ till_op_t *till_http_send(till_http_t *http, const till_http_request_t *request,
 const char *till_http_library(void);
 /** Transfers that have no outcome yet. */
 unsigned till_http_in_flight(const till_http_t *http);
+
+typedef struct till_http_stats {
+    unsigned waiting;
+    uint64_t refused_full, refused_late; /* by max_waiters, by queue_timeout_ms */
+    till_hist_t waits;                   /* until a connection was its own, or was begun for it */
+} till_http_stats_t;
+void till_http_stats(const till_http_t *http, till_http_stats_t *out);
 
 #endif

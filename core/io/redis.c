@@ -160,6 +160,7 @@ till_op_t *till_redis_command(till_redis_t *redis, size_t argc, const till_slice
     till_op_init(&command->op, redis->loop, timeout_ms, on_abort, on_done);
     status = till_redis_conn_send(redis->commands, argc, argv, command, &command->number);
     redis->stats.commands++;
+    redis->stats.refused += status == TILL_OVERLOADED;
     if (status == TILL_OK) {
         command->redis = redis;
         command->begun = till_hist_now();

@@ -5,6 +5,11 @@
  * waits for it; reconnecting is done in the background with backoff, and
  * subscriptions are made again (the callback is then told so, because what was
  * published meanwhile is lost: drop what you cached).
+ *
+ * The queue of commands without an answer is bounded, by count (max_unanswered)
+ * and by time (max_silence_ms: nothing came for so long although answers are
+ * due). Beyond, commands are refused with TILL_OVERLOADED and not sent: each
+ * would only wait for its own time limit behind those that wait already.
  */
 #ifndef TILL_IO_REDIS_H
 #define TILL_IO_REDIS_H
@@ -19,7 +24,10 @@ typedef struct till_redis_opts {
     const char *socket; /* NULL: host and port */
     const char *host;
     unsigned port;
-    const char *password; /* NULL: none. All borrowed until destroy */
+    const char *password;        /* NULL: none. All borrowed until destroy */
+    uint64_t connect_timeout_ms; /* 0: 3000 */
+    unsigned max_unanswered;     /* 0: 65536 */
+    uint64_t max_silence_ms;     /* 0: no limit but the 10 s after which the connection is taken for dead */
 } till_redis_opts_t;
 
 typedef enum till_reply_type {
@@ -64,6 +72,7 @@ const char *till_redis_library(void);
 typedef struct till_redis_stats {
     unsigned in_flight; /* sent and not over */
     uint64_t commands;
+    uint64_t refused;      /* of the failures: TILL_OVERLOADED */
     uint64_t failures;     /* not sent, out of time, or lost with the connection; a refusal is an answer */
     till_hist_t durations; /* of commands that were sent */
 } till_redis_stats_t;

@@ -27,7 +27,13 @@
 #include "base/trace.h"
 #include "io/redis_priv.h"
 
-enum { CONNECT_MS = 3000, SILENCE_MS = 10000, BACKOFF_MIN_MS = 50, BACKOFF_MAX_MS = 5000, MAX_UNANSWERED = 65536 };
+enum {
+    CONNECT_MS = 3000,
+    /* unless told */ SILENCE_MS = 10000,
+    BACKOFF_MIN_MS = 50,
+    BACKOFF_MAX_MS = 5000,
+    MAX_UNANSWERED = 65536
+};
 
 enum state { DOWN, CONNECTING, GREETING, UP };
 
@@ -51,7 +57,8 @@ struct till_redis_conn {
     bool first_try;     /* never lost yet */
     bool reading, broken;
     till_turn_hook_t flush_hook;
-    till_timer_t timer; /* DOWN: the next try. else: silence while answers are due */
+    till_timer_t timer;    /* DOWN: the next try. else: silence while answers are due */
+    uint64_t silent_since; /* while answers are due: when the last one came, or the first was asked for */
 };
 
 /* The only place where the state changes, so that one trace tells it all. */
@@ -189,6 +196,7 @@ static void read_replies(till_redis_conn_t *conn)
 {
     void *reply;
 
+    conn->silent_since = till_loop_now(conn->loop);
     while (redisGetReplyFromReader(conn->context, &reply) == REDIS_OK) {
         if (reply == NULL) {
             watch_silence(conn);
@@ -296,6 +304,8 @@ static bool open_context(till_redis_conn_t *conn)
 
 static void start(till_redis_conn_t *conn)
 {
+    uint64_t connect_ms = conn->opts->connect_timeout_ms;
+
     conn->broken = false;
     if (!open_context(conn)) {
         lose(conn, conn->context != NULL && conn->context->err != 0 ? conn->context->errstr : "no descriptor");
@@ -304,7 +314,7 @@ static void start(till_redis_conn_t *conn)
     set_state(conn, CONNECTING);
     put_greeting(conn);
     h2o_socket_notify_write(conn->sock, on_connected);
-    till_timer_start(conn->loop, &conn->timer, CONNECT_MS, on_silence);
+    till_timer_start(conn->loop, &conn->timer, connect_ms != 0 ? connect_ms : CONNECT_MS, on_silence);
     if (conn->events->on_connecting != NULL)
         conn->events->on_connecting(conn->data);
 }
@@ -354,13 +364,28 @@ static void append(redisContext *context, size_t argc, const till_slice_t *argv)
     free(lens);
 }
 
+/* Those who asked for subscriptions are few and must not be turned away. */
+static bool is_full(const till_redis_conn_t *conn)
+{
+    const till_redis_opts_t *opts = conn->opts;
+    uint64_t silence = till_loop_now(conn->loop) - conn->silent_since;
+
+    if (conn->events->on_connecting != NULL)
+        return conn->tickets.count >= MAX_UNANSWERED;
+    if (conn->tickets.count >= (opts->max_unanswered != 0 ? opts->max_unanswered : MAX_UNANSWERED))
+        return true;
+    return opts->max_silence_ms != 0 && conn->tickets.count != 0 && silence >= opts->max_silence_ms;
+}
+
 till_status_t till_redis_conn_send(till_redis_conn_t *conn, size_t argc, const till_slice_t *argv, void *ticket,
                                    uint64_t *number)
 {
     if (conn->state == DOWN || (conn->state != UP && !conn->first_try && conn->events->on_connecting == NULL))
         return TILL_CONN_LOST;
-    if (conn->tickets.count == MAX_UNANSWERED)
+    if (is_full(conn))
         return TILL_OVERLOADED;
+    if (conn->tickets.count == 0)
+        conn->silent_since = till_loop_now(conn->loop);
     append(conn->context, argc, argv);
     *number = conn->tickets.taken + conn->tickets.count;
     ring_push(&conn->tickets, ticket);

@@ -5,16 +5,26 @@
  * speak utf8mb4, UTC, strict mode, READ COMMITTED, and found_rows=off.
  *
  * Waiters for a connection are served in the order they came, each with a
- * deadline. A statement whose deadline passes, or that is cancelled, breaks its
+ * deadline; those who begin something new (till_sql_op_is_new) after those who
+ * go on with something. The queue is bounded: by count (max_waiters), and by
+ * time for the new ones (queue_timeout_ms). What was begun may wait until its
+ * own deadline, for to refuse it would waste what was done.
+ *
+ * A statement whose deadline passes, or that is cancelled, breaks its
  * connection, for its answer may still be on the wire: it must never be read as
- * the answer to the next one; and the server is told to KILL it, for it would
- * work on, holding its rows. A connection given back in an open transaction is
- * rolled back first. A broken one is replaced in the background, with backoff.
+ * the answer to the next one. The server is told to stop working on it by a KILL
+ * over another connection (`kill`), and gives it up by itself after
+ * statement_ms. A COMMIT is never killed and has no limit in the server: only
+ * its answer is not waited for any more, and its outcome is unknown.
+ * A connection given back in an open transaction is rolled back first. A broken
+ * one is replaced in the background, with backoff.
  *
  * Statuses: TILL_CONN_LOST (retryable, outcome of a COMMIT unknown),
- * TILL_TIMEOUT, TILL_CANCELLED, TILL_DEADLOCK (1213, 1205, 1020: the transaction
- * is rolled back), TILL_DUPLICATE (1062), TILL_REJECTED (everything else the
- * server refused), TILL_OVERLOADED (too many wait for a connection).
+ * TILL_TIMEOUT (the deadline here, or 1969 and 1317 from the server, which leave
+ * the transaction open), TILL_CANCELLED, TILL_DEADLOCK (1213, 1205, 1020: the
+ * transaction is rolled back), TILL_DUPLICATE (1062), TILL_REJECTED (everything
+ * else the server refused), TILL_OVERLOADED (too many wait for a connection, or
+ * it waited for too long: nothing was begun).
  */
 #ifndef TILL_IO_SQL_H
 #define TILL_IO_SQL_H
@@ -61,6 +71,9 @@ typedef struct till_sql_opts {
     const char *user, *password, *database; /* borrowed until the pool is destroyed */
     unsigned connections;                   /* at most */
     unsigned max_waiters;                   /* more are refused with TILL_OVERLOADED */
+    uint64_t queue_timeout_ms;              /* of those that are new, see till_sql_op_is_new; 0: none */
+    uint64_t statement_ms;                  /* after which the server ends a statement (max_statement_time); 0: never */
+    bool kill;                              /* end in the server what was given up here */
     uint64_t connect_timeout_ms;
 } till_sql_opts_t;
 
@@ -89,13 +102,27 @@ till_op_t *till_sql_run(till_sql_conn_t *conn, till_slice_t text, const till_sql
 till_op_t *till_sql_query(till_sql_pool_t *pool, till_slice_t text, const till_sql_value_t *params, size_t n,
                           uint64_t timeout_ms, till_sql_cb cb, void *data);
 
+/** Straight after till_sql_query or till_sql_acquire: nothing of what it belongs to is begun yet. It waits behind those
+ * who go on with something, and is refused with TILL_OVERLOADED after queue_timeout_ms. */
+void till_sql_op_is_new(till_op_t *op);
+/* Ends a transaction, as COMMIT does, whatever statement_ms is. */
+#define TILL_SQL_COMMIT "SET STATEMENT max_statement_time = 0 FOR COMMIT"
+
 typedef struct till_sql_stats {
     unsigned open, idle, waiting, limit;
-    uint64_t statements, reconnects, timeouts, wait_ms_total;
-    till_hist_t durations; /* of statements, without the wait for a connection */
+    uint64_t statements, reconnects, timeouts, kills, wait_ms_total;
+    uint64_t refused_full, refused_late; /* by max_waiters, by queue_timeout_ms */
+    till_hist_t durations;               /* of statements, without the wait for a connection */
+    till_hist_t waits;                   /* for a connection, of those who did not get one at once */
 } till_sql_stats_t;
 /** The version of the client library. */
 const char *till_sql_library(void);
 void till_sql_pool_stats(const till_sql_pool_t *pool, till_sql_stats_t *out);
+/**
+ * How long the queue of the new ones is, in time: the shortest wait of those who
+ * got a connection since the last call of this function. 0 where anybody got one
+ * at once, or nobody asked; where none of them got one, the age of the oldest.
+ */
+uint64_t till_sql_pool_delay(till_sql_pool_t *pool);
 
 #endif

@@ -39,7 +39,8 @@
 
 #define SESSION                                                                                                        \
     "SET NAMES utf8mb4, time_zone = '+00:00', tx_isolation = 'READ-COMMITTED', sql_mode = 'STRICT_ALL_TABLES,"         \
-    "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION'"
+    "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION',"             \
+    "max_statement_time = "
 
 enum { CLIENT_ERROR_FIRST = 2000, CLIENT_ERROR_END = 3000, CLIENT_ERROR2_FIRST = 5000, CLIENT_ERROR2_END = 6000 };
 
@@ -184,6 +185,9 @@ static till_status_t status_of(unsigned errcode)
     case ER_RECORD_FILE_FULL:
     case ER_UNKNOWN_COM_ERROR: /* a node that is not in its cluster */
         return TILL_UNAVAILABLE;
+    case ER_STATEMENT_TIMEOUT:
+    case ER_QUERY_INTERRUPTED: /* by somebody's KILL QUERY */
+        return TILL_TIMEOUT;
     default:
         return TILL_REJECTED;
     }
@@ -483,6 +487,7 @@ static void on_connect_deadline(till_timer_t *timer) { lose(H2O_STRUCT_FROM_MEMB
 
 static void set_options(till_sql_conn_t *conn)
 {
+    char session[sizeof(SESSION) + 32];
     my_bool off = 0;
     unsigned no_files = 0; /* a server may not ask for ours */
     unsigned protocol = conn->opts->socket != NULL ? MYSQL_PROTOCOL_SOCKET : MYSQL_PROTOCOL_TCP;
@@ -493,7 +498,8 @@ static void set_options(till_sql_conn_t *conn)
     mysql_options(conn->mysql, MYSQL_OPT_LOCAL_INFILE, &no_files);
     mysql_options(conn->mysql, MYSQL_REPORT_DATA_TRUNCATION, &off);
     mysql_options(conn->mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4");
-    mysql_options(conn->mysql, MYSQL_INIT_COMMAND, SESSION);
+    snprintf(session, sizeof(session), SESSION "%.3f", (double)conn->opts->statement_ms / 1000);
+    mysql_options(conn->mysql, MYSQL_INIT_COMMAND, session);
 }
 
 void till_sql_conn_open(till_sql_conn_t *conn)

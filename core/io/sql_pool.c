@@ -1,7 +1,8 @@
 /* sql_pool.c - who gets which connection.
  *
  * A slot for each connection. Idle ones form a stack (the last used is the
- * warmest), waiters a queue. A server beside us may answer so fast that a
+ * warmest), waiters two queues: who goes on with something comes before who
+ * begins. A server beside us may answer so fast that a
  * statement ends inside the call that began it, and with it the next waiter's:
  * after a few of these the rest is served in the next turn. A slot is opened when
  * somebody waits, or when it was open and broke. While the database is away
@@ -21,21 +22,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "base/log.h"
 #include "base/mem.h"
 
-enum { BACKOFF_FIRST_MS = 50, BACKOFF_MOST_MS = 2000, UNDO_MS = 5000, KILL_MS = 2000, MAX_DEPTH = 8 };
+enum { BACKOFF_FIRST_MS = 50, BACKOFF_MOST_MS = 2000, UNDO_MS = 5000, KILL_MS = 5000, MAX_DEPTH = 8 };
+
+struct queue {
+    till_sql_waiter_t *first, *last;
+};
 
 struct till_sql_pool {
     till_loop_t *loop;
     till_sql_opts_t opts;
     till_sql_conn_t *idle;
-    till_sql_waiter_t *first, *last;
+    struct queue queues[2]; /* of those who go on with something, of those who begin */
     unsigned waiting, connecting, open, leased;
     unsigned failures; /* to connect, one after the other */
     till_timer_t retry;
-    till_timer_t serve; /* running while there are both idle connections and waiters */
-    unsigned depth;     /* of calls that ended inside push_idle */
+    till_timer_t serve;     /* running while there are both idle connections and waiters */
+    till_timer_t sweep;     /* running while somebody waits who may be refused for it */
+    uint64_t shortest_wait; /* see till_sql_pool_delay; UINT64_MAX: nobody got a connection */
+    unsigned depth;         /* of calls that ended inside push_idle */
     bool closing;
     unsigned errcode; /* why the last attempt failed */
     char message[256];
@@ -53,11 +61,18 @@ static void open_more(till_sql_pool_t *pool);
 
 /* ---- the queue of waiters ---- */
 
+static till_sql_waiter_t *first_waiter(const till_sql_pool_t *pool)
+{
+    return pool->queues[false].first != NULL ? pool->queues[false].first : pool->queues[true].first;
+}
+
 static void enqueue(till_sql_pool_t *pool, till_sql_waiter_t *waiter)
 {
-    waiter->prev = pool->last;
-    *(pool->last != NULL ? &pool->last->next : &pool->first) = waiter;
-    pool->last = waiter;
+    struct queue *queue = &pool->queues[waiter->is_new];
+
+    waiter->prev = queue->last;
+    *(queue->last != NULL ? &queue->last->next : &queue->first) = waiter;
+    queue->last = waiter;
     waiter->queued = true;
     waiter->since = till_loop_now(pool->loop);
     pool->waiting++;
@@ -65,8 +80,10 @@ static void enqueue(till_sql_pool_t *pool, till_sql_waiter_t *waiter)
 
 static void dequeue(till_sql_pool_t *pool, till_sql_waiter_t *waiter)
 {
-    *(waiter->prev != NULL ? &waiter->prev->next : &pool->first) = waiter->next;
-    *(waiter->next != NULL ? &waiter->next->prev : &pool->last) = waiter->prev;
+    struct queue *queue = &pool->queues[waiter->is_new];
+
+    *(waiter->prev != NULL ? &waiter->prev->next : &queue->first) = waiter->next;
+    *(waiter->next != NULL ? &waiter->next->prev : &queue->last) = waiter->prev;
     waiter->next = waiter->prev = NULL;
     waiter->queued = false;
     pool->waiting--;
@@ -113,11 +130,22 @@ static till_sql_conn_t *pop_idle(till_sql_pool_t *pool)
     return conn;
 }
 
+static void note_wait(till_sql_pool_t *pool, uint64_t wait_ms)
+{
+    if (wait_ms < pool->shortest_wait)
+        pool->shortest_wait = wait_ms;
+}
+
 static void grant_first(till_sql_conn_t *conn)
 {
-    till_sql_waiter_t *waiter = conn->pool->first;
+    till_sql_pool_t *pool = conn->pool;
+    till_sql_waiter_t *waiter = first_waiter(pool);
+    uint64_t wait_ms = till_loop_now(pool->loop) - waiter->since;
 
-    dequeue(conn->pool, waiter);
+    if (waiter->is_new)
+        note_wait(pool, wait_ms);
+    till_hist_add(&pool->stats.waits, (double)wait_ms / 1000);
+    dequeue(pool, waiter);
     conn->pool->depth++;
     grant(conn, waiter);
     conn->pool->depth--;
@@ -127,7 +155,7 @@ static void on_serve(till_timer_t *timer)
 {
     till_sql_pool_t *pool = H2O_STRUCT_FROM_MEMBER(till_sql_pool_t, serve, timer);
 
-    while (pool->first != NULL && pool->idle != NULL && !till_timer_is_running(timer))
+    while (pool->waiting != 0 && pool->idle != NULL && !till_timer_is_running(timer))
         grant_first(pop_idle(pool));
 }
 
@@ -135,32 +163,66 @@ static void push_idle(till_sql_conn_t *conn)
 {
     till_sql_pool_t *pool = conn->pool;
 
-    if (pool->first != NULL && pool->depth < MAX_DEPTH) {
+    if (pool->waiting != 0 && pool->depth < MAX_DEPTH) {
         grant_first(conn);
         return;
     }
     conn->next_idle = pool->idle;
     pool->idle = conn;
     pool->stats.idle++;
-    if (pool->first != NULL)
+    if (pool->waiting != 0)
         till_timer_start(pool->loop, &pool->serve, 0, on_serve);
 }
 
 /* A waiter gets an idle connection at once, or joins the queue, or is refused. */
 static void ask(till_sql_pool_t *pool, till_sql_waiter_t *waiter)
 {
-    till_sql_conn_t *conn = pool->first == NULL ? pop_idle(pool) : NULL; /* nobody overtakes */
+    till_sql_conn_t *conn = pool->waiting == 0 ? pop_idle(pool) : NULL; /* nobody overtakes here */
 
     if (conn != NULL) {
+        note_wait(pool, 0);
         grant(conn, waiter);
     } else if (pool->open == 0 && till_timer_is_running(&pool->retry)) {
         refuse(waiter, TILL_CONN_LOST, pool->errcode, pool->message);
     } else if (pool->waiting >= pool->opts.max_waiters) {
+        pool->stats.refused_full++;
         refuse(waiter, TILL_OVERLOADED, 0, "too many wait for a connection");
     } else {
         enqueue(pool, waiter);
         open_more(pool);
     }
+}
+
+/* Whoever is new and has waited for too long is told so; then the next of them decides when to look again. */
+static void on_sweep(till_timer_t *timer)
+{
+    till_sql_pool_t *pool = H2O_STRUCT_FROM_MEMBER(till_sql_pool_t, sweep, timer);
+    uint64_t now = till_loop_now(pool->loop), limit = pool->opts.queue_timeout_ms;
+
+    for (till_sql_waiter_t *waiter = pool->queues[true].first, *next; waiter != NULL; waiter = next) {
+        next = waiter->next;
+        if (now - waiter->since < limit) {
+            till_timer_start(pool->loop, timer, limit - (now - waiter->since), on_sweep);
+            return;
+        }
+        dequeue(pool, waiter);
+        pool->stats.refused_late++;
+        refuse(waiter, TILL_OVERLOADED, 0, "it waited too long for a connection");
+    }
+}
+
+void till_sql_op_is_new(till_op_t *op)
+{
+    till_sql_waiter_t *waiter = (till_sql_waiter_t *)op;
+    till_sql_pool_t *pool = waiter->pool;
+
+    if (!waiter->queued)
+        return;
+    dequeue(pool, waiter);
+    waiter->is_new = true;
+    enqueue(pool, waiter);
+    if (pool->opts.queue_timeout_ms != 0 && !till_timer_is_running(&pool->sweep))
+        till_timer_start(pool->loop, &pool->sweep, pool->opts.queue_timeout_ms, on_sweep);
 }
 
 /* ---- opening and losing connections ---- */
@@ -207,7 +269,7 @@ static void refuse_all(till_sql_pool_t *pool)
 {
     till_sql_waiter_t *waiter;
 
-    while ((waiter = pool->first) != NULL) {
+    while ((waiter = first_waiter(pool)) != NULL) {
         dequeue(pool, waiter);
         refuse(waiter, TILL_CONN_LOST, pool->errcode, pool->message);
     }
@@ -332,6 +394,7 @@ void till_sql_pool_ended(till_sql_conn_t *conn, till_sql_call_t *call, till_stat
 
     note_duration(conn->pool, call);
     call->wait.conn = NULL;
+    conn->pool->stats.timeouts += status == TILL_TIMEOUT; /* the server's; ours goes through on_abort */
     if (conn->state == TILL_SQL_CLOSED)
         note_lost(conn);
     else if (call->kind == TILL_SQL_UNDO && till_sql_conn_in_transaction(conn))
@@ -344,24 +407,61 @@ void till_sql_pool_ended(till_sql_conn_t *conn, till_sql_call_t *call, till_stat
         till_op_finish_now(&call->wait.op, status);
 }
 
-static void on_killed(void *data, till_status_t status, const till_sql_result_t *result)
+/* A COMMIT that nobody waits for any more ends as it may: killed, it might be neither. */
+static bool is_commit(till_slice_t text)
 {
-    (void)data, (void)status, (void)result; /* it may have ended by itself */
+    static const till_slice_t words[] = {{"COMMIT", 6}, {TILL_SQL_COMMIT, sizeof(TILL_SQL_COMMIT) - 1}};
+
+    for (size_t i = 0; i < 2; i++) {
+        if (text.len == words[i].len && strncasecmp(text.base, words[i].base, text.len) == 0)
+            return true;
+    }
+    return false;
 }
 
-/* The server does not look at the wire while it works: a statement that nobody
- * waits for any more would hold its rows until it ends. */
-static void kill_at_server(till_sql_pool_t *pool, unsigned long id)
+/* What the server should stop to work on when `call` is given up; 0: nothing. */
+static unsigned long victim_of(const till_sql_conn_t *conn, const till_sql_call_t *call)
 {
-    char text[40];
-    int len = snprintf(text, sizeof(text), "KILL %lu", id);
+    const till_sql_pool_t *pool = conn->pool;
 
-    if (!pool->closing)
-        till_sql_query(pool, (till_slice_t){text, (size_t)len}, NULL, 0, KILL_MS, on_killed, NULL);
+    if (!pool->opts.kill || pool->closing || conn->call != call || conn->mysql == NULL)
+        return 0;
+    return call->kind == TILL_SQL_KILL || is_commit(call->text) ? 0 : mysql_thread_id(conn->mysql);
+}
+
+/* Before everybody else: until then it takes from them what they wait for. */
+static void enqueue_first(till_sql_pool_t *pool, till_sql_waiter_t *waiter)
+{
+    struct queue *queue = &pool->queues[false];
+
+    waiter->since = till_loop_now(pool->loop);
+    waiter->queued = true;
+    waiter->next = queue->first;
+    *(queue->first != NULL ? &queue->first->prev : &queue->last) = waiter;
+    queue->first = waiter;
+    pool->waiting++;
+}
+
+static void begin_kill(till_sql_pool_t *pool, unsigned long victim)
+{
+    char text[64];
+    int len = snprintf(text, sizeof(text), "KILL CONNECTION %lu", victim);
+    till_sql_call_t *call = new_call(pool, TILL_SQL_KILL, (till_slice_t){text, (size_t)len}, NULL, 0);
+    till_sql_conn_t *conn = pop_idle(pool);
+
+    pool->stats.kills++;
+    call->cb = on_undone;
+    if (conn != NULL) {
+        grant(conn, &call->wait);
+        return;
+    }
+    enqueue_first(pool, &call->wait);
+    open_more(pool);
 }
 
 static void on_abort(till_op_t *op, till_status_t why)
 {
+    unsigned long victim;
     till_sql_waiter_t *waiter = (till_sql_waiter_t *)op;
     till_sql_conn_t *conn = waiter->conn;
     till_sql_pool_t *pool = waiter->pool;
@@ -376,12 +476,12 @@ static void on_abort(till_op_t *op, till_status_t why)
         return;
     waiter->conn = NULL;
     note_duration(pool, call);
-    unsigned long id = conn->mysql != NULL ? mysql_thread_id(conn->mysql) : 0;
+    victim = victim_of(conn, call); /* only a call has a connection here: a lease is over with its grant */
     break_leased(conn);
     if (call->kind != TILL_SQL_ON_LEASE)
         give_back(conn);
-    if (id != 0 && call->cb != on_killed)
-        kill_at_server(pool, id);
+    if (victim != 0)
+        begin_kill(pool, victim);
 }
 
 static void on_call_done(till_op_t *op, till_status_t status)
@@ -409,8 +509,8 @@ static till_sql_call_t *new_call(till_sql_pool_t *pool, till_sql_call_kind_t kin
     call->wait.pool = pool;
     call->wait.is_call = true;
     till_sql_call_bind(call, params);
-    if (kind == TILL_SQL_UNDO)
-        till_op_init(&call->wait.op, pool->loop, UNDO_MS, on_abort, on_call_done);
+    if (kind == TILL_SQL_UNDO || kind == TILL_SQL_KILL)
+        till_op_init(&call->wait.op, pool->loop, kind == TILL_SQL_UNDO ? UNDO_MS : KILL_MS, on_abort, on_call_done);
     return call;
 }
 
@@ -490,6 +590,7 @@ till_sql_pool_t *till_sql_pool_create(till_loop_t *loop, const till_sql_opts_t *
     pthread_once(&once, start_library);
     pool->loop = loop;
     pool->opts = *opts;
+    pool->shortest_wait = UINT64_MAX;
     for (unsigned i = 0; i < opts->connections; i++) {
         pool->slots[i].pool = pool;
         pool->slots[i].opts = &pool->opts;
@@ -518,8 +619,9 @@ void till_sql_pool_destroy(till_sql_pool_t *pool)
     pool->closing = true;
     till_timer_stop(&pool->retry);
     till_timer_stop(&pool->serve);
-    while (pool->first != NULL)
-        till_op_cancel(&pool->first->op);
+    till_timer_stop(&pool->sweep);
+    while (pool->waiting != 0)
+        till_op_cancel(&first_waiter(pool)->op);
     for (unsigned i = 0; i < pool->opts.connections; i++)
         close_slot(&pool->slots[i]);
     assert(pool->leased == 0);
@@ -534,4 +636,15 @@ void till_sql_pool_stats(const till_sql_pool_t *pool, till_sql_stats_t *out)
     out->open = pool->open;
     out->limit = pool->opts.connections;
     out->waiting = pool->waiting;
+}
+
+uint64_t till_sql_pool_delay(till_sql_pool_t *pool)
+{
+    const till_sql_waiter_t *fresh = pool->queues[true].first;
+    uint64_t delay = pool->shortest_wait;
+
+    pool->shortest_wait = UINT64_MAX;
+    if (delay != UINT64_MAX)
+        return delay;
+    return fresh != NULL ? till_loop_now(pool->loop) - fresh->since : 0;
 }

@@ -54,7 +54,7 @@ typedef struct till_sql_waiter {
     till_sql_pool_t *pool;
     till_sql_conn_t *conn; /* NULL while it waits, and once it is over */
     struct till_sql_waiter *next, *prev;
-    bool queued, is_call;
+    bool queued, is_call, is_new;
     uint64_t since;
 } till_sql_waiter_t;
 
@@ -62,6 +62,7 @@ typedef enum till_sql_call_kind {
     TILL_SQL_ON_LEASE, /* the connection stays with the caller */
     TILL_SQL_ALONE,    /* the connection goes back when it ends */
     TILL_SQL_UNDO,     /* our own ROLLBACK before a connection goes back */
+    TILL_SQL_KILL,     /* our own KILL of what was given up */
 } till_sql_call_kind_t;
 
 /* One statement, from the asking call to the callback. */

@@ -122,7 +122,7 @@ static void on_marked(void *data, till_status_t status, const till_sql_result_t 
     if (status == TILL_OK && result->affected != claiming->n)
         status = TILL_INTERNAL; /* the rows were locked: this cannot be */
     if (goes_on(claiming, status))
-        run(claiming, TILL_SLICE_LIT("COMMIT"), NULL, 0, on_committed);
+        run(claiming, TILL_SLICE_LIT(TILL_SQL_COMMIT), NULL, 0, on_committed);
 }
 
 /* Always `max` places, the last id repeated, so that there is one text to prepare and not a hundred. */

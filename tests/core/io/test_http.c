@@ -224,6 +224,78 @@ START_TEST(fifty_at_once)
 }
 END_TEST
 
+static void open_narrow(unsigned max_waiters, uint64_t queue_ms)
+{
+    till_http_destroy(http);
+    http = till_http_create(loop, &(till_http_opts_t){.max_connections = 16,
+                                                      .max_per_host = 1,
+                                                      .max_waiters = max_waiters,
+                                                      .queue_timeout_ms = queue_ms,
+                                                      .ca_file = cert});
+}
+
+static till_http_stats_t stats(void)
+{
+    till_http_stats_t now;
+
+    till_http_stats(http, &now);
+    return now;
+}
+
+/* Transfers that got a connection. */
+static uint64_t connected(void)
+{
+    till_http_stats_t now = stats();
+    uint64_t sum = 0;
+
+    for (int i = 0; i <= TILL_HIST_BUCKETS; ++i)
+        sum += now.waits.counts[i];
+    return sum;
+}
+
+START_TEST(a_full_queue_refuses)
+{
+    struct answer slow = {0}, waits = {0}, refused = {0};
+    till_op_t *op;
+
+    open_narrow(1, 0);
+    op = start(&slow, (till_http_request_t){0}, plain_port, "/slow");
+    TEST_UNTIL(loop, connected() == 1);
+    start(&waits, (till_http_request_t){0}, plain_port, "/echo");
+    start(&refused, (till_http_request_t){0}, plain_port, "/echo");
+    ck_assert_int_eq(refused.calls, 0);
+    TEST_UNTIL(loop, refused.calls == 1);
+    ck_assert_int_eq(refused.outcome, TILL_OVERLOADED);
+    ck_assert(!refused.sent);
+    ck_assert_uint_eq(stats().refused_full, 1);
+    till_op_cancel(op);
+    TEST_UNTIL(loop, waits.calls == 1 && slow.calls == 1);
+    ck_assert_int_eq(waits.outcome, TILL_OK);
+    ck_assert_uint_eq(connected(), 2);
+    ck_assert_uint_eq(stats().waiting, 0);
+}
+END_TEST
+
+START_TEST(who_waits_too_long_for_a_connection_is_refused)
+{
+    struct answer slow = {0}, waits = {0};
+    till_op_t *op;
+
+    open_narrow(0, 50);
+    op = start(&slow, (till_http_request_t){0}, plain_port, "/slow");
+    TEST_UNTIL(loop, connected() == 1);
+    start(&waits, (till_http_request_t){.method = "POST"}, plain_port, "/echo");
+    TEST_UNTIL(loop, waits.calls == 1);
+    ck_assert_int_eq(waits.outcome, TILL_OVERLOADED);
+    ck_assert(!waits.sent);
+    ck_assert_str_eq(waits.message, "it waited too long for a connection");
+    ck_assert_uint_eq(stats().refused_late, 1);
+    ck_assert_int_eq(slow.calls, 0); /* it has its connection, and its own deadline */
+    till_op_cancel(op);
+    TEST_UNTIL(loop, slow.calls == 1);
+}
+END_TEST
+
 START_TEST(no_answer_in_time)
 {
     for (int i = 0; i != 2; ++i) {
@@ -430,6 +502,8 @@ Suite *http_suite(void)
     tcase_add_test(tc, redirects_are_answers);
     tcase_add_test(tc, connections_are_kept);
     tcase_add_test(tc, fifty_at_once);
+    tcase_add_test(tc, a_full_queue_refuses);
+    tcase_add_test(tc, who_waits_too_long_for_a_connection_is_refused);
     tcase_add_test(tc, no_answer_in_time);
     tcase_add_test(tc, nobody_listens);
     tcase_add_test(tc, no_handshake_in_time);

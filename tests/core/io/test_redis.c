@@ -233,6 +233,56 @@ START_TEST(a_cancelled_one_is_told_once_and_later)
 }
 END_TEST
 
+static uint64_t refused(void)
+{
+    till_redis_stats_t stats;
+
+    till_redis_get_stats(redis, &stats);
+    return stats.refused;
+}
+
+static void connect_with(unsigned max_unanswered, uint64_t max_silence_ms)
+{
+    till_redis_destroy(redis);
+    till_loop_turn(loop, 0);
+    redis = till_redis_create(loop, &(till_redis_opts_t){.socket = server.socket,
+                                                         .max_unanswered = max_unanswered,
+                                                         .max_silence_ms = max_silence_ms});
+    ck_assert_int_eq(ask("PING").status, TILL_OK);
+}
+
+START_TEST(more_than_may_be_unanswered_are_refused)
+{
+    struct answer answers[4] = {0};
+
+    connect_with(3, 0);
+    for (int i = 0; i != 4; ++i)
+        send_line("PING", 5000, &answers[i]);
+    ck_assert_int_eq(answers[3].calls, 0);
+    TEST_UNTIL(loop, answers[0].calls + answers[1].calls + answers[2].calls + answers[3].calls == 4);
+    for (int i = 0; i != 3; ++i)
+        ck_assert_int_eq(answers[i].status, TILL_OK);
+    ck_assert_int_eq(answers[3].status, TILL_OVERLOADED);
+    ck_assert_uint_eq(refused(), 1);
+    ck_assert_int_eq(ask("PING").status, TILL_OK);
+}
+END_TEST
+
+/* A command that waits in Redis keeps all behind it waiting, as a Redis that stands still does. */
+START_TEST(a_silent_redis_is_not_asked_more)
+{
+    struct answer slow = {0}, others = {0};
+
+    connect_with(0, 50);
+    send_line("BLPOP nothing 1", 5000, &slow);
+    TEST_UNTIL(loop, refused() != 0 || send_line("PING", 5000, &others) == NULL);
+    ck_assert_int_eq(slow.calls, 0);
+    TEST_UNTIL(loop, slow.calls != 0);
+    ck_assert_int_eq(slow.status, TILL_OK);
+    ck_assert_int_eq(ask("PING").status, TILL_OK);
+}
+END_TEST
+
 START_TEST(away_fails_at_once_and_recovers)
 {
     struct answer flying = {0};
@@ -428,6 +478,8 @@ Suite *redis_suite(void)
     tcase_add_test(served, output_larger_than_the_socket_takes);
     tcase_add_test(served, a_timeout_drops_its_answer_and_no_other);
     tcase_add_test(served, a_cancelled_one_is_told_once_and_later);
+    tcase_add_test(served, more_than_may_be_unanswered_are_refused);
+    tcase_add_test(served, a_silent_redis_is_not_asked_more);
     tcase_add_test(served, away_fails_at_once_and_recovers);
     tcase_add_test(served, destroy_tells_those_in_flight);
     tcase_add_test(served, a_callback_may_ask_again);
