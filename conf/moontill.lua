@@ -35,6 +35,12 @@ return {
     max_concurrency = 512,
     -- ms, 100 to 300000: the deadline of a request, waits included
     request_timeout_ms = 10000,
+    -- ms, 0 to 60000: a wait that may last; while the shortest is longer, requests are refused, the
+    -- least important first; 0: none
+    queue_target_ms = 100,
+    -- ms, 0 to 60000: a new request that waits so long for a connection to the database is refused,
+    -- and a request to a provider too; 0: only by its deadline
+    queue_timeout_ms = 2000,
     -- ms, 100 to 120000: headers and body must have arrived within it
     header_timeout_ms = 10000,
     -- ms, 100 to 600000: an answer must have been read within it, and a second for each 16 KB
@@ -73,6 +79,11 @@ return {
     -- queries of a worker, 0 to 100000: that may queue for a connection; more are refused as
     -- overload
     max_waiters = 1024,
+    -- ms, 50 to 300000: the most that a statement of a worker may take, here and in the database
+    query_timeout_ms = 5000,
+    -- true or false: end statements in the database that nobody waits for; false behind a balancer
+    -- over several servers
+    kill_abandoned = true,
     -- ms, 50 to 60000: to be connected and logged in
     connect_timeout_ms = 2000,
   },
@@ -87,6 +98,13 @@ return {
     port = 6379,
     -- secret, text or env("NAME") or file("/path"): for AUTH; empty: none
     password = "",
+    -- ms, 50 to 60000: to be connected and greeted
+    connect_timeout_ms = 3000,
+    -- ms, 10 to 60000: the most that a command may take; when Redis is silent for so long, further
+    -- ones are refused at once
+    command_timeout_ms = 2000,
+    -- commands of a worker, 1 to 1000000: that may be unanswered; more are refused as overload
+    max_waiters = 10000,
   },
 
   -- Requests that go out, to providers and webhooks.
@@ -95,6 +113,11 @@ return {
     max_connections = 64,
     -- connections of a worker, 1 to 1024: to one provider
     max_per_host = 16,
+    -- requests of a worker, 1 to 100000: that may queue for a connection; more are refused as
+    -- overload
+    max_waiters = 256,
+    -- ms, 100 to 300000: the most that a request may take, and what it gets when it names nothing
+    timeout_ms = 15000,
     -- PEM of the authorities to believe; empty: the system's
     ca_file = "",
   },

@@ -26,6 +26,8 @@
     INT("server.max_connections_per_address", 0, 0, 1000000, "connections of a worker", "from one address; 0: any number, as behind a proxy") \
     INT("server.max_concurrency", 512, 1, 100000, "requests of a worker", "more at once are answered 503, before work is begun") \
     INT("server.request_timeout_ms", 10000, 100, 300000, "ms", "the deadline of a request, waits included")                 \
+    INT("server.queue_target_ms", 100, 0, 60000, "ms", "a wait that may last; while the shortest is longer, requests are refused, the least important first; 0: none") \
+    INT("server.queue_timeout_ms", 2000, 0, 60000, "ms", "a new request that waits so long for a connection to the database is refused, and a request to a provider too; 0: only by its deadline") \
     INT("server.header_timeout_ms", 10000, 100, 120000, "ms", "headers and body must have arrived within it")               \
     INT("server.send_timeout_ms", 15000, 100, 600000, "ms", "an answer must have been read within it, and a second for each 16 KB") \
     INT("server.idle_timeout_ms", 60000, 1000, 3600000, "ms", "a connection without a request is closed")                   \
@@ -42,13 +44,20 @@
     STR("mysql.database", "moontill", "", "has to be there; migrate makes its tables")                                        \
     INT("mysql.connections", 8, 1, 256, "connections of a worker", "more make a hot row worse, not better")                 \
     INT("mysql.max_waiters", 1024, 0, 100000, "queries of a worker", "that may queue for a connection; more are refused as overload") \
+    INT("mysql.query_timeout_ms", 5000, 50, 300000, "ms", "the most that a statement of a worker may take, here and in the database") \
+    BOOL("mysql.kill_abandoned", true, "end statements in the database that nobody waits for; false behind a balancer over several servers") \
     INT("mysql.connect_timeout_ms", 2000, 50, 60000, "ms", "to be connected and logged in")                                 \
     STR("redis.socket", "", "", "path of the socket; empty: redis.host and redis.port")                                     \
     STR("redis.host", "127.0.0.1", "", "where Redis is")                                                                    \
     INT("redis.port", 6379, 1, 65535, "port", "where Redis is")                                                             \
     SECRET("redis.password", "for AUTH; empty: none")                                                                       \
+    INT("redis.connect_timeout_ms", 3000, 50, 60000, "ms", "to be connected and greeted") \
+    INT("redis.command_timeout_ms", 2000, 10, 60000, "ms", "the most that a command may take; when Redis is silent for so long, further ones are refused at once") \
+    INT("redis.max_waiters", 10000, 1, 1000000, "commands of a worker", "that may be unanswered; more are refused as overload") \
     INT("http.max_connections", 64, 1, 4096, "connections of a worker", "to providers, all together")                       \
     INT("http.max_per_host", 16, 1, 1024, "connections of a worker", "to one provider")                                     \
+    INT("http.max_waiters", 256, 1, 100000, "requests of a worker", "that may queue for a connection; more are refused as overload") \
+    INT("http.timeout_ms", 15000, 100, 300000, "ms", "the most that a request may take, and what it gets when it names nothing") \
     STR("http.ca_file", "", "", "PEM of the authorities to believe; empty: the system's")                                   \
     STR("log.file", "", "", "appended to; empty: standard error")                                                           \
     STR("log.level", "info", "debug|info|warn|error", "the least that is written")                                          \

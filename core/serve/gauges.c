@@ -20,8 +20,9 @@ struct till_gauges {
     unsigned ticks;
     uint64_t lost_told;
     double cpu_told;
-    uint64_t statements, reconnects, timeouts, commands, failures, cycles;
-    till_hist_t sql_told, redis_told, turns_told, gc_told;
+    uint64_t statements, reconnects, timeouts, kills, sql_full, sql_late;
+    uint64_t commands, failures, redis_refused, outbound_full, outbound_late, cycles;
+    till_hist_t sql_told, sql_waits_told, redis_told, outbound_waits_told, turns_told, gc_told;
 };
 
 till_gauges_t *till_gauges_create(till_metrics_t *metrics, const till_pools_t *pools, const char *process)
@@ -60,10 +61,15 @@ static void set_own(till_gauges_t *gauges, const char *name, double value)
     till_metrics_set(gauges->metrics, TILL_METRIC_GAUGE, name, gauges->labels.base, value);
 }
 
+static void add_since_of(till_gauges_t *gauges, const char *name, const char *labels, uint64_t now, uint64_t *told)
+{
+    till_metrics_add(gauges->metrics, name, labels, (double)(now - *told));
+    *told = now;
+}
+
 static void add_since(till_gauges_t *gauges, const char *name, uint64_t now, uint64_t *told)
 {
-    till_metrics_add(gauges->metrics, name, NULL, (double)(now - *told));
-    *told = now;
+    add_since_of(gauges, name, NULL, now, told);
 }
 
 /* ---- the pools ------------------------------------------------------------- */
@@ -81,6 +87,10 @@ static void refresh_sql(till_gauges_t *gauges, bool database_answers)
     add_since(gauges, "till_sql_statements_total", stats.statements, &gauges->statements);
     add_since(gauges, "till_sql_reconnects_total", stats.reconnects, &gauges->reconnects);
     add_since(gauges, "till_sql_timeouts_total", stats.timeouts, &gauges->timeouts);
+    add_since(gauges, "till_sql_kills_total", stats.kills, &gauges->kills);
+    add_since_of(gauges, "till_sql_refused_total", "why=\"full\"", stats.refused_full, &gauges->sql_full);
+    add_since_of(gauges, "till_sql_refused_total", "why=\"waited\"", stats.refused_late, &gauges->sql_late);
+    till_metrics_publish(gauges->metrics, "till_sql_wait_seconds", NULL, &stats.waits, &gauges->sql_waits_told);
     till_metrics_publish(gauges->metrics, "till_sql_statement_duration_seconds", NULL, &stats.durations,
                          &gauges->sql_told);
 }
@@ -94,8 +104,23 @@ static void refresh_redis(till_gauges_t *gauges)
     set(gauges, "till_redis_in_flight", stats.in_flight);
     add_since(gauges, "till_redis_commands_total", stats.commands, &gauges->commands);
     add_since(gauges, "till_redis_failures_total", stats.failures, &gauges->failures);
+    add_since(gauges, "till_redis_refused_total", stats.refused, &gauges->redis_refused);
     till_metrics_publish(gauges->metrics, "till_redis_command_duration_seconds", NULL, &stats.durations,
                          &gauges->redis_told);
+}
+
+static void refresh_outbound(till_gauges_t *gauges)
+{
+    till_http_stats_t stats;
+
+    till_http_stats(gauges->pools->http, &stats);
+    set(gauges, "till_outbound_in_flight", till_http_in_flight(gauges->pools->http));
+    set(gauges, "till_outbound_limit", (double)till_conf_int(gauges->pools->env.conf, "http.max_connections"));
+    set(gauges, "till_outbound_waiting", stats.waiting);
+    add_since_of(gauges, "till_outbound_refused_total", "why=\"full\"", stats.refused_full, &gauges->outbound_full);
+    add_since_of(gauges, "till_outbound_refused_total", "why=\"waited\"", stats.refused_late, &gauges->outbound_late);
+    till_metrics_publish(gauges->metrics, "till_outbound_wait_seconds", NULL, &stats.waits,
+                         &gauges->outbound_waits_told);
 }
 
 static void refresh_vm(till_gauges_t *gauges, const till_gauges_of_vm_t *vm)
@@ -114,8 +139,7 @@ void till_gauges_refresh(till_gauges_t *gauges, const till_gauges_of_vm_t *vm, b
     refresh_sql(gauges, database_answers);
     refresh_redis(gauges);
     refresh_vm(gauges, vm);
-    set(gauges, "till_outbound_in_flight", till_http_in_flight(gauges->pools->http));
-    set(gauges, "till_outbound_limit", (double)till_conf_int(gauges->pools->env.conf, "http.max_connections"));
+    refresh_outbound(gauges);
 }
 
 /* ---- the process ----------------------------------------------------------- */

@@ -15,7 +15,9 @@
     M(gauge, "till_http_connections_limit", "", "Connections that may be open.")                                       \
     M(counter, "till_http_client_gone_total", "", "Requests whose client went away before the answer.")                \
     M(counter, "till_http_hostile_total", "reason", "Connections hung up on for what they sent.")                      \
-    M(counter, "till_http_shed_total", "", "Requests refused because too many were in flight.")                        \
+    M(counter, "till_shed_total", "class why", "Requests refused for overload, by importance and by what was too much.")\
+    M(gauge, "till_admission_delay_seconds", "queue", "The shortest wait of the last half second, the worst of the workers.")\
+    M(gauge, "till_admission_share", "queue class", "The share of requests that is refused, the largest of the workers.")\
     M(counter, "till_rate_limited_total", "limit", "Requests refused because somebody asked too often.")               \
     M(counter, "till_logins_total", "kind result", "Attempts to log in.")                                              \
     M(counter, "till_idempotent_replays_total", "", "Answers given again under their Idempotency-Key.")                \
@@ -28,15 +30,22 @@
     M(histogram, "till_sql_statement_duration_seconds", "", "From a statement's begin to its last row.")               \
     M(counter, "till_sql_reconnects_total", "", "Connections to the database that had to be made again.")              \
     M(counter, "till_sql_timeouts_total", "", "Statements that ran out of time.")                                      \
+    M(counter, "till_sql_kills_total", "", "Statements ended in the database because nobody waited for them.")         \
+    M(counter, "till_sql_refused_total", "why", "Calls that got no connection: the queue was full, or they waited too long.")\
+    M(histogram, "till_sql_wait_seconds", "", "Waits for a connection to the database, of those who had to wait.")     \
     M(gauge, "till_redis_up", "", "1 where Redis is connected to a worker.")                                           \
     M(gauge, "till_redis_in_flight", "", "Commands that Redis has not answered yet.")                                  \
     M(counter, "till_redis_commands_total", "", "Commands sent to Redis.")                                             \
     M(counter, "till_redis_failures_total", "", "Commands without an answer: Redis was away, or out of time.")         \
+    M(counter, "till_redis_refused_total", "", "Commands not sent: too many unanswered, or Redis silent for too long.")\
     M(histogram, "till_redis_command_duration_seconds", "", "From a command to its answer.")                           \
     M(counter, "till_outbound_requests_total", "host status", "Requests to other servers, by class of the answer.")    \
     M(histogram, "till_outbound_request_duration_seconds", "host", "From a request to another server to its end.")     \
     M(gauge, "till_outbound_in_flight", "", "Requests to other servers that have no answer yet.")                      \
     M(gauge, "till_outbound_limit", "", "Connections to other servers that may be open.")                              \
+    M(gauge, "till_outbound_waiting", "", "Requests to other servers that wait for a connection.")                     \
+    M(counter, "till_outbound_refused_total", "why", "Requests not sent: the queue was full, or they waited too long.")\
+    M(histogram, "till_outbound_wait_seconds", "", "Waits of requests to other servers for a connection.")             \
     M(gauge, "till_vm_memory_bytes", "process", "Memory of the live generation's VM.")                                 \
     M(gauge, "till_vm_memory_limit_bytes", "", "Memory that one VM may take.")                                         \
     M(counter, "till_vm_gc_cycles_total", "", "Times that all of a VM was looked through for garbage.")                  \

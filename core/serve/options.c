@@ -52,6 +52,7 @@ void till_serve_opts_read(till_serve_opts_t *out, const till_conf_t *conf)
         .header_timeout_ms = number(conf, "server.header_timeout_ms"),
         .send_timeout_ms = number(conf, "server.send_timeout_ms"),
         .idle_timeout_ms = number(conf, "server.idle_timeout_ms"),
+        .queue_target_ms = number(conf, "server.queue_target_ms"),
         .request_timeout_ms = number(conf, "server.request_timeout_ms"),
         .drain_timeout_ms = number(conf, "server.shutdown_timeout_ms"),
         .retire_timeout_ms = number(conf, "vm.retire_timeout_ms"),

@@ -32,6 +32,7 @@ typedef struct till_serve_opts {
     uint64_t send_timeout_ms;      /* for an answer to be read, and more for a long one */
     uint64_t idle_timeout_ms;      /* of a connection without a request */
     uint64_t request_timeout_ms;   /* of one request; then 504 */
+    uint64_t queue_target_ms;      /* the wait that may last; 0: nobody is refused for more */
     uint64_t drain_timeout_ms;     /* at the end: for requests in flight */
     uint64_t retire_timeout_ms;    /* an old generation may take so long to finish what it began */
     uint64_t heartbeat_timeout_ms; /* a worker whose loop stood still for so long is killed; see watch.h */

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/ulid.h"
+#include "serve/overload.h"
 #include "serve/server_priv.h"
 
 #define NOTE_KEY "till.note"
@@ -423,20 +424,61 @@ static int on_gate(h2o_handler_t *super, h2o_req_t *req)
     return 0;
 }
 
+static till_priority_t priority_of(till_server_t *server, h2o_req_t *req)
+{
+    const till_backend_t *backend = &server->opts.backend;
+    size_t len = req->input.query_at != SIZE_MAX ? req->input.query_at : req->input.path.len;
+
+    if (backend->priority == NULL)
+        return TILL_PRIORITY_NONE;
+    return backend->priority(backend->data, (till_slice_t){req->input.method.base, req->input.method.len},
+                             (till_slice_t){req->input.path.base, len});
+}
+
+/* The door. @return why nothing is done for this request, or NULL; its priority is found out only where it matters */
+static const char *why_not(till_server_t *server, h2o_req_t *req, till_priority_t *priority)
+{
+    unsigned max = server->opts.limits->max_in_flight;
+    till_admit_t *admit = server->opts.admit;
+    bool is_shedding = admit != NULL && till_admit_is_shedding(admit);
+
+    *priority = TILL_PRIORITY_NONE;
+    if (!is_shedding && server->in_flight < till_admit_room(max, TILL_PRIORITY_READ))
+        return NULL;
+    *priority = priority_of(server, req);
+    if (server->in_flight >= till_admit_room(max, *priority))
+        return "in_flight";
+    return is_shedding && till_admit_refuses(admit, TILL_ADMIT_LOOP, *priority) ? "loop" : NULL;
+}
+
+static void shed(till_server_t *server, h2o_req_t *req, till_priority_t priority, const char *why)
+{
+    static const till_admit_t calm = {0};
+
+    till_note_of(req)->shed = true;
+    till_shed_count(server->opts.metrics, priority, why);
+    till_respond_problem(req, TILL_OVERLOADED, "Too much is asked at once. Try again after the time in Retry-After.",
+                         till_admit_retry_after(server->opts.admit != NULL ? server->opts.admit : &calm));
+}
+
 static int on_request(h2o_handler_t *super, h2o_req_t *req)
 {
     till_server_t *server = ((struct handler *)super)->server;
     const till_backend_t *backend = &server->opts.backend;
     till_note_t *note = till_note_of(req);
+    till_priority_t priority;
+    const char *why;
 
-    if (server->in_flight >= server->opts.limits->max_in_flight) {
-        till_metrics_add(server->opts.metrics, "till_http_shed_total", NULL, 1);
-        till_respond_problem(req, TILL_OVERLOADED, NULL, 1);
+    till_lag_poke(server->opts.lag);
+    if ((why = why_not(server, req, &priority)) != NULL) {
+        shed(server, req, priority, why);
         return 0;
     }
     const char *generation = backend->generation != NULL ? backend->generation(backend->data) : NULL;
     snprintf(note->generation, sizeof(note->generation), "%s", generation != NULL ? generation : "");
-    start(exchange_create(server, req, note));
+    till_exchange_t *exchange = exchange_create(server, req, note);
+    exchange->request.priority = priority;
+    start(exchange);
     return 0;
 }
 

@@ -297,6 +297,8 @@ static void log_access(h2o_logger_t *super, h2o_req_t *req)
                             (double)us / 1e6);
     if (note->gone)
         till_metrics_add(server->opts.metrics, "till_http_client_gone_total", NULL, 1);
+    if (note->shed)
+        return; /* the worker says when it begins to refuse and when it ends */
     log_line(req, note, status, us);
 }
 

@@ -14,6 +14,13 @@
  * said as soon as they are seen; over HTTP/2 no handler runs before the body is
  * complete, and libh2o resets a stream whose body goes a little beyond ours.
  *
+ * Overload. A request that cannot be begun (too many in flight for its
+ * priority, or the loop is behind: see serve/admit.h) is answered 503 with
+ * Retry-After before anything is done for it. Such answers are counted in
+ * till_shed_total and not logged one by one. Beyond max_connections the
+ * connection that has been idle for longest gives way to the new one; where
+ * none is idle the new one is closed.
+ *
  * Over HTTP/2 a request's headers must fit in one frame, 16 KB compressed: who
  * sends more is hung up on (see serve/guard.h).
  *
@@ -31,6 +38,8 @@
 #ifndef TILL_SERVE_SERVER_H
 #define TILL_SERVE_SERVER_H
 
+#include "io/lag.h"
+#include "serve/admit.h"
 #include "serve/metrics.h"
 #include "serve/options.h"
 #include "vm/vm.h"
@@ -49,6 +58,8 @@ typedef struct till_backend {
     bool (*is_ready)(void *data, till_buf_t *reasons);
     /** Just before the numbers are read: brings the gauges of this process up to date. */
     void (*refresh)(void *data);
+    /** How important a request is; asked only while some are refused. NULL: all are alike. */
+    till_priority_t (*priority)(void *data, till_slice_t method, till_slice_t path);
     void *data;
 } till_backend_t;
 
@@ -58,6 +69,8 @@ typedef struct till_server_opts {
     till_metrics_t *metrics;
     SSL_CTX *ssl;           /* borrowed; NULL: plain HTTP */
     const char *static_dir; /* served below /static/; NULL: none */
+    till_admit_t *admit;    /* borrowed; NULL: nobody is refused for a queue */
+    till_lag_t *lag;        /* borrowed; poked by each request. NULL is allowed */
     till_backend_t backend;
 } till_server_opts_t;
 

@@ -84,6 +84,7 @@ typedef struct till_note {
     till_trace_t trace;
     const char *error; /* in the pool; of a 500 */
     bool gone;         /* answered by nobody: the client went first */
+    bool shed;         /* refused at the door: counted, not logged */
     till_exchange_t *exchange;
 } till_note_t;
 
@@ -102,7 +103,7 @@ void till_request_register(till_server_t *server, h2o_pathconf_t *path);
 void till_gate_register(till_server_t *server, h2o_pathconf_t *path);
 /** The note, or NULL where the gate has not run. */
 till_note_t *till_note_of(h2o_req_t *req);
-/** A parked HTTP/1.1 socket has something to say. */
+/** Ends the calls of all requests. */
 void till_exchange_close_all(till_server_t *server);
 
 /* respond.c */

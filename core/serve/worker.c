@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "serve/channel.h"
 #include "serve/gauges.h"
+#include "serve/overload.h"
 #include "serve/pools.h"
 #include "serve/worker.h"
 
@@ -23,6 +24,7 @@
 struct worker {
     const till_worker_opts_t *opts;
     till_pools_t pools;
+    till_overload_t overload;
     till_server_t *server;
     till_vm_t *live, *prepared;
     struct load *load; /* at most one at a time; the master asks for no more, but for another after an abort: */
@@ -336,6 +338,13 @@ static till_call_t *backend_http(void *data, const till_request_t *request, uint
     return worker->live != NULL ? till_vm_http(worker->live, request, timeout_ms, done, done_data) : NULL;
 }
 
+static till_priority_t backend_priority(void *data, till_slice_t method, till_slice_t path)
+{
+    struct worker *worker = data;
+
+    return worker->live != NULL ? till_vm_priority(worker->live, method, path) : TILL_PRIORITY_READ;
+}
+
 static const char *backend_generation(void *data)
 {
     struct worker *worker = data;
@@ -484,13 +493,22 @@ static void set_up(struct worker *worker)
     if (opts->channel != -1)
         worker->channel = watch_fd(worker, dup(opts->channel), on_channel);
     if (opts->is_web) {
+        till_overload_begin(&worker->overload, &worker->pools, opts->metrics, opts->limits->queue_target_ms);
         worker->server = till_server_create(&(till_server_opts_t){
             .loop = worker->pools.loop,
             .limits = opts->limits,
             .metrics = opts->metrics,
             .ssl = opts->ssl,
             .static_dir = opts->static_dir,
-            .backend = {backend_http, till_call_cancel, backend_generation, backend_is_ready, backend_refresh, worker},
+            .admit = &worker->overload.admit,
+            .lag = worker->overload.lag,
+            .backend = {.http = backend_http,
+                        .cancel = till_call_cancel,
+                        .generation = backend_generation,
+                        .is_ready = backend_is_ready,
+                        .refresh = backend_refresh,
+                        .priority = backend_priority,
+                        .data = worker},
         });
     }
     till_timer_start(worker->pools.loop, &worker->tick, 0, on_tick);
@@ -503,6 +521,7 @@ static void tear_down(struct worker *worker)
     till_timer_stop(&worker->beat_timer);
     till_timer_stop(&worker->jobs_timer);
     till_server_destroy(worker->server);
+    till_overload_end(&worker->overload);
     h2o_socket_close(worker->signals);
     if (worker->channel != NULL)
         h2o_socket_close(worker->channel);

@@ -71,6 +71,15 @@ static const till_header_t *headers_of(lua_State *L, size_t *count)
     return headers;
 }
 
+/* What is asked for, but neither more than the configuration allows nor past the deadline of the call. */
+static uint64_t time_limit(lua_State *L)
+{
+    uint64_t most = till_vm_env_of(L)->http_ms;
+    uint64_t wanted = till_opt_ms(L, 1, "timeout_ms", most != 0 ? most : DEFAULT_MS);
+
+    return till_co_time_left(L, most != 0 && wanted > most ? most : wanted);
+}
+
 static int l_request(lua_State *L)
 {
     till_http_t *http = till_vm_env_of(L)->http;
@@ -87,7 +96,7 @@ static int l_request(lua_State *L)
     if (request.ca_file[0] == '\0')
         request.ca_file = NULL;
     request.max_body = (size_t)till_opt_ms(L, 1, "max_body", 0);
-    request.timeout_ms = till_co_time_left(L, till_opt_ms(L, 1, "timeout_ms", DEFAULT_MS));
+    request.timeout_ms = time_limit(L);
     request.headers = headers_of(L, &request.header_count);
     till_co_check_yieldable(L, "http.request");
     till_co_t *co = till_co_of(L);

@@ -94,11 +94,11 @@ static int l_claim(lua_State *L)
     luaL_argcheck(L, print.len == TILL_SHA256_LEN, 3, "is no fingerprint");
     till_co_check_yieldable(L, "idem.claim");
     till_co_t *co = till_co_of(L);
-    if (till_co_refused(L, co))
+    if (till_co_refused_sql(L, co))
         return 2;
     till_op_t *op =
         till_idem_claim(pool, scope, key, print.base, lease_ms, till_co_time_left(L, TIME_MS), on_claim, co);
-    return till_co_park(co, L, op, 0);
+    return till_co_park(co, L, till_co_asks_sql(co, op), 0);
 }
 
 static void on_finished(void *data, till_status_t status)

@@ -67,8 +67,9 @@ static int l_call(lua_State *L)
     till_co_t *co = till_co_of(L);
     if (till_co_refused(L, co))
         return 2;
-    return till_co_park(
-        co, L, till_redis_command(redis, (size_t)n, arguments, till_co_time_left(L, DEFAULT_MS), on_reply, co), 0);
+    uint64_t limit = till_vm_env_of(L)->redis_ms;
+    limit = till_co_time_left(L, limit != 0 ? limit : DEFAULT_MS);
+    return till_co_park(co, L, till_redis_command(redis, (size_t)n, arguments, limit, on_reply, co), 0);
 }
 
 /* ---- subscriptions ------------------------------------------------------------------ */

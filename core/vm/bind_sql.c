@@ -224,6 +224,14 @@ static void on_exec(void *data, till_status_t status, const till_sql_result_t *r
     resume_with(data, status, result, EXEC);
 }
 
+/* Of one statement, its wait for a connection included. */
+static uint64_t limit_ms(lua_State *L)
+{
+    uint64_t ms = till_vm_env_of(L)->sql_ms;
+
+    return ms != 0 ? ms : DEFAULT_MS;
+}
+
 static till_sql_pool_t *pool_of(lua_State *L)
 {
     till_sql_pool_t *pool = till_vm_env_of(L)->sql;
@@ -241,11 +249,11 @@ static int query(lua_State *L, const char *what, till_sql_cb cb)
 
     till_co_check_yieldable(L, what);
     till_co_t *co = till_co_of(L);
-    if (till_co_refused(L, co))
+    if (till_co_refused_sql(L, co))
         return 2;
     const till_sql_value_t *params = check_params(L, 2, &n);
-    till_op_t *op = till_sql_query(pool, text, params, n, till_co_time_left(L, DEFAULT_MS), cb, co);
-    return till_co_park(co, L, op, 0);
+    till_op_t *op = till_sql_query(pool, text, params, n, till_co_time_left(L, limit_ms(L)), cb, co);
+    return till_co_park(co, L, till_co_asks_sql(co, op), 0);
 }
 
 static int l_query(lua_State *L) { return query(L, "sql.query", on_rows); }
@@ -286,10 +294,10 @@ static int l_whole(lua_State *L)
 
     till_co_check_yieldable(L, "sql.whole");
     till_co_t *co = till_co_of(L);
-    if (till_co_refused(L, co))
+    if (till_co_refused_sql(L, co))
         return 2;
     const till_sql_value_t *params = check_params(L, 2, &n);
-    till_sql_query(pool, text, params, n, DEFAULT_MS, on_whole, co);
+    till_co_asks_sql(co, till_sql_query(pool, text, params, n, DEFAULT_MS, on_whole, co));
     return till_co_park_firmly(co, L, 0);
 }
 
@@ -376,7 +384,7 @@ static void on_acquired(void *data, till_status_t status, till_sql_conn_t *conn)
     }
     tx->conn = conn;
     till_slice_t text = {"START TRANSACTION", 17};
-    till_co_wait_on(co, till_sql_run(conn, text, NULL, 0, tx_time(L, tx, DEFAULT_MS), on_begun, co));
+    till_co_wait_on(co, till_sql_run(conn, text, NULL, 0, tx_time(L, tx, limit_ms(L)), on_begun, co));
 }
 
 /* tx, err = begin([timeout_ms]) */
@@ -387,13 +395,13 @@ static int l_begin(lua_State *L)
 
     till_co_check_yieldable(L, "sql.transaction");
     till_co_t *co = till_co_of(L);
-    if (till_co_refused(L, co))
+    if (till_co_refused_sql(L, co))
         return 2;
     struct tx *tx = till_box_new(L, &tx_type, sizeof(*tx), co);
     tx->due = limit == 0 ? 0 : till_loop_now(till_vm_env_of(L)->loop) + limit;
     tx->busy = true;
-    till_op_t *op = till_sql_acquire(pool, tx_time(L, tx, DEFAULT_MS), on_acquired, co);
-    return till_co_park(co, L, op, 1);
+    till_op_t *op = till_sql_acquire(pool, tx_time(L, tx, limit_ms(L)), on_acquired, co);
+    return till_co_park(co, L, till_co_asks_sql(co, op), 1);
 }
 
 static void resume_tx(till_co_t *co, till_status_t status, const till_sql_result_t *result, enum shape shape)
@@ -431,7 +439,7 @@ static int tx_query(lua_State *L, const char *what, till_sql_cb cb)
         return till_push_failure(L, tx->failed, "the transaction has ended already");
     const till_sql_value_t *params = check_params(L, 3, &n);
     tx->busy = true;
-    till_op_t *op = till_sql_run(tx->conn, text, params, n, tx_time(L, tx, DEFAULT_MS), cb, co);
+    till_op_t *op = till_sql_run(tx->conn, text, params, n, tx_time(L, tx, limit_ms(L)), cb, co);
     lua_settop(L, 1);
     return till_co_park(co, L, op, 1);
 }
@@ -464,7 +472,7 @@ static void on_committed(void *data, till_status_t status, const till_sql_result
 static int l_tx_commit(lua_State *L)
 {
     struct tx *tx = open_tx(L, 1);
-    till_slice_t text = {"COMMIT", 6};
+    till_slice_t text = {TILL_SQL_COMMIT, sizeof(TILL_SQL_COMMIT) - 1};
 
     till_co_check_yieldable(L, "tx:commit");
     till_co_t *co = till_co_of(L);

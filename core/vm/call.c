@@ -112,6 +112,54 @@ till_call_t *till_vm_run(till_vm_t *vm, const char *entry, const char *const *ar
     return till_co_start(co, (int)n) ? (till_call_t *)co : NULL;
 }
 
+/* ---- its priority -------------------------------------------------------------------- */
+
+const char *till_priority_name(till_priority_t priority)
+{
+    static const char *const names[] = {"read", "staff", "cart", "checkout"};
+
+    return priority < TILL_PRIORITY_COUNT ? names[priority] : "none";
+}
+
+struct asking {
+    till_vm_t *vm;
+    till_slice_t method, path;
+    till_priority_t answer;
+};
+
+static int ask_priority(lua_State *L)
+{
+    struct asking *asking = lua_touserdata(L, 1);
+    const char *name;
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, asking->vm->main_ref);
+    lua_pushliteral(L, "priority");
+    lua_rawget(L, -2);
+    if (lua_isnil(L, -1))
+        return 0;
+    lua_pushlstring(L, asking->method.base, asking->method.len);
+    lua_pushlstring(L, asking->path.base, asking->path.len);
+    lua_call(L, 2, 1);
+    name = lua_tostring(L, -1);
+    for (int i = 0; name != NULL && i != TILL_PRIORITY_COUNT; ++i) {
+        if (strcmp(name, till_priority_name((till_priority_t)i)) == 0)
+            asking->answer = (till_priority_t)i;
+    }
+    return 0;
+}
+
+/* What it throws is as good as no answer: whoever handles the request will meet it again. */
+till_priority_t till_vm_priority(till_vm_t *vm, till_slice_t method, till_slice_t path)
+{
+    struct asking asking = {vm, method, path, TILL_PRIORITY_READ};
+
+    ++vm->running;
+    lua_cpcall(vm->L, ask_priority, &asking);
+    --vm->running;
+    lua_settop(vm->L, 0);
+    return asking.answer;
+}
+
 /* ---- the response ------------------------------------------------------------------ */
 
 static void add_header(till_vm_t *vm, till_response_t *out, lua_State *L, int key)

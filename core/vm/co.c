@@ -86,7 +86,7 @@ till_co_t *till_co_begin(till_vm_t *vm, enum till_co_kind kind, uint64_t timeout
     co->kind = kind;
     co->parked_on = NULL;
     co->op = NULL;
-    co->wakeable = co->background = co->over = false;
+    co->wakeable = co->background = co->over = co->asked = false;
     co->refusals = 0;
     co->boxes = NULL;
     co->request = NULL;
@@ -238,6 +238,32 @@ int till_co_refused(lua_State *L, till_co_t *co)
     if (++co->refusals > TILL_VM_REFUSALS)
         return luaL_error(L, "the call is over (%s) and waits again and again", till_status_code(co->why));
     return till_push_failure(L, co->why, "the call is over");
+}
+
+int till_co_refused_sql(lua_State *L, till_co_t *co)
+{
+    const till_vm_env_t *env = &co->vm->env;
+    unsigned away_ms;
+
+    if (till_co_refused(L, co))
+        return 2;
+    if (co->asked || co->request == NULL || env->refuse == NULL)
+        return 0;
+    away_ms = env->refuse(env->refuse_data, co->request->priority);
+    if (away_ms == 0)
+        return 0;
+    till_push_failure(L, TILL_OVERLOADED, "the database is asked too much");
+    lua_pushinteger(L, (lua_Integer)away_ms);
+    lua_setfield(L, -2, "retry_after_ms");
+    return 2;
+}
+
+till_op_t *till_co_asks_sql(till_co_t *co, till_op_t *op)
+{
+    if (!co->asked && co->request != NULL && co->request->priority != TILL_PRIORITY_CHECKOUT)
+        till_sql_op_is_new(op);
+    co->asked = true;
+    return op;
 }
 
 /* ---- park and resume ------------------------------------------------------------ */

@@ -30,6 +30,19 @@ typedef struct till_vm_gc {
     till_hist_t full; /* full collections, which nobody else is served during */
 } till_vm_gc_t;
 
+/* How important a request is, the least first; routes declare it (lua/till/http/route.lua). */
+typedef enum till_priority {
+    TILL_PRIORITY_READ,
+    TILL_PRIORITY_STAFF,
+    TILL_PRIORITY_CART,
+    TILL_PRIORITY_CHECKOUT,
+    TILL_PRIORITY_COUNT,
+    TILL_PRIORITY_NONE = TILL_PRIORITY_COUNT, /* nobody needed to know */
+} till_priority_t;
+
+/** "read", "staff", "cart", "checkout"; "none". */
+const char *till_priority_name(till_priority_t priority);
+
 /* What a VM may use; all borrowed, outliving it. Any of sql, redis, http may be NULL (a check without I/O). */
 typedef struct till_vm_env {
     till_loop_t *loop;
@@ -42,7 +55,14 @@ typedef struct till_vm_env {
     const char *var_dir; /* may be NULL */
     size_t memory_cap;   /* bytes; 0: none */
     till_vm_gc_t *gc;    /* counted here; may be NULL */
-    bool is_command;     /* gives the bindings for files and terminals that only commands have */
+    uint64_t sql_ms;     /* the most that a statement may take, 0: 5 s; */
+    uint64_t redis_ms;   /* a command, 0: 2 s; */
+    uint64_t http_ms;    /* an outbound request, 0: 10 s; never past the deadline of the call */
+    /** A request is about to ask the database for the first time. @return 0, or how many ms its client should stay
+     * away: it is refused as overload. NULL is allowed. */
+    unsigned (*refuse)(void *refuse_data, till_priority_t priority);
+    void *refuse_data;
+    bool is_command; /* gives the bindings for files and terminals that only commands have */
     void (*on_metrics)(void *data, const char *name, const char *labels, double value,
                        char kind); /* 'c' add, 'g' set, 'h' observe */
     void *data;
@@ -79,6 +99,7 @@ typedef struct till_request {
     till_trace_t trace;
     const char *request_id;
     bool tls;
+    till_priority_t priority; /* NONE where it was not found out */
 } till_request_t;
 
 typedef struct till_response {
@@ -99,6 +120,9 @@ typedef void (*till_http_done_cb)(void *data, till_status_t status, const till_r
  * already */
 till_call_t *till_vm_http(till_vm_t *vm, const till_request_t *request, uint64_t timeout_ms, till_http_done_cb done,
                           void *data);
+
+/** What main.priority(method, path) says, without waiting; READ where it says nothing. Not from inside a call. */
+till_priority_t till_vm_priority(till_vm_t *vm, till_slice_t method, till_slice_t path);
 
 /* ---- everything else -------------------------------------------------- */
 

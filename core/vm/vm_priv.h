@@ -73,6 +73,7 @@ struct till_co {
     bool background; /* told to end when the VM retires */
     bool over;       /* cancelled or out of time: `why` */
     till_status_t why;
+    bool asked; /* the database, once: it was let in */
     unsigned refusals;
     till_timer_t timer;
     uint64_t due; /* of the loop's clock; 0: never */
@@ -168,6 +169,11 @@ bool till_co_start(till_co_t *co, int n);
 void till_co_cancel(till_co_t *co, till_status_t why);
 /** Nothing can be waited for any more? Pushes nil, err then. Throws when it was asked too often. [-0, +2 or 0] */
 int till_co_refused(lua_State *L, till_co_t *co);
+/** As till_co_refused, before the database is asked: besides, a request that has not asked it yet may be refused as
+ * overload. [-0, +2 or 0] */
+int till_co_refused_sql(lua_State *L, till_co_t *co);
+/** The operation after it, which waits for a connection. @return op */
+till_op_t *till_co_asks_sql(till_co_t *co, till_op_t *op);
 /** From an operation's callback, instead of till_co_resume, to go on waiting for another one. */
 void till_co_wait_on(till_co_t *co, till_op_t *op);
 /** As park, for a wait that nothing but its own end interrupts (COMMIT). */

@@ -1,6 +1,7 @@
 -- till/main - what the core calls; loading this file loads and checks the whole generation.
 --
 --   http(req)          -> status, headers, body, route template, keep_ms
+--   priority(method, path) -> "read", "staff", "cart" or "checkout"; asked under overload
 --   jobs(worker)       -> when co.closing() is true
 --   background()       -> at once, after its spawns
 --   command(name, ...) -> exit code
@@ -45,6 +46,11 @@ require("till.http.docs").set(served.routes)
 
 function main.http(req)
   return served:handle(req)
+end
+
+
+function main.priority(method, path)
+  return served:priority(method, path)
 end
 
 

@@ -36,7 +36,8 @@ local function headers_of(err, status)
   local headers = { ["content-type"] = "application/problem+json", ["cache-control"] = "no-store" }
   if status == 401 then headers["www-authenticate"] = CHALLENGE end
   if err.allow then headers.allow = err.allow end
-  local wait_ms = err.retry_after_ms or status == 503 and 1000
+  -- Spread, so that those who were refused together do not come back together.
+  local wait_ms = err.retry_after_ms or status == 503 and math.random(1, 3000)
   if wait_ms then headers["retry-after"] = ("%d"):format(math.max(1, math.ceil(wait_ms / 1000))) end
   return headers
 end

@@ -22,6 +22,9 @@
 --   returns      { [200] = schema or true }; problems are added by themselves
 --   idempotency  "required" | "optional" | "late": required, claimed by the handler (ctx:claim)
 --   if_match     "required" | "optional"
+--   priority     "read" | "staff" | "cart" | "checkout": the first are refused first
+--                under overload. Default: staff for auth = "admin", checkout for "hook", else read
+--                for GET and cart for the others
 --   example      { body =, returns = }
 --   errors       list of codes worth telling of in the documentation
 --   handler      fn(ctx) -> response | nil, err
@@ -40,7 +43,9 @@ local FIELDS = {
   returns = "table", idempotency = "string", if_match = "string", example = "table",
   errors = "table", handler = "function", page = "boolean", html = "boolean",
   form = "boolean", source = "string",
+  priority = "string",
 }
+local PRIORITY = { read = true, staff = true, cart = true, checkout = true }
 local WHEN = { required = true, optional = true }
 
 
@@ -74,6 +79,9 @@ local function check_fields(def)
   end
   if (def.auth == "admin") ~= (def.permission ~= nil) then
     bad(def, "`permission` goes with auth = \"admin\", and is needed there (\"any\" takes none)")
+  end
+  if def.priority and not PRIORITY[def.priority] then
+    bad(def, "`priority` must be \"read\", \"staff\", \"cart\" or \"checkout\"")
   end
   for _, name in ipairs { "idempotency", "if_match" } do
     local late = name == "idempotency" and def[name] == "late"
@@ -124,6 +132,14 @@ local function query_of(def)
 end
 
 
+local function priority_of(def)
+  if def.priority then return def.priority end
+  if def.auth == "admin" then return "staff" end
+  if def.auth == "hook" then return "checkout" end
+  return def.method == "GET" and "read" or "cart"
+end
+
+
 --- Checks a definition and makes the route that the router serves. Throws a sentence.
 function route.compile(def, source)
   def.source = def.source or source
@@ -136,6 +152,7 @@ function route.compile(def, source)
   for k, v in pairs(def) do out[k] = v end
   out.params, out.param_names, out.query = params, names, query_of(def)
   out.tag = def.tag or "other"
+  out.priority = priority_of(def)
   out.body_optional = def.body and def.body.required and next(def.body.required) == nil
   return out
 end

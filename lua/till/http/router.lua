@@ -2,6 +2,7 @@
 --
 --   local r = router.new({ { source = "till.http.store_api.carts", routes = {...} }, ... })
 --   r:handle(req) -> status, headers, body, route template, keep_ms    never throws
+--   r:priority(method, path) -> how important it is, see till.http.route
 --   r.routes                                                      all of them, for OpenAPI
 --
 -- Routes are made with till.http.route (also as router.get, router.post ...). The order of checks:
@@ -170,6 +171,14 @@ local function respond_to(self, req)
     response = problem.response(failure, req)
   end
   return respond.fresh(response, req), found.path
+end
+
+
+function router:priority(method, path)
+  local segments = url.segments(path)
+  local methods = segments and self.tree:find(segments)
+  local found = methods and (methods[method] or method == "HEAD" and methods.GET)
+  return found and found.priority or "read"
 end
 
 

@@ -1,8 +1,9 @@
 -- till/prim/redis - Redis: speed, never truth.
 --
 --   call(cmd, ...)           waits -> reply | nil, err. Arguments: strings and numbers; a nil
---                            reply is false, an array a list. Limit 2 s. conn_lost comes at
---                            once while Redis is away, `rejected` is Redis' own refusal.
+--                            reply is false, an array a list. Limit redis.command_timeout_ms.
+--                            conn_lost comes at once while Redis is away, overloaded while it
+--                            is silent, `rejected` is Redis' own refusal.
 --   publish(channel, text)   waits -> how many got it | nil, err
 --   subscribe(channel, fn)   -> handle with :close(). fn(text) runs as a background call for each
 --                            message, fn(nil) when messages may have been missed: drop what is

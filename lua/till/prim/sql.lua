@@ -21,7 +21,9 @@
 -- "2026-11-20T10:00:00.123Z". A whole number beyond 2^53 fails the statement (out_of_range), but
 -- one beyond 2^63, of an unsigned column, comes as its digits.
 -- A deadlock of a statement outside of a transaction is tried again too.
--- Limit: 5 s a statement, never past the deadline of the call.
+-- Limit: mysql.query_timeout_ms a statement, never past the deadline of the call; then the database
+-- stops working on it as well. Under overload the first statement of a request may be refused:
+-- overloaded, with err.retry_after_ms.
 -- err.code: timeout, cancelled, conn_lost, unavailable, deadlock, duplicate, rejected, overloaded,
 -- out_of_range;
 -- err.errcode is MariaDB's number, err.log its words (for the log only: they may hold values).

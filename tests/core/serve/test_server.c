@@ -305,12 +305,38 @@ START_TEST(too_many_at_once_are_turned_away)
     test_metric_reaches(shop.metrics, "test_started_total", NULL, 1);
     ask(&(test_ask_t){.path = "/echo"});
     ck_assert_int_eq(answer.status, 503);
-    ck_assert_str_eq(header("retry-after"), "1");
+    ck_assert_int_ge(strtol(header("retry-after"), NULL, 10), 1);
     ck_assert_ptr_nonnull(strstr(answer.body, "\"code\":\"overloaded\""));
+    test_metric_reaches(shop.metrics, "till_shed_total", "class=\"read\",why=\"in_flight\"", 1);
     close(fd);
     test_metric_reaches(shop.metrics, "till_http_in_flight", NULL, 0);
     ask(&(test_ask_t){.path = "/echo"});
     ck_assert_int_eq(answer.status, 200);
+}
+END_TEST
+
+static void start_full(void)
+{
+    test_shop_init(&shop, true);
+    shop.admit.levels[TILL_ADMIT_LOOP].level = 1.5; /* nobody lets it fall: there is no worker */
+    test_shop_start(&shop);
+}
+
+START_TEST(under_overload_the_important_are_let_in)
+{
+    for (int i = 0; i != 5; ++i) {
+        ask(&(test_ask_t){.path = "/echo?a=1", .h2 = _i});
+        ck_assert_int_eq(answer.status, 503);
+        ck_assert_int_ge(strtol(header("retry-after"), NULL, 10), 2);
+        ck_assert_str_eq(header("content-type"), "application/problem+json");
+        ck_assert_ptr_nonnull(strstr(answer.body, "\"code\":\"overloaded\""));
+        ask(&(test_ask_t){.path = "/vip?a=1", .h2 = _i});
+        ck_assert_int_eq(answer.status, 200);
+        ask(&(test_ask_t){.path = "/readyz", .ops = true});
+        ck_assert_int_eq(answer.status, 503); /* of its own reason: it was asked */
+        ck_assert_ptr_nonnull(strstr(answer.body, "does not answer"));
+    }
+    test_metric_reaches(shop.metrics, "till_shed_total", "class=\"read\",why=\"loop\"", 5);
 }
 END_TEST
 
@@ -567,11 +593,14 @@ END_TEST
 Suite *server_suite(void)
 {
     Suite *suite = suite_create("serve/server");
-    TCase *tls = tcase_create("tls"), *plain = tcase_create("plain"), *tiny = tcase_create("tiny");
+    TCase *tls = tcase_create("tls"), *plain = tcase_create("plain"), *tiny = tcase_create("tiny"),
+          *full = tcase_create("full");
 
     tcase_add_checked_fixture(tls, start_tls, stop);
     tcase_add_checked_fixture(plain, start_plain, stop);
     tcase_add_checked_fixture(tiny, start_tiny, stop);
+    tcase_add_checked_fixture(full, start_full, stop);
+    tcase_set_timeout(full, 60);
     tcase_set_timeout(tls, 60);
     tcase_set_timeout(plain, 60);
     tcase_set_timeout(tiny, 60);
@@ -602,6 +631,7 @@ Suite *server_suite(void)
     tcase_add_loop_test(plain, a_step_of_the_clock_ends_nobody, 0, 2);
     tcase_add_test(tls, http2_goes_on_wherever_the_clock_steps_back);
     tcase_add_test(plain, draining_ends_at_its_deadline);
+    tcase_add_loop_test(full, under_overload_the_important_are_let_in, 0, 2);
     tcase_add_test(tiny, the_longest_idle_gives_way_to_the_newest);
     tcase_add_test(tiny, who_asked_last_stays);
     TCase *tiny_tls = tcase_create("tiny_tls"), *capped = tcase_create("capped");
@@ -614,5 +644,6 @@ Suite *server_suite(void)
     suite_add_tcase(suite, tls);
     suite_add_tcase(suite, plain);
     suite_add_tcase(suite, tiny);
+    suite_add_tcase(suite, full);
     return suite;
 }

@@ -155,6 +155,12 @@ static const char *fake_generation(void *data)
     return "0123456789abcdef";
 }
 
+static till_priority_t fake_priority(void *data, till_slice_t method, till_slice_t path)
+{
+    (void)data, (void)method;
+    return is(path, "/vip") ? TILL_PRIORITY_CHECKOUT : TILL_PRIORITY_READ;
+}
+
 static bool fake_is_ready(void *data, till_buf_t *reasons)
 {
     (void)data;
@@ -220,7 +226,13 @@ static int serve(test_shop_t *shop, int fd, int ops_fd, int leash)
     till_metrics_use_slot(shop->metrics, 1);
     till_server_opts_t opts = {
         .loop = child.loop, .limits = &shop->limits, .metrics = shop->metrics, .ssl = ssl, .static_dir = folder};
-    opts.backend = (till_backend_t){fake_http, fake_cancel, fake_generation, fake_is_ready, NULL, &child};
+    opts.admit = &shop->admit;
+    opts.backend = (till_backend_t){.http = fake_http,
+                                    .cancel = fake_cancel,
+                                    .generation = fake_generation,
+                                    .is_ready = fake_is_ready,
+                                    .priority = fake_priority,
+                                    .data = &child};
     child.server = till_server_create(&opts);
     till_server_listen(child.server, TILL_FACE_PUBLIC, fd);
     till_server_listen(child.server, TILL_FACE_OPS, ops_fd);

@@ -18,7 +18,8 @@ typedef struct test_shop {
     till_serve_opts_t limits; /* preset; change before the start */
     till_metrics_t *metrics;
     unsigned port, ops_port;
-    int send_buffer; /* of the sockets, in bytes; 0: the system's */
+    till_admit_t admit; /* likewise; /vip is checkout, else read */
+    int send_buffer;    /* of the sockets, in bytes; 0: the system's */
     pid_t pid;
     int leash; /* closed: it drains */
     struct test_clock *clock;

@@ -338,6 +338,7 @@ static till_sql_pool_t *open_pool(void)
                                   .max_waiters = 100,
                                   .connect_timeout_ms = 5000};
 
+    till_loop_turn(loop, 0); /* the server may have taken its time to start: its clock is that of the last turn */
     return till_sql_pool_create(loop, &opts);
 }
 

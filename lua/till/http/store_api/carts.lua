@@ -146,6 +146,7 @@ return {
     errors = { "unknown_currency", "unknown_country" },
   }),
   route.get("/store/v1/carts/{id}", {
+    priority = "cart",
     summary = "The cart as it was last priced", tag = "carts", auth = "store", params = CART,
     returns = returns_cart, handler = get,
   }),
@@ -183,10 +184,12 @@ return {
     handler = function(ctx) return change(ctx, cart_flow.remove(ctx.params.line)) end,
   }),
   route.get("/store/v1/carts/{id}/shipping-options", {
+    priority = "cart",
     summary = "How it can be sent", tag = "carts", auth = "store", params = CART,
     returns = { [200] = shapes.list(s.any {}) }, handler = get_options,
   }),
   route.get("/store/v1/carts/{id}/payment-methods", {
+    priority = "cart",
     summary = "How it can be paid", tag = "carts", auth = "store", params = CART,
     returns = { [200] = shapes.list(s.any {}) }, handler = get_methods,
   }),
@@ -204,6 +207,7 @@ return {
     handler = function(ctx) return change(ctx, cart_flow.remove_code(ctx.params.code)) end,
   }),
   route.post("/store/v1/carts/{id}/payment-sessions", {
+    priority = "checkout",
     summary = "Choose how to pay; stock is held from now on", tag = "carts", auth = "store",
     params = CART, idempotency = "optional", returns = { [201] = true },
     body = s.object({ provider = s.string { min = 1, max = 64, pattern = "^[%l%d-]+$" },
@@ -211,6 +215,7 @@ return {
     handler = start_payment, errors = { "payment_provider_unknown", "sold_out" },
   }),
   route.post("/store/v1/carts/{id}/complete", {
+    priority = "checkout",
     summary = "Buy it", tag = "carts", auth = "store", params = CART, idempotency = "late",
     body = s.object { data = s.any { doc = "What the provider gave the shopper to bring back." } },
     returns = { [200] = true, [202] = true }, handler = complete,

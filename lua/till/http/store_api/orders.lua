@@ -32,6 +32,7 @@ return {
     page = true, returns = { [200] = shapes.list(shapes.order) }, handler = list_own,
   }),
   route.get("/store/v1/orders/{id}", {
+    priority = "cart",
     summary = "One order", tag = "orders", auth = "store", params = { id = s.id("ord") },
     returns = { [200] = shapes.one("order", shapes.order) }, handler = get,
   }),
