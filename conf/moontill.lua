@@ -176,7 +176,7 @@ return {
   -- Outbox and sagas.
   jobs = {
     -- events, 1 to 1000: claimed at a time
-    batch = 10,
+    batch = 100,
     -- ms, 1000 to 3600000: after which an event that was claimed is given to another worker
     lease_ms = 60000,
     -- ms, 50 to 60000: between two looks when Redis wakes nobody

@@ -74,7 +74,7 @@
     INT("cart.max_quantity", 10000, 1, 1000000, "units", "of one line")                                                     \
     INT("auth.session_hours", 12, 1, 720, "hours", "of a staff or customer session without use")                            \
     INT("auth.max_attempts", 10, 3, 1000, "attempts", "to log in within 15 minutes, by account and by address")             \
-    INT("jobs.batch", 10, 1, 1000, "events", "claimed at a time")                                                           \
+    INT("jobs.batch", 100, 1, 1000, "events", "claimed at a time")                                                          \
     INT("jobs.lease_ms", 60000, 1000, 3600000, "ms", "after which an event that was claimed is given to another worker")    \
     INT("jobs.poll_ms", 1000, 50, 60000, "ms", "between two looks when Redis wakes nobody")                                 \
     INT("jobs.max_attempts", 10, 1, 100, "attempts", "before an event goes to the dead letters")                            \

@@ -10,8 +10,8 @@
 
 enum { REASON_MAX = 500, FIELDS = 5, APPEND_MOST = 10000, JITTER_PARTS = 1000000 };
 
-static const char done_text[] =
-    "UPDATE outbox SET state = 'done', done_at = NOW(3) WHERE id = ? AND claim = ? AND state = 'pending'";
+static const char done_head[] = "UPDATE outbox SET state = 'done', done_at = NOW(3)"
+                                " WHERE claim = ? AND state = 'pending' AND id IN (?";
 
 /* 2^attempts seconds up to an hour; a half of it is certain, of the other the given share of a million. */
 static const char retry_text[] =
@@ -79,13 +79,32 @@ till_op_t *till_outbox_append(till_sql_conn_t *conn, const till_event_t *events,
     return op;
 }
 
-till_op_t *till_outbox_done(till_sql_pool_t *pool, uint64_t id, uint64_t claim, uint64_t timeout_ms, till_outbox_cb cb,
-                            void *data)
+/* The last id stands again until their number is a power of two: so there are few texts to prepare. */
+till_op_t *till_outbox_done(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, uint64_t timeout_ms,
+                            till_outbox_cb cb, void *data)
 {
-    const till_sql_value_t params[] = {till_sql_int(id), till_sql_int(claim)};
+    size_t marks = 1;
+    till_buf_t text;
 
+    assert(n != 0 && n <= TILL_OUTBOX_DONE_MOST);
     TILL_CRASH("outbox.crash_before_done");
-    return till_sql_query(pool, TILL_SLICE_LIT(done_text), params, 2, timeout_ms, on_changed, make_call(1, cb, data));
+    while (marks < n)
+        marks *= 2;
+    till_sql_value_t *params = till_alloc((marks + 1) * sizeof(*params));
+    params[0] = till_sql_int(claim);
+    till_buf_init(&text, 0);
+    till_buf_puts(&text, done_head);
+    for (size_t i = 0; i != marks; ++i) {
+        params[i + 1] = till_sql_int(ids[i < n ? i : n - 1]);
+        if (i != 0)
+            till_buf_puts(&text, ", ?");
+    }
+    till_buf_puts(&text, ")");
+    till_op_t *op = till_sql_query(pool, (till_slice_t){text.base, text.len}, params, marks + 1, timeout_ms, on_changed,
+                                   make_call(n, cb, data));
+    till_buf_dispose(&text);
+    free(params);
+    return op;
 }
 
 /* Cuts between characters; what is not UTF-8 at all the column would refuse, so it keeps its ASCII only. */

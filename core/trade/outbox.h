@@ -35,8 +35,10 @@ typedef void (*till_outbox_claim_cb)(void *data, till_status_t status, const til
 /** Up to `max` events with SKIP LOCKED, leased for `lease_ms`. */
 till_op_t *till_outbox_claim(till_sql_pool_t *pool, unsigned max, uint64_t lease_ms, uint64_t timeout_ms,
                              till_outbox_claim_cb cb, void *data);
-till_op_t *till_outbox_done(till_sql_pool_t *pool, uint64_t id, uint64_t claim, uint64_t timeout_ms, till_outbox_cb cb,
-                            void *data);
+enum { TILL_OUTBOX_DONE_MOST = 1000 };
+/** `n` different events of one claim, at least one; TILL_CONFLICT: some were taken over, the others are done. */
+till_op_t *till_outbox_done(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, uint64_t timeout_ms,
+                            till_outbox_cb cb, void *data);
 /** Again after backoff (2^attempts s up to 1 h, half of it jitter), or DEAD from the `max_attempts`th on. `reason` is
  * cut at 500 bytes. */
 till_op_t *till_outbox_retry(till_sql_pool_t *pool, uint64_t id, uint64_t claim, unsigned max_attempts,

@@ -133,16 +133,34 @@ static int l_claim(lua_State *L)
 
 static void on_done(void *data, till_status_t status) { till_co_done(data, status, "outbox"); }
 
+/** [-0, +1] the ids of the list at 1, in memory that Lua owns */
+static const uint64_t *check_ids(lua_State *L, size_t *n)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    *n = lua_objlen(L, 1);
+    luaL_argcheck(L, *n >= 1 && *n <= TILL_OUTBOX_DONE_MOST, 1, "1 to 1000 ids are expected");
+    uint64_t *ids = lua_newuserdata(L, *n * sizeof(*ids));
+    for (size_t i = 0; i != *n; ++i) {
+        lua_rawgeti(L, 1, (int)i + 1);
+        luaL_argcheck(L, lua_isnumber(L, -1), 1, "holds something that is no id");
+        ids[i] = (uint64_t)lua_tonumber(L, -1);
+        lua_pop(L, 1);
+    }
+    return ids;
+}
+
 static int l_done(lua_State *L)
 {
-    uint64_t id = (uint64_t)luaL_checknumber(L, 1), claim = (uint64_t)luaL_checknumber(L, 2);
+    uint64_t claim = (uint64_t)luaL_checknumber(L, 2);
     till_sql_pool_t *pool = pool_of(L);
+    size_t n;
 
     till_co_check_yieldable(L, "outbox.done");
     till_co_t *co = till_co_of(L);
     if (till_co_refused(L, co))
         return 2;
-    return till_co_park(co, L, till_outbox_done(pool, id, claim, till_co_time_left(L, TIME_MS), on_done, co), 0);
+    const uint64_t *ids = check_ids(L, &n);
+    return till_co_park(co, L, till_outbox_done(pool, ids, n, claim, till_co_time_left(L, TIME_MS), on_done, co), 0);
 }
 
 static int l_retry(lua_State *L)

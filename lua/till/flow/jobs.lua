@@ -4,8 +4,10 @@
 --   run(worker)   until co.closing(): as long as there is work it goes on, then it sleeps until
 --                 Redis wakes it or conf jobs.poll_ms have passed
 --
--- An event is delivered at least once: to what the server does itself (HANDLERS), then to the
--- plugins' hooks. What fails comes again later, and ends with the dead letters.
+-- An event is delivered at least once: to what the server does itself (HANDLERS, TOGETHER), then to
+-- the plugins' hooks. What fails comes again later, and ends with the dead letters. Of one claim
+-- all that no plugin asks for, and that the server does with one statement for many, is done first
+-- and marked as done together; the others follow one by one.
 local backlog = require "till.flow.backlog"
 local cache = require "till.cache"
 local catalog = require "till.flow.catalog"
@@ -37,6 +39,7 @@ local CHANNEL = "till:jobs"
 local SWEEP_MS = 1000
 local PURGE_MS = 60000
 local TELL_MS = 5000
+local MARK_MS = 1000
 local BATCH = 100
 
 local RESUME = { checkout = checkout.resume }
@@ -63,17 +66,25 @@ local function product_updated(payload)
 end
 
 
-local function order_placed(payload)
-  return search_store.bought(payload.order_id)
+local function orders_placed(payloads)
+  local ids = {}
+  for i, payload in ipairs(payloads) do ids[i] = payload.order_id or "" end
+  return search_store.bought(ids)
 end
 
 
+local TOGETHER = { ["order.placed"] = orders_placed }
 local HANDLERS = { ["payment.capture"] = capture, ["product.updated"] = product_updated,
-  ["order.placed"] = order_placed }
+  ["order.placed"] = function(payload) return orders_placed { payload } end }
+
+
+local function is_asked_for(event)
+  return HOOKS[event.type] ~= nil and dispatch.has(event.type)
+end
 
 
 local function ask_plugins(event, payload)
-  if not HOOKS[event.type] then return true end
+  if not is_asked_for(event) then return true end
   local subject = payload
   if payload.order_id then
     local order, e = orders.get(payload.order_id)
@@ -104,14 +115,83 @@ local function traced(thrown)
 end
 
 
-function jobs.deliver(event)
+local function count(event, result, n)
+  metrics.add("till_events_total", { type = event.type, result = result }, n)
+end
+
+
+-- -> true | nil: it comes again
+local function deliver_one(event)
   local good, ok, e = xpcall(work, traced, event)
   if not good then ok, e = nil, ok end
-  metrics.add("till_events_total", { type = event.type, result = ok and "done" or "failed" }, 1)
-  if ok then return outbox.done(event.id, event.claim) end
+  count(event, ok and "done" or "failed", 1)
+  if ok then return true end
   log.warn("event.failed", { id = event.id, type = event.type, attempts = event.attempts,
     error = tostring(e) })
-  return outbox.retry(event.id, event.claim, conf.get("jobs.max_attempts"), tostring(e))
+  outbox.retry(event.id, event.claim, conf.get("jobs.max_attempts"), tostring(e))
+end
+
+
+-- A lost answer is no harm: they are delivered once more.
+local function mark_done(ids, claim)
+  if #ids == 0 then return end
+  local ok, e = outbox.done(ids, claim)
+  if not ok then log.warn("outbox.done", { events = #ids, error = tostring(e) }) end
+end
+
+
+local function is_simple(event)
+  return not is_asked_for(event) and (TOGETHER[event.type] or not HANDLERS[event.type])
+end
+
+
+local function handle_together(events)
+  local fn, payloads = TOGETHER[events[1].type], {}
+  if fn then
+    for i, event in ipairs(events) do payloads[i] = json.decode(event.payload) or {} end
+    local good, ok = xpcall(fn, traced, payloads)
+    if not good or not ok then return false end
+  end
+  count(events[1], "done", #events)
+  return true
+end
+
+
+-- -> ids of what is done, the events that are left
+local function split(events)
+  local done, left, by_type = {}, {}, {}
+  for _, event in ipairs(events) do
+    local list = is_simple(event) and (by_type[event.type] or {}) or left
+    list[#list + 1] = event
+    if list ~= left then by_type[event.type] = list end
+  end
+  for _, list in pairs(by_type) do
+    local ok = handle_together(list)
+    for _, event in ipairs(list) do
+      if ok then done[#done + 1] = event.id else left[#left + 1] = event end
+    end
+  end
+  return done, left
+end
+
+
+--- Events of one claim. What is done is marked once a second: nobody's lease ends meanwhile.
+function jobs.deliver(events)
+  if #events == 0 then return end
+  local claim = events[1].claim
+  local done, left = split(events)
+  mark_done(done, claim)
+  done = {}
+  local marked = time.mono_ms()
+  for _, event in ipairs(left) do
+    if deliver_one(event) then done[#done + 1] = event.id end
+    if time.mono_ms() - marked >= MARK_MS then
+      mark_done(done, claim)
+      done, marked = {}, time.mono_ms()
+    end
+    if co.closing() then break end
+  end
+  mark_done(done, claim)
 end
 
 
@@ -122,10 +202,7 @@ local function drain()
     log.warn("outbox.claim", { error = tostring(e) })
     return 0
   end
-  for _, event in ipairs(events) do
-    jobs.deliver(event)
-    if co.closing() then break end
-  end
+  jobs.deliver(events)
   return #events
 end
 

@@ -4,12 +4,19 @@
 --     waits -> true | nil, err; the call's trace goes with them. An empty list is nothing to do.
 --   claim(max, lease_ms)   waits -> events { id, aggregate, type, payload (JSON), traceparent,
 --                          attempts, claim } | nil, err
---   done(id, claim)        waits -> true | nil, err(conflict: it was taken over)
+--   done(id or ids, claim) waits -> true | nil, err(conflict: some were taken over, the others are
+--                          done); up to 1000 ids of one claim
 --   retry(id, claim, max_attempts, reason)  waits -> true | nil, err; later, or never again
 local c = require "till.c.outbox"
 local json = require "till.c.json"
 
-local outbox = { claim = c.claim, done = c.done, retry = c.retry }
+local outbox = { claim = c.claim, retry = c.retry }
+
+
+function outbox.done(ids, claim)
+  local ok, err = c.done(type(ids) == "table" and ids or { ids }, claim)
+  return ok, err
+end
 
 
 function outbox.append(tx, events)

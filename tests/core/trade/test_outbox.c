@@ -122,7 +122,7 @@ static till_status_t done(const struct seen *seen)
 {
     struct change change = {0};
 
-    till_outbox_done(pool, seen->id, seen->claim, TIMEOUT_MS, on_change, &change);
+    till_outbox_done(pool, &seen->id, 1, seen->claim, TIMEOUT_MS, on_change, &change);
     TEST_UNTIL(loop, change.done);
     return change.status;
 }

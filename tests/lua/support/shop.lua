@@ -87,7 +87,7 @@ return function(live)
     for _ = 1, 10 do
       local events = assert(outbox.claim(50, 30000))
       if #events == 0 then return end
-      for _, event in ipairs(events) do jobs.deliver(event) end
+      jobs.deliver(events)
     end
   end
 

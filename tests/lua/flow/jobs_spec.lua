@@ -1,0 +1,94 @@
+local t = require "till.test"
+local live = require "tests.support.live"
+local make_shop = require "tests.support.shop"
+
+
+-- `n` orders of one product each, placed and not yet told of.
+local function with_orders(n, fn)
+  return function()
+    live.with(function(raw)
+      local shop = make_shop(raw)
+      local tea, made = shop.product("TEA", 1000, 50)
+      raw.require("till.flow.search").index({ made.id })
+      for _ = 1, n do
+        local cart = shop.cart { { tea, 2 } }
+        shop.pay(cart)
+        t.equal((select(2, shop.complete(cart))).type, "order")
+      end
+      fn(shop, raw)
+    end)
+  end
+end
+
+
+local function popularity(raw)
+  return raw.sql.one("SELECT CAST(SUM(popularity) AS SIGNED) AS n FROM search_documents").n
+end
+
+
+-- Calls of a function, by what the first argument is.
+local function watch(raw, module, name)
+  local m, calls = raw.require(module), {}
+  local was = m[name]
+  m[name] = function(...)
+    calls[#calls + 1] = (...)
+    return was(...)
+  end
+  return calls
+end
+
+
+t.describe("events of one claim", function()
+  t.it("are done together where nobody asks for them", with_orders(5, function(shop, raw)
+    local bought = watch(raw, "till.store.search", "bought")
+    local marked = watch(raw, "till.prim.outbox", "done")
+    shop.work()
+    t.same({ #bought, #bought[1], popularity(raw) }, { 1, 5, 5 })
+    t.equal(shop.count("outbox", "state <> 'done'"), 0)
+    t.ok(#marked <= 2, #marked)
+  end))
+
+  t.it("come one by one where doing them together failed", with_orders(3, function(shop, raw)
+    local store, calls = raw.require "till.store.search", 0
+    local was = store.bought
+    store.bought = function(ids)
+      calls = calls + 1
+      if #ids > 1 then return nil, raw.require("till.util.err").new("conn_lost", "gone") end
+      return was(ids)
+    end
+    shop.work()
+    t.same({ calls, popularity(raw) }, { 4, 3 })
+    t.equal(shop.count("outbox", "state <> 'done'"), 0)
+  end))
+
+  t.it("are told to plugins one by one; what one refuses comes again, alone",
+    with_orders(3, function(shop, raw)
+      local dispatch, told = raw.require "till.plugin.dispatch", {}
+      local has, ask = dispatch.has, dispatch.ask
+      dispatch.has = function(hook, ...) return hook == "order.placed" or has(hook, ...) end
+      dispatch.ask = function(hook, order)
+        if hook ~= "order.placed" then return ask(hook, order) end
+        told[#told + 1] = order.id
+        if #told == 2 then return nil, raw.require("till.util.err").new("timeout", "too slow") end
+        return {}
+      end
+      shop.work()
+      t.equal(#told, 3)
+      t.same({ shop.count("outbox", "state = 'pending'"), shop.count("outbox",
+        "state = 'pending' AND last_error IS NOT NULL") }, { 1, 1 })
+      raw.sql.exec("UPDATE outbox SET available_at = '2020-01-01' WHERE state = 'pending'")
+      shop.work()
+      t.same({ #told, told[4] }, { 4, told[2] })
+      t.equal(shop.count("outbox", "state <> 'done'"), 0)
+    end))
+
+  t.it("that cannot be done come again, the others are done",
+    with_orders(2, function(shop, raw)
+      raw.sql.exec("INSERT INTO outbox (aggregate, type, payload) VALUES"
+        .. " ('a', 'order.placed', '{}'), ('b', 'payment.capture', ?)",
+        '{"payment_id":"pay_x","order_id":"ord_x"}')
+      shop.work()
+      t.equal(popularity(raw), 2)
+      t.equal(shop.count("outbox", "state = 'pending'"), 1)
+    end))
+end)
