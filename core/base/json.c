@@ -369,6 +369,9 @@ void till_json_write_string(till_buf_t *buf, const char *bytes, size_t len)
 
     till_buf_putc(buf, '"');
     while (at < len) {
+        size_t run = till_utf8_plain(bytes + at, len - at);
+        if ((at += run) == len)
+            break;
         size_t step = till_utf8_step(bytes + at, len - at);
         if (step != 0 && !needs_escape(bytes[at])) {
             at += step;

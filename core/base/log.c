@@ -78,8 +78,6 @@ static size_t escape(char out[8], const char *bytes, size_t step)
     return step;
 }
 
-static bool is_plain(char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; }
-
 /* As many of the bytes as there is room for. */
 static bool put_plain(till_log_t *line, const char *bytes, size_t len)
 {
@@ -99,9 +97,7 @@ static void put_escaped(till_log_t *line, const char *bytes, size_t len)
     char unit[8];
 
     for (size_t at = 0, run; at < len; at += run) {
-        for (run = 0; at + run < len && is_plain(bytes[at + run]);)
-            ++run;
-        if (run != 0) {
+        if ((run = till_utf8_plain(bytes + at, len - at)) != 0) {
             if (!put_plain(line, bytes + at, run))
                 return;
             continue;

@@ -27,12 +27,13 @@ static bool is_id(const char *text, size_t len)
 
 static void make_id(char *out, size_t bytes)
 {
+    static const uint8_t zeros[16];
     uint8_t id[16];
 
-    do {
+    do
         till_random(id, bytes);
-        till_hex(out, id, bytes);
-    } while (!is_id(out, 2 * bytes));
+    while (memcmp(id, zeros, bytes) == 0);
+    till_hex(out, id, bytes);
 }
 
 void till_trace_begin(till_trace_t *trace)
@@ -77,7 +78,14 @@ bool till_trace_continue(till_trace_t *trace, const char *header, size_t len)
 /* Only the flag "sampled" is known to version 00; the others are not sent on. */
 void till_trace_format(const till_trace_t *trace, char out[TILL_TRACEPARENT_LEN + 1])
 {
-    snprintf(out, TILL_TRACEPARENT_LEN + 1, "00-%.32s-%.16s-%02x", trace->trace_id, trace->span_id, trace->flags & 1U);
+    memcpy(out, "00-", TRACE_AT);
+    memcpy(out + TRACE_AT, trace->trace_id, 32);
+    out[SPAN_AT - 1] = '-';
+    memcpy(out + SPAN_AT, trace->span_id, 16);
+    out[FLAGS_AT - 1] = '-';
+    out[FLAGS_AT] = '0';
+    out[FLAGS_AT + 1] = (char)('0' + (trace->flags & 1U));
+    out[TILL_TRACEPARENT_LEN] = '\0';
 }
 
 #ifndef NDEBUG

@@ -54,6 +54,38 @@ static size_t skip_ascii(const char *bytes, size_t len)
     return at;
 }
 
+static bool is_plain(char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; }
+
+/* The top bit of each byte of the result that is 0 in `word`; bytes behind such a one may be marked in error. */
+static uint64_t zero_bytes(uint64_t word)
+{
+    return (word - UINT64_C(0x0101010101010101)) & ~word & UINT64_C(0x8080808080808080);
+}
+
+/* Is any of the eight bytes not plain? A control character is one from which 0x20 cannot be taken. */
+static bool has_special(uint64_t word)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = UINT64_C(0x8080808080808080);
+    uint64_t controls = (word - ones * 0x20) & ~word & tops;
+
+    return ((word & tops) | controls | zero_bytes(word ^ ones * '"') | zero_bytes(word ^ ones * '\\') |
+            zero_bytes(word ^ ones * 0x7f)) != 0;
+}
+
+size_t till_utf8_plain(const char *bytes, size_t len)
+{
+    size_t at = 0;
+
+    for (uint64_t word; len - at >= sizeof(word); at += sizeof(word)) {
+        memcpy(&word, bytes + at, sizeof(word));
+        if (has_special(word))
+            break;
+    }
+    while (at != len && is_plain(bytes[at]))
+        ++at;
+    return at;
+}
+
 bool till_utf8_is_valid(const char *bytes, size_t len)
 {
     for (size_t at = 0; at < len;) {

@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -51,26 +50,44 @@ static ssize_t last_forwarded(h2o_req_t *req)
     return last;
 }
 
-static void find_peer(till_server_t *server, h2o_req_t *req, char *out, size_t size)
+/* As much of the text as there is room for. */
+static void copy_text(char *out, size_t size, const char *text, size_t len)
+{
+    if (len >= size)
+        len = size - 1;
+    h2o_memcpy(out, text, len); /* NULL and 0 are allowed */
+    out[len] = '\0';
+}
+
+static const char *peer_of(till_connection_t *connection, h2o_req_t *req)
 {
     struct sockaddr_storage address;
     char host[NI_MAXHOST];
+
+    if (connection->peer[0] != '\0')
+        return connection->peer;
+    socklen_t len = req->conn->callbacks->get_peername(req->conn, (struct sockaddr *)&address);
+    size_t n = len != 0 ? h2o_socket_getnumerichost((struct sockaddr *)&address, len, host) : SIZE_MAX;
+    if (n != SIZE_MAX)
+        copy_text(connection->peer, sizeof(connection->peer), host, n);
+    return connection->peer;
+}
+
+static void find_peer(till_server_t *server, h2o_req_t *req, char *out, size_t size)
+{
     ssize_t at;
 
-    out[0] = '\0';
     if (server->opts.limits->trust_forwarded && (at = last_forwarded(req)) != -1) {
         h2o_iovec_t value = req->headers.entries[at].value;
         const char *comma = memrchr(value.base, ',', value.len); /* the last one is what our own proxy saw */
         const char *from = comma != NULL ? comma + 1 : value.base;
         while (from < value.base + value.len && *from == ' ')
             ++from;
-        snprintf(out, size, "%.*s", (int)(value.base + value.len - from), from);
+        copy_text(out, size, from, (size_t)(value.base + value.len - from));
         return;
     }
-    socklen_t len = req->conn->callbacks->get_peername(req->conn, (struct sockaddr *)&address);
-    size_t n = len != 0 ? h2o_socket_getnumerichost((struct sockaddr *)&address, len, host) : SIZE_MAX;
-    if (n != SIZE_MAX)
-        snprintf(out, size, "%.*s", (int)n, host);
+    const char *peer = peer_of(till_connection_of(req), req);
+    copy_text(out, size, peer, strlen(peer));
 }
 
 static void on_note_disposed(void *memory);
@@ -475,7 +492,7 @@ static int on_request(h2o_handler_t *super, h2o_req_t *req)
         return 0;
     }
     const char *generation = backend->generation != NULL ? backend->generation(backend->data) : NULL;
-    snprintf(note->generation, sizeof(note->generation), "%s", generation != NULL ? generation : "");
+    copy_text(note->generation, sizeof(note->generation), generation, generation != NULL ? strlen(generation) : 0);
     till_exchange_t *exchange = exchange_create(server, req, note);
     exchange->request.priority = priority;
     start(exchange);

@@ -166,7 +166,12 @@ void till_respond(h2o_req_t *req, const till_response_t *response)
     till_note_t *note = till_note_of(req);
     int status = response->status >= 200 && response->status <= 599 ? response->status : 500;
 
-    snprintf(note->route, sizeof(note->route), "%s", response->route != NULL ? response->route : "none");
+    const char *route = response->route != NULL ? response->route : "none";
+    size_t len = strlen(route);
+
+    len = len < sizeof(note->route) ? len : sizeof(note->route) - 1;
+    memcpy(note->route, route, len);
+    note->route[len] = '\0';
     if (response->error != NULL) { /* the handler broke, and nobody in Lua has made an answer of it */
         note->error = h2o_strdup(&req->pool, response->error, SIZE_MAX).base;
         till_respond_problem(req, TILL_INTERNAL, NULL, 0);

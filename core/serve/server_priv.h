@@ -52,6 +52,7 @@ struct till_connection {
     unsigned requests; /* between their arrival and their end */
     till_timer_t handshake_timer;
     struct timeval at;
+    char peer[64];             /* as text; "" until the first request */
     uint8_t address[16];       /* of IPv4 the first four */
     h2o_socket_cb h2o_read;    /* what ours stands before */
     h2o_socket_cb h2o_written; /* HTTP/2: the end of a write, and not only of the wait for room */

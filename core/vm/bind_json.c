@@ -60,14 +60,18 @@ static void encode_array(lua_State *L, int index, till_buf_t *buf, unsigned dept
     till_buf_putc(buf, ']');
 }
 
+static void check_key(lua_State *L)
+{
+    if (lua_type(L, -2) != LUA_TSTRING)
+        luaL_error(L, "json.encode: a key of an object is a %s", luaL_typename(L, -2));
+}
+
 static size_t count_keys(lua_State *L, int index)
 {
     size_t n = 0;
 
-    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1), ++n) {
-        if (lua_type(L, -2) != LUA_TSTRING)
-            luaL_error(L, "json.encode: a key of an object is a %s", luaL_typename(L, -2));
-    }
+    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1), ++n)
+        check_key(L);
     return n;
 }
 
@@ -79,18 +83,23 @@ static void put_sorted(struct key *keys, size_t n, struct key key)
     keys[n] = key;
 }
 
-/** Few values stay on the stack, so that none is looked up again. [-0, +n] */
-static void take_few(lua_State *L, int index, struct key *keys)
+/** Few values stay on the stack, so that none is looked up again. @return how many, or SIZE_MAX where they are not few
+ * and the stack is to be cleared [-0, +n] */
+static size_t take_few(lua_State *L, int index, struct key *keys)
 {
     size_t i = 0;
 
     for (lua_pushnil(L); lua_next(L, index) != 0; ++i) {
         struct key key = {.at = lua_gettop(L) - 1};
+        check_key(L);
+        if (i == FEW_KEYS)
+            return SIZE_MAX;
         key.base = lua_tolstring(L, -2, &key.len);
         lua_pushvalue(L, -2);
         lua_remove(L, -3); /* the value takes the key's place, the key goes on top */
         put_sorted(keys, i, key);
     }
+    return i;
 }
 
 /** In a buffer that Lua owns. [-0, +1] */
@@ -122,14 +131,15 @@ static void encode_value(lua_State *L, int index, const struct key *key, till_bu
 static void encode_object(lua_State *L, int index, till_buf_t *buf, unsigned depth)
 {
     int top = lua_gettop(L);
-    size_t n = count_keys(L, index);
     struct key few[FEW_KEYS], *keys = few;
 
     luaL_checkstack(L, FEW_KEYS + 8, "json.encode");
-    if (n <= FEW_KEYS)
-        take_few(L, index, few);
-    else
+    size_t n = take_few(L, index, few);
+    if (n == SIZE_MAX) {
+        lua_settop(L, top);
+        n = count_keys(L, index);
         keys = take_many(L, index, n);
+    }
     till_buf_putc(buf, '{');
     for (size_t i = 0; i != n; ++i) {
         if (i != 0)

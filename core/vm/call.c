@@ -10,16 +10,9 @@
 
 /* ---- the request as a table ------------------------------------------------------ */
 
-static void set_slice(lua_State *L, const char *key, till_slice_t slice)
+static void push_slice(lua_State *L, till_slice_t slice)
 {
     lua_pushlstring(L, slice.base != NULL ? slice.base : "", slice.len);
-    lua_setfield(L, -2, key);
-}
-
-static void set_text(lua_State *L, const char *key, const char *text)
-{
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, key);
 }
 
 /* A name that comes twice has its values joined, as RFC 9110 5.3 allows; cookies by RFC 9113 8.2.3. */
@@ -44,25 +37,22 @@ void till_push_headers(lua_State *L, const till_header_t *headers, size_t n)
     }
 }
 
-static void push_request(lua_State *L, const till_request_t *request)
+/* In the order of keep_http's parameters. */
+static int push_request(lua_State *L, const till_request_t *request)
 {
-    char traceparent[TILL_TRACEPARENT_LEN + 1];
+    const char *request_id = request->request_id != NULL ? request->request_id : "";
 
-    till_trace_format(&request->trace, traceparent);
-    lua_createtable(L, 0, 12);
-    set_slice(L, "method", request->method);
-    set_slice(L, "path", request->path);
-    set_slice(L, "query", request->query);
-    set_slice(L, "authority", request->authority);
-    set_slice(L, "peer", request->peer);
-    set_slice(L, "body", request->body);
-    set_text(L, "request_id", request->request_id != NULL ? request->request_id : "");
-    set_text(L, "trace_id", request->trace.trace_id);
-    set_text(L, "traceparent", traceparent);
+    push_slice(L, request->method);
+    push_slice(L, request->path);
+    push_slice(L, request->query);
+    push_slice(L, request->authority);
+    push_slice(L, request->peer);
+    push_slice(L, request->body);
+    lua_pushstring(L, request_id);
+    lua_pushstring(L, request->trace.trace_id);
     lua_pushboolean(L, request->tls);
-    lua_setfield(L, -2, "tls");
     till_push_headers(L, request->headers, request->header_count);
-    lua_setfield(L, -2, "headers");
+    return 10;
 }
 
 static bool answer_with_page(till_vm_t *vm, const till_request_t *request, till_http_done_cb done, void *data)
@@ -89,8 +79,7 @@ till_call_t *till_vm_http(till_vm_t *vm, const till_request_t *request, uint64_t
     co->http_done = done;
     co->data = data;
     lua_rawgeti(co->L, LUA_REGISTRYINDEX, vm->http_ref);
-    push_request(co->L, request);
-    return till_co_start(co, 1) ? (till_call_t *)co : NULL;
+    return till_co_start(co, push_request(co->L, request)) ? (till_call_t *)co : NULL;
 }
 
 till_call_t *till_vm_run(till_vm_t *vm, const char *entry, const char *const *arguments, size_t n, uint64_t timeout_ms,

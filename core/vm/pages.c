@@ -21,6 +21,7 @@ struct page {
 
 struct till_pages {
     uint64_t epoch;
+    unsigned kept; /* in this epoch */
     struct page *places[PAGES];
 };
 
@@ -37,7 +38,11 @@ void till_pages_destroy(till_pages_t *pages)
 
 uint64_t till_pages_epoch(const till_pages_t *pages) { return pages->epoch; }
 
-void till_pages_drop(till_pages_t *pages) { ++pages->epoch; }
+void till_pages_drop(till_pages_t *pages)
+{
+    ++pages->epoch;
+    pages->kept = 0;
+}
 
 /* ---- the key -------------------------------------------------------------- */
 
@@ -114,7 +119,7 @@ const till_response_t *till_pages_find(till_pages_t *pages, const till_request_t
 {
     struct key key;
 
-    if (!make_key(&key, request))
+    if (pages->kept == 0 || !make_key(&key, request))
         return NULL;
     const struct page *page = pages->places[key.hash % PAGES];
     if (page == NULL || page->epoch != pages->epoch || now_ms >= page->until_ms || !is_same(&page->key, &key))
@@ -177,4 +182,5 @@ void till_pages_keep(till_pages_t *pages, const till_request_t *request, const t
     *place = copy(&key, response, size);
     (*place)->epoch = epoch;
     (*place)->until_ms = until_ms;
+    ++pages->kept;
 }

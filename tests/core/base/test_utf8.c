@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 #include "base/utf8.h"
+#include "base/utf8_priv.h"
 
 /* clang-format off */
 static const struct {
@@ -79,6 +80,25 @@ START_TEST(every_code_point_but_the_surrogates_is_valid)
 }
 END_TEST
 
+/* Each byte at each place of a text, whose other bytes lie at the edges of what is plain. */
+START_TEST(plain_text_ends_at_the_first_byte_that_is_not)
+{
+    static const char edges[] = {0x20, 0x21, 0x23, 0x5b, 0x5d, 0x7e};
+    char text[24];
+
+    for (int c = 0; c != 256; ++c) {
+        bool plain = c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+        for (size_t len = 1; len <= sizeof(text); ++len) {
+            memset(text, edges[(unsigned)c % sizeof(edges)], sizeof(text));
+            text[len - 1] = (char)c;
+            ck_assert_uint_eq(till_utf8_plain(text, len), plain ? len : len - 1);
+            ck_assert_uint_eq(till_utf8_plain(text, sizeof(text)), plain ? sizeof(text) : len - 1);
+        }
+    }
+    ck_assert_uint_eq(till_utf8_plain("", 0), 0);
+}
+END_TEST
+
 Suite *utf8_suite(void)
 {
     Suite *suite = suite_create("base/utf8");
@@ -86,6 +106,7 @@ Suite *utf8_suite(void)
 
     tcase_add_loop_test(tc, texts_match_table, 0, sizeof(texts) / sizeof(texts[0]));
     tcase_add_test(tc, every_code_point_but_the_surrogates_is_valid);
+    tcase_add_test(tc, plain_text_ends_at_the_first_byte_that_is_not);
     suite_add_tcase(suite, tc);
     return suite;
 }
