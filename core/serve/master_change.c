@@ -248,22 +248,18 @@ static bool is_renewed(const till_setup_t *now, const till_setup_t *next)
            (next->pem.len != now->pem.len || memcmp(next->pem.base, now->pem.base, now->pem.len) != 0);
 }
 
-/* What running workers take as it is. The context of TLS stays the same, and with it the tickets of its clients. */
+/* What running workers take as it is. */
 static void take(till_master_t *master, till_setup_t *next)
 {
     till_setup_t *now = &master->now;
-    char error[512];
 
-    if (is_renewed(now, next) && till_tls_renew(now->ssl, &next->pem, error, sizeof(error))) {
+    if (is_renewed(now, next)) {
         tell_all(master, "certificate", next->pem.base);
         till_log_msg(TILL_LOG_INFO, "tls.renewed", "%s", next->limits.cert_file);
     }
     if (now->limits.log_level != next->limits.log_level)
         tell_all(master, "level", till_conf_str(next->conf, "log.level"));
     till_log_set_level(next->limits.log_level);
-    SSL_CTX *ssl = now->ssl;
-    now->ssl = next->ssl;
-    next->ssl = ssl;
     till_setup_dispose(now);
     *now = *next;
     till_master_tell_certificate(master);

@@ -21,7 +21,7 @@
 #define BIND_AGAIN_MS 3000 /* workers of a server that was killed let go of the port within two seconds */
 #define BIND_STEP_MS 50
 
-static bool read_certificate(till_setup_t *setup, char *error, size_t size)
+static bool read_certificate(till_setup_t *setup, SSL_CTX *before, char *error, size_t size)
 {
     const till_serve_opts_t *limits = &setup->limits;
 
@@ -32,7 +32,7 @@ static bool read_certificate(till_setup_t *setup, char *error, size_t size)
         return false;
     }
     return till_tls_read(limits->cert_file, limits->key_file, &setup->pem, error, size) &&
-           (setup->ssl = till_tls_create(&setup->pem, error, size)) != NULL;
+           (setup->ssl = till_tls_create(&setup->pem, before, error, size)) != NULL;
 }
 
 static bool is_user_known(const till_setup_t *setup, char *error, size_t size)
@@ -112,7 +112,8 @@ bool till_setup_make(till_setup_t *setup, const till_conf_t *conf, const till_se
         snprintf(error, size, "server.control_socket cannot change while the server runs: restart it for that");
         return false;
     }
-    return is_user_known(setup, error, size) && read_certificate(setup, error, size) &&
+    return is_user_known(setup, error, size) &&
+           read_certificate(setup, before != NULL ? before->ssl : NULL, error, size) &&
            open_listeners(setup, before, before == NULL, error, size);
 }
 

@@ -93,6 +93,8 @@ void till_server_destroy(till_server_t *server)
 
 const char *till_server_library(void) { return H2O_VERSION; }
 
+void till_server_use_tls(till_server_t *server, SSL_CTX *ssl) { server->opts.ssl = ssl; }
+
 unsigned till_server_connections(const till_server_t *server) { return server->connection_count; }
 
 unsigned till_server_in_flight(const till_server_t *server) { return server->in_flight; }

@@ -77,6 +77,8 @@ typedef struct till_server_opts {
 typedef enum till_face { TILL_FACE_PUBLIC, TILL_FACE_OPS, TILL_FACE_COUNT } till_face_t;
 
 till_server_t *till_server_create(const till_server_opts_t *opts);
+/** For connections that begin from now on; borrowed. */
+void till_server_use_tls(till_server_t *server, SSL_CTX *ssl);
 /** Begins to accept from `fd`, a listening socket; it is duplicated. */
 void till_server_listen(till_server_t *server, till_face_t face, int fd);
 /**
@@ -98,11 +100,10 @@ unsigned till_server_in_flight(const till_server_t *server);
 /** The chain and the key as one text, for the two below: workers may not be allowed to read the files. Wipe it after
  * use. @return false and a sentence in `error` */
 bool till_tls_read(const char *cert_file, const char *key_file, till_buf_t *pem, char *error, size_t error_size);
-/** TLS 1.2 and up, h2 and http/1.1 by ALPN. @return NULL and a sentence in `error` */
-SSL_CTX *till_tls_create(const till_buf_t *pem, char *error, size_t error_size);
-/** Another certificate in a context that is in use: for connections that begin from now on. On failure the old one
- * stays. */
-bool till_tls_renew(SSL_CTX *ssl, const till_buf_t *pem, char *error, size_t error_size);
+/** TLS 1.2 and up, h2 and http/1.1 by ALPN. Always a context of its own: one that is in use would keep the old
+ * certificate beside a new one of another kind of key. Tickets that `before` (or NULL) gave are honoured.
+ * @return NULL and a sentence in `error` */
+SSL_CTX *till_tls_create(const till_buf_t *pem, SSL_CTX *before, char *error, size_t error_size);
 
 /**
  * A listening socket on "host:port" or "[v6]:port"; port 0 is any free one.

@@ -104,7 +104,16 @@ bool till_tls_read(const char *cert_file, const char *key_file, till_buf_t *pem,
            append_file("server.key_file", key_file, pem, error, error_size);
 }
 
-SSL_CTX *till_tls_create(const till_buf_t *pem, char *error, size_t error_size)
+static void keep_tickets(SSL_CTX *ssl, SSL_CTX *before)
+{
+    unsigned char keys[80]; /* two keys and their name */
+
+    if (SSL_CTX_get_tlsext_ticket_keys(before, keys, sizeof(keys)) == 1)
+        SSL_CTX_set_tlsext_ticket_keys(ssl, keys, sizeof(keys));
+    OPENSSL_cleanse(keys, sizeof(keys));
+}
+
+SSL_CTX *till_tls_create(const till_buf_t *pem, SSL_CTX *before, char *error, size_t error_size)
 {
     SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
 
@@ -120,12 +129,9 @@ SSL_CTX *till_tls_create(const till_buf_t *pem, char *error, size_t error_size)
         return NULL;
     }
     h2o_ssl_register_alpn_protocols(ssl, protocols);
+    if (before != NULL)
+        keep_tickets(ssl, before);
     return ssl;
-}
-
-bool till_tls_renew(SSL_CTX *ssl, const till_buf_t *pem, char *error, size_t error_size)
-{
-    return use(ssl, pem, error, error_size);
 }
 
 /* ---- listening --------------------------------------------------------- */

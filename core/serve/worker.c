@@ -30,6 +30,7 @@ struct worker {
     struct load *load; /* at most one at a time; the master asks for no more, but for another after an abort: */
     char wanted[TILL_GENERATION_NAME + 1]; /* begun when the aborted one is off its thread; "": none */
     unsigned open_vms;                     /* live, prepared and retired ones that are not closed yet */
+    SSL_CTX *ssl;                          /* NULL: none */
     h2o_socket_t *channel, *signals;
     till_timer_t tick, beat_timer, jobs_timer;
     uint64_t sql_answered_ms;
@@ -268,14 +269,20 @@ static void prepare(struct worker *worker, const char *name)
         begin_load(worker, name, false);
 }
 
+/* Connections hold the context on which they began. */
 static void renew_certificate(struct worker *worker, till_message_t *message)
 {
     const till_buf_t pem = {.base = message->text, .len = strlen(message->text)};
     char error[512];
+    SSL_CTX *fresh = worker->ssl != NULL ? till_tls_create(&pem, worker->ssl, error, sizeof(error)) : NULL;
 
-    if (worker->opts->ssl != NULL && !till_tls_renew(worker->opts->ssl, &pem, error, sizeof(error)))
-        till_log_msg(TILL_LOG_ERROR, "tls.renew", "%s; the old one stays", error);
     OPENSSL_cleanse(message->text, pem.len);
+    if (fresh == NULL)
+        return; /* the master has tried it: there is no other reason than that we have no TLS */
+    SSL_CTX_free(worker->ssl);
+    worker->ssl = fresh;
+    if (worker->server != NULL)
+        till_server_use_tls(worker->server, fresh);
 }
 
 static void commit(struct worker *worker, const char *name)
@@ -498,7 +505,7 @@ static void set_up(struct worker *worker)
             .loop = worker->pools.loop,
             .limits = opts->limits,
             .metrics = opts->metrics,
-            .ssl = opts->ssl,
+            .ssl = worker->ssl,
             .static_dir = opts->static_dir,
             .admit = &worker->overload.admit,
             .lag = worker->overload.lag,
@@ -535,7 +542,7 @@ static void tear_down(struct worker *worker)
 
 int till_worker_run(const till_worker_opts_t *opts)
 {
-    struct worker worker = {.opts = opts};
+    struct worker worker = {.opts = opts, .ssl = opts->ssl};
 
     set_up(&worker);
     begin_load(&worker, opts->generation, true);

@@ -32,11 +32,11 @@ typedef struct till_worker_opts {
     const till_conf_t *conf;
     const till_serve_opts_t *limits;
     const char *var_dir;
-    const char *generation; /* to begin with; its bundle is in var_dir */
-    const char *static_dir; /* NULL: none */
-    int channel;            /* to the master; -1: alone, serves until TERM */
-    int listen_fd, ops_fd;  /* of a web worker, whose they become; -1: none */
-    SSL_CTX *ssl;
+    const char *generation;  /* to begin with; its bundle is in var_dir */
+    const char *static_dir;  /* NULL: none */
+    int channel;             /* to the master; -1: alone, serves until TERM */
+    int listen_fd, ops_fd;   /* of a web worker, whose they become; -1: none */
+    SSL_CTX *ssl;            /* whose it becomes */
     till_metrics_t *metrics; /* with its slot chosen */
     till_watch_t *watch;     /* NULL: alone */
     unsigned slot;           /* of `watch` */

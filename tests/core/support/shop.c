@@ -219,7 +219,7 @@ static int serve(test_shop_t *shop, int fd, int ops_fd, int leash)
     snprintf(key, sizeof(key), "%s/key.pem", shop->dir);
     snprintf(folder, sizeof(folder), "%s/static", shop->dir);
     if (shop->tls && till_tls_read(cert, key, &pem, error, sizeof(error)))
-        ssl = till_tls_create(&pem, error, sizeof(error));
+        ssl = till_tls_create(&pem, NULL, error, sizeof(error));
     till_buf_dispose(&pem);
     if (shop->tls && ssl == NULL)
         return 1;
