@@ -388,12 +388,25 @@ void till_json_write_string(till_buf_t *buf, const char *bytes, size_t len)
     till_buf_putc(buf, '"');
 }
 
+static void write_integer(till_buf_t *buf, int64_t number)
+{
+    char digits[24], *p = digits + sizeof(digits);
+    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+
+    do {
+        *--p = (char)('0' + left % 10);
+    } while ((left /= 10) != 0);
+    if (number < 0)
+        *--p = '-';
+    till_buf_append(buf, p, (size_t)(digits + sizeof(digits) - p));
+}
+
 void till_json_write_number(till_buf_t *buf, double number)
 {
     if (!isfinite(number))
         till_buf_puts(buf, "null");
     else if (number == floor(number) && fabs(number) <= (double)MAX_INT)
-        till_buf_printf(buf, "%lld", (long long)number);
+        write_integer(buf, (int64_t)number);
     else
         till_buf_printf(buf, "%.17g", number);
 }

@@ -7,6 +7,18 @@ t.describe("till.prim.json", function()
     t.equal(json.encode({ b = 1, a = { c = true, ab = "x" } }), '{"a":{"ab":"x","c":true},"b":1}')
   end)
 
+  t.it("sorts few keys and many alike", function()
+    for _, count in ipairs { 1, 47, 48, 49, 50, 300 } do
+      local object, wanted = {}, {}
+      for i = count, 1, -1 do object[("k%03d"):format(i)] = i end
+      for i = 1, count do wanted[i] = ('"k%03d":%d'):format(i, i) end
+      t.equal(json.encode({ object, "after" }), "[{" .. table.concat(wanted, ",") .. '},"after"]')
+    end
+    local mixed = { [1.5] = true }
+    for i = 1, 60 do mixed["k" .. i] = i end
+    t.throws(function() json.encode(mixed) end, "key")
+  end)
+
   t.it("tells an empty array from an empty object", function()
     t.equal(json.encode({ a = {}, b = json.array({}) }), '{"a":{},"b":[]}')
     t.equal(json.encode(json.decode('{"a":[],"b":{}}')), '{"a":[],"b":{}}')

@@ -105,7 +105,8 @@ local function handler(ctx)
   local more = #found.ids >= from + limit
   return ctx:json(200, { data = data, has_more = more,
     next_cursor = more and cursor.make(PATH, { from + limit - 1 }) or nil,
-    facets = facet_views(found.facets, filter.currency), corrections = found.corrections })
+    facets = facet_views(found.facets, filter.currency), corrections = found.corrections },
+    { keep_ms = conf.get("cache.page_ms") })
 end
 
 
