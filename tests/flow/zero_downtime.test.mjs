@@ -6,6 +6,9 @@
 // a byte of an answer, not a reset). Such a client asks again on another connection. The server gives idle
 // connections a second's notice before it ends them, so a client that is busy never comes there; `retries` counts
 // those who did, and the busy ones below must have none.
+// Over HTTP/2 a stream that is refused (REFUSED_STREAM) was not begun, says the protocol, and clients ask again by
+// themselves, whatever the method (RFC 9113, 8.7). It is seen now and then on a busy machine; it is asked again once,
+// counted in `refused`, and said.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -53,7 +56,7 @@ function configure(server, more = "") {
 /** Busy clients of both protocols until `stop()`: it gives what went wrong and how much was asked. */
 class Load {
   constructor({ url = shop.dev.url, ca = shop.ca, orders = true } = {}) {
-    Object.assign(this, { url, ca, failures: [], asked: { h1: 0, h2: 0, orders: 0 }, retries: 0, isOver: false });
+    Object.assign(this, { url, ca, failures: [], asked: { h1: 0, h2: 0, orders: 0 }, retries: 0, refused: 0, isOver: false });
     this.agent = new https.Agent({ keepAlive: true, ca, ALPNProtocols: ["http/1.1"] });
     this.running = [this.h1(), this.h1(), this.h1(), this.h2(), this.h2()];
     if (orders) this.running.push(this.buyer());
@@ -100,7 +103,7 @@ class Load {
       session.on("error", (error) => this.failures.push(`h2 session: ${error.message}`));
       return session;
     };
-    const one = () => new Promise((resolve, reject) => {
+    const ask = () => new Promise((resolve, reject) => {
       const stream = open().request({ ":path": "/store/v1/products?limit=3", authorization: `Bearer ${shop.dev.store_key}` });
       let status = 0;
       stream.on("response", (headers) => (status = headers[":status"]));
@@ -108,6 +111,11 @@ class Load {
       stream.on("end", () => (status ? resolve(status) : reject(new Error("ended without an answer"))));
       stream.on("error", reject);
       stream.on("close", () => reject(new Error("closed without an answer")));
+    });
+    const one = () => ask().catch((error) => {
+      if (!/REFUSED_STREAM/.test(error.message)) throw error;
+      ++this.refused;
+      return ask();
     });
     const done = this.loop("h2", async () => Math.max(...(await Promise.all([one(), one(), one(), one()]))));
     return done.then(() => session?.close());
@@ -146,6 +154,7 @@ class Load {
   }
 
   assertNothingLost() {
+    if (this.refused) console.error(`${this.refused} of ${this.asked.h2} rounds over HTTP/2 met a refused stream`);
     assert.deepEqual(this.failures, []);
     assert.equal(this.retries, 0, "a busy client's connection was ended between two requests");
     assert.ok(this.asked.h1 > 20 && this.asked.h2 > 20, JSON.stringify(this.asked));
