@@ -161,12 +161,15 @@ int main(int argc, char **argv)
     char error[512];
     int fd;
     SSL_CTX *ssl;
+    till_buf_t pem;
 
+    till_buf_init(&pem, 0);
     if (argc != 5)
         fail("c|lua|redis CERT KEY DIR");
     till_log_open("/dev/null");
     if ((fd = till_listen("127.0.0.1:0", 0, limits.backlog, error, sizeof(error))) == -1 ||
-        (ssl = till_tls_create(argv[2], argv[3], error, sizeof(error))) == NULL)
+        !till_tls_read(argv[2], argv[3], &pem, error, sizeof(error)) ||
+        (ssl = till_tls_create(&pem, NULL, error, sizeof(error))) == NULL)
         fail(error);
     signal(SIGPIPE, SIG_IGN);
     till_metrics_t *metrics = till_metrics_create();
