@@ -2,13 +2,15 @@
 -- the version that it read; who comes second reads again. No transaction is open while carriers
 -- or tax services are asked.
 --
--- A worker remembers the carts that it saved last, for the next change alone: most changes of a
--- cart come over the same connection. Who changes one takes it out of memory; where the table has
--- another version by now, or anything is refused, the cart is read and all is done once more. An
--- answer to GET is always read.
+-- A worker remembers the carts that it saved last, for the next change, payment session and
+-- completion alone: most of what is done to a cart comes over the same connection. Who changes one
+-- takes it out of memory; where the table has another version by now, or anything is refused, the
+-- cart is read and all is done once more. An answer to GET is always read.
 --
 --   create(auth, { currency, country }) -> cart
 --   get(auth, id) -> cart | nil, err(not_found)    of another key or another customer: not found
+--   recall(auth, id) -> cart | nil   as this worker saved it last: only for what names its version
+--                   in a condition, and it is not to be changed
 --   change(ctx, id, fn, respond) -> cart | nil, err     fn(cart) -> true | nil, err;
 --                                                  respond(cart) -> what a client is answered
 --   add, set_quantity, remove, set_fields, add_code, remove_code    make such an fn
@@ -84,6 +86,12 @@ function cart_flow.get(auth, cart_id)
     return nil, err.new("not_found", "there is no such cart")
   end
   return cart
+end
+
+
+function cart_flow.recall(auth, cart_id)
+  local cart = remembered:get(cart_id, time.mono_ms())
+  return cart and may_see(auth, cart) and cart or nil
 end
 
 

@@ -270,12 +270,27 @@ function complete(ctx, cart_id, env)
 end
 
 
+-- -> as complete | false: the cart has to be read
+local function recalled(ctx, cart_id, env)
+  local cart = cart_flow.recall(ctx.auth, cart_id)
+  local quote = cart and pricing.price(cart)
+  if not quote or not check_cart(cart, quote) or is_changed(cart.priced, quote.priced) then
+    return false
+  end
+  local parts = parts_at_once(cart, quote, env)
+  if not parts then return false end
+  return at_once(ctx, cart, quote, parts, env)
+end
+
+
 function checkout.complete(ctx, cart_id, env)
   local e
   env.state, e = checkouts.state(cart_id, env.once)
   if not env.state then return nil, e end
   if env.state.is_used then return claimed(env, complete, ctx, cart_id, env) end
-  return complete(ctx, cart_id, env)
+  local result, e2 = recalled(ctx, cart_id, env)
+  if result == false then return complete(ctx, cart_id, env) end
+  return result, e2
 end
 
 

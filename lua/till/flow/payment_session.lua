@@ -63,22 +63,37 @@ local function step_by_step(ctx, cart, ask)
 end
 
 
-function payment_session.start(ctx, cart_id, provider, data, respond)
-  local cart, e = cart_flow.get(ctx.auth, cart_id)
-  if not cart then return nil, e end
-  local ok, e2 = cart_flow.check_open(cart)
-  if not ok then return nil, e2 end
+local function check(cart, provider)
+  local ok, e = cart_flow.check_open(cart)
+  if not ok then return nil, e end
   if #cart.lines == 0 then return nil, err.new("cart_incomplete", "the cart is empty") end
   local offer = payment.describe(provider, { currency = cart.currency, country = cart.country,
     amount = cart.priced.total })
-  if not offer then
-    return nil, err.new("payment_provider_unknown", ("%s is not offered for this cart")
-      :format(provider))
-  end
+  if offer then return true end
+  return nil, err.new("payment_provider_unknown", ("%s is not offered for this cart")
+    :format(provider))
+end
+
+
+-- What this worker remembers of the cart will do where nothing is refused.
+local function recalled(ctx, cart_id, ask)
+  local cart = cart_flow.recall(ctx.auth, cart_id)
+  if not cart or not check(cart, ask.provider) then return false end
+  return at_once(ctx, cart, ask)
+end
+
+
+function payment_session.start(ctx, cart_id, provider, data, respond)
   local ask = { provider = provider, data = data, respond = respond }
-  local response, e3 = at_once(ctx, cart, ask)
+  local response, e = recalled(ctx, cart_id, ask)
+  if response ~= false then return response, e end
+  local cart, e2 = cart_flow.get(ctx.auth, cart_id)
+  if not cart then return nil, e2 end
+  local ok, e3 = check(cart, provider)
+  if not ok then return nil, e3 end
+  response, e = at_once(ctx, cart, ask)
   if response == false then return step_by_step(ctx, cart, ask) end
-  return response, e3
+  return response, e
 end
 
 

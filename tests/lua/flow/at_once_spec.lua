@@ -114,6 +114,26 @@ t.describe("a completion that asks nobody outside", function()
       t.equal(shop.inventory("TEA").reserved, 2)
     end))
 
+  t.it("believes the table where what the worker remembers of the cart is old",
+    with_shop(function(shop, raw)
+      local cart = paid(shop)
+      assert(raw.sql.exec("UPDATE carts SET email = 'b@example.org', version = version + 1"))
+      local status = shop.pay(cart)
+      t.same({ status, shop.count("payments"), shop.inventory("TEA").reserved }, { 201, 2, 2 })
+      assert(raw.sql.exec("UPDATE carts SET version = version + 1"))
+      raw.sql.exec("DELETE FROM payments LIMIT 1")
+      local _, body = shop.complete(cart)
+      t.same({ body.type, body.order.email, shop.count("orders") },
+        { "order", "b@example.org", 1 })
+    end))
+
+  t.it("knows a cart of another key as little as before", with_shop(function(shop, raw)
+    local cart = paid(shop)
+    assert(raw.sql.exec("UPDATE carts SET key_id = NULL, version = version + 1"))
+    local status, body = shop.complete(cart)
+    t.same({ status, body.code, shop.count("orders") }, { 404, "not_found", 0 })
+  end))
+
   t.it("sells what the cart holds now when it was changed meanwhile", with_shop(function(shop, raw)
     local cart = paid(shop)
     before_writing(raw, function()

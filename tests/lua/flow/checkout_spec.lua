@@ -79,7 +79,7 @@ t.describe("completing a cart", function()
       return describe(...)
     end
     local status, body = shop.pay(cart)
-    t.same({ status, body.code }, { 409, "completion_in_progress" })
+    t.same({ status, body.code }, { 409, "cart_completed" })
     t.same({ shop.inventory("TEA").on_hand, shop.inventory("TEA").reserved }, { 4, 0 })
     t.equal(shop.count("payments"), 1)
   end))
