@@ -7,7 +7,9 @@
 --   db.to_json(value)    value -> parameter; nil and JSON's null become NULL
 --   db.at(text)          RFC 3339 -> parameter for DATETIME(3); db.at_ms(ms) likewise
 --   db.given(value)      a value of a request: JSON's null becomes nil
---   db.bins(prefix, ids) list of parameters for `IN (…)`
+--   db.bins(prefix, ids) list of parameters for `IN (…)`, as db.padded makes it
+--   db.padded(list)      the same list, the last value again until there are 1, 2, 4, 8, … of them:
+--                        lists of any length make few texts to prepare
 --
 -- SQL reaches the database with `?` only; nothing is ever pasted into a statement but column names
 -- that the store itself spells.
@@ -18,6 +20,8 @@ local time = require "till.prim.time"
 require "till.prim.ulid"
 
 local db = {}
+
+local MAX_PADDED = 1024 -- a statement takes 2000 parameters
 
 local pool = {
   query = function(_, ...) return sql.query(...) end,
@@ -43,10 +47,19 @@ function db.text(prefix, bin)
 end
 
 
+function db.padded(list)
+  local n, size = #list, 1
+  if n == 0 or n > MAX_PADDED then return list end
+  while size < n do size = size * 2 end
+  for i = n + 1, size do list[i] = list[n] end
+  return list
+end
+
+
 function db.bins(prefix, ids)
   local out = {}
   for i, text in ipairs(ids) do out[i] = db.bin(prefix, text) end
-  return out
+  return db.padded(out)
 end
 
 

@@ -17,6 +17,8 @@ local sql = require "till.prim.sql"
 
 local products = {}
 
+local AT_ONCE = 1024 -- prices of so many variants; a statement takes 2000 parameters
+
 local COLUMNS = "id, handle, title, description, status, tax_class, tags, image, external_ref,"
   .. " version, created_at, updated_at"
 
@@ -53,14 +55,20 @@ end
 
 
 local function price_rows(conn, variants)
-  if #variants == 0 then return {} end
-  local bins = {}
-  for i, row in ipairs(variants) do bins[i] = sql.bytes(row.id) end
-  local rows, e = conn:query("SELECT variant_id, currency, list, kind, customer_group, min_qty,"
-    .. " starts_at, ends_at, amount FROM prices WHERE variant_id IN (" .. sql.marks(#bins)
-    .. ") ORDER BY currency, kind, list, min_qty, amount, id", unpack(bins))
-  if not rows then return nil, e end
-  return db.group(rows, "variant_id")
+  local all = {}
+  for from = 1, #variants, AT_ONCE do
+    local bins = {}
+    for i = from, math.min(#variants, from + AT_ONCE - 1) do
+      bins[#bins + 1] = sql.bytes(variants[i].id)
+    end
+    db.padded(bins)
+    local rows, e = conn:query("SELECT variant_id, currency, list, kind, customer_group, min_qty,"
+      .. " starts_at, ends_at, amount FROM prices WHERE variant_id IN (" .. sql.marks(#bins)
+      .. ") ORDER BY currency, kind, list, min_qty, amount, id", unpack(bins))
+    if not rows then return nil, e end
+    for _, row in ipairs(rows) do all[#all + 1] = row end
+  end
+  return db.group(all, "variant_id")
 end
 
 
@@ -113,6 +121,7 @@ function products.load(ids, tx)
     local product = to_product(row)
     by_bin[row.id], out[product.id], found[i] = product, product, sql.bytes(row.id)
   end
+  db.padded(found)
   local ok, e2 = add_variants(conn, by_bin, found)
   if ok then ok, e2 = add_names(conn, by_bin, found) end
   if not ok then return nil, e2 end

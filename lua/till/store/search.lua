@@ -89,15 +89,12 @@ function search.count_bought(tx)
 end
 
 
---- The products of these orders were bought once more. The last id stands again until their
---- number is a power of two: so there are few texts to prepare.
+--- The products of these orders were bought once more.
 function search.bought(order_ids)
-  local bins, marks = db.bins("ord", order_ids), 1
-  while marks < #bins do marks = marks * 2 end
-  for i = #bins + 1, marks do bins[i] = bins[i - 1] end
+  local bins = db.bins("ord", order_ids)
   return sql.exec("UPDATE search_documents d JOIN (SELECT v.product_id, " ..
     "COUNT(DISTINCT l.order_id) AS times FROM order_lines l JOIN variants v " ..
-    "ON v.id = l.variant_id WHERE l.order_id IN (" .. sql.marks(marks) .. ") " ..
+    "ON v.id = l.variant_id WHERE l.order_id IN (" .. sql.marks(#bins) .. ") " ..
     "GROUP BY v.product_id) b ON b.product_id = d.product_id " ..
     "SET d.popularity = d.popularity + b.times", unpack(bins))
 end

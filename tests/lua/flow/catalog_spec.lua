@@ -42,6 +42,29 @@ t.describe("the kept catalogue", function()
     t.same({ now.product_version, now.product_title }, { product.version + 1, "Green" })
   end))
 
+  t.it("loads products with more variants than a statement takes parameters",
+    with_shop(function(shop, raw)
+      local ids = {}
+      for p = 1, 11 do
+        local variants = {}
+        for v = 1, 200 do
+          variants[v] = { sku = ("P%d-%d"):format(p, v),
+            prices = { { currency = "GBP", amount = p * 1000 + v } } }
+        end
+        local _, product = shop.product("P" .. p .. "-1", 1, 1, { variants = variants })
+        ids[p] = product.id
+      end
+      local found = assert(raw.require("till.flow.catalog").products(ids))
+      for p = 1, 11 do
+        local variants = found[ids[p]].variants
+        t.equal(#variants, 200)
+        for _, v in ipairs(variants) do
+          local number = tonumber(v.sku:match("%-(%d+)$"))
+          t.same({ #v.prices, v.prices[1].amount }, { 1, p * 1000 + number })
+        end
+      end
+    end))
+
   t.it("does not sell what was archived", with_shop(function(shop, raw)
     local tea, product = shop.product("TEA", 1000, 5)
     local path = cart_with(shop, raw, tea)
