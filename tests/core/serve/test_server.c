@@ -546,36 +546,6 @@ START_TEST(one_address_has_so_many_connections_and_no_more)
 }
 END_TEST
 
-static void start_roomy(void)
-{
-    test_shop_init(&shop, false);
-    shop.limits.max_body = 1000000;
-    test_shop_start(&shop);
-}
-
-/* 48 MB and four bodies are kept; nearly whole, each of them is within its own limit. */
-START_TEST(unfinished_bodies_fill_a_bounded_room)
-{
-    enum { MOST = 70, LEN = 990000 };
-    int fds[MOST], n = 0;
-    char *body = calloc(1, LEN);
-
-    while (n != MOST) {
-        fds[n] = dial();
-        say(fds[n], "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n");
-        send(fds[n++], body, LEN, MSG_NOSIGNAL);
-    }
-    ck_assert_ptr_nonnull(strstr(hear(fds[MOST - 1], NULL), "HTTP/1.1 503"));
-    ask(&(test_ask_t){.path = "/small"});
-    ck_assert_int_eq(answer.status, 200);
-    while (n != 0)
-        close(fds[--n]);
-    ask(&(test_ask_t){.path = "/echo", .body = "x", .body_len = 1});
-    ck_assert_int_eq(answer.status, 200);
-    free(body);
-}
-END_TEST
-
 /* ---- when the clock steps ------------------------------------------------------------ */
 
 #define HOUR_MS (3600 * 1000)
@@ -664,11 +634,7 @@ Suite *server_suite(void)
     tcase_add_loop_test(full, under_overload_the_important_are_let_in, 0, 2);
     tcase_add_test(tiny, the_longest_idle_gives_way_to_the_newest);
     tcase_add_test(tiny, who_asked_last_stays);
-    TCase *tiny_tls = tcase_create("tiny_tls"), *capped = tcase_create("capped"), *roomy = tcase_create("roomy");
-    tcase_add_checked_fixture(roomy, start_roomy, stop);
-    tcase_add_test(roomy, unfinished_bodies_fill_a_bounded_room);
-    tcase_set_timeout(roomy, 60);
-    suite_add_tcase(suite, roomy);
+    TCase *tiny_tls = tcase_create("tiny_tls"), *capped = tcase_create("capped");
     tcase_add_checked_fixture(tiny_tls, start_tiny_tls, stop);
     tcase_add_checked_fixture(capped, start_capped, stop);
     tcase_add_test(tiny_tls, handshakes_that_do_not_come_give_way);
