@@ -25,7 +25,7 @@ local HEAD = "BEGIN NOT ATOMIC DECLARE refused INT DEFAULT 0;"
   .. " START TRANSACTION; "
 local CHECK = "; IF ROW_COUNT() < %d THEN SET refused = %d; SIGNAL SQLSTATE '45000'; END IF; "
 local TAIL = "COMMIT; SELECT 0 AS refused%s; END"
-local MOST_PARAMS = 600
+local MOST_PARAMS = 300 -- some six lines of an order
 
 
 function script.new()

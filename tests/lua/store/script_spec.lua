@@ -32,7 +32,7 @@ local INSERT = "INSERT INTO spec_rows (n) VALUES (?)"
 -- More parameters than a compound statement is kept for: the same, one by one.
 local function filled(s, long)
   if long then
-    for _ = 1, 301 do s:exec("SET @till_a = ?, @till_b = ?", 1, 2) end
+    for _ = 1, 151 do s:exec("SET @till_a = ?, @till_b = ?", 1, 2) end
   end
   return s
 end
