@@ -64,7 +64,10 @@ function sayGoal({ goal, met }, unit = "") {
 class Bench {
   constructor(given) {
     Object.assign(this, { rounds: given.rounds, seconds: given.seconds, results: [], dir: tempDir("bench") });
+    process.on("exit", this.#onExit);
   }
+
+  #onExit = () => this.running?.process.kill("SIGTERM"); // also where something was thrown that nobody caught
 
   /** The shop that benchmarks share, with the demo's catalogue in it; made when it is first asked for. */
   async shop() {
@@ -111,6 +114,7 @@ class Bench {
 
   async end() {
     await this.running?.stop();
+    this.running = undefined;
     fs.rmSync(this.dir, { recursive: true, force: true });
   }
 }
@@ -137,8 +141,8 @@ async function main(given) {
       await module.default(bench);
       console.log("");
     }
-    keep(given, machine, bench.results);
   } finally {
+    if (bench.results.length) keep(given, machine, bench.results);
     await bench.end();
   }
 }

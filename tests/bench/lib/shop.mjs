@@ -30,10 +30,22 @@ export function readShop(dir) {
   return { ...shop, dir, ca: fs.readFileSync(shop.ca_file), pid: Number(pid) };
 }
 
+/** Beginning and end of a file that may have grown to gigabytes. */
+function bothEnds(file, size = 1 << 20) {
+  const fd = fs.openSync(file), end = fs.fstatSync(fd).size;
+  const read = (at) => {
+    const buffer = Buffer.alloc(Math.min(size, end));
+    return buffer.toString("utf8", 0, fs.readSync(fd, buffer, 0, buffer.length, at));
+  };
+  const text = `${read(0)}\n${read(Math.max(0, end - size))}`;
+  fs.closeSync(fd);
+  return text;
+}
+
 /** The process ids of the web workers that run now, from the shop's log. */
 export function webWorkers(shop) {
   const newest = new Map();
-  for (const line of fs.readFileSync(`${shop.dir}/moontill.log`, "utf8").split("\n")) {
+  for (const line of bothEnds(`${shop.dir}/moontill.log`).split("\n")) {
     const [, name, pid] = line.match(/"proc":"(web-\d+)","pid":(\d+)/) ?? [];
     if (name) newest.set(name, Number(pid));
   }
