@@ -270,9 +270,17 @@ function complete(ctx, cart_id, env)
 end
 
 
+-- What the payment session of this worker has left, or what the tables say. The former may be old:
+-- each of it stands in a condition of the script that uses it.
+local function state_of(cart, cart_id, env)
+  local session = cart and cart.session
+  if session and session.version == cart.version then return session end
+  return checkouts.state(cart_id, env.once)
+end
+
+
 -- -> as complete | false: the cart has to be read
-local function recalled(ctx, cart_id, env)
-  local cart = cart_flow.recall(ctx.auth, cart_id)
+local function recalled(ctx, cart, env)
   local quote = cart and pricing.price(cart)
   if not quote or not check_cart(cart, quote) or is_changed(cart.priced, quote.priced) then
     return false
@@ -285,12 +293,17 @@ end
 
 function checkout.complete(ctx, cart_id, env)
   local e
-  env.state, e = checkouts.state(cart_id, env.once)
+  local cart = cart_flow.recall(ctx.auth, cart_id)
+  env.state, e = state_of(cart, cart_id, env)
   if not env.state then return nil, e end
   if env.state.is_used then return claimed(env, complete, ctx, cart_id, env) end
-  local result, e2 = recalled(ctx, cart_id, env)
-  if result == false then return complete(ctx, cart_id, env) end
-  return result, e2
+  local result, e2 = recalled(ctx, cart, env)
+  if result ~= false then return result, e2 end
+  if cart and env.state == cart.session then
+    cart.session = nil
+    return checkout.complete(ctx, cart_id, env)
+  end
+  return complete(ctx, cart_id, env)
 end
 
 

@@ -5,7 +5,8 @@
 --
 -- Where the cart holds nothing yet and all of it is there, as nearly always, it is one
 -- till.store.script. Everything else goes statement by statement: what was held is let go of, what
--- others held for too long gives way, and who is refused hears what is left.
+-- others held for too long gives way, and who is refused hears what is left. What was held and
+-- begun in one piece stays with the cart that the worker remembers, for its completion.
 local carts = require "till.store.carts"
 local cart_flow = require "till.flow.cart"
 local conf = require "till.prim.conf"
@@ -37,12 +38,14 @@ local function at_once(ctx, cart, ask)
   carts.lock(s, cart)
   local rows, e = stock.reserve(s, cart.id, stock.items(cart.priced), until_ms())
   if not rows then return nil, e end
-  local response = ask.respond(begin(s, cart, ask.provider, ask.data), cart)
+  local p = begin(s, cart, ask.provider, ask.data)
+  local response = ask.respond(p, cart)
   ctx:record(s, response)
   stock.reserve_last(s, rows)
   local done, e2 = s:run()
   if not done then return done, e2 end
   ctx:committed()
+  cart.session = { version = cart.version, held = rows, payments = { p } }
   return response
 end
 

@@ -12,9 +12,6 @@ local stock = require "till.store.stock"
 
 local checkouts = {}
 
-local LIVE = "('created', 'sending', 'unknown', 'requires_action', 'authorized', 'captured')"
-
-
 local function used(once)
   if not once then return "0" end
   return records.is_used(once)
@@ -26,7 +23,7 @@ local function read(cart_id, is_used, ...)
   args[#args + 1], args[#args + 2] = bin, bin
   return sql.query("SELECT " .. is_used .. " AS is_used, " .. stock.HELD .. " AS held, "
     .. payments.COLUMNS .. " FROM (SELECT 1) one LEFT JOIN payments ON cart_id = ?"
-    .. " AND state IN " .. LIVE .. " LIMIT 2", unpack(args))
+    .. " AND state IN " .. payments.LIVE .. " LIMIT 2", unpack(args))
 end
 
 

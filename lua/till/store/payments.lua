@@ -5,7 +5,8 @@
 --   get(id [, tx]), of_cart(cart_id [, tx]) -> newest first, of_order(order_id [, tx])
 --   move(tx, id, from, to, fields) -> true | false when it was not in `from` (or the fence is old)
 --   attach(script, payment, order_id [, state])   `state`: from `created` to that, or refused
---                                                 (MOVED)
+--                                                 (MOVED); also where another attempt for the
+--                                                 cart may still become money
 --   list{…}, by_ref(provider, ref), open(before_ms, limit)
 local db = require "till.store.db"
 local id = require "till.util.id"
@@ -16,6 +17,7 @@ local time = require "till.prim.time"
 local payments = {}
 
 payments.MOVED = "moved"
+payments.LIVE = "('created', 'sending', 'unknown', 'requires_action', 'authorized', 'captured')"
 
 local COLUMNS = "id, cart_id, order_id, provider, state, currency, amount, idem_key, provider_ref,"
   .. " reason, action, data, created_at, updated_at"
@@ -110,6 +112,9 @@ function payments.attach(script, p, order_id, state)
     return script:exec("UPDATE payments SET order_id = ? WHERE id = ?", db.bin("ord", order_id),
       db.bin("pay", p.id))
   end
+  script:must(payments.MOVED, 1, "SELECT 1 INTO @till_alone FROM DUAL WHERE NOT EXISTS"
+    .. " (SELECT 1 FROM payments WHERE cart_id = ? AND id <> ? AND state IN " .. payments.LIVE
+    .. ")", db.bin("cart", p.cart_id), db.bin("pay", p.id))
   return script:must(payments.MOVED, 1, "UPDATE payments SET order_id = ?, state = ?,"
     .. " provider_ref = ?, updated_at = ? WHERE id = ? AND state = 'created'",
     db.bin("ord", order_id), state, value(p.provider_ref), db.now(), db.bin("pay", p.id))

@@ -259,18 +259,19 @@ local function first_location()
 end
 
 
---- -> what stock.reserve_last wants | nil, err
+--- -> what is held then, as stock.unpack_held gives it | nil, err
 function stock.reserve(script, cart_id, items, until_ms)
   local location, e = first_location()
   if not location then return nil, e end
   local bin, until_at, rows, events = db.bin("cart", cart_id), db.at_ms(until_ms), {}, {}
   for i, item in ipairs(in_order(items)) do
-    local variant = id.bin("var", item.variant_id)
-    rows[i] = { variant_id = variant, location_id = location, quantity = item.quantity }
+    local variant, reservation = id.bin("var", item.variant_id), id.bin("res", id.new("res"))
+    rows[i] = { id = reservation, variant_id = variant, location_id = location,
+      quantity = item.quantity }
     events[i] = { variant = variant, location = location, type = "reserved",
       quantity = item.quantity, reserved = item.quantity, reference = cart_id }
     script:exec("INSERT INTO reservations (id, cart_id, variant_id, location_id, quantity,"
-      .. " expires_at) VALUES (?, ?, ?, ?, ?, ?)", db.bin("res", id.new("res")), bin,
+      .. " expires_at) VALUES (?, ?, ?, ?, ?, ?)", sql.bytes(reservation), bin,
       sql.bytes(variant), sql.bytes(location), item.quantity, until_at)
   end
   log_events(script, events)

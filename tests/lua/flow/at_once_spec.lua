@@ -127,6 +127,17 @@ t.describe("a completion that asks nobody outside", function()
         { "order", "b@example.org", 1 })
     end))
 
+  t.it("takes the flow, and lets go of the other one, where two payments may become money",
+    with_shop(function(shop, raw)
+      local flows, cart = count_flows(raw), paid(shop)
+      assert(raw.sql.exec("INSERT INTO payments (id, cart_id, provider, currency, amount, idem_key,"
+        .. " data) SELECT UNHEX('01'), cart_id, 'manual', currency, 1, 'other', '{}'"
+        .. " FROM payments"))
+      local _, body = shop.complete(cart)
+      t.same({ body.type, flows(), shop.count("payments", "state = 'voided' AND amount = 1"),
+        shop.count("payments", "state = 'authorized'") }, { "order", 1, 1, 1 })
+    end))
+
   t.it("knows a cart of another key as little as before", with_shop(function(shop, raw)
     local cart = paid(shop)
     assert(raw.sql.exec("UPDATE carts SET key_id = NULL, version = version + 1"))
