@@ -109,7 +109,7 @@ typedef struct till_master {
     int exit_code;
 } till_master_t;
 
-/** Tells /metrics of the children, the disk and itself, at most once a second. */
+/** Tells /metrics of the children; of the disk and itself at most once a second. */
 void till_master_tell(till_master_t *master);
 /** When the certificate ends. */
 void till_master_tell_certificate(till_master_t *master);

@@ -52,12 +52,12 @@ void till_master_tell(till_master_t *master)
 {
     uint64_t now = till_master_now();
 
+    tell_workers(master); /* at once: somebody may be waiting for them */
     if (master->told_ms != 0 && now - master->told_ms < EVERY_MS)
         return;
     if (master->told_ms == 0)
         tell_build(master);
     master->told_ms = now;
-    tell_workers(master);
     tell_disks(master);
     till_gauges_tick(master->gauges);
 }
