@@ -6,18 +6,33 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import http2 from "node:http2";
+import path from "node:path";
 import tls from "node:tls";
 import { after, before, it } from "node:test";
-import { BINARY, Shop, buy, idem, makeCart, makeProduct, until } from "../flow/support/shop.mjs";
+import { BINARY, Shop, buy, makeCart, makeProduct, tempDir, until } from "../flow/support/shop.mjs";
 import { assertInvariants, count, query } from "../flow/support/db.mjs";
 import { control, workers } from "../flow/support/process.mjs";
 
 const SECONDS = Number(process.env.CHURN_SECONDS ?? 12);
 const IS_ASAN = fs.readFileSync(BINARY).includes("__asan_init");
 
+const MANIFEST = 'return { name = "shipping-churn", version = "1.0.0", api = 1, hooks = { "shipping.quote" } }\n';
+const plugins = tempDir("plugins");
+let writes = 0;
+
+/** Another generation each time. */
+function writePlugin() {
+  const folder = path.join(plugins, "shipping-churn");
+  fs.mkdirSync(folder, { recursive: true });
+  fs.writeFileSync(path.join(folder, "plugin.lua"), MANIFEST);
+  fs.writeFileSync(path.join(folder, "handler.lua"), `return { ["shipping.quote"] = function() return {} end } -- ${++writes}\n`);
+}
+
 let shop, variant;
 before(async () => {
-  shop = await Shop.start({ args: ["--no-demo", "--set", "server.workers=2", "--set", "vm.retire_timeout_ms=500", "--set", "jobs.lease_ms=2000"] });
+  writePlugin();
+  shop = await Shop.start({ args: ["--no-demo", "--plugins", plugins, "--set", "server.workers=2", "--set", "vm.retire_timeout_ms=500",
+    "--set", "jobs.lease_ms=2000", "--set", "cache.max_entries=200"] }); // caches are full soon
   ({ variant } = await makeProduct(shop, { stock: 10_000_000 }));
 });
 after(() => shop?.stop());
@@ -61,16 +76,20 @@ async function breakConnections() {
 async function churn(seconds) {
   const end = Date.now() + seconds * 1000;
   const names = Object.keys(CHURN);
-  let done = 0;
+  let done = 0, reloads = 0;
   await Promise.all(Array.from({ length: 4 }, async (_, i) => {
     for (let n = i; Date.now() < end; ++n, ++done) await CHURN[names[n % names.length]]().catch(() => {});
   }).concat((async () => {
     for (let n = 0; Date.now() < end; ++n) {
       if (n % 4 === 3) await breakConnections();
-      else await shop.cli("reload");
+      else {
+        writePlugin();
+        await shop.cli("reload");
+        ++reloads;
+      }
     }
   })()));
-  return done;
+  return { done, reloads };
 }
 
 /** Once nothing is under way: {name: {pid, rss, fds}}, in bytes. */
@@ -95,17 +114,17 @@ async function standing() {
 it("leaves the server as it was", { timeout: (SECONDS * 3 + 120) * 1000 }, async (t) => {
   await churn(Math.max(4, SECONDS / 3)); // caches and pools fill
   const begin = await standing();
-  const done = await churn(SECONDS);
+  const { done, reloads } = await churn(SECONDS);
   const end = await standing();
   for (const name of Object.keys(begin)) {
     const [was, is] = [begin[name], end[name]];
     t.diagnostic(`${name}: ${(was.rss / 2 ** 20).toFixed(1)} -> ${(is.rss / 2 ** 20).toFixed(1)} MB, ${was.fds} -> ${is.fds} descriptors`);
     assert.equal(is.pid, was.pid, `${name} is another process: it died`);
     assert.ok(is.fds <= was.fds + 4, `${name}: ${was.fds} -> ${is.fds} descriptors`);
-    // ASan keeps what was freed; there its own count at the end tells
-    if (!IS_ASAN) assert.ok(is.rss <= was.rss * 1.1 + 2 ** 21, `${name}: ${was.rss} -> ${is.rss} bytes`);
+    // A VM more or less in the heap is 3 MB. ASan keeps what was freed; there its own count at the end tells.
+    if (!IS_ASAN) assert.ok(is.rss <= was.rss + 2 ** 23, `${name}: ${was.rss} -> ${is.rss} bytes`);
   }
-  t.diagnostic(`${done} visits in ${SECONDS} s`);
+  t.diagnostic(`${done} visits and ${reloads} reloads in ${SECONDS} s`);
   await assertInvariants(shop);
   assert.deepEqual((await control(shop, "status")).workers.map((w) => w.restarts), Object.keys(begin).map(() => 0));
   const exit = await shop.stop({ keep: true });

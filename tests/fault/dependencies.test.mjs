@@ -135,14 +135,14 @@ describe("MariaDB", () => {
     const [[most]] = await owner("SELECT @@max_connections");
     const mine = "SELECT CONCAT('KILL ', id, ';') FROM information_schema.processlist WHERE user = 'moontill'";
     await owner("SET GLOBAL max_connections = 10");
-    let isOver = false;
+    let isOver = false, areGone = false;
     const takers = Promise.all(Array.from({ length: 10 }, async () => {
       while (!isOver) await query(shop, "SELECT SLEEP(600)", { force: true });
-    }));
+    })).then(() => (areGone = true));
+    const kill = async (which) => queryAsOwner(shop, (await owner(`${mine} AND ${which}`)).join("\n") || "DO 0", { force: true });
     try {
       const refused = await until("nothing is left for the shop", async () => {
-        const idle = (await owner(`${mine} AND info IS NULL`)).join("\n");
-        await queryAsOwner(shop, idle || "DO 0", { force: true });
+        await kill("info IS NULL");
         const answer = await createCart();
         return answer.status !== 201 && answer;
       }, MINUTE);
@@ -150,7 +150,10 @@ describe("MariaDB", () => {
     } finally {
       isOver = true;
       await owner(`SET GLOBAL max_connections = ${most}`);
-      await queryAsOwner(shop, (await owner(`${mine} AND info LIKE 'SELECT SLEEP%'`)).join("\n"), { force: true });
+      await until("the takers are gone", async () => {
+        await kill("info LIKE 'SELECT SLEEP%'");
+        return areGone;
+      });
       await takers;
     }
     await isWell();

@@ -20,7 +20,7 @@ export async function query(shop, sql, { force = false, user = "moontill" } = {}
 }
 
 /** Rows of what only the owner of the database server may see: other people's connections and transactions. */
-export const queryAsOwner = (shop, sql) => query(shop, sql, { user: os.userInfo().username });
+export const queryAsOwner = (shop, sql, options) => query(shop, sql, { ...options, user: os.userInfo().username });
 
 /** Waits until `n` transactions are open in all of the server. */
 export const transactions = (shop, n) => until(`${n} transactions are open`, async () => {
