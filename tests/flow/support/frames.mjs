@@ -1,5 +1,7 @@
 // HTTP/2 written by hand: frames as bytes over TLS, right or wrong as the test wants them.
 import fs from "node:fs";
+import http2 from "node:http2";
+import { Duplex } from "node:stream";
 import tls from "node:tls";
 
 export const TYPE = { DATA: 0, HEADERS: 1, PRIORITY: 2, RST_STREAM: 3, SETTINGS: 4, PUSH_PROMISE: 5, PING: 6, GOAWAY: 7,
@@ -49,6 +51,28 @@ export function headers(stream, fields, { end = true, flags = FLAG.END_HEADERS }
   return frame(TYPE.HEADERS, flags | (end ? FLAG.END_STREAM : 0), stream, Buffer.isBuffer(fields) ? fields : block(fields));
 }
 
+/** Cuts what comes in pieces into frames; `skip` bytes before the first one. */
+class Cutter {
+  constructor(skip = 0) {
+    Object.assign(this, { skip, rest: Buffer.alloc(0) });
+  }
+
+  take(bytes) {
+    const found = [];
+    this.rest = Buffer.concat([this.rest, bytes]);
+    const skipped = Math.min(this.skip, this.rest.length);
+    this.skip -= skipped;
+    this.rest = this.rest.subarray(skipped);
+    while (this.rest.length >= 9 && this.rest.length >= 9 + this.rest.readUIntBE(0, 3)) {
+      const size = 9 + this.rest.readUIntBE(0, 3);
+      found.push({ type: this.rest[3], flags: this.rest[4], stream: this.rest.readUInt32BE(5) & 0x7fffffff,
+        payload: Buffer.from(this.rest.subarray(9, size)) });
+      this.rest = this.rest.subarray(size);
+    }
+    return found;
+  }
+}
+
 /** A connection that says what it is told to, and keeps what comes. */
 export class Raw {
   /** `hello` false: not even the preface; `reads` false: nothing is read after the handshake. */
@@ -56,7 +80,7 @@ export class Raw {
     const raw = new Raw();
     raw.frames = [];
     raw.isClosed = false;
-    raw.rest = Buffer.alloc(0);
+    raw.cutter = new Cutter();
     raw.socket = tls.connect({ host: "127.0.0.1", port, ca, ALPNProtocols: ["h2"], servername: "localhost" });
     await new Promise((resolve, reject) => {
       raw.socket.once("secureConnect", resolve);
@@ -129,14 +153,72 @@ export class Raw {
   }
 
   #take(bytes) {
-    this.rest = Buffer.concat([this.rest, bytes]);
-    while (this.rest.length >= 9 && this.rest.length >= 9 + this.rest.readUIntBE(0, 3)) {
-      const size = 9 + this.rest.readUIntBE(0, 3);
-      this.frames.push({ type: this.rest[3], flags: this.rest[4], stream: this.rest.readUInt32BE(5) & 0x7fffffff,
-        payload: Buffer.from(this.rest.subarray(9, size)) });
-      this.rest = this.rest.subarray(size);
-    }
+    this.frames.push(...this.cutter.take(bytes));
     this.#wake();
+  }
+}
+
+/** Stands between Node's client and its socket, and keeps of both sides what says which streams were begun or ended. */
+export class Tap extends Duplex {
+  /** A session of Node's with its `tap`. A failed request's error says `isUnsent` where a GOAWAY had come before the
+   * client wrote anything of it: Node (nghttp2) calls that REFUSED_STREAM, though it never left the process. */
+  static connect(url, { ca }) {
+    const { hostname: host, port } = new URL(url);
+    const tap = new Tap(tls.connect({ host, port, ca, ALPNProtocols: ["h2"], servername: "localhost" }));
+    const session = http2.connect(url, { createConnection: () => tap });
+    const begin = session.request.bind(session);
+    session.tap = tap;
+    session.request = (...args) => {
+      const stream = begin(...args);
+      return stream.on("error", (error) => { // before any listener of who asks
+        error.isUnsent = tap.goaways.length > 0 && !tap.begun.has(stream.id);
+      });
+    };
+    return session;
+  }
+
+  /** The streams that the server reset, or that it refused by a GOAWAY that names an earlier one as the last. */
+  get refused() {
+    const last = Math.min(...this.goaways);
+    return [...this.resets, ...[...this.begun].filter((stream) => stream > last).map((stream) => ({ stream, last }))];
+  }
+
+  constructor(socket) {
+    super();
+    /** Streams whose HEADERS were written; [{stream, code}] of RST_STREAM; the last streams that GOAWAYs named. */
+    Object.assign(this, { socket, begun: new Set(), resets: [], goaways: [] });
+    const sent = new Cutter(PREFACE.length), got = new Cutter();
+    this.note = (bytes) => sent.take(bytes).filter((f) => f.type === TYPE.HEADERS).forEach((f) => this.begun.add(f.stream));
+    socket.on("data", (bytes) => {
+      got.take(bytes).forEach((f) => this.#heard(f));
+      if (!this.push(bytes)) socket.pause();
+    });
+    socket.on("end", () => this.push(null));
+    socket.on("error", (error) => this.destroy(error));
+    socket.on("close", () => this.destroy());
+  }
+
+  #heard({ type, stream, payload }) {
+    if (type === TYPE.RST_STREAM) this.resets.push({ stream, code: payload.readUInt32BE(0) });
+    if (type === TYPE.GOAWAY) this.goaways.push(payload.readUInt32BE(0) & 0x7fffffff);
+  }
+
+  _read() {
+    this.socket.resume();
+  }
+
+  _write(bytes, encoding, done) {
+    this.note(bytes);
+    this.socket.write(bytes, done);
+  }
+
+  _final(done) {
+    this.socket.end(done);
+  }
+
+  _destroy(error, done) {
+    this.socket.destroy();
+    done(error);
   }
 }
 
