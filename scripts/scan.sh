@@ -9,7 +9,7 @@ scripts/deps.sh test || exit 1
 mapfile -t packages < <(sed -nE 's/^till_package\(\w+ (.*)\)$/\1/p' scripts/cmake/packages.cmake)
 mapfile -t files < <(if [ $# -gt 0 ]; then printf '%s\n' "$@"; else find core -name '*.c' | sort; fi)
 # shellcheck disable=SC2046
-flags=(-std=gnu11 -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -Icore $(pkg-config --cflags "${packages[@]}") -include scripts/scan.h)
+flags=(-std=gnu11 -D_GNU_SOURCE -DH2O_USE_LIBUV=0 -DTILL_VERSION='"scan"' -Icore $(pkg-config --cflags "${packages[@]}") -include scripts/scan.h)
 
 mkdir -p build
 printf '%s\0' "${files[@]}" | xargs -0 -n 1 -P "$(nproc)" \

@@ -151,8 +151,10 @@ void till_drain_dispose(till_server_t *server)
     h2o_timeout_entry_t *second = &server->context.http2._graceful_shutdown_timeout;
 
     till_timer_stop(&server->drain_timer);
-    while (!h2o_linklist_is_empty(&server->farewells))
-        end_farewell(H2O_STRUCT_FROM_MEMBER(struct farewell, link, server->farewells.next));
+    for (h2o_linklist_t *link = server->farewells.next, *next; link != &server->farewells; link = next) {
+        next = link->next;
+        end_farewell(H2O_STRUCT_FROM_MEMBER(struct farewell, link, link));
+    }
     if (h2o_timeout_is_linked(second)) /* the second GOAWAY; libh2o asserts at its end that there is none */
         h2o_timeout_unlink(second);
 }

@@ -53,7 +53,7 @@ static bool parse_pem(struct identity *identity, const till_buf_t *pem, char *er
 {
     BIO *bio = BIO_new_mem_buf(pem->base, (int)pem->len);
 
-    *identity = (struct identity){NULL};
+    *identity = (struct identity){0};
     read_chain(identity, bio);
     BIO_free(bio);
     if (identity->certificate == NULL)
