@@ -262,6 +262,7 @@ int till_master_run(const till_master_opts_t *opts)
     *master = (till_master_t){.opts = opts,
                               .now = {.listen_fd = -1, .ops_fd = -1},
                               .next = {.listen_fd = -1, .ops_fd = -1},
+                              .handed_channel = -1,
                               .old_channel = opts->inherited != NULL ? opts->inherited->handover_fd : -1};
     master->old_pid = master->old_channel != -1 ? getppid() : 0;
     till_log_set_process("master");
@@ -269,7 +270,7 @@ int till_master_run(const till_master_opts_t *opts)
     take_signals(master, &old);
     if (set_up(master)) {
         till_children_start_due(master);
-        while (!master->is_stopping || till_children_any(master))
+        while (!master->is_stopping || till_children_any(master) || master->handed_channel != -1)
             turn(master);
     } else {
         master->exit_code = 1;

@@ -100,9 +100,10 @@ typedef struct till_master {
     till_change_t change;
     bool wants_reload, wants_upgrade; /* a signal came during a change */
     till_upgrade_t upgrade;
-    int old_channel;   /* to the server that we succeed, until it has handed over; else -1 */
-    pid_t old_pid;     /* 0: none, or gone */
-    bool is_succeeded; /* control socket, pid file and DIR/live are another's */
+    int old_channel;    /* to the server that we succeed, until it has handed over; else -1 */
+    pid_t old_pid;      /* 0: none, or gone */
+    int handed_channel; /* to our successor, from the hand-over until it is known as the server; else -1 */
+    bool is_succeeded;  /* control socket, pid file and DIR/live are another's */
     uint64_t last_turn_ms, grace_until_ms;
     uint64_t kill_at_ms;                       /* while it stops */
     bool is_announced, is_stopping, is_asking; /* a worker what it is at */

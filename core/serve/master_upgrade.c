@@ -8,12 +8,17 @@
  *                ◄──────────────────── "ready" ──
  *     lets go of the control socket
  *                ── "yours" ───────────────────►  takes orders, writes the pid file, tells the
- *     drains, ends                                service manager its pid
+ *     drains                                      service manager its pid
+ *                ◄────────── closes the channel ──
+ *     ends
  *
  * Whatever goes wrong before "ready" (a program that does not run, a schema that
  * is not migrated, a bad configuration, a worker that does not load, a minute
  * gone by) costs the new one its life and nothing else. A new one whose old one
  * dies meanwhile goes on by itself.
+ *
+ * The old one never ends before the new pid is known: who watches the old pid
+ * would take the end of an idle server for the end of the shop.
  */
 #include <errno.h>
 #include <signal.h>
@@ -30,6 +35,7 @@
 #include "serve/notify.h"
 
 #define START_LIMIT_MS 90000
+#define TAKE_OVER_LIMIT_MS 5000
 
 bool till_upgrade_is_idle(const till_master_t *master) { return master->upgrade.pid == 0 && master->old_channel == -1; }
 
@@ -39,6 +45,8 @@ void till_upgrade_forget(till_master_t *master)
         close(master->upgrade.channel);
     if (master->old_channel != -1)
         close(master->old_channel);
+    if (master->handed_channel != -1)
+        close(master->handed_channel);
 }
 
 /* ---- the old one ------------------------------------------------------------------ */
@@ -125,7 +133,9 @@ static void hand_over(till_master_t *master)
     master->is_succeeded = true;
     till_log_msg(TILL_LOG_INFO, "server.succeeded", "by process %d", (int)upgrade->pid);
     till_channel_send(upgrade->channel, "yours", "-", NULL);
-    end_upgrade(master);
+    master->handed_channel = upgrade->channel;
+    upgrade->deadline_ms = till_master_now() + TAKE_OVER_LIMIT_MS;
+    upgrade->pid = 0;
     till_master_begin_stop(master, 0);
 }
 
@@ -140,6 +150,19 @@ static void hear_successor(till_master_t *master)
         else if (strcmp(message.verb, "ready") == 0)
             hand_over(master);
     }
+}
+
+/* It closes the channel once everybody who asks for the server's pid gets its own. */
+static void await_take_over(till_master_t *master)
+{
+    till_message_t message;
+
+    if (master->handed_channel == -1)
+        return;
+    if (till_channel_receive(master->handed_channel, &message) != -1 && till_master_now() < master->upgrade.deadline_ms)
+        return;
+    close(master->handed_channel);
+    master->handed_channel = -1;
 }
 
 void till_upgrade_give_up(till_master_t *master, const char *reason)
@@ -185,14 +208,14 @@ void till_upgrade_tell_old(till_master_t *master, const char *verb, const char *
 /* Either it was said so, or there is nobody any more who could. */
 static void take_over(till_master_t *master)
 {
-    close(master->old_channel);
+    if (master->is_announced) { /* else it died early: when we are ready, we are as one that was started */
+        till_live_write_pid(master);
+        till_live_remember(master);
+        till_notify("MAINPID=%d\nREADY=1", (int)getpid());
+        till_log_msg(TILL_LOG_INFO, "server.took_over", "from process %d", (int)master->old_pid);
+    }
+    close(master->old_channel); /* now it may end */
     master->old_channel = -1;
-    if (!master->is_announced) /* it died early: when we are ready, we are as one that was started */
-        return;
-    till_live_write_pid(master);
-    till_live_remember(master);
-    till_notify("MAINPID=%d\nREADY=1", (int)getpid());
-    till_log_msg(TILL_LOG_INFO, "server.took_over", "from process %d", (int)master->old_pid);
 }
 
 static void hear_old(till_master_t *master)
@@ -222,6 +245,7 @@ void till_upgrade_turn(till_master_t *master)
     hear_old(master);
     follow_new_parent(master);
     hear_successor(master);
+    await_take_over(master);
     if (master->upgrade.pid != 0 && till_master_now() >= master->upgrade.deadline_ms)
         till_upgrade_give_up(master, "the new server was not ready within 90 s");
     if (master->wants_upgrade && master->change.phase == PHASE_IDLE && till_upgrade_is_idle(master)) {

@@ -288,6 +288,17 @@ describe("USR2", () => {
     assert.ok(shop.exit === undefined, "dev goes on with the new one");
   });
 
+  it("ends the old one only after the new pid can be read, idle as it is", async () => {
+    const file = path.join(shop.dir, "moontill.pid");
+    for (let i = 0; i < 8; ++i) {
+      const old = await masterOf();
+      assert.equal((await shop.cli("upgrade")).code, 0);
+      await gone([old]);
+      assert.ok(shop.exit === undefined, "dev knows the successor");
+      assert.equal(fs.readFileSync(file, "utf8").trim(), String(await masterOf()));
+    }
+  });
+
   const cursor = async () => (await shop.store("GET", "/products?limit=1")).body.next_cursor;
   it("leaves cursors valid that were given out before", async () => {
     await makeProduct(shop);
