@@ -75,7 +75,7 @@ static bool take_header(struct key *key, const till_header_t *header)
 
     if (is(header->name, "authorization", 13) || is(header->name, "origin", 6)) {
         till_slice_t *part = &key->parts[header->name.len == 6 ? 4 : 3];
-        if (part->len != 0) /* twice: Lua decides what that is */
+        if (part->len != 0 || header->value.len == 0) /* twice, or empty: Lua decides what that is */
             return false;
         *part = header->value;
         return true;

@@ -97,12 +97,12 @@ END_TEST
 
 static const char *const own[] = {"cookie", "if-none-match", "if-match", "range", "if-modified-since"};
 
-/* _i: the header; past them: another method, a body, a credential twice */
+/* _i: the header; past them: another method, a body, a credential twice, first an empty one */
 START_TEST(requests_of_their_own_are_neither_kept_nor_found)
 {
     till_request_t plain = get("/p/1", NULL, 0), odd = plain;
     till_header_t header = {text(_i < 5 ? own[_i] : "x"), text("1")};
-    const till_header_t twice[] = {ann, bob};
+    const till_header_t twice[] = {ann, bob}, half[] = {{{"authorization", 13}, {"", 0}}, ann};
 
     odd.headers = &header;
     odd.header_count = 1;
@@ -112,6 +112,12 @@ START_TEST(requests_of_their_own_are_neither_kept_nor_found)
         odd.body = text("{}");
     if (_i == 7) {
         odd.headers = twice;
+        odd.header_count = 2;
+    }
+    if (_i == 8) {
+        plain.headers = &ann;
+        plain.header_count = 1;
+        odd.headers = half;
         odd.header_count = 2;
     }
     keep(&odd, "mine", 100);
@@ -170,7 +176,7 @@ Suite *pages_suite(void)
     tcase_add_test(tc, a_page_is_given_again_until_its_time);
     tcase_add_test(tc, a_drop_takes_what_is_kept_and_what_is_being_made);
     tcase_add_test(tc, each_part_of_the_key_tells_pages_apart);
-    tcase_add_loop_test(tc, requests_of_their_own_are_neither_kept_nor_found, 0, 8);
+    tcase_add_loop_test(tc, requests_of_their_own_are_neither_kept_nor_found, 0, 9);
     tcase_add_test(tc, only_whole_answers_of_a_bounded_size_are_kept);
     tcase_add_test(tc, pages_that_meet_drive_each_other_out);
     suite_add_tcase(suite, tc);
