@@ -11,9 +11,8 @@
 #include "base/mem.h"
 #include "serve/server_priv.h"
 
-#define ACCEPTS_PER_EVENT 16
 #define ACCEPT_AGAIN_MS 100
-#define LAST_ACCEPTS 4 /* times as many */
+#define LAST_ACCEPTS 64
 /* libh2o's own limit for bodies stands above ours, so that a body just over ours
  * reaches a handler, which can say 413 on both protocols. Past the margin an
  * HTTP/2 stream is reset by libh2o, which no handler can prevent. */
@@ -232,7 +231,8 @@ static bool make_room(till_server_t *server)
     return false;
 }
 
-/* All workers wait on one socket: whoever takes too many at once starves the others. */
+/* All workers wait on one socket: whoever is awake first takes one a turn, and leaves the others of a burst to those
+ * that the same burst has woken. */
 static void on_readable_listener(h2o_socket_t *listener, const char *err);
 
 static void on_accept_again(till_timer_t *timer)
@@ -263,16 +263,12 @@ static void on_readable_listener(h2o_socket_t *listener, const char *err)
 
     if (err != NULL)
         return;
-    for (int i = 0; i != ACCEPTS_PER_EVENT; ++i) {
-        if ((sock = h2o_evloop_socket_accept(listener)) == NULL) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                pause_accepting(server);
-            return;
-        }
-        if (face == TILL_FACE_PUBLIC && !make_room(server)) {
-            h2o_socket_close(sock);
-            continue;
-        }
+    if ((sock = h2o_evloop_socket_accept(listener)) == NULL) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            pause_accepting(server);
+    } else if (face == TILL_FACE_PUBLIC && !make_room(server)) {
+        h2o_socket_close(sock);
+    } else {
         begin_connection(server, face, sock);
     }
 }
