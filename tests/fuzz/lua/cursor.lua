@@ -32,7 +32,13 @@ end
 
 function main.http(req)
   local keys, failure = cursor.read(ROUTE, req.body)
-  assert(not keys and failure.code == "invalid_cursor", "a forged cursor was read")
+  if keys then -- the fuzzer finds those in memory that we made
+    local body = crypto.base64url_decode(req.body:match("^[^.]*"))
+    assert(crypto.base64url_decode(req.body:match("[^.]*$"))
+      == crypto.base64url_decode(seal(body):match("[^.]*$")), "a forged cursor was read")
+  else
+    assert(failure.code == "invalid_cursor")
+  end
   local sealed = cursor.read(ROUTE, seal(req.body))
   assert(sealed == nil or type(sealed) == "table", "neither keys nor a refusal")
   check_made(req.body)
