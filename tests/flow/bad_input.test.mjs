@@ -134,9 +134,7 @@ describe("the address", () => {
     assertProblem(await shop.store("GET", "/products?limit=1%00"), 400, "bad_request");
     assertPointsAt(await shop.store("GET", "/products?limit=5&limit=6"), "/query/limit");
     for (const bad of ["%ff", "%c3%28", "%00"]) {
-      const answer = await shop.store("GET", `/products?category=${bad}`);
-      assert.ok([400, 404, 422].includes(answer.status), `${bad}: ${answer.status} ${answer.text}`);
-      assertProblem(answer, answer.status, answer.body.code);
+      assertProblem(await shop.store("GET", `/products?category=${bad}`), 400, "bad_request");
     }
   });
 
