@@ -88,15 +88,15 @@ static void put_sorted(struct key *keys, size_t n, struct key key)
 static size_t take_few(lua_State *L, int index, struct key *keys)
 {
     size_t i = 0;
+    int at = lua_gettop(L);
 
     for (lua_pushnil(L); lua_next(L, index) != 0; ++i) {
-        struct key key = {.at = lua_gettop(L) - 1};
+        struct key key = {.at = ++at};
         check_key(L);
         if (i == FEW_KEYS)
             return SIZE_MAX;
         key.base = lua_tolstring(L, -2, &key.len);
-        lua_pushvalue(L, -2);
-        lua_remove(L, -3); /* the value takes the key's place, the key goes on top */
+        lua_insert(L, -2); /* the value takes the key's place, the key goes on top */
         put_sorted(keys, i, key);
     }
     return i;
@@ -152,30 +152,29 @@ static void encode_object(lua_State *L, int index, till_buf_t *buf, unsigned dep
     lua_settop(L, top);
 }
 
-static bool is_array(lua_State *L, int index)
+static bool is_array(lua_State *L, int index, bool has_meta)
 {
     bool is;
 
     lua_rawgeti(L, index, 1);
     is = !lua_isnil(L, -1);
     lua_pop(L, 1);
-    if (is || !lua_getmetatable(L, index))
+    if (is || !has_meta)
         return is;
+    lua_getmetatable(L, index);
     lua_rawgeti(L, LUA_REGISTRYINDEX, till_vm_of(L)->array_meta_ref);
     is = lua_rawequal(L, -1, -2) != 0;
     lua_pop(L, 2);
     return is;
 }
 
-/** @return whether it was what l_raw made */
+/** Of what l_raw made; its metatable is on top. [-1, +0] @return whether it was */
 static bool encode_raw(lua_State *L, int index, till_buf_t *buf)
 {
     size_t len;
     const char *text;
     bool is;
 
-    if (!lua_getmetatable(L, index))
-        return false;
     lua_pushlightuserdata(L, (void *)&raw_mark);
     lua_rawget(L, LUA_REGISTRYINDEX);
     is = lua_rawequal(L, -1, -2) != 0;
@@ -191,12 +190,14 @@ static bool encode_raw(lua_State *L, int index, till_buf_t *buf)
 
 static void encode_table(lua_State *L, int index, till_buf_t *buf, unsigned depth)
 {
-    if (encode_raw(L, index, buf))
+    bool has_meta = lua_getmetatable(L, index) != 0;
+
+    if (has_meta && encode_raw(L, index, buf))
         return;
     if (depth == TILL_JSON_DEPTH)
         luaL_error(L, "json.encode: nested deeper than %d, or a cycle", TILL_JSON_DEPTH);
     luaL_checkstack(L, 8, "json.encode");
-    if (is_array(L, index))
+    if (is_array(L, index, has_meta))
         encode_array(L, index, buf, depth + 1);
     else
         encode_object(L, index, buf, depth + 1);

@@ -164,21 +164,16 @@ static void add_header(till_vm_t *vm, till_response_t *out, lua_State *L, int ke
     header->value.base = lua_tolstring(L, -1, &header->value.len);
 }
 
-/* Strings live in the table below; what is made from a number stays on the stack until the response is sent. */
-static const char *take_value(till_vm_t *vm, till_response_t *out, lua_State *L, int key)
+/* Strings live in the table below; what is made from a number stays on the stack, below the key, until the response is
+ * sent. */
+static const char *take_number(till_vm_t *vm, till_response_t *out, lua_State *L, int key)
 {
     if (!lua_checkstack(L, 4))
         return "main.http returned too many headers";
-    if (lua_type(L, -1) == LUA_TNUMBER) {
-        lua_pushvalue(L, -1);
-        lua_tostring(L, -1);
-        add_header(vm, out, L, key);
-        lua_insert(L, key);
-        return NULL;
-    }
-    if (lua_type(L, -1) != LUA_TSTRING)
-        return "main.http returned a header that is no string";
+    lua_pushvalue(L, -1);
+    lua_tostring(L, -1);
     add_header(vm, out, L, key);
+    lua_insert(L, key);
     return NULL;
 }
 
@@ -199,18 +194,31 @@ static const char *take_list(till_vm_t *vm, till_response_t *out, lua_State *L, 
     }
 }
 
+static const char *take_value(till_vm_t *vm, till_response_t *out, lua_State *L, int key)
+{
+    switch (lua_type(L, -1)) {
+    case LUA_TSTRING:
+        add_header(vm, out, L, key);
+        return NULL;
+    case LUA_TNUMBER:
+        return take_number(vm, out, L, key);
+    case LUA_TTABLE:
+        return take_list(vm, out, L, key);
+    default:
+        return "main.http returned a header that is no string";
+    }
+}
+
 static const char *take_headers(till_vm_t *vm, till_response_t *out, lua_State *L)
 {
     const char *fault = NULL;
 
     lua_pushnil(L);
     while (fault == NULL && lua_next(L, 2) != 0) {
-        int key = lua_gettop(L) - 1;
-        if (lua_type(L, key) != LUA_TSTRING)
+        if (lua_type(L, -2) != LUA_TSTRING)
             return "main.http returned a header without a name";
-        fault = lua_type(L, -1) == LUA_TTABLE ? take_list(vm, out, L, key) : take_value(vm, out, L, key);
-        if (fault == NULL)
-            lua_settop(L, lua_gettop(L) - 1);
+        fault = take_value(vm, out, L, lua_gettop(L) - 1);
+        lua_pop(L, 1);
     }
     out->headers = vm->headers;
     return fault;

@@ -17,6 +17,7 @@ struct answer {
     int calls, status;
     till_status_t outcome;
     char text[2048], route[64];
+    size_t headers, header_bytes;
 };
 
 static void put(const char *name, const char *text)
@@ -98,6 +99,9 @@ static void on_http(void *data, till_status_t outcome, const till_response_t *re
     if (response == NULL)
         return;
     answer->status = response->status;
+    answer->headers = response->header_count;
+    for (size_t i = 0; i != response->header_count; ++i)
+        answer->header_bytes += response->headers[i].name.len + response->headers[i].value.len;
     snprintf(answer->route, sizeof(answer->route), "%s", response->route);
     if (response->error != NULL)
         snprintf(answer->text, sizeof(answer->text), "%s", response->error);
@@ -186,6 +190,25 @@ START_TEST(an_error_in_main_is_a_500_with_its_trace)
     ck_assert_str_eq(answer.route, "(error)");
     ck_assert_ptr_nonnull(strstr(answer.text, "main.lua:1: oh"));
     ck_assert_ptr_nonnull(strstr(answer.text, "stack traceback"));
+    end(vm);
+}
+END_TEST
+
+START_TEST(headers_may_be_strings_numbers_and_lists)
+{
+    till_vm_t *vm = load("local answers = {\n"
+                         "  ['/'] = { a = 'x', b = 7, c = { 'y', 'z' }, d = 8 },\n"
+                         "  ['/bool'] = { a = true }, ['/list'] = { a = { 1 } }, ['/key'] = { 'x' } }\n"
+                         "return { http = function(req) return 200, answers[req.path], '' end }");
+
+    ck_assert_ptr_nonnull(vm);
+    struct answer answer = get(vm, "/");
+    ck_assert_int_eq(answer.status, 200);
+    ck_assert_uint_eq(answer.headers, 5);
+    ck_assert_uint_eq(answer.header_bytes, 10 /* ax b7 cy cz d8 */);
+    ck_assert_ptr_nonnull(strstr(get(vm, "/bool").text, "a header that is no string"));
+    ck_assert_ptr_nonnull(strstr(get(vm, "/list").text, "a list of headers that are no strings"));
+    ck_assert_ptr_nonnull(strstr(get(vm, "/key").text, "a header without a name"));
     end(vm);
 }
 END_TEST
@@ -396,6 +419,7 @@ Suite *vm_suite(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_load_error_names_file_and_line);
+    tcase_add_test(tcase, headers_may_be_strings_numbers_and_lists);
     tcase_add_test(tcase, a_load_without_end_is_refused);
     tcase_add_test(tcase, a_require_cycle_is_told_with_its_way);
     tcase_add_test(tcase, a_global_cannot_be_written);
