@@ -8,9 +8,10 @@
 --   cache.invalidate(kind, ids)                      after the commit that changed them
 --   cache.flush([kinds])                             all of these kinds; without kinds everything
 --   cache.clear()                                    everything, here only
--- A value is shared by all who get it: nobody changes it. Nothing that decides over money or stock
--- may come from here. Each kind has room for conf cache.max_entries, so that what strangers can
--- make many of drives nothing else out.
+-- A value is shared by all who get it: nobody changes it. Prices come from here and may be as old
+-- as is said below. Whether there is stock, whether a promotion may be used once more and whether
+-- money moved is never decided from here, but by conditions in the database. Each kind has room for
+-- conf cache.max_entries, so that what strangers can make many of drives nothing else out.
 --
 -- Invariant: a value whose load began before an invalidation of its key is never kept. Each load
 -- holds the token of its key; an invalidation takes the token away and marks it, so what comes back

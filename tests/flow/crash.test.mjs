@@ -172,9 +172,8 @@ describe("MariaDB that is killed", () => {
       if (answer) assert.ok(answer.status < 300 || answer.status >= 500, `${answer.status} ${answer.text}`);
       return refused && answer?.status === 201;
     }, MINUTE);
-    assert.ok([503, 504].includes(refused.status), refused.text);
-    assertProblem(refused, refused.status, refused.body.code);
-    if (refused.status === 503) assert.ok(Number(refused.headers["retry-after"]) >= 1, JSON.stringify(refused.headers));
+    assertProblem(refused, 503, refused.body.code);
+    assert.ok(Number(refused.headers["retry-after"]) >= 1, JSON.stringify(refused.headers));
     const placed = load.orders.length;
     await until("orders are placed again", () => load.orders.length > placed + 1, MINUTE);
     await load.stop();
