@@ -379,7 +379,7 @@ static bool find_successor(struct dev *dev)
 }
 
 /* @return false when dev has to stop */
-static bool on_child(struct dev *dev, pid_t pid)
+static bool on_child(struct dev *dev, pid_t pid, int status)
 {
     if (pid == dev->mysql.pid) {
         dev->mysql.pid = 0;
@@ -394,6 +394,10 @@ static bool on_child(struct dev *dev, pid_t pid)
     if (pid != dev->serve || find_successor(dev))
         return true;
     dev->serve = 0;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        till_dev_say("server", "was stopped");
+        return false;
+    }
     if (time(NULL) - dev->serve_started < 2) {
         till_dev_say("server", "died at once; it is not started again");
         return false;
@@ -427,7 +431,7 @@ static bool reap(struct dev *dev)
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        if (!on_child(dev, pid))
+        if (!on_child(dev, pid, status))
             return false;
     }
     return true;

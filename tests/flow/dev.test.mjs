@@ -39,6 +39,15 @@ describe("dev", () => {
     assert.deepEqual(processesOf(shop.dir), []);
   });
 
+  it("ends with its servers when `moontill stop` ends the shop", async () => {
+    const shop = await Shop.start({ dir: folder() });
+    assert.equal((await shop.cli("stop")).code, 0);
+    await until("dev ends", () => shop.exit, 30_000);
+    assert.deepEqual(shop.exit, { code: 0, signal: null });
+    assert.match(shop.log, /server +was stopped/);
+    assert.deepEqual(processesOf(shop.dir), []);
+  });
+
   it("leaves nothing behind when it is killed, and starts again at once", async () => {
     const killed = await Shop.start({ dir: folder() });
     killed.process.kill("SIGKILL");
