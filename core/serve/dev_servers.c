@@ -264,6 +264,7 @@ bool till_dev_mysql_prepare(till_dev_server_t *server, const char *var_dir)
                           datadir,
                           user,
                           "--skip-test-db",
+                          "--force", /* a machine without /etc/hosts will do */
                           "--auth-root-authentication-method=normal",
                           NULL};
     if (!run_to_end(server, argv))

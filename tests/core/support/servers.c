@@ -80,7 +80,7 @@ static void install_mysql(const char *dir)
             die("chown");
     }
     use_own_temp(dir);
-    execlp("mariadb-install-db", "mariadb-install-db", "--no-defaults", datadir, "--skip-test-db",
+    execlp("mariadb-install-db", "mariadb-install-db", "--no-defaults", datadir, "--skip-test-db", "--force",
            "--auth-root-authentication-method=normal", drop_to_mysql() ? "--user=mysql" : (char *)NULL, (char *)NULL);
     die("mariadb-install-db");
 }
