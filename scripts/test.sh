@@ -100,7 +100,7 @@ count_last_line() {
 start_shop() { # folder
     local try port
     for try in 1 2 3; do
-        port=$((20000 + RANDOM % 20000))
+        port=$((20000 + RANDOM % 12000))
         "$MOONTILL" dev --no-demo --var "$1/var" --listen "127.0.0.1:$port" \
             --set server.workers=1 --set server.jobs_workers=0 >"$1/out" 2>&1 &
         shop_pid=$!

@@ -8,7 +8,7 @@ import net from "node:net";
 import path from "node:path";
 import tls from "node:tls";
 import { after, before, describe, it } from "node:test";
-import { ROOT, Shop, buy, makeCart, makeProduct, tempDir, until } from "./support/shop.mjs";
+import { ROOT, Shop, buy, freePort, makeCart, makeProduct, tempDir, until } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
 
 const CLIENT = "127.0.0.77"; // all of 127/8 is this machine
@@ -37,15 +37,6 @@ after(async () => {
   }
   await shop?.stop();
 });
-
-function freePort() {
-  return new Promise((resolve) => {
-    const server = net.createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 const canConnect = (port) => new Promise((resolve) => {
   const socket = net.connect(port, "127.0.0.1", () => resolve(true) || socket.destroy()).on("error", () => resolve(false));

@@ -18,7 +18,7 @@ import net from "node:net";
 import path from "node:path";
 import tls from "node:tls";
 import { after, before, describe, it } from "node:test";
-import { BINARY, ROOT, Shop, buy, makeCart, makeProduct, moontill, tempDir, until } from "./support/shop.mjs";
+import { BINARY, ROOT, Shop, buy, freePort, makeCart, makeProduct, moontill, tempDir, until } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
 import { Tap } from "./support/frames.mjs";
 import { assertInvariants } from "./support/db.mjs";
@@ -348,16 +348,6 @@ describe("USR2", () => {
 
 // ---- servers beside the shop's, on its database -----------------------------------------------------------------
 
-async function freePort() {
-  for (;;) {
-    const server = net.createServer().listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const { port } = server.address();
-    await new Promise((resolve) => server.close(resolve));
-    if (port < 65000) return port;
-  }
-}
-
 const ping = (url) => new Promise((resolve, reject) => {
   const request = https.get(`${url}/store/v1/products?limit=1`, { ca: shop.ca, agent: false,
     headers: { authorization: `Bearer ${shop.dev.store_key}` } }, (answer) => {
@@ -387,7 +377,7 @@ async function serve({ conf: file, listen, manager, dir = tempDir("serve") }) {
   if (manager) manager.run(`LISTEN_PID=$$ LISTEN_FDS=2 ${command}`);
   else spawn("sh", ["-c", command], { stdio: "ignore", env: { ...process.env, MOONTILL_ROOT: ROOT } });
   const said = () => (fs.existsSync(out) ? fs.readFileSync(out, "utf8") : "");
-  await until("serve is ready", () => said().includes("ready "), MINUTE).catch((error) => assert.fail(`${error.message}\n${said()}`));
+  await until("serve is ready", () => /^ready /m.test(said()), MINUTE).catch((error) => assert.fail(`${error.message}\n${said()}`));
   server.pid = Number(fs.readFileSync(path.join(dir, "moontill.pid"), "utf8"));
   server.cli = (...args) => moontill([...args, "--var", dir]);
   server.ended = () => until("serve ends", () => !isAlive(server.pid), MINUTE);

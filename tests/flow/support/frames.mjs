@@ -1,7 +1,9 @@
 // HTTP/2 written by hand: frames as bytes over TLS, right or wrong as the test wants them.
 import fs from "node:fs";
 import http2 from "node:http2";
-import { Duplex } from "node:stream";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
 import tls from "node:tls";
 
 export const TYPE = { DATA: 0, HEADERS: 1, PRIORITY: 2, RST_STREAM: 3, SETTINGS: 4, PUSH_PROMISE: 5, PING: 6, GOAWAY: 7,
@@ -158,14 +160,22 @@ export class Raw {
   }
 }
 
-/** Stands between Node's client and its socket, and keeps of both sides what says which streams were begun or ended. */
-export class Tap extends Duplex {
+let taps = 0;
+
+/** Stands between Node's client and the server, and keeps of both sides what says which streams were begun or ended. The
+ * client speaks to it in the clear over a socket of its own: Node 18 cannot stand a stream of JavaScript's there. */
+export class Tap {
   /** A session of Node's with its `tap`. A failed request's error says `isUnsent` where a GOAWAY had come before the
    * client wrote anything of it: Node (nghttp2) calls that REFUSED_STREAM, though it never left the process. */
   static connect(url, { ca }) {
     const { hostname: host, port } = new URL(url);
-    const tap = new Tap(tls.connect({ host, port, ca, ALPNProtocols: ["h2"], servername: "localhost" }));
-    const session = http2.connect(url, { createConnection: () => tap });
+    const tap = new Tap();
+    const at = path.join(os.tmpdir(), `till-tap-${process.pid}-${++taps}.sock`);
+    const server = net.createServer((client) => {
+      server.close(); // one is enough
+      tap.#join(client, tls.connect({ host, port, ca, ALPNProtocols: ["h2"], servername: "localhost" }));
+    }).listen(at);
+    const session = http2.connect(url.replace("https:", "http:"), { createConnection: () => net.connect(at) });
     const begin = session.request.bind(session);
     session.tap = tap;
     session.request = (...args) => {
@@ -177,49 +187,39 @@ export class Tap extends Duplex {
     return session;
   }
 
+  /** Streams whose HEADERS were written; [{stream, code}] of RST_STREAM; the last streams that GOAWAYs named. */
+  begun = new Set();
+  resets = [];
+  goaways = [];
+
   /** The streams that the server reset, or that it refused by a GOAWAY that names an earlier one as the last. */
   get refused() {
     const last = Math.min(...this.goaways);
     return [...this.resets, ...[...this.begun].filter((stream) => stream > last).map((stream) => ({ stream, last }))];
   }
 
-  constructor(socket) {
-    super();
-    /** Streams whose HEADERS were written; [{stream, code}] of RST_STREAM; the last streams that GOAWAYs named. */
-    Object.assign(this, { socket, begun: new Set(), resets: [], goaways: [] });
+  #join(client, server) {
     const sent = new Cutter(PREFACE.length), got = new Cutter();
-    this.note = (bytes) => sent.take(bytes).filter((f) => f.type === TYPE.HEADERS).forEach((f) => this.begun.add(f.stream));
-    socket.on("data", (bytes) => {
-      got.take(bytes).forEach((f) => this.#heard(f));
-      if (!this.push(bytes)) socket.pause();
-    });
-    socket.on("end", () => this.push(null));
-    socket.on("error", (error) => this.destroy(error));
-    socket.on("close", () => this.destroy());
+    pass(client, server, (bytes) => sent.take(bytes).filter((f) => f.type === TYPE.HEADERS).forEach((f) => this.begun.add(f.stream)));
+    pass(server, client, (bytes) => got.take(bytes).forEach((f) => this.#heard(f)));
   }
 
   #heard({ type, stream, payload }) {
     if (type === TYPE.RST_STREAM) this.resets.push({ stream, code: payload.readUInt32BE(0) });
     if (type === TYPE.GOAWAY) this.goaways.push(payload.readUInt32BE(0) & 0x7fffffff);
   }
+}
 
-  _read() {
-    this.socket.resume();
-  }
-
-  _write(bytes, encoding, done) {
-    this.note(bytes);
-    this.socket.write(bytes, done);
-  }
-
-  _final(done) {
-    this.socket.end(done);
-  }
-
-  _destroy(error, done) {
-    this.socket.destroy();
-    done(error);
-  }
+/** What comes from one goes to the other, seen by `note`; so does the end. */
+function pass(from, to, note) {
+  from.on("data", (bytes) => {
+    note(bytes);
+    if (!to.write(bytes)) from.pause();
+  });
+  to.on("drain", () => from.resume());
+  from.on("end", () => to.end());
+  from.on("error", () => to.destroy());
+  from.on("close", () => to.destroy());
 }
 
 /** What `Raw.connect` needs to know of a shop, in a form that goes to another thread. */

@@ -18,9 +18,10 @@ export const SLICE = path.join(ROOT, "sql/demo/online-retail-slice.csv.xz");
 const START_LIMIT_MS = 120_000;
 
 /** A port such that the next one is free too (the ops listener's). */
-async function freePort() {
+/** One that is free, and so is the next: below those that the kernel gives to connections going out. */
+export async function freePort() {
   for (;;) {
-    const port = 20000 + Math.floor(Math.random() * 20000);
+    const port = 20000 + Math.floor(Math.random() * 12000);
     if ((await isFree(port)) && (await isFree(port + 1))) return port;
   }
 }
