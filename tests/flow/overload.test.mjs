@@ -20,8 +20,7 @@ before(async () => {
   writePlugin();
   const options = ["server.workers=1", "mysql.connections=2", "server.request_timeout_ms=6000", `server.max_concurrency=${IN_FLIGHT}`,
     `server.max_connections=${CONNECTIONS}`, "mysql.query_timeout_ms=60000"];
-  shop = await Shop.start({ args: ["--no-demo", "--plugins", plugins, "--set", "server.queue_target_ms=100",
-    ...options.flatMap((o) => ["--set", o])] });
+  shop = await Shop.start({ args: ["--no-demo", "--plugins", plugins, ...options.flatMap((o) => ["--set", o])] });
   ({ variant, product } = await makeProduct(shop, { stock: 1000 }));
 });
 after(async () => {

@@ -17,9 +17,6 @@ export const SLICE = path.join(ROOT, "sql/demo/online-retail-slice.csv.xz");
 
 const START_LIMIT_MS = 120_000;
 
-// With sanitizers, beside other work, a worker is behind by itself and refuses; overload.test.mjs says its own target.
-const PATIENT = fs.existsSync(BINARY) && fs.readFileSync(BINARY).includes("__asan_init") ? ["--set", "server.queue_target_ms=0"] : [];
-
 /** A port such that the next one is free too (the ops listener's). */
 /** One that is free, and so is the next: below those that the kernel gives to connections going out. */
 export async function freePort() {
@@ -71,7 +68,7 @@ export class Shop {
     shop.dir = dir;
     shop.port = port ?? (await freePort());
     shop.log = "";
-    shop.process = spawn(binary, ["dev", "--var", dir, "--listen", `127.0.0.1:${shop.port}`, ...PATIENT, ...args], {
+    shop.process = spawn(binary, ["dev", "--var", dir, "--listen", `127.0.0.1:${shop.port}`, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, ...env },
     });
