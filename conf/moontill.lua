@@ -157,7 +157,7 @@ return {
   cart = {
     -- minutes, 1 to 1440: that stock is held for a cart with a payment session
     reservation_minutes = 15,
-    -- ms, 100 to 600000: that one completion keeps others away from the cart
+    -- ms, 1000 to 600000: that one completion keeps others away from the cart
     completion_claim_ms = 30000,
     -- lines, 1 to 1000: of one cart
     max_lines = 200,
@@ -198,7 +198,7 @@ return {
 
   -- Idempotency-Key.
   idem = {
-    -- ms, 100 to 600000: after which a retry may take over a request that never ended
+    -- ms, 1000 to 600000: after which a retry may take over a request that never ended
     lease_ms = 30000,
     -- hours, 24 to 8760: that an answer is replayed under its Idempotency-Key
     keep_hours = 24,

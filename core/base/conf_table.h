@@ -69,7 +69,7 @@
     STR("shop.locale", "en-GB", "", "BCP 47; of texts where a customer has none")                                           \
     SECRET("shop.signing_secret", "signs cursors; empty: made at start, so cursors end with the process and differ by machine") \
     INT("cart.reservation_minutes", 15, 1, 1440, "minutes", "that stock is held for a cart with a payment session")         \
-    INT("cart.completion_claim_ms", 30000, 100, 600000, "ms", "that one completion keeps others away from the cart")       \
+    INT("cart.completion_claim_ms", 30000, 1000, 600000, "ms", "that one completion keeps others away from the cart")       \
     INT("cart.max_lines", 200, 1, 1000, "lines", "of one cart")                                                             \
     INT("cart.max_quantity", 10000, 1, 1000000, "units", "of one line")                                                     \
     INT("auth.session_hours", 12, 1, 720, "hours", "of a staff or customer session without use")                            \
@@ -81,7 +81,7 @@
     INT("cache.ttl_ms", 30000, 0, 3600000, "ms", "how old a cached row may get when Redis is silent")                       \
     INT("cache.page_ms", 250, 0, 1000, "ms", "a page of the catalogue is given again as it is for so long, unless something of it changes; 0 never does") \
     INT("cache.max_entries", 20000, 0, 10000000, "entries of each kind", "what a worker keeps; the least used go first")    \
-    INT("idem.lease_ms", 30000, 100, 600000, "ms", "after which a retry may take over a request that never ended")         \
+    INT("idem.lease_ms", 30000, 1000, 600000, "ms", "after which a retry may take over a request that never ended")         \
     INT("idem.keep_hours", 24, 24, 8760, "hours", "that an answer is replayed under its Idempotency-Key")
 /* clang-format on */
 

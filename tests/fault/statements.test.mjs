@@ -17,7 +17,7 @@ const KINDS = {
 let shop, variant;
 before(async () => {
   shop = await Shop.start({ env: { TILL_FAULTS: "" }, args: ["--no-demo", "--set", "server.workers=4", "--set", "server.jobs_workers=0",
-    "--set", "cart.completion_claim_ms=200", "--set", "idem.lease_ms=200"] });
+    "--set", "cart.completion_claim_ms=1000", "--set", "idem.lease_ms=1000"] });
   ({ variant } = await makeProduct(shop, { stock: 100000 }));
 });
 after(() => shop?.stop());
