@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 static test_box_t box;
 static bool is_open;
-static unsigned runs, crashes;
+static unsigned runs, crashes, ended[TILL_RULE_CODE_COUNT];
 
 static _Noreturn void fail(const char *what, const till_buf_t *text)
 {
@@ -75,6 +75,7 @@ static void run(const till_buf_t *text)
         replace(text);
         return;
     }
+    ++ended[first.code < TILL_RULE_CODE_COUNT ? first.code : TILL_RULE_CRASH];
     test_verdict_t second = test_box_run(&box, text->base, text->len, RUN_MS);
     if (second.is_lost)
         fail("it ends the box the second time", text);
@@ -82,6 +83,14 @@ static void run(const till_buf_t *text)
         return;
     if (first.code != second.code || first.fuel != second.fuel || strcmp(first.message, second.message) != 0)
         fail("it ends otherwise the second time", text);
+}
+
+static void say_progress(void)
+{
+    fprintf(stderr, "fuzz_box: %u programs, %u crashes of LuaJIT's;", runs, crashes);
+    for (unsigned i = 0; i != TILL_RULE_CODE_COUNT; ++i)
+        fprintf(stderr, " %s %u", till_rule_code_name((till_rule_code_t)i), ended[i]);
+    fputc('\n', stderr);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
@@ -100,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     run(&text);
     check_honest(&text);
     till_buf_dispose(&text);
-    if (++runs % 20000 == 0)
-        fprintf(stderr, "fuzz_box: %u programs, %u crashes of LuaJIT's\n", runs, crashes);
+    if (++runs % 10000 == 0)
+        say_progress();
     return 0;
 }

@@ -292,9 +292,11 @@ void fuzz_lua_text(const uint8_t *bytes, size_t len, till_buf_t *out)
 
     put(&m, "local a, b, c, s, t, f = 1, 2, 3, 'a b', { x = 1, 2, 3 }\nf = function(...) return ... end\n"
             "return function(args, input)\n");
-    do {
+    do { /* mostly such that the rest is seen also where this throws */
+        bool is_caught = choose(&m, 8) != 0;
+        put(&m, is_caught ? "pcall(function() " : "");
         statement(&m);
-        put(&m, "\n");
+        put(&m, is_caught ? "end)\n" : "\n");
     } while (m.at != m.end && out->len < 16000);
     put(&m, "return ");
     expression(&m);
