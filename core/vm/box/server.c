@@ -197,7 +197,7 @@ static void serve(struct server *server, till_wire_t *wire)
     keep_texts(server, &request, *wire);
     till_wire_put_u32(&server->out, request.exchange);
     till_wire_put_u32(&server->out, request.count);
-    bool has_input = request.what == 'E' && till_sandbox_input(input);
+    bool has_input = request.what == 'E' && till_sandbox_input(input, request.count != 1);
     for (uint32_t i = 0; i != request.count; ++i) {
         server->page->rule = i;
         one_rule(server, &request, wire, has_input);
@@ -272,6 +272,7 @@ void till_box_serve(int fd, till_box_page_t *page)
         serve(&server, &wire);
         till_wire_close(&server.out, at);
         send_all(fd, server.out.base, server.out.len);
+        till_sandbox_rest();
         trim(&server);
     }
 }
