@@ -23,7 +23,7 @@ static bool take_box(test_box_t *box)
 bool test_box_open(test_box_t *box, const char *program)
 {
     *box = (test_box_t){0};
-    box->control = till_box_spawn_named(program, &box->keeper);
+    box->control = till_box_use_program(program) ? till_box_spawn(&box->keeper) : -1;
     return box->control != -1 && take_box(box);
 }
 
