@@ -73,7 +73,10 @@ static int receive_exactly(int fd, char *into, size_t len, int ms)
     struct pollfd wait = {.fd = fd, .events = POLLIN};
 
     while (len != 0) {
-        if (poll(&wait, 1, ms) != 1)
+        int ready = poll(&wait, 1, ms);
+        if (ready == -1 && errno == EINTR)
+            continue; /* the fuzzer's alarm */
+        if (ready != 1)
             return 0;
         ssize_t n = recv(fd, into, len, 0);
         if (n <= 0)
