@@ -11,6 +11,7 @@ const till_binding_t till_bindings[] = {
     {"till.c.data", till_bind_data, false},
     {"till.c.fault", till_bind_fault, false},
     {"till.c.file", till_bind_file, true},
+    {"till.c.generation", till_bind_generation, false},
     {"till.c.http", till_bind_http, false},
     {"till.c.idem", till_bind_idem, false},
     {"till.c.json", till_bind_json, false},

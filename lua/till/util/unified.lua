@@ -1,6 +1,7 @@
 -- till/util/unified - how two texts differ, line by line, as `diff -u` shows it.
 --
---   unified.diff(a, b [, { from = "1", to = "2", context = 3 }]) -> text, "" where they are equal
+--   unified.diff(a, b [, { from = "1", to = "2", context = 3 } or path]) -> text, "" where they are
+--       equal; of a file by its path, as `patch -p1` takes it
 --
 -- The shortest way from a to b, found as Myers does it. Texts that differ in more than MAX_EDITS
 -- lines are shown as replaced whole between what they have in common at both ends: the cost grows
@@ -137,6 +138,7 @@ end
 
 function unified.diff(a, b, opts)
   if a == b then return "" end
+  if type(opts) == "string" then opts = { from = "a/" .. opts, to = "b/" .. opts } end
   opts = opts or {}
   local entries = script(lines_of(a), lines_of(b))
   local out = { ("--- %s\n+++ %s\n"):format(opts.from or "a", opts.to or "b") }
