@@ -62,7 +62,10 @@ async function cartOf(price, { quantity = 1, ...more } = {}) {
   return { cart: added.cart, variant, sku };
 }
 
-/** The same cart after a change that changes nothing but its price. */
+/** The same by the worker that has it already: priced once, where one that was elsewhere may be priced again. */
+const repriceOnce = async (cart, email) => assertOk(await shop.store("PATCH", `/carts/${cart.id}`, { body: { email } })).cart;
+
+/** The same cart after a change that changes nothing but its price, by any worker. */
 const reprice = async (cart, email = "ada@example.com") =>
   assertOk(await shop.h1("PATCH", `/store/v1/carts/${cart.id}`, { agent: false, body: { email } })).cart;
 
@@ -176,7 +179,7 @@ describe("what is no rule", () => {
       const { errors } = assertPointsAt(await post("/rules", draft(more)), pointer);
       const at = errors.find((e) => e.pointer === pointer);
       if (line) assert.equal(at.line, line, JSON.stringify(at));
-      if (line) assert.equal(typeof at.column, "number", JSON.stringify(at));
+      if (at.code === "syntax") assert.ok(at.column > 0, JSON.stringify(at));
       assert.equal(await count(shop, "rules"), rules);
       const { name: _name, reason: _reason, ...checked } = draft(more);
       if (pointer !== "/name") assertPointsAt(await post("/rules/validate", checked), pointer);
@@ -380,13 +383,13 @@ describe("a rule is not called", () => {
     const { cart } = await cartOf(1000);
     await withRule({ when: { any_sku: ["SOMETHING-ELSE"] } }, async () => {
       const [before, over] = [await called(), await metric("till_rules_passed_over_total")];
-      for (let i = 0; i < 5; ++i) assert.equal((await reprice(cart, `c${i}@example.com`)).discount_total.amount, 0);
+      for (let i = 0; i < 5; ++i) assert.equal((await repriceOnce(cart, `c${i}@example.com`)).discount_total.amount, 0);
       assert.equal(await called(), before);
       assert.equal(await metric("till_rules_passed_over_total"), over + 5);
     });
     await withRule({ when: { min_subtotal: 1000, currency: "GBP", country: ["GB", "IE"] } }, async () => {
       const before = await called();
-      assert.equal((await reprice(cart, "d@example.com")).discount_total.amount, 100);
+      assert.equal((await repriceOnce(cart, "d@example.com")).discount_total.amount, 100);
       assert.equal(await called(), before + 1);
     });
   });
@@ -505,7 +508,7 @@ describe("a hostile rule", () => {
       const { cart } = await cartOf(1000);
       await withRule({}, () => withRule({ text, title: "Hostile" }, async (rule) => {
         for (let i = 0; i < KILLS; ++i) {
-          assert.equal((await reprice(cart, `k${i}@example.com`)).discount_total.amount, 100);
+          assert.equal((await repriceOnce(cart, `k${i}@example.com`)).discount_total.amount, 100);
           await until(`kill ${i + 1} is counted`, async () => {
             const hash = `hash = x'${rule.hash}'`;
             return (await count(shop, "rule_kills", hash)) === i + 1;
@@ -528,8 +531,9 @@ describe("a hostile rule", () => {
         assert.deepEqual([data[0].type, data[0].author], ["set_aside", "system"]);
         const restored = assertOk(await post(`/rules/${rule.id}/restore`, { reason: "once more" }), 200).rule;
         assert.equal(restored.state, "published");
+        const { cart: another } = await cartOf(2000);
         const before = await failures();
-        assert.equal((await reprice(cart, "r@example.com")).discount_total.amount, 100);
+        assert.equal((await repriceOnce(another, "r@example.com")).discount_total.amount, 200);
         assert.equal(await failures(), before + 1, "it is called again");
         assertProblem(await post(`/rules/${rule.id}/restore`, { reason: "twice" }), 409, "conflict");
       }));

@@ -9,9 +9,9 @@
 --   rulebook.unmet(rule, case) -> nil, or why it is not called: "not_started", "expired", or the
 --                                 name of a condition that does not hold
 --
--- A rule whose conditions do not hold, whose time has not come, or which is set aside is not
--- called: a cart that none is left for never touches the box. All that are left go to the box in
--- one exchange, which waits: no transaction may be open, and no no_wait be around it.
+-- A rule whose conditions do not hold, whose time has not come, or which is set aside is not called,
+-- and none is for an empty cart: one that none is left for never touches the box. All that are left
+-- go to the box in one exchange, which waits: no transaction may be open, and no no_wait be around.
 --
 -- A trial is { rules = list } instead of those of the generation: nothing is counted, and what each
 -- rule did is left in trial.done[name] = { value | failure, us, fuel }.
@@ -97,7 +97,7 @@ end
 -- -> those to be called, those that are set aside
 local function due(hook, case)
   local list = rules_of(case, hook)
-  if #list == 0 then return NONE, NONE end
+  if #list == 0 or #case.summary.lines == 0 then return NONE, NONE end
   local out, kept_off = {}, {}
   for _, rule in ipairs(list) do
     if not rulebook.unmet(rule, case) then out[#out + 1] = rule end

@@ -37,7 +37,7 @@ local rules = {}
 
 local ATTEMPTS = 5
 local MAX_RULES = 2000
-local LOCK = { lease_ms = 20000, wait_ms = 6000 }
+local LOCK = { lease_ms = 5000, wait_ms = 6500 }
 local DEAD_MS = 60000
 local AWAY = { unavailable = true, overloaded = true, timeout = true }
 local FIELDS = { "title", "schema", "args", "when", "priority", "starts_at", "ends_at" }
