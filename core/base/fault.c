@@ -24,6 +24,8 @@
     row("checkout.after_authorize") /* it dies, the provider has answered */                \
     row("checkout.before_place")    /* it dies, nothing of the order is written */          \
     row("checkout.after_place")     /* it dies, the order is there, nobody was told */     \
+    row("rules.before_swap")        /* it dies, the publication is begun, nothing is live */ \
+    row("rules.after_swap")         /* it dies, the rule is live, the tables know nothing */ \
     row("generation.before_record") /* a worker dies, all have loaded, nothing is moved */  \
     row("generation.after_record")  /* it dies, the pointer is moved, nobody was told */    \
     row("generation.prepared")      /* a worker dies as soon as it has loaded */            \

@@ -9,9 +9,10 @@
 --   rulebook.unmet(rule, case) -> nil, or why it is not called: "not_started", "expired", or the
 --                                 name of a condition that does not hold
 --
--- A rule whose conditions do not hold, whose time has not come, or which is set aside is not called,
--- and none is for an empty cart: one that none is left for never touches the box. All that are left
--- go to the box in one exchange, which waits: no transaction may be open, and no no_wait be around.
+-- A rule whose conditions do not hold, whose time has not come, or which is set aside is not
+-- called, and none is for an empty cart: one that none is left for never touches the box. All that
+-- are left go to the box in one exchange, which waits: no transaction may be open, nor a no_wait be
+-- around it.
 --
 -- A trial is { rules = list } instead of those of the generation: nothing is counted, and what each
 -- rule did is left in trial.done[name] = { value | failure, us, fuel }.

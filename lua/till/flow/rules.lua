@@ -24,6 +24,7 @@
 --                                     generation, never from the tables; the event is found done
 local box = require "till.prim.box"
 local err = require "till.util.err"
+local fault = require "till.prim.fault"
 local generations = require "till.flow.generations"
 local guard = require "till.flow.rule_guard"
 local json = require "till.prim.json"
@@ -201,8 +202,10 @@ local function change(rule, event, changes, ask)
   local event_id
   event_id, e = store.begin(rule.id, event)
   if not event_id then return nil, e end
+  fault.crash "rules.before_swap"
   local hash, failure = swap(changes, event)
   if not hash then return refuse(event_id, failure) end
+  fault.crash "rules.after_swap"
   local response
   response, e = ask.commit(function(tx)
     local done, why = store.finish(tx, event_id, "done", { generation = hash })
