@@ -220,6 +220,7 @@ static int l_unpack(lua_State *L)
         return 0;
     if (!(to - from < UNPACK_MAX && from > -1e9 && to < 1e9) || !lua_checkstack(L, UNPACK_MAX))
         return luaL_error(L, "too many values to unpack: at most %d", UNPACK_MAX);
+    till_sandbox_charge((size_t)(to - from) / 4 + 1);
     for (int i = (int)from; i <= (int)to; ++i)
         lua_rawgeti(L, 1, i);
     return (int)to - (int)from + 1;

@@ -5,6 +5,7 @@
 
 #define REP_MAX (512 * 1024)
 #define WIDTH_DIGITS 2
+#define DIGITS_FUEL 20 /* for what printf takes of a large number */
 
 static int l_rep(lua_State *L)
 {
@@ -81,6 +82,7 @@ static void add_fraction(lua_State *L, luaL_Buffer *out, struct spec *spec, int 
     char text[512], letters[] = {letter, '\0'}; /* %99.99f of the greatest number has 409 characters */
     lua_Number n = luaL_checknumber(L, argument);
 
+    till_sandbox_charge(DIGITS_FUEL);
     if (!isfinite(n)) { /* how C spells these is not the same everywhere */
         luaL_addstring(out, isnan(n) ? "nan" : n > 0 ? "inf" : "-inf");
         return;

@@ -91,8 +91,7 @@ void till_sandbox_libraries(lua_State *L)
     empty(L, lua_gettop(L));
     lua_pop(L, 1);
     lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
-    if (lua_istable(L, -1))
-        empty(L, lua_gettop(L));
+    empty(L, lua_gettop(L)); /* the parser may write to it: see refuse_c_values */
     lua_pop(L, 1);
     lua_replace(L, LUA_GLOBALSINDEX);
 }

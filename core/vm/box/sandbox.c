@@ -297,6 +297,16 @@ static int on_write(lua_State *L, const void *bytes, size_t len, void *data)
     return 0;
 }
 
+/* For a number such as 1LL the parser opens the library of C values, and notes it here. */
+static void refuse_c_values(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+    lua_getfield(L, -1, "ffi");
+    if (!lua_isnil(L, -1))
+        luaL_error(L, "numbers that end in LL, ULL or i are C's: write them without");
+    lua_pop(L, 2);
+}
+
 static int compile(lua_State *L)
 {
     struct job *job = lua_touserdata(L, 1);
@@ -305,6 +315,7 @@ static int compile(lua_State *L)
     job->verdict->code = TILL_RULE_SYNTAX;
     if (lua_loadx(L, on_read, job, "=" CHUNK, "t") != 0)
         return lua_error(L);
+    refuse_c_values(L);
     job->verdict->code = TILL_RULE_VALUE;
     lua_dump(L, on_write, job->out);
     if (!job->is_checked)
