@@ -17,6 +17,8 @@
  *     {"command":"upgrade"}       {"progress":"…"} …  {"ok":true,"pid"} or {"ok":false,"error"}: see master_upgrade.c
  *     {"command":"stop"}          {"ok":true}, and it drains
  *
+ * Whoever connects and does not ask gives way to others once all places are taken.
+ *
  * The server's half knows lines and clients, not what they mean; it is driven
  * by its owner's poll(2).
  */

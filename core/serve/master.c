@@ -154,8 +154,9 @@ void till_master_begin_stop(till_master_t *master, int exit_code)
 }
 
 /* A successor says it to the server before, which hands over; see master_upgrade.c. */
-static void announce(till_master_t *master)
+void till_master_announce(till_master_t *master)
 {
+    master->is_announced = true;
     till_log_msg(TILL_LOG_INFO, "server.ready", "%s", master->now.limits.listen);
     if (master->old_channel != -1) {
         till_upgrade_tell_old(master, "ready", NULL);
@@ -187,8 +188,7 @@ void till_master_on_child_ready(till_master_t *master)
         record_first(master);
         return;
     }
-    master->is_announced = true;
-    announce(master);
+    till_master_announce(master);
 }
 
 static void on_signals(till_master_t *master)

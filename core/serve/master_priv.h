@@ -311,5 +311,7 @@ void till_commands_on_line(void *data, uint64_t client, const char *line, size_t
 /* master.c */
 void till_master_begin_stop(till_master_t *master, int exit_code);
 void till_master_on_child_ready(till_master_t *master);
+/** It serves: whoever waits for that is told. */
+void till_master_announce(till_master_t *master);
 
 #endif

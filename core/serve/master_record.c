@@ -81,6 +81,8 @@ static void look_it_up(till_master_t *master)
     till_log_msg(TILL_LOG_WARN, "generation.unknown",
                  "the database does not say whether %.12s is live now; it is asked again", change->name);
     till_errand_again(master, ERRAND_CHANGE, AGAIN_MS);
+    if (!master->is_announced) /* a shop without its database still has a catalogue to show */
+        till_master_announce(master);
 }
 
 static void on_recorded(till_master_t *master, const char *line, size_t len)

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/data.h"
+#include "vm/code.h"
 #include "vm/vm_priv.h"
 
 static int l_read(lua_State *L)
@@ -43,7 +44,7 @@ static int l_load(lua_State *L)
         return 2;
     }
     lua_pushfstring(L, "@%s", path);
-    if (luaL_loadbufferx(L, content.base, content.len, lua_tostring(L, -1), "t") != 0) {
+    if (till_code_load(L, content.base, content.len, lua_tostring(L, -1)) != 0) {
         lua_pushnil(L);
         lua_insert(L, -2);
         return 2;

@@ -7,6 +7,7 @@
 #include <lualib.h>
 #include <stdio.h>
 #include <string.h>
+#include "vm/code.h"
 #include "vm/vm_priv.h"
 
 struct till_loading {
@@ -134,7 +135,7 @@ static void run_module(lua_State *L, till_vm_t *vm, const char *name)
     if (!find(vm, name, path, sizeof(path), &content))
         luaL_error(L, "there is no module %s", name);
     snprintf(chunk, sizeof(chunk), "@%s", path);
-    if (luaL_loadbufferx(L, content.base, content.len, chunk, "t") != 0)
+    if (till_code_load(L, content.base, content.len, chunk) != 0)
         lua_error(L);
     lua_pushstring(L, name);
     vm->loading = &loading;

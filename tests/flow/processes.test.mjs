@@ -30,7 +30,7 @@ before(async () => {
   fs.writeFileSync(path.join(plugins, "probe-word", "plugin.lua"), MANIFEST);
   write("one");
   conf = path.join(plugins, "moontill.lua");
-  const user = isRoot ? `, user = "nobody"` : "";
+  const user = isRoot ? `, user = "mysql"` : "";
   fs.writeFileSync(conf, `return { server = { workers = 2${user} } }\n`);
   shop = await Shop.start({ args: ["--no-demo", "--conf", conf, "--plugins", plugins] });
 });
