@@ -51,7 +51,7 @@ typedef struct till_vm_env {
     till_redis_t *redis;
     till_http_t *http;
     till_offload_t *offload;
-    till_rulebox_t *box; /* for merchants' rules */
+    till_rulebox_t *box;    /* for merchants' rules */
     till_offload_t *loader; /* where a VM that is over is freed; NULL: at once */
     const till_conf_t *conf;
     const char *process; /* "web-0", "jobs-1", "command" */
