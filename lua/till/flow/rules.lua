@@ -36,7 +36,7 @@ local time = require "till.prim.time"
 
 local rules = {}
 
-local ATTEMPTS = 5
+local PATIENCE_MS, AGAIN_MS = 5000, 50
 local MAX_RULES = 2000
 local LOCK = { lease_ms = 5000, wait_ms = 6500 }
 local DEAD_MS = 60000
@@ -169,20 +169,34 @@ function rules.settle(rule, is_locked)
 end
 
 
+local function swap_once(changes, note)
+  local live, e = generations.live()
+  if not live then return nil, e end
+  local hash, e2 = generations.with_rules(changes, note)
+  if not hash then return nil, e2 end
+  local ok, e3 = generations.activate(hash, { author = note.author, reason = note.reason,
+    expect = live.hash })
+  if ok then return hash end
+  return nil, e3
+end
+
+
+-- Somebody else makes something live just now, or has done so since we looked.
+local function is_in_the_way(failure)
+  return err.is(failure, "precondition_failed") or err.is(failure, "busy")
+    or failure.message:find("another change", 1, true) ~= nil
+end
+
+
 local function swap(changes, note)
-  local failure
-  for _ = 1, ATTEMPTS do
-    local live, e = generations.live()
-    if not live then return nil, e end
-    local hash, e2 = generations.with_rules(changes, note)
-    if not hash then return nil, e2 end
-    local ok
-    ok, failure = generations.activate(hash, { author = note.author, reason = note.reason,
-      expect = live.hash })
-    if ok then return hash end
-    if not err.is(failure, "precondition_failed") then return nil, failure end
-  end
-  return nil, failure
+  local until_ms = time.mono_ms() + PATIENCE_MS
+  repeat
+    local hash, failure = swap_once(changes, note)
+    if hash or not is_in_the_way(failure) or time.mono_ms() >= until_ms then
+      return hash, failure
+    end
+  until not time.sleep(AGAIN_MS)
+  return nil, err.new("cancelled", "the request was given up")
 end
 
 
