@@ -8,7 +8,8 @@
  *                                 the database has not said what became of it
  *     {"command":"rollback"}      as reload, to the generation before the live one, or to "hash": its beginning
  *     {"command":"activate"}      as rollback, where that is no step back
- *                                 All three take "author" and "reason", which history keeps.
+ *                                 All three take "author" and "reason", which history keeps, and "expect": only
+ *                                 if that generation is live until then, else {"ok":false,"stale":true,"error"}
  *     {"command":"generations"}   of this server: {"ok":true,"live":{"name","since"},"previous":{…} or null,
  *                                  "truth":{"name","sequence","behind"},"loading":…,"cooling":[…]}
  *     {"command":"hurry"}         {"ok":true}: something has changed in the database, look at once
