@@ -184,7 +184,6 @@ end
 -- Somebody else makes something live just now, or has done so since we looked.
 local function is_in_the_way(failure)
   return err.is(failure, "precondition_failed") or err.is(failure, "busy")
-    or failure.message:find("another change", 1, true) ~= nil
 end
 
 
