@@ -6,7 +6,7 @@ import { after, before, describe, it } from "node:test";
 import { Shop, buy, idem, makeCart, makeProduct, newKey, tempDir, until } from "./support/shop.mjs";
 import { assertOk, assertPointsAt, assertProblem } from "./support/checks.mjs";
 import { assertInvariants, bin, count, query, value } from "./support/db.mjs";
-import { control, isAlive, workers } from "./support/process.mjs";
+import { control, isAlive, serverOf, workers } from "./support/process.mjs";
 
 const WINDOW_MS = 3_600_000;
 const KILLS = 3;
@@ -646,6 +646,31 @@ describe("publications that meet", () => {
       await unpublish(rule);
     }
     assert.ok(isAlive(shop.process.pid));
+  });
+});
+
+describe("without Redis", () => {
+  it("a rule is published, set aside everywhere and taken back all the same", async () => {
+    const { cart } = await cartOf(1000);
+    const redis = serverOf(shop, "redis-server");
+    process.kill(redis, "SIGSTOP");
+    try {
+      await withRule({}, () => withRule({ text: "return function() while true do end end" }, async (rule) => {
+        await until("it is set aside", async () => {
+          assert.equal((await reprice(cart)).discount_total.amount, 100);
+          return (await count(shop, "rules_aside", `name = '${rule.name}'`)) === 1;
+        });
+        const kills = () => metric("till_box_kills_total", `rule="${rule.name}"`);
+        await until("every worker knows", async () => {
+          const before = await kills();
+          for (let i = 0; i < 6; ++i) assert.equal((await reprice(cart, `s${i}@example.com`)).discount_total.amount, 100);
+          return (await kills()) === before;
+        });
+      }));
+    } finally {
+      process.kill(redis, "SIGCONT");
+    }
+    assert.equal((await reprice(cart)).discount_total.amount, 0);
   });
 });
 

@@ -279,7 +279,7 @@ end
 local function locked(fn)
   return function(rule_id, ask)
     local held, e = lock.acquire("rules:publish", LOCK)
-    if not held and not err.is(e, "conn_lost") then return nil, e end
+    if err.is(e, "busy") then return nil, e end
     ask.is_locked = held ~= nil
     local rule, e2 = find(rule_id)
     if not rule then return nil, e2 end
