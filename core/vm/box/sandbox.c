@@ -21,12 +21,14 @@
 #define READ_PIECE 256
 #define GC_AT_ONCE 1000 /* percent of the pristine heap before garbage is looked for: most rules end before that */
 #define GC_LATER 200
+#define IMAGE_KEEP ((size_t)512 << 10)
 #define CHUNK "rule"
 
 static struct {
     lua_State *L;
     till_arena_t *arena;
     till_image_t base, with_input;
+    const till_image_t *state; /* what the arena is the same as just now; NULL: of neither */
     bool has_input;
     sigjmp_buf out;
     till_rule_code_t killed_for;
@@ -254,7 +256,9 @@ static void run_in(const till_image_t *image, lua_CFunction fn, struct job *job,
     int rc = 0;
 
     *verdict = (till_verdict_t){.code = TILL_RULE_VALUE};
-    till_image_put(image, box.arena);
+    if (box.state != image)
+        till_image_put(image, box.arena);
+    box.state = NULL;
     set_limits(limits);
     if (sigsetjmp(box.out, 0) == 0) {
         box.is_running = true;
@@ -370,14 +374,25 @@ static int push_input(lua_State *L)
     return 1;
 }
 
-bool till_sandbox_input(till_wire_t input)
+bool till_sandbox_input(till_wire_t input, bool is_for_many)
 {
-    till_image_put(&box.base, box.arena);
+    if (box.state != &box.base)
+        till_image_put(&box.base, box.arena);
     lua_pushcfunction(box.L, push_input);
     lua_pushlightuserdata(box.L, &input);
     box.has_input = lua_pcall(box.L, 1, 1, 0) == 0;
-    till_image_take(&box.with_input, box.arena);
+    box.state = &box.with_input;
+    if (is_for_many)
+        till_image_take(&box.with_input, box.arena);
     return box.has_input;
+}
+
+void till_sandbox_rest(void)
+{
+    till_image_put(&box.base, box.arena);
+    box.state = &box.base;
+    if (box.with_input.cap > IMAGE_KEEP)
+        till_image_dispose(&box.with_input);
 }
 
 struct piece {

@@ -45,11 +45,14 @@ bool till_sandbox_open(void);
 /** Parses `text` and writes what was made of it, which is loaded in no time, to `out`. With `is_checked` its outermost
  * code is run besides, to see that it returns a function. */
 void till_sandbox_compile(till_slice_t text, bool is_checked, till_buf_t *out, till_verdict_t *verdict);
-/** The input of the rules to come. @return false where it does not fit into the memory of one */
-bool till_sandbox_input(till_wire_t input);
+/** The input of the rules to come, or of one alone. @return false where it does not fit into the memory of one */
+bool till_sandbox_input(till_wire_t input, bool is_for_many);
 /** Runs what till_sandbox_compile made; the answer is appended to `out` where the verdict is VALUE. */
 void till_sandbox_run(till_slice_t code, till_wire_t args, const till_limits_t *limits, till_buf_t *out,
                       till_verdict_t *verdict);
+
+/** Between exchanges: what the last one took is given back, and the next one finds the VM ready. */
+void till_sandbox_rest(void);
 
 /* ---- for the libraries ---- */
 

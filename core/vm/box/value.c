@@ -9,6 +9,7 @@ enum tag { TAG_NIL, TAG_FALSE, TAG_TRUE, TAG_NUMBER, TAG_STRING, TAG_ARRAY, TAG_
 
 #define KEY_MAX 255
 #define KEYS 128 /* that come once; further ones stand each time */
+#define USUAL_KEYS 12
 #define NEW_KEY 0xff
 #define WHOLE_MAX 9007199254740992.0
 #define STACK_NEEDED 8
@@ -334,7 +335,7 @@ bool till_wire_push(lua_State *L, till_wire_t *wire, bool is_answer)
     struct reader r = {.L = L, .wire = wire, .is_answer = is_answer};
 
     lua_checkstack(L, STACK_NEEDED);
-    lua_newtable(L);
+    lua_createtable(L, USUAL_KEYS, 0);
     r.keys = lua_gettop(L);
     push(&r);
     lua_remove(L, r.keys);
