@@ -218,8 +218,10 @@ return {
     promo_fuel = 1000000,
     -- instructions, 10000 to 100000000: that one rule may run to judge one cart
     validate_fuel = 1000000,
-    -- ms, 5 to 5000: that one rule may take, whatever it runs: the wall behind its instructions
-    deadline_ms = 50,
+    -- ms of CPU, 1 to 1000: that one rule may take, whatever its instructions are
+    rule_ms = 20,
+    -- ms, 20 to 10000: that all rules of one cart may take; then their box is replaced
+    deadline_ms = 500,
     -- kills, 1 to 1000: of one rule within rules.kill_window_ms: then it is set aside
     kills = 5,
     -- ms, 1000 to 86400000: that a kill of a rule is held against it

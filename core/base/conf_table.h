@@ -87,7 +87,8 @@
     INT("idem.keep_hours", 24, 24, 8760, "hours", "that an answer is replayed under its Idempotency-Key")                   \
     INT("rules.promo_fuel", 1000000, 10000, 100000000, "instructions", "that one rule may run for the promotions of one cart") \
     INT("rules.validate_fuel", 1000000, 10000, 100000000, "instructions", "that one rule may run to judge one cart")        \
-    INT("rules.deadline_ms", 50, 5, 5000, "ms", "that one rule may take, whatever it runs: the wall behind its instructions") \
+    INT("rules.rule_ms", 20, 1, 1000, "ms of CPU", "that one rule may take, whatever its instructions are")                 \
+    INT("rules.deadline_ms", 500, 20, 10000, "ms", "that all rules of one cart may take; then their box is replaced")       \
     INT("rules.kills", 5, 1, 1000, "kills", "of one rule within rules.kill_window_ms: then it is set aside")                \
     INT("rules.kill_window_ms", 600000, 1000, 86400000, "ms", "that a kill of a rule is held against it")
 /* clang-format on */

@@ -16,7 +16,7 @@ before(async () => {
   plugins = tempDir("plugins");
   writeWord(0);
   shop = await Shop.start({ args: ["--no-demo", "--plugins", plugins, "--set", "server.workers=2", "--set", `rules.kills=${KILLS}`,
-    "--set", `rules.kill_window_ms=${WINDOW_MS}`, "--set", "rules.deadline_ms=1000"] });
+    "--set", `rules.kill_window_ms=${WINDOW_MS}`, "--set", "rules.rule_ms=1000"] });
 });
 after(async () => {
   if (shop) {

@@ -140,16 +140,18 @@ local function ask_box(hook, list, case)
   end
   if not case.trial then metrics.add("till_rules_called_total", labels[hook], #list) end
   return box.evaluate { hook = hook, budget = conf.get(FUEL[hook]), rules = ask,
-    deadline_ms = conf.get("rules.deadline_ms"), input = input_of(case) }
+    rule_ms = conf.get("rules.rule_ms"), deadline_ms = conf.get("rules.deadline_ms"),
+    input = input_of(case) }
 end
 
 
 local function failed(rule, failure, case)
   if case.trial then return end
   if guard.is_kill(failure) then return guard.killed(rule, failure) end -- the box has told of it
-  metrics.add("till_rule_failures_total", { rule = rule.name, code = failure.code }, 1)
-  log.warn("rule.failed", { rule = rule.name, hash = rule.hash, hook = rule.hook,
-    code = failure.code, error = failure.message, line = failure.line })
+  local code = failure.not_run and "not_run" or failure.code
+  metrics.add("till_rule_failures_total", { rule = rule.name, code = code }, 1)
+  log.warn("rule.failed", { rule = rule.name, hash = rule.hash, hook = rule.hook, code = code,
+    error = failure.message, line = failure.line })
 end
 
 

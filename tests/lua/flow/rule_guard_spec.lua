@@ -94,6 +94,13 @@ t.describe("a rule that has to be killed", function()
     t.same(guard.aside(), {})
   end))
 
+  t.it("is not one that others left no time", live.test(function(shop)
+    local guard = shop.require "till.flow.rule_guard"
+    t.equal(guard.is_kill { code = "deadline" }, true)
+    t.equal(guard.is_kill { code = "deadline", not_run = true }, false)
+    t.equal(guard.is_kill { code = "error" }, false)
+  end))
+
   t.it("has a reason that fits its column, whatever was thrown", with_rule(function(shop, world)
     local long = { code = "crash", message = ("é"):rep(1500) }
     for _ = 1, 5 do world.guard.count(world.rule, long) end

@@ -5,7 +5,7 @@ local prim = require "tests.support.prim"
 local DATE = "2026-06-15T12:00:00.000Z"
 local TEN = { level = "order", type = "percent", value = "10" }
 local CONF = { ["rules.promo_fuel"] = 1000, ["rules.validate_fuel"] = 2000,
-  ["rules.deadline_ms"] = 50 }
+  ["rules.rule_ms"] = 20, ["rules.deadline_ms"] = 50 }
 
 
 local function rule(name, more)
@@ -92,8 +92,8 @@ t.describe("the rules of a shop", function()
       t.same({ #answers, answers[1].rule.name, answers[1].value }, { 1, "a", { TEN } })
       t.equal(#world.asked, 1)
       local ask = world.asked[1]
-      t.same({ ask.hook, ask.budget, ask.deadline_ms, #ask.rules },
-        { "promo.evaluate", 1000, 50, 2 })
+      t.same({ ask.hook, ask.budget, ask.rule_ms, ask.deadline_ms, #ask.rules },
+        { "promo.evaluate", 1000, 20, 50, 2 })
       t.same(ask.rules[2], { name = "c", text = "return c", args = { n = 1 } })
     end)
   end)
