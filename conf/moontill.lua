@@ -138,6 +138,14 @@ return {
     retire_timeout_ms = 30000,
   },
 
+  -- The code of the shop, and what was before it.
+  generations = {
+    -- new, folders, live: what a start takes: the folders where nobody has seen yet what they hold; the folders always; or what the database says is live
+    start = "new",
+    -- generations, 2 to 100000: the newest that are kept; besides what is live, was live before it, or has orders and open carts
+    keep = 200,
+  },
+
   -- The shop itself.
   shop = {
     -- in mails, documents and the storefront
@@ -202,6 +210,22 @@ return {
     lease_ms = 30000,
     -- hours, 24 to 8760: that an answer is replayed under its Idempotency-Key
     keep_hours = 24,
+  },
+
+  -- Merchants' rules.
+  rules = {
+    -- instructions, 10000 to 100000000: that one rule may run for the promotions of one cart
+    promo_fuel = 1000000,
+    -- instructions, 10000 to 100000000: that one rule may run to judge one cart
+    validate_fuel = 1000000,
+    -- ms of CPU, 1 to 1000: that one rule may take, whatever its instructions are
+    rule_ms = 20,
+    -- ms, 20 to 10000: that all rules of one cart may take; then their box is replaced
+    deadline_ms = 500,
+    -- kills, 1 to 1000: of one rule within rules.kill_window_ms: then it is set aside
+    kills = 5,
+    -- ms, 1000 to 86400000: that a kill of a rule is held against it
+    kill_window_ms = 600000,
   },
 
   -- One table for each plugin that needs any; what may stand there is in its plugin.lua, and

@@ -63,6 +63,8 @@
     STR("log.level", "info", "debug|info|warn|error", "the least that is written")                                          \
     INT("vm.memory_cap_mb", 256, 16, 4096, "MB of a generation", "a plugin that wants more gets an error")                  \
     INT("vm.retire_timeout_ms", 30000, 100, 600000, "ms", "how long an old generation may finish what it began")            \
+    STR("generations.start", "new", "new|folders|live", "what a start takes: the folders where nobody has seen yet what they hold; the folders always; or what the database says is live") \
+    INT("generations.keep", 200, 2, 100000, "generations", "the newest that are kept; besides what is live, was live before it, or has orders and open carts") \
     STR("shop.name", "Moontill demo", "", "in mails, documents and the storefront")                                         \
     STR("shop.currency", "GBP", "", "ISO 4217; of carts that name none")                                                    \
     STR("shop.country", "GB", "", "ISO 3166-1; of carts that name none")                                                    \
@@ -82,7 +84,13 @@
     INT("cache.page_ms", 250, 0, 1000, "ms", "a page of the catalogue is given again as it is for so long, unless something of it changes; 0 never does") \
     INT("cache.max_entries", 20000, 0, 10000000, "entries of each kind", "what a worker keeps; the least used go first")    \
     INT("idem.lease_ms", 30000, 1000, 600000, "ms", "after which a retry may take over a request that never ended")         \
-    INT("idem.keep_hours", 24, 24, 8760, "hours", "that an answer is replayed under its Idempotency-Key")
+    INT("idem.keep_hours", 24, 24, 8760, "hours", "that an answer is replayed under its Idempotency-Key")                   \
+    INT("rules.promo_fuel", 1000000, 10000, 100000000, "instructions", "that one rule may run for the promotions of one cart") \
+    INT("rules.validate_fuel", 1000000, 10000, 100000000, "instructions", "that one rule may run to judge one cart")        \
+    INT("rules.rule_ms", 20, 1, 1000, "ms of CPU", "that one rule may take, whatever its instructions are")                 \
+    INT("rules.deadline_ms", 500, 20, 10000, "ms", "that all rules of one cart may take; then their box is replaced")       \
+    INT("rules.kills", 5, 1, 1000, "kills", "of one rule within rules.kill_window_ms: then it is set aside")                \
+    INT("rules.kill_window_ms", 600000, 1000, 86400000, "ms", "that a kill of a rule is held against it")
 /* clang-format on */
 
 #endif

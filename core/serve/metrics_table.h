@@ -53,6 +53,7 @@
     M(gauge, "till_vm_calls", "", "Coroutines of the live generation.")                                                \
     M(gauge, "till_vm_generations", "", "VMs: the live ones and those that finish what they began.")                   \
     M(gauge, "till_generation_info", "generation", "Processes that run a generation.")                                 \
+    M(gauge, "till_generation_behind", "", "1: what is live in the database cannot be loaded here, or is another version's.") \
     M(counter, "till_generation_swaps_total", "", "Generations that went live, in each process.")                      \
     M(gauge, "till_loop_delay_seconds", "", "The longest turn of an event loop within the last second.")               \
     M(histogram, "till_loop_turn_duration_seconds", "", "How long one turn of an event loop let all others wait.")     \
@@ -68,6 +69,10 @@
     M(histogram, "till_box_duration_seconds", "", "Exchanges with the box of rules, from the question to the answer.")  \
     M(counter, "till_box_kills_total", "rule reason", "Rules that were ended: budget, deadline, memory, depth, crash.") \
     M(counter, "till_box_replaced_total", "", "Boxes of rules that a rule took with it, or that overran.")             \
+    M(counter, "till_rules_called_total", "hook", "Merchants' rules that were called.")                                \
+    M(counter, "till_rules_passed_over_total", "hook", "Rules not called: their conditions did not hold for the cart.") \
+    M(counter, "till_rule_failures_total", "rule code", "Calls of rules that threw, or whose answer cannot be used.")  \
+    M(counter, "till_rule_set_aside_total", "rule", "Times that a rule was set aside.")                                \
     M(gauge, "till_workers", "kind state", "Worker processes, as the master sees them.")                               \
     M(counter, "till_process_restarts_total", "process", "Workers that died and were replaced.")                       \
     M(counter, "till_worker_stuck_total", "plugin", "Workers that stood still and were killed, by the plugin they were in.")\

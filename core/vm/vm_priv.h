@@ -118,6 +118,7 @@ struct till_vm {
     till_co_t *current;
     till_co_t *calls, *pool;
     unsigned call_count, pool_count;
+    uint64_t served; /* requests, since somebody last asked */
     till_box_t *boxes;
     till_spawn_t *spawns, **spawns_end;
     till_turn_hook_t turn;
@@ -227,6 +228,7 @@ int till_bind_conf(lua_State *L);
 int till_bind_co(lua_State *L);
 int till_bind_box(lua_State *L);
 int till_bind_bundle(lua_State *L);
+int till_bind_generation(lua_State *L);
 int till_bind_csv(lua_State *L);
 int till_bind_data(lua_State *L);
 int till_bind_fault(lua_State *L);

@@ -4,6 +4,7 @@
 --   priority(method, path) -> "read", "staff", "cart" or "checkout"; asked under overload
 --   jobs(worker)       -> when co.closing() is true
 --   background()       -> at once, after its spawns
+--   generation(order) -> answer      both JSON: the master's errands in the database
 --   command(name, ...) -> exit code
 --
 -- An error while this loads refuses the generation, with file and reason; nothing waits here.
@@ -11,10 +12,13 @@ local conf = require "till.prim.conf"
 local co = require "till.prim.co"
 local log = require "till.prim.log"
 local cache = require "till.cache"
+local generations = require "till.flow.generations"
 local dispatch = require "till.plugin.dispatch"
 local loader = require "till.plugin.loader"
 local plugin_routes = require "till.http.plugin_routes"
 local router = require "till.http.router"
+local rulebook = require "till.flow.rulebook"
+local rules = require "till.plugin.rules"
 
 local main = {}
 
@@ -40,6 +44,8 @@ end
 
 local plugins, left_out = loader.load()
 dispatch.setup(plugins)
+local merchants = rules.load()
+rulebook.setup(merchants)
 local served = router.new(groups())
 require("till.http.docs").set(served.routes)
 
@@ -61,11 +67,17 @@ end
 
 function main.background()
   cache.start()
+  co.spawn(generations.background)
   for name, reason in pairs(left_out) do
     log.info("plugin.left_out", { plugin = name, reason = reason })
   end
   log.info("generation.ready", { generation = co.generation(), plugins = #plugins,
-    routes = #served.routes, shop = conf.get("shop.name") })
+    rules = #merchants, routes = #served.routes, shop = conf.get("shop.name") })
+end
+
+
+function main.generation(order)
+  return generations.run(order)
 end
 
 

@@ -3,7 +3,8 @@
 --   permissions.allows(roles, "orders.write") -> boolean
 --   permissions.ROLES                         the roles that are known, with a word on each
 --
--- A permission is noun.verb, verb being read or write; "any" is what everybody has who is known. A
+-- A permission is noun.verb, verb being read or write (or publish, of rules); "any" is what
+-- everybody has who is known. A
 -- role may also be such a pattern itself
 -- ("orders.read", "orders.*", "*"), for keys of integrations that need little.
 local permissions = {}
@@ -14,6 +15,8 @@ permissions.ROLES = {
   manager = { doc = "The trade, not the people nor the machine.", "products.*", "categories.*",
     "inventory.*", "orders.*", "payments.*", "refunds.*", "promotions.*", "customers.*",
     "prices.*", "rules.*", "webhooks.*", "jobs.read", "generations.read", "audit.read" },
+  developer = { doc = "The code of the shop and merchants' rules.", "generations.*", "rules.*",
+    "audit.read", "jobs.read" },
   catalog = { doc = "Products, categories, prices and stock.", "products.*", "categories.*",
     "prices.*", "inventory.*" },
   stock = { doc = "Stock alone.", "inventory.*", "products.read" },

@@ -240,6 +240,27 @@ START_TEST(replaces_one_that_does_not_answer)
 }
 END_TEST
 
+START_TEST(loses_no_answer_to_a_kill)
+{
+    static const char *const honest = HONEST;
+    struct outcome outcomes[200] = {{0}};
+
+    check_honest();
+    for (int i = 0; i != 200; ++i) {
+        ask(&honest, 1, PATIENCE_MS, 0, &outcomes[i]);
+        if (i % 40 == 20) {
+            TEST_UNTIL(loop, till_rulebox_state(rules).box != 0);
+            kill(till_rulebox_state(rules).box, SIGKILL);
+        }
+        TEST_UNTIL(loop, i < 3 || outcomes[i - 3].calls == 1);
+    }
+    for (int i = 0; i != 200; ++i) {
+        TEST_UNTIL(loop, outcomes[i].calls == 1);
+        ck_assert(outcomes[i].status == TILL_OK && !outcomes[i].is_lost && outcomes[i].code == TILL_RULE_VALUE);
+    }
+}
+END_TEST
+
 START_TEST(answers_who_stands_in_line_behind_a_crash)
 {
     static const char *const crash = CRASH, *const honest = HONEST;
@@ -268,13 +289,18 @@ START_TEST(survives_a_kill_of_the_box)
 }
 END_TEST
 
-START_TEST(survives_a_kill_in_the_middle_of_an_exchange)
+/* Once it is nobody's fault, twice it is. */
+START_TEST(begins_anew_after_a_kill_in_the_middle_of_an_exchange)
 {
     static const char *const endless = ENDLESS;
     struct outcome outcome = {0};
 
     check_honest();
     ask(&endless, 1, PATIENCE_MS, 0, &outcome);
+    pid_t first = till_rulebox_state(rules).box;
+    ck_assert_int_eq(kill(first, SIGKILL), 0);
+    TEST_UNTIL(loop, till_rulebox_state(rules).box != 0 && till_rulebox_state(rules).box != first);
+    ck_assert_int_eq(outcome.calls, 0);
     ck_assert_int_eq(kill(till_rulebox_state(rules).box, SIGKILL), 0);
     TEST_UNTIL(loop, outcome.calls == 1);
     ck_assert(outcome.is_lost);
@@ -358,8 +384,9 @@ Suite *box_suite(void)
     tcase_add_test(client, tells_which_rule_took_the_box_with_it);
     tcase_add_test(client, replaces_one_that_does_not_answer);
     tcase_add_test(client, answers_who_stands_in_line_behind_a_crash);
+    tcase_add_test(client, loses_no_answer_to_a_kill);
     tcase_add_test(client, survives_a_kill_of_the_box);
-    tcase_add_test(client, survives_a_kill_in_the_middle_of_an_exchange);
+    tcase_add_test(client, begins_anew_after_a_kill_in_the_middle_of_an_exchange);
     tcase_add_test(client, survives_a_kill_of_the_keeper);
     tcase_add_loop_test(client, sees_through_nonsense, 0, TILL_BABBLE_COUNT);
     tcase_add_test(client, lets_go_of_who_gives_up);
