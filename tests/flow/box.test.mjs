@@ -84,7 +84,7 @@ describe("kill -9 of boxes under load", () => {
     for (let i = 0; i < 20; ++i) {
       const seen = load.priced();
       await until("carts are priced", () => load.priced() > seen + 4, MINUTE);
-      const [victim] = (await boxes()).boxes.sort(() => i % 2 - 0.5);
+      const victim = await until("there is a box", async () => (await boxes()).boxes.at(-(i % 2)), MINUTE);
       process.kill(victim.pid, "SIGKILL");
       await replaced(victim);
     }
