@@ -80,7 +80,7 @@ static bool first_generation(till_master_t *master)
     }
     memcpy(master->live, first->generation, sizeof(master->live));
     memcpy(master->previous, first->previous, sizeof(master->previous));
-    master->truth.sequence = first->sequence;
+    till_follow_arrived(master, first->sequence);
     if (!first->is_release)
         memcpy(master->truth.name, first->generation, sizeof(master->truth.name));
     master->is_to_record = first->is_release;

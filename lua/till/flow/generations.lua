@@ -176,10 +176,7 @@ local function asked(command, opts)
   command.author, command.reason, command.expect = opts.author, opts.reason, opts.expect
   local answer, e = generation.ask(command)
   if not answer then return nil, e end
-  if answer.ok then
-    redis.publish(CHANNEL, tostring(answer.sequence))
-    return answer
-  end
+  if answer.ok then return answer end
   local code = answer.unknown and "unknown_outcome" or answer.busy and "busy"
     or answer.stale and "precondition_failed" or "conflict"
   return nil, err.new(code, answer.error or "the server refused it without a word")
@@ -284,7 +281,7 @@ function run.record(order)
   local sequence, e2 = move(order)
   fault.crash "generation.after_record"
   if sequence then
-    redis.publish(CHANNEL, tostring(sequence))
+    co.turn_end(redis.publish, CHANNEL, tostring(sequence)) -- nobody waits for Redis
     return { sequence = sequence }
   end
   if sequence == nil then return nil, e2 end
