@@ -18,10 +18,10 @@
 static int program = -1;
 
 /* Beside our own file, wherever that was moved to. */
-static int open_program(void)
+static int open_program(const char *name)
 {
     char path[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - sizeof("/moontill-box"));
+    ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - NAME_MAX);
 
     if (n <= 0)
         return -1;
@@ -29,7 +29,7 @@ static int open_program(void)
     char *slash = strrchr(path, '/');
     if (slash == NULL)
         return -1;
-    memcpy(slash, "/moontill-box", sizeof("/moontill-box"));
+    snprintf(slash + 1, NAME_MAX, "%s", name);
     int fd = open(path, O_PATH | O_CLOEXEC);
     if (fd == -1)
         return -1;
@@ -41,11 +41,11 @@ static int open_program(void)
 int till_box_program(void)
 {
     if (program == -1)
-        program = open_program();
+        program = open_program("moontill-box");
     return program;
 }
 
-static int spawn(pid_t *pid, int socket)
+static int spawn(int file, pid_t *pid, int socket)
 {
     char path[40];
     char *const argv[] = {"moontill-box", NULL}, *const env[] = {NULL};
@@ -53,7 +53,7 @@ static int spawn(pid_t *pid, int socket)
     posix_spawnattr_t attributes;
     sigset_t all, none;
 
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", till_box_program());
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
     sigfillset(&all);
     sigemptyset(&none);
     posix_spawn_file_actions_init(&actions);
@@ -68,21 +68,31 @@ static int spawn(pid_t *pid, int socket)
     return failure;
 }
 
-int till_box_spawn(pid_t *pid)
+static int spawn_file(int file, pid_t *pid)
 {
     int ends[2];
 
-    if (till_box_program() == -1)
+    if (file == -1 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return -1;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
-        return -1;
-    int failure = spawn(pid, ends[1]);
+    int failure = spawn(file, pid, ends[1]);
     close(ends[1]);
     if (failure == 0 && fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0)
         return ends[0];
     close(ends[0]);
     errno = failure != 0 ? failure : errno;
     return -1;
+}
+
+int till_box_spawn(pid_t *pid) { return spawn_file(till_box_program(), pid); }
+
+int till_box_spawn_named(const char *name, pid_t *pid)
+{
+    int file = open_program(name);
+    int control = spawn_file(file, pid);
+
+    if (file != -1)
+        close(file);
+    return control;
 }
 
 void till_box_end(pid_t pid)

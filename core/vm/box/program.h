@@ -15,6 +15,8 @@ typedef struct till_box_ends {
 int till_box_program(void);
 /** Starts a keeper. @return our end of its socket, which does not block; -1: `errno` says why */
 int till_box_spawn(pid_t *pid);
+/** As till_box_spawn, of another program beside ours: tests have one. */
+int till_box_spawn_named(const char *name, pid_t *pid);
 /** Kills and buries it. */
 void till_box_end(pid_t pid);
 /** @return 1: a box; 0: nothing just now; -1: the keeper is gone */

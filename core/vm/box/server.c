@@ -115,6 +115,19 @@ static void put_check(till_buf_t *out, till_slice_t text)
         till_wire_put_piece(out, "", 1); /* TAG_NIL */
 }
 
+/* ---- what the jail is tried with ----------------------------------------------------------------- */
+
+#if TILL_BOX_PROBES
+#include "vm/box/probe.h"
+static void try_probe(int fd, uint8_t which) { till_box_probe(fd, which); }
+#else
+static void try_probe(int fd, uint8_t which)
+{
+    (void)fd;
+    (void)which;
+}
+#endif
+
 /* ---- one exchange ---------------------------------------------------------------------------- */
 
 static till_wire_t take_text(till_wire_t *wire, bool *is_known)
@@ -170,6 +183,8 @@ static void serve(struct server *server, till_wire_t *wire)
     struct request request;
 
     request.what = till_wire_u8(wire);
+    if (request.what == 'P')
+        try_probe(server->fd, till_wire_u8(wire));
     request.forget = till_wire_u8(wire);
     request.exchange = till_wire_u32(wire);
     request.limits.fuel = till_wire_u64(wire);
