@@ -4,7 +4,9 @@
  * workers, replaces those that die, and changes the generation in all of them
  * or in none:
  *
- *     IDLE ──reload──► PREPARING ──all prepared──► COMMITTING ──all committed──► IDLE
+ *     IDLE ──reload──► TRYING (master_trial.c) ──► PREPARING, or back to IDLE
+ *
+ *     IDLE ──tried, or back to one that ran──► PREPARING ──all prepared──► COMMITTING ──all committed──► IDLE
  *                          │                           (a worker that dies here is
  *                          │ one failed, one died,      started with the new one)
  *                          ▼ time is up
@@ -37,6 +39,7 @@
 typedef struct till_master_opts {
     const till_conf_t *conf;
     const char *var_dir; /* generations/ and control.sock; must be there */
+    const char *root;    /* holds lua/ and the rest; NULL: a reload is not tried aside */
     const char *lua_dir; /* holds till/ */
     const char *const *plugin_dirs;
     size_t plugin_dir_count;

@@ -121,6 +121,8 @@ void till_change_give_up(till_master_t *master, const char *reason)
 {
     till_change_t *change = &master->change;
 
+    if (change->phase == PHASE_TRYING)
+        till_trial_give_up(master, reason);
     if (change->phase == PHASE_ROLLING)
         till_roll_give_up(master, reason);
     if (change->phase != PHASE_PREPARING)
@@ -290,25 +292,35 @@ static bool read_all(till_master_t *master, till_setup_t *next, char *name, char
     return false;
 }
 
+void till_change_take(till_master_t *master, till_setup_t *next, const char *name, uint64_t client)
+{
+    char generation[TILL_GENERATION_NAME + 1];
+    till_buf_t changed;
+
+    snprintf(generation, sizeof(generation), "%s", name);
+    till_buf_init(&changed, 0);
+    till_setup_diff(&master->now, next, &changed);
+    if (changed.len != 0) {
+        till_roll_begin(master, next, generation, changed.base, client);
+    } else {
+        take(master, next);
+        till_change_begin(master, generation, client);
+    }
+    till_buf_dispose(&changed);
+}
+
+/* What is live already was tried. */
 static void begin_reload(till_master_t *master, uint64_t client)
 {
     char name[TILL_GENERATION_NAME + 1], error[2048];
     till_setup_t next;
-    till_buf_t changed;
 
-    if (!read_all(master, &next, name, error, sizeof(error))) {
+    if (!read_all(master, &next, name, error, sizeof(error)))
         till_change_refuse(master, client, error);
-        return;
-    }
-    till_buf_init(&changed, 0);
-    till_setup_diff(&master->now, &next, &changed);
-    if (changed.len != 0) {
-        till_roll_begin(master, &next, name, changed.base, client);
-    } else {
-        take(master, &next);
-        till_change_begin(master, name, client);
-    }
-    till_buf_dispose(&changed);
+    else if (strcmp(name, master->live) == 0 || master->opts->root == NULL)
+        till_change_take(master, &next, name, client);
+    else
+        till_trial_begin(master, &next, name, client);
 }
 
 /* A signal that comes too early is kept: whoever sent it believes that what he has written will be read. */
@@ -405,6 +417,10 @@ void till_change_check_deadline(till_master_t *master)
         return;
     if (change->phase == PHASE_CLOSING) {
         till_roll_finish(master);
+        return;
+    }
+    if (change->phase == PHASE_TRYING) {
+        till_trial_give_up(master, "it was not tried to its end within 90 s");
         return;
     }
     if (change->phase == PHASE_PREPARING || change->phase == PHASE_ROLLING) {

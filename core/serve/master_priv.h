@@ -65,7 +65,14 @@ typedef struct till_culprit {
 
 #define TILL_CULPRITS 16
 
-typedef enum till_phase { PHASE_IDLE, PHASE_PREPARING, PHASE_COMMITTING, PHASE_ROLLING, PHASE_CLOSING } till_phase_t;
+typedef enum till_phase {
+    PHASE_IDLE,
+    PHASE_TRYING,
+    PHASE_PREPARING,
+    PHASE_COMMITTING,
+    PHASE_ROLLING,
+    PHASE_CLOSING
+} till_phase_t;
 
 /* A change of the generation in all workers. */
 typedef struct till_change {
@@ -74,6 +81,12 @@ typedef struct till_change {
     uint64_t client; /* who asked on the control socket; 0: a signal */
     uint64_t begun_ms, deadline_ms;
 } till_change_t;
+
+/* The process in which a reload is tried. */
+typedef struct till_trial {
+    pid_t pid; /* 0: there is none */
+    int fd;    /* what it says */
+} till_trial_t;
 
 /* Our successor, while it starts. */
 typedef struct till_upgrade {
@@ -86,7 +99,7 @@ typedef struct till_upgrade {
 typedef struct till_master {
     const till_master_opts_t *opts;
     till_setup_t now;
-    till_setup_t next; /* while workers are replaced */
+    till_setup_t next; /* while it is tried, or workers are replaced */
     till_metrics_t *metrics;
     till_gauges_t *gauges;
     uint64_t told_ms; /* when the metrics of its own were last brought up to date */
@@ -98,6 +111,7 @@ typedef struct till_master {
     char live[TILL_GENERATION_NAME + 1], previous[TILL_GENERATION_NAME + 1];
     uint64_t live_since_ms, previous_since_ms; /* wall clock */
     till_change_t change;
+    till_trial_t trial;
     bool wants_reload, wants_upgrade; /* a signal came during a change */
     till_upgrade_t upgrade;
     int old_channel;    /* to the server that we succeed, until it has handed over; else -1 */
@@ -138,6 +152,9 @@ void till_children_dismiss(till_master_t *master, till_child_set_t set);
 void till_children_start(till_master_t *master, till_child_set_t set);
 /** Kills the ones that drain for too long. */
 void till_children_check_leaving(till_master_t *master);
+/** In a fork that is no worker: lets go of what is the master's, and becomes who workers are. @return false where it
+ * cannot */
+bool till_children_settle(till_master_t *master, const till_setup_t *setup);
 bool till_children_are_ready(const till_master_t *master, till_child_set_t set);
 void till_children_dispose(till_master_t *master);
 /** Starts those whose time has come. */
@@ -172,6 +189,16 @@ void till_change_check_deadline(till_master_t *master);
 /** The reload that had to wait, where its time has come. */
 void till_change_catch_up(till_master_t *master);
 void till_change_give_up(till_master_t *master, const char *reason);
+
+/** A reload that was tried: workers take it, or are replaced. `next` becomes the master's. */
+void till_change_take(till_master_t *master, till_setup_t *next, const char *name, uint64_t client);
+
+/* master_trial.c */
+/** Tries the generation `name` aside, then till_change_take. `next` becomes the master's. */
+void till_trial_begin(till_master_t *master, till_setup_t *next, const char *name, uint64_t client);
+void till_trial_give_up(till_master_t *master, const char *reason);
+/** After SIGCHLD. */
+void till_trial_reap(till_master_t *master);
 
 /* master_roll.c */
 /** `next` becomes the master's. `changed` names the options, for people. */

@@ -65,6 +65,7 @@
     M(counter, "till_cache_reads_total", "kind result", "Reads of a worker's cache.")                                  \
     M(histogram, "till_hook_duration_seconds", "hook plugin", "Calls of plugins.")                                     \
     M(counter, "till_hook_failures_total", "hook plugin", "Calls of plugins that failed.")                             \
+    M(counter, "till_hook_overruns_total", "hook plugin", "Calls of plugins that took longer than their hook's budget.") \
     M(gauge, "till_workers", "kind state", "Worker processes, as the master sees them.")                               \
     M(counter, "till_process_restarts_total", "process", "Workers that died and were replaced.")                       \
     M(counter, "till_worker_stuck_total", "plugin", "Workers that stood still and were killed, by the plugin they were in.")\
