@@ -138,6 +138,14 @@ return {
     retire_timeout_ms = 30000,
   },
 
+  -- The code of the shop, and what was before it.
+  generations = {
+    -- new, folders, live: what a start takes: the folders where nobody has seen yet what they hold; the folders always; or what the database says is live
+    start = "new",
+    -- generations, 2 to 100000: the newest that are kept; besides what is live, was live before it, or has orders and open carts
+    keep = 200,
+  },
+
   -- The shop itself.
   shop = {
     -- in mails, documents and the storefront

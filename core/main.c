@@ -32,11 +32,18 @@ static const struct {
      "  --listen HOST:PORT    over server.listen\n"
      "  --plugins DIR, --set OPTION=VALUE    as in moontill dev\n"
      "TERM drains and stops, HUP reloads, USR2 replaces the program; see docs/operations.md.\n"},
-    {"reload", till_reload_run, "load the Lua folders anew, in every worker or in none", OF_RUNNING},
+    {"reload", till_reload_run, "load the Lua folders anew, in every worker or in none",
+     OF_RUNNING "  --reason TEXT    why; `moontill generations` shows it\n"},
     {"upgrade", till_upgrade_run, "replace the program while it serves, by the one that is on the disk now",
      OF_RUNNING},
-    {"rollback", till_rollback_run, "back to the generation before the live one", OF_RUNNING},
-    {"generations", till_generations_run, "which one is live, and which was before", OF_RUNNING},
+    {"rollback", till_rollback_run, "[HASH]: back to the generation before the live one, or to that one",
+     OF_RUNNING "  --reason TEXT    why; `moontill generations` shows it\n"},
+    {"generations", till_generations_run, "what is and was live, who changed it and why; diff A B",
+     "  moontill generations [list]    the newest, with what each changed\n"
+     "  moontill generations history   who changed what is live, when and why; what was refused\n"
+     "  moontill generations diff A B  unified; A and B are beginnings of hashes, `live` or `previous`\n"
+     "  --limit N    of list and history (20)\n"
+     "  --conf FILE, --var DIR, --json\n"},
     {"status", till_status_run, "the server's processes", OF_RUNNING},
     {"doctor", till_doctor_run, "is this machine, its database and configuration fit for a shop?",
      "  --conf FILE  the configuration (conf/moontill.lua)\n"
@@ -51,6 +58,7 @@ static const struct {
     {"jobs", NULL, "the outbox: what was given up, and to try it again", NULL},
     {"user", NULL, "staff: create, list, password, disable", NULL},
     {"key", NULL, "API keys: create, list, revoke", NULL},
+    {"start", NULL, NULL, NULL},
     {"setup", NULL, NULL, NULL},
     {"demo", NULL, NULL, NULL},
     {"spec", NULL, NULL, NULL},

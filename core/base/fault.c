@@ -24,7 +24,14 @@
     row("checkout.after_claim")     /* it dies, cart and flow are claimed */                \
     row("checkout.after_authorize") /* it dies, the provider has answered */                \
     row("checkout.before_place")    /* it dies, nothing of the order is written */          \
-    row("checkout.after_place")     /* it dies, the order is there, nobody was told */
+    row("checkout.after_place")     /* it dies, the order is there, nobody was told */     \
+    row("generation.before_record") /* a worker dies, all have loaded, nothing is moved */  \
+    row("generation.after_record")  /* it dies, the pointer is moved, nobody was told */    \
+    row("generation.prepared")      /* a worker dies as soon as it has loaded */            \
+    row("generation.commit")        /* a worker dies, it was told that it is live */        \
+    row("generation.master_before_record") /* the master dies, all have loaded */           \
+    row("generation.master_after_record")  /* it dies, no worker was told */                \
+    row("generation.master_while_commit")  /* it dies, one worker was told */
 /* clang-format on */
 
 static const char *const names[] = {

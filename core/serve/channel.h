@@ -3,9 +3,10 @@
  * SOCK_SEQPACKET keeps messages apart, so one read is one message: a verb, the
  * name of a generation, and for some a text:
  *
- *     master to worker    prepare NAME | commit NAME | abort NAME | certificate - PEM | level - NAME
- *     worker to master    draining - (it accepts no more) | ready NAME | prepared NAME | failed NAME TEXT | committed
- * NAME
+ *     master to worker    prepare NAME | commit NAME | abort NAME | certificate - PEM | level - NAME | run ID JSON |
+ *                         answer ID JSON
+ *     worker to master    draining - (it accepts no more) | ready NAME | prepared NAME | failed NAME TEXT |
+ *                         committed NAME | cooling NAME | closed NAME | ask ID JSON | ran ID JSON
  *
  * The end of file on it tells a worker that its master is gone.
  */

@@ -2,10 +2,16 @@
  *
  * One line of JSON asks, lines of JSON answer; the last one holds "ok":
  *
- *     {"command":"reload"}        {"progress":"…"} …  {"ok":true,"generation":"9c1f…","ms":41}
- *                                 {"ok":false,"error":"plugins/x/handler.lua:12: …"}
- *     {"command":"rollback"}      as reload, to the generation before the live one
- *     {"command":"generations"}   {"ok":true,"live":{"name","since"},"previous":{…} or null}
+ *     {"command":"reload"}        {"progress","step","worker","pid","ms"} …  {"ok":true,"generation":"9c1f…",
+ *                                  "sequence","unchanged","replaced","ms","workers":[…]}
+ *                                 {"ok":false,"error":"plugins/x/handler.lua:12: …"}; with "unknown":true where
+ *                                 the database has not said what became of it
+ *     {"command":"rollback"}      as reload, to the generation before the live one, or to "hash": its beginning
+ *     {"command":"activate"}      as rollback, where that is no step back
+ *                                 All three take "author" and "reason", which history keeps.
+ *     {"command":"generations"}   of this server: {"ok":true,"live":{"name","since"},"previous":{…} or null,
+ *                                  "truth":{"name","sequence","behind"},"loading":…,"cooling":[…]}
+ *     {"command":"hurry"}         {"ok":true}: something has changed in the database, look at once
  *     {"command":"status"}        {"ok":true,"pid","version","generation",
  *                                  "workers":[{"name","pid","state","restarts","generation"}]}
  *     {"command":"upgrade"}       {"progress":"…"} …  {"ok":true,"pid"} or {"ok":false,"error"}: see master_upgrade.c

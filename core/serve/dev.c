@@ -138,6 +138,7 @@ static void choose_settings(struct dev *dev)
 
     snprintf(listen, sizeof(listen), "%s:%u", dev->host, dev->port);
     add_setting(dev, "server.listen", listen);
+    add_setting(dev, "generations.start", "folders"); /* a developer has just written them */
     snprintf(path, sizeof(path), "%s/tls/cert.pem", dev->var_dir);
     add_setting(dev, "server.cert_file", path);
     snprintf(path, sizeof(path), "%s/tls/key.pem", dev->var_dir);

@@ -65,16 +65,26 @@ static bool open_control(till_master_t *master)
     return master->control != NULL || say(master, error);
 }
 
-/* A successor's code came with its program, as that of a start by hand. */
 static bool first_generation(till_master_t *master)
 {
+    const till_first_t *first = master->opts->first;
     char error[2048];
 
-    if (master->old_channel == -1 && till_live_recall(master))
+    master->live_since_ms = master->previous_since_ms = (uint64_t)time(NULL) * 1000;
+    if (first == NULL) {
+        if (!till_change_make_bundle(master, master->now.conf, master->live, error, sizeof(error)))
+            return say(master, error);
+        memcpy(master->truth.name, master->live, sizeof(master->truth.name));
         return true;
-    if (!till_change_make_bundle(master, master->now.conf, master->live, error, sizeof(error)))
-        return say(master, error);
-    master->live_since_ms = (uint64_t)time(NULL) * 1000;
+    }
+    memcpy(master->live, first->generation, sizeof(master->live));
+    memcpy(master->previous, first->previous, sizeof(master->previous));
+    master->truth.sequence = first->sequence;
+    if (!first->is_release)
+        memcpy(master->truth.name, first->generation, sizeof(master->truth.name));
+    master->is_to_record = first->is_release;
+    till_change_give_to_user(master, master->live);
+    till_log_msg(TILL_LOG_INFO, "generation.first", "%.12s: %s", master->live, first->reason);
     return true;
 }
 
@@ -155,21 +165,37 @@ static void announce(till_master_t *master)
         master->opts->on_ready(master->opts->data, till_listen_port(master->now.listen_fd));
 }
 
+/* They run it, but it is not live before the database says so. */
+static void record_first(till_master_t *master)
+{
+    till_wish_t wish = {.kind = "start", .author = "start"};
+
+    snprintf(wish.reason, sizeof(wish.reason), "%s", master->opts->first->reason);
+    master->is_to_record = false;
+    till_change_open(master, PHASE_PREPARING, master->live, &wish);
+    till_record_begin(master);
+}
+
 void till_master_on_child_ready(till_master_t *master)
 {
-    if (master->is_announced || !till_children_are_ready(master, SET_NOW))
+    if (master->is_announced || !till_children_are_ready(master, SET_NOW) || master->change.phase != PHASE_IDLE)
         return;
+    if (master->is_to_record) {
+        record_first(master);
+        return;
+    }
     master->is_announced = true;
     announce(master);
 }
 
 static void on_signals(till_master_t *master)
 {
+    static const till_wish_t of_signal = {.kind = "reload", .author = "signal HUP"};
     struct signalfd_siginfo info;
 
     while (read(master->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGHUP)
-            till_change_reload(master, 0);
+            till_change_reload(master, &of_signal);
         else if (info.ssi_signo == SIGUSR2)
             till_upgrade_begin(master, 0);
         else if (info.ssi_signo != SIGCHLD)
@@ -233,6 +259,8 @@ static void turn(till_master_t *master)
     till_change_check_deadline(master);
     till_upgrade_turn(master);
     till_change_catch_up(master);
+    till_errand_turn(master);
+    till_follow_turn(master);
     till_children_check_leaving(master);
     master->is_asking = till_children_check_beats(master);
     till_children_start_due(master);
@@ -248,6 +276,7 @@ static void dispose(till_master_t *master)
     till_upgrade_forget(master);
     till_control_destroy(master->control, master->old_channel == -1);
     till_children_dispose(master);
+    till_errand_dispose(master);
     till_gauges_destroy(master->gauges);
     till_metrics_destroy(master->metrics);
     till_watch_destroy(master->watch);

@@ -4,18 +4,23 @@
  * workers, replaces those that die, and changes the generation in all of them
  * or in none:
  *
- *     IDLE ──reload──► TRYING (master_trial.c) ──► PREPARING, or back to IDLE
+ *     IDLE ──reload──► TRYING (master_trial.c) ──good──► PREPARING, else IDLE
  *
- *     IDLE ──tried, or back to one that ran──► PREPARING ──all prepared──► COMMITTING ──all committed──► IDLE
- *                          │                           (a worker that dies here is
- *                          │ one failed, one died,      started with the new one)
- *                          ▼ time is up
- *                       abort to all ──────────────────────────────────────────► IDLE
+ *     IDLE ──tried, or known──► PREPARING ──all prepared──► RECORDING ──moved──► COMMITTING ──all committed──► IDLE
+ *                                   │                           │               (a worker that dies here is
+ *                                   │ one failed, one died,     │ refused        started with the new one)
+ *                                   ▼ time is up                ▼
+ *                                abort to all ◄─────────────────┘ ──────────────────────► IDLE
+ *
+ * In RECORDING a worker moves the pointer in the database (master_record.c); a
+ * rollback begins with FETCHING what may not be here, and what another server
+ * made live needs no recording (master_follow.c).
  *
  * Invariants
  *  1. `live` changes at one place, between the two phases; from there on every
  *     worker that starts loads it, and every one that runs is told to commit.
- *  2. No worker in service is started in PREPARING or ROLLING, for it could not know which to load.
+ *  2. No worker in service is started in PREPARING or ROLLING, for it could not know which to load. One that
+ *     is started in RECORDING gets what was live, and is replaced if that changes.
  *  3. A worker that does not commit in time is killed and started with `live`.
  *
  *     IDLE ──reload, other options──► ROLLING ──all new ones serve──► CLOSING ──no old one accepts──► IDLE
@@ -36,6 +41,14 @@
 #include "base/conf.h"
 #include "serve/inherit.h"
 
+/* What a start found in the database; its bundle is in DIR/generations. */
+typedef struct till_first {
+    char generation[65], previous[65];
+    uint64_t sequence;
+    bool is_release;  /* it is not live there yet: it will be, once all workers have loaded it */
+    char reason[256]; /* why this one */
+} till_first_t;
+
 typedef struct till_master_opts {
     const till_conf_t *conf;
     const char *var_dir; /* generations/ and control.sock; must be there */
@@ -43,7 +56,8 @@ typedef struct till_master_opts {
     const char *lua_dir; /* holds till/ */
     const char *const *plugin_dirs;
     size_t plugin_dir_count;
-    const char *static_dir; /* below /static/; NULL: none */
+    const till_first_t *first; /* NULL: the folders, and nothing is asked */
+    const char *static_dir;    /* below /static/; NULL: none */
     /** Reads the configuration again; NULL: it stays. The master destroys it. */
     till_conf_t *(*reread_conf)(void *data, char *error, size_t error_size);
     const till_inherited_t *inherited; /* sockets that were open before us, ours from now on; NULL: none */
@@ -53,6 +67,9 @@ typedef struct till_master_opts {
     void (*on_ready)(void *data, unsigned port);
     void *data;
 } till_master_opts_t;
+
+/** Whether the server before, of this program, did not end in order. */
+bool till_live_was_left(const char *var_dir);
 
 /** Runs until it is told to stop. What keeps it from starting is said on stderr. @return the exit code: 0, or 1 */
 int till_master_run(const till_master_opts_t *opts);

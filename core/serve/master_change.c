@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include "base/json.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "serve/master_priv.h"
 #include "serve/server.h"
@@ -17,7 +17,7 @@
 /* ---- bundles --------------------------------------------------------------- */
 
 /* Workers that run as somebody else must be able to read what root has written. */
-static void give_to_user(const till_master_t *master, const char *name)
+void till_change_give_to_user(const till_master_t *master, const char *name)
 {
     const struct passwd *user = master->now.limits.user != NULL ? getpwnam(master->now.limits.user) : NULL;
     till_buf_t path;
@@ -43,61 +43,33 @@ static bool save(till_master_t *master, till_bundle_t *bundle, char *name, char 
     if (failure != 0)
         snprintf(error, size, "%s/generations: cannot be written: %s", master->opts->var_dir, strerror(failure));
     else
-        give_to_user(master, name);
+        till_change_give_to_user(master, name);
     return failure == 0;
+}
+
+/* Rules are in no folder. Those of what is live in the database, where we could not follow it, rather than ours. */
+static till_bundle_t *bundle_with_rules(const till_master_t *master)
+{
+    char error[512];
+    till_bundle_t *bundle = till_bundle_load(master->opts->var_dir, master->truth.name, error, sizeof(error));
+
+    return bundle != NULL ? bundle : till_bundle_load(master->opts->var_dir, master->live, error, sizeof(error));
 }
 
 bool till_change_make_bundle(till_master_t *master, const till_conf_t *conf, char name[TILL_GENERATION_NAME + 1],
                              char *error, size_t size)
 {
     const till_master_opts_t *opts = master->opts;
+    till_bundle_t *rules = bundle_with_rules(master);
     const till_bundle_source_t source = {.lua_dir = opts->lua_dir,
                                          .plugin_dirs = opts->plugin_dirs,
                                          .plugin_dir_count = opts->plugin_dir_count,
-                                         .conf = conf};
+                                         .conf = conf,
+                                         .rules = rules};
     till_bundle_t *bundle = till_bundle_read(&source, error, size);
 
+    till_bundle_destroy(rules);
     return bundle != NULL && save(master, bundle, name, error, size);
-}
-
-/* ---- answers ---------------------------------------------------------------- */
-
-void till_change_progress(till_master_t *master, const char *text)
-{
-    till_buf_t line;
-
-    till_buf_init(&line, 0);
-    till_buf_puts(&line, "{\"progress\":");
-    till_json_write_string(&line, text, strlen(text));
-    till_buf_putc(&line, '}');
-    till_control_say(master->control, master->change.client, line.base, line.len);
-    till_buf_dispose(&line);
-}
-
-void till_change_refuse(till_master_t *master, uint64_t client, const char *reason)
-{
-    till_buf_t line;
-
-    till_log_msg(TILL_LOG_ERROR, "generation.refused", "%s", reason);
-    till_buf_init(&line, 0);
-    till_buf_puts(&line, "{\"ok\":false,\"error\":");
-    till_json_write_string(&line, reason, strlen(reason));
-    till_buf_putc(&line, '}');
-    till_control_end(master->control, client, line.base, line.len);
-    till_buf_dispose(&line);
-}
-
-void till_change_succeed(till_master_t *master, uint64_t client, const char *what, uint64_t ms)
-{
-    till_buf_t line;
-
-    till_buf_init(&line, 0);
-    till_buf_printf(&line, "{\"ok\":true,\"generation\":\"%s\",%s,\"ms\":%llu,", master->live, what,
-                    (unsigned long long)ms);
-    till_commands_write_workers(master, &line);
-    till_buf_putc(&line, '}');
-    till_control_end(master->control, client, line.base, line.len);
-    till_buf_dispose(&line);
 }
 
 /* ---- two phases --------------------------------------------------------------- */
@@ -117,24 +89,63 @@ static bool any_vote(const till_master_t *master, till_vote_t vote)
     return false;
 }
 
+static void abort_votes(till_master_t *master)
+{
+    for (size_t i = 0; i != TILL_CHILDREN; ++i) {
+        till_child_t *child = &master->children[i];
+        if (child->vote != VOTE_NONE && child->channel != -1)
+            tell(child, "abort", master->change.name);
+        child->vote = VOTE_NONE;
+    }
+}
+
+/* What was live already when we started is live still, whatever the database says of it; we follow it then. */
+static void go_on_starting(till_master_t *master, const char *reason)
+{
+    till_log_msg(TILL_LOG_ERROR, "generation.refused", "%s", reason);
+    master->change.phase = PHASE_IDLE;
+    till_master_on_child_ready(master);
+}
+
+void till_change_refuse(till_master_t *master, const char *reason)
+{
+    till_change_t *change = &master->change;
+
+    change->phase = PHASE_IDLE;
+    till_answer_refuse(master, change->wish.client, reason);
+    if (!master->is_stopping)
+        till_record_refusal(master, change, reason);
+    if (strcmp(change->wish.kind, "follow") == 0)
+        till_follow_failed(master, reason);
+}
+
 void till_change_give_up(till_master_t *master, const char *reason)
 {
     till_change_t *change = &master->change;
 
-    if (change->phase == PHASE_TRYING)
+    if (change->phase == PHASE_TRYING) {
         till_trial_give_up(master, reason);
-    if (change->phase == PHASE_ROLLING)
+    } else if (change->phase == PHASE_ROLLING) {
         till_roll_give_up(master, reason);
-    if (change->phase != PHASE_PREPARING)
-        return;
-    for (size_t i = 0; i != TILL_CHILDREN; ++i) {
-        till_child_t *child = &master->children[i];
-        if (child->vote != VOTE_NONE && child->channel != -1)
-            tell(child, "abort", change->name);
-        child->vote = VOTE_NONE;
+    } else if (change->phase == PHASE_FETCHING) {
+        change->phase = PHASE_IDLE;
+        till_answer_refuse(master, change->wish.client, reason);
+    } else if (change->phase == PHASE_PREPARING && strcmp(change->wish.kind, "start") == 0) {
+        go_on_starting(master, reason);
+    } else if (change->phase == PHASE_PREPARING) {
+        abort_votes(master);
+        till_change_refuse(master, reason);
     }
-    change->phase = PHASE_IDLE;
-    till_change_refuse(master, change->client, reason);
+}
+
+/* A worker that came into being meanwhile, with what was live before. */
+static void replace_if_stale(const till_master_t *master, const till_child_t *child)
+{
+    if (child->set != SET_NOW || child->state != CHILD_READY || child->vote != VOTE_NONE || child->pid == 0 ||
+        strcmp(child->loaded, master->live) == 0)
+        return;
+    till_log_msg(TILL_LOG_INFO, "worker.stale", "%s has the generation before, and is replaced", child->name);
+    kill(child->pid, SIGTERM);
 }
 
 static void finish(till_master_t *master)
@@ -143,8 +154,11 @@ static void finish(till_master_t *master)
     uint64_t ms = till_master_now() - change->begun_ms;
 
     change->phase = PHASE_IDLE;
-    till_log_msg(TILL_LOG_INFO, "generation.changed", "%s in %llu ms", master->live, (unsigned long long)ms);
-    till_change_succeed(master, change->client, "\"unchanged\":false,\"replaced\":false", ms);
+    till_log_msg(TILL_LOG_INFO, "generation.changed", "%s in %llu ms: %s by %s", master->live, (unsigned long long)ms,
+                 change->wish.kind, change->wish.author);
+    till_answer_succeed(master, change->wish.client, "\"unchanged\":false,\"replaced\":false", ms);
+    for (size_t i = 0; i != TILL_CHILDREN; ++i)
+        replace_if_stale(master, &master->children[i]);
 }
 
 static uint64_t wall_ms(void)
@@ -170,7 +184,7 @@ void till_change_go_live(till_master_t *master, const char *name)
 }
 
 /* From here on there is no way back: a worker that dies is started with the new one. */
-static void decide(till_master_t *master)
+void till_change_commit(till_master_t *master)
 {
     till_change_t *change = &master->change;
 
@@ -183,7 +197,23 @@ static void decide(till_master_t *master)
             continue;
         child->vote = VOTE_COMMITTING;
         tell(child, "commit", change->name);
+        TILL_CRASH("generation.master_while_commit");
     }
+    if (strcmp(change->wish.kind, "start") == 0) { /* they run it already */
+        change->phase = PHASE_IDLE;
+        till_master_on_child_ready(master);
+    }
+}
+
+/* Where another server has made it live nothing is to be recorded. */
+static void decide(till_master_t *master)
+{
+    if (strcmp(master->change.wish.kind, "follow") != 0) {
+        till_record_begin(master);
+        return;
+    }
+    till_follow_arrived(master, master->truth.sequence);
+    till_change_commit(master);
 }
 
 static void advance(till_master_t *master)
@@ -213,23 +243,42 @@ static void begin_voting(till_master_t *master)
     advance(master);
 }
 
-void till_change_begin(till_master_t *master, const char *name, uint64_t client)
+void till_change_open(till_master_t *master, till_phase_t phase, const char *name, const till_wish_t *wish)
 {
     till_change_t *change = &master->change;
-    uint64_t now = till_master_now();
+    uint64_t now = till_master_now(), begun = wish->begun_ms != 0 ? wish->begun_ms : now;
+    uint8_t id[TILL_ULID_LEN];
 
-    if (change->phase != PHASE_IDLE) {
-        till_change_refuse(master, client, "another change of the generation is under way");
+    *change =
+        (till_change_t){.phase = phase, .wish = *wish, .begun_ms = begun, .deadline_ms = now + PREPARE_TIMEOUT_MS};
+    change->wish.begun_ms = begun;
+    snprintf(change->name, sizeof(change->name), "%s", name);
+    till_ulid_make(id, wall_ms());
+    till_ulid_format(change->id, id);
+}
+
+/* A reload of what runs here already is for a certificate or the like: it takes nothing back from other servers. */
+static bool is_unchanged(const till_master_t *master, const char *name, const till_wish_t *wish)
+{
+    return strcmp(name, master->live) == 0 &&
+           (strcmp(wish->kind, "reload") == 0 || strcmp(name, master->truth.name) == 0);
+}
+
+void till_change_begin(till_master_t *master, const char *name, const till_wish_t *wish)
+{
+    char text[96];
+
+    if (master->change.phase != PHASE_IDLE) {
+        till_answer_refuse(master, wish->client, "another change of the generation is under way");
         return;
     }
-    if (strcmp(name, master->live) == 0) {
-        till_change_succeed(master, client, "\"unchanged\":true,\"replaced\":false", 0);
+    if (is_unchanged(master, name, wish)) {
+        till_answer_succeed(master, wish->client, "\"unchanged\":true,\"replaced\":false", 0);
         return;
     }
-    *change = (till_change_t){
-        .phase = PHASE_PREPARING, .client = client, .begun_ms = now, .deadline_ms = now + PREPARE_TIMEOUT_MS};
-    memcpy(change->name, name, strlen(name) + 1);
-    till_change_progress(master, "every worker loads it");
+    till_change_open(master, PHASE_PREPARING, name, wish);
+    snprintf(text, sizeof(text), "every worker loads %.12s", name);
+    till_answer_step(master, "load", NULL, text);
     begin_voting(master);
 }
 
@@ -292,58 +341,62 @@ static bool read_all(till_master_t *master, till_setup_t *next, char *name, char
     return false;
 }
 
-void till_change_take(till_master_t *master, till_setup_t *next, const char *name, uint64_t client)
+void till_change_take(till_master_t *master, till_setup_t *next, const char *name, const till_wish_t *wish)
 {
-    char generation[TILL_GENERATION_NAME + 1];
     till_buf_t changed;
 
-    snprintf(generation, sizeof(generation), "%s", name);
     till_buf_init(&changed, 0);
     till_setup_diff(&master->now, next, &changed);
     if (changed.len != 0) {
-        till_roll_begin(master, next, generation, changed.base, client);
+        till_roll_begin(master, next, name, changed.base, wish);
     } else {
         take(master, next);
-        till_change_begin(master, generation, client);
+        till_change_begin(master, name, wish);
     }
     till_buf_dispose(&changed);
 }
 
 /* What is live already was tried. */
-static void begin_reload(till_master_t *master, uint64_t client)
+static void begin_reload(till_master_t *master, const till_wish_t *asked)
 {
     char name[TILL_GENERATION_NAME + 1], error[2048];
+    till_wish_t wish = *asked;
     till_setup_t next;
 
-    if (!read_all(master, &next, name, error, sizeof(error)))
-        till_change_refuse(master, client, error);
-    else if (strcmp(name, master->live) == 0 || master->opts->root == NULL)
-        till_change_take(master, &next, name, client);
-    else
-        till_trial_begin(master, &next, name, client);
+    wish.begun_ms = till_master_now();
+    if (!read_all(master, &next, name, error, sizeof(error))) {
+        till_change_open(master, PHASE_IDLE, "", &wish);
+        till_change_refuse(master, error);
+    } else if (strcmp(name, master->live) == 0 || master->opts->root == NULL) {
+        till_change_take(master, &next, name, &wish);
+    } else {
+        till_trial_begin(master, &next, name, &wish);
+    }
 }
 
 /* A signal that comes too early is kept: whoever sent it believes that what he has written will be read. */
-void till_change_reload(till_master_t *master, uint64_t client)
+void till_change_reload(till_master_t *master, const till_wish_t *wish)
 {
     bool is_busy = master->change.phase != PHASE_IDLE || !till_upgrade_is_idle(master);
 
     if (master->is_stopping)
-        till_change_refuse(master, client, "the server is being stopped");
-    else if (is_busy && client == 0)
+        till_answer_refuse(master, wish->client, "the server is being stopped");
+    else if (is_busy && wish->client == 0)
         master->wants_reload = true;
     else if (is_busy)
-        till_change_refuse(master, client, "another change is under way; try again in a moment");
+        till_answer_refuse(master, wish->client, "another change is under way; try again in a moment");
     else
-        begin_reload(master, client);
+        begin_reload(master, wish);
 }
 
 void till_change_catch_up(till_master_t *master)
 {
+    static const till_wish_t wish = {.kind = "reload", .author = "signal HUP"};
+
     if (!master->wants_reload || master->change.phase != PHASE_IDLE || !till_upgrade_is_idle(master))
         return;
     master->wants_reload = false;
-    till_change_reload(master, 0);
+    till_change_reload(master, &wish);
 }
 
 /* ---- what workers say ------------------------------------------------------------- */
@@ -357,6 +410,8 @@ static void on_ready(till_master_t *master, till_child_t *child)
     }
     if (child->vote == VOTE_ASKED)
         tell(child, "prepare", master->change.name);
+    if (master->change.phase == PHASE_IDLE)
+        replace_if_stale(master, child);
     till_master_on_child_ready(master);
 }
 
@@ -373,20 +428,47 @@ static void on_failed(till_master_t *master, till_child_t *child, const till_mes
     }
 }
 
+/* A worker lists what finishes in it, for people; what is too many is not shown. */
+static void on_cooling(till_child_t *child, const char *name, bool is_closed)
+{
+    for (size_t i = 0; i != TILL_COOLING_KEPT; ++i) {
+        if (strcmp(child->cooling[i], is_closed ? name : "") != 0)
+            continue;
+        snprintf(child->cooling[i], sizeof(child->cooling[i]), "%s", is_closed ? "" : name);
+        return;
+    }
+}
+
+static void on_vote(till_master_t *master, till_child_t *child, const till_message_t *message)
+{
+    if (strcmp(message->name, master->change.name) != 0)
+        return;
+    if (strcmp(message->verb, "prepared") == 0 && child->vote == VOTE_ASKED) {
+        child->vote = VOTE_PREPARED;
+        till_answer_step(master, "prepared", child, "has loaded it");
+    } else if (strcmp(message->verb, "committed") == 0 && child->vote == VOTE_COMMITTING) {
+        child->vote = VOTE_NONE;
+        snprintf(child->loaded, sizeof(child->loaded), "%s", message->name);
+        till_answer_step(master, "live", child, "serves it");
+    }
+}
+
 void till_change_on_message(till_master_t *master, till_child_t *child, const till_message_t *message)
 {
-    bool is_change = strcmp(message->name, master->change.name) == 0;
-
     if (strcmp(message->verb, "ready") == 0)
         on_ready(master, child);
     else if (strcmp(message->verb, "draining") == 0)
         till_roll_on_draining(master, child);
     else if (strcmp(message->verb, "failed") == 0)
         on_failed(master, child, message);
-    else if (strcmp(message->verb, "prepared") == 0 && is_change && child->vote == VOTE_ASKED)
-        child->vote = VOTE_PREPARED;
-    else if (strcmp(message->verb, "committed") == 0 && is_change && child->vote == VOTE_COMMITTING)
-        child->vote = VOTE_NONE;
+    else if (strcmp(message->verb, "ran") == 0)
+        till_errand_on_ran(master, child, message);
+    else if (strcmp(message->verb, "ask") == 0)
+        till_answer_on_ask(master, child, message);
+    else if (strcmp(message->verb, "cooling") == 0 || strcmp(message->verb, "closed") == 0)
+        on_cooling(child, message->name, message->verb[1] == 'l');
+    else
+        on_vote(master, child, message);
     advance(master);
 }
 
@@ -398,6 +480,8 @@ void till_change_on_death(till_master_t *master, till_child_t *child)
     char reason[128];
 
     child->vote = VOTE_NONE;
+    memset(child->cooling, 0, sizeof(child->cooling));
+    till_errand_on_death(master, child);
     if (master->change.phase == PHASE_PREPARING && vote != VOTE_NONE) {
         snprintf(reason, sizeof(reason), "%s died while it loaded the new generation", child->name);
         till_change_give_up(master, reason);
@@ -413,8 +497,12 @@ void till_change_check_deadline(till_master_t *master)
 {
     till_change_t *change = &master->change;
 
-    if (change->phase == PHASE_IDLE || till_master_now() < change->deadline_ms)
+    if (change->phase == PHASE_IDLE || change->phase == PHASE_RECORDING || till_master_now() < change->deadline_ms)
         return;
+    if (change->phase == PHASE_FETCHING) {
+        till_change_give_up(master, "the database does not answer; nothing was changed");
+        return;
+    }
     if (change->phase == PHASE_CLOSING) {
         till_roll_finish(master);
         return;

@@ -223,6 +223,7 @@ static void start(till_master_t *master, till_child_t *child)
         child->restart_ms = child->started_ms + MAX_DELAY_MS;
         return;
     }
+    memcpy(child->loaded, child->set == SET_NEXT ? master->change.name : master->live, sizeof(child->loaded));
     child->pid = pid;
     child->channel = ends[0];
     child->state = CHILD_STARTING;

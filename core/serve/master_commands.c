@@ -7,25 +7,6 @@
 #include "base/version.h"
 #include "serve/master_priv.h"
 
-/* The member "command" of a flat object. */
-static bool find_command(const char *line, size_t len, char *out, size_t size)
-{
-    till_json_reader_t reader;
-    till_json_token_t token;
-    bool found = false, is_next = false;
-
-    till_json_reader_init(&reader, line, len);
-    while ((token = till_json_next(&reader)) != TILL_JSON_ERROR && token != TILL_JSON_END) {
-        if (token == TILL_JSON_STRING && is_next && reader.len < size) {
-            snprintf(out, size, "%.*s", (int)reader.len, reader.text);
-            found = true;
-        }
-        is_next = token == TILL_JSON_KEY && reader.len == 7 && memcmp(reader.text, "command", 7) == 0;
-    }
-    till_json_reader_dispose(&reader);
-    return found && token == TILL_JSON_END;
-}
-
 static void write_generation(till_buf_t *out, const char *member, const char *name, uint64_t since_ms)
 {
     time_t seconds = (time_t)(since_ms / 1000);
@@ -41,11 +22,42 @@ static void write_generation(till_buf_t *out, const char *member, const char *na
     till_buf_printf(out, ",\"%s\":{\"name\":\"%s\",\"since\":\"%s\"}", member, name, text);
 }
 
+static void write_truth(const till_master_t *master, till_buf_t *out)
+{
+    bool is_behind = master->truth.is_behind || master->truth.is_foreign;
+
+    till_buf_puts(out, ",\"truth\":{");
+    till_line_put(out, "name", master->truth.name);
+    till_line_put_int(out, "sequence", master->truth.sequence);
+    till_buf_printf(out, ",\"behind\":%s}", is_behind ? "true" : "false");
+}
+
+/* A name once for each worker that finishes it. */
+static void write_cooling(const till_master_t *master, till_buf_t *out)
+{
+    const char *between = "";
+
+    till_buf_puts(out, ",\"cooling\":[");
+    for (size_t i = 0; i != TILL_CHILDREN; ++i) {
+        for (size_t k = 0; k != TILL_COOLING_KEPT; ++k) {
+            if (master->children[i].cooling[k][0] == '\0')
+                continue;
+            till_buf_printf(out, "%s\"%s\"", between, master->children[i].cooling[k]);
+            between = ",";
+        }
+    }
+    till_buf_putc(out, ']');
+}
+
 static void do_generations(till_master_t *master, till_buf_t *out)
 {
     till_buf_puts(out, "{\"ok\":true");
     write_generation(out, "live", master->live, master->live_since_ms);
     write_generation(out, "previous", master->previous, master->previous_since_ms);
+    write_truth(master, out);
+    if (master->change.phase == PHASE_PREPARING || master->change.phase == PHASE_RECORDING)
+        till_line_put(out, "loading", master->change.name);
+    write_cooling(master, out);
     till_buf_putc(out, '}');
 }
 
@@ -86,16 +98,62 @@ static void do_stop(till_master_t *master, till_buf_t *out)
     till_master_begin_stop(master, 0);
 }
 
-static void rollback(till_master_t *master, uint64_t client)
+static void read_wish(till_wish_t *wish, const char *kind, uint64_t client, const char *line, size_t len)
 {
-    static const char none[] = "{\"ok\":false,\"error\":\"there is no generation before the live one\"}";
+    *wish = (till_wish_t){.client = client};
+    snprintf(wish->kind, sizeof(wish->kind), "%s", kind);
+    till_line_text(line, len, "reason", wish->reason, sizeof(wish->reason));
+    if (!till_line_text(line, len, "author", wish->author, sizeof(wish->author)))
+        snprintf(wish->author, sizeof(wish->author), "control socket");
+}
 
-    if (!till_upgrade_is_idle(master))
-        till_change_refuse(master, client, "the server is being replaced");
-    else if (master->previous[0] == '\0')
-        till_control_end(master->control, client, none, sizeof(none) - 1);
+static void reload(till_master_t *master, uint64_t client, const char *line, size_t len)
+{
+    till_wish_t wish;
+
+    read_wish(&wish, "reload", client, line, len);
+    till_change_reload(master, &wish);
+}
+
+/* Both take what is in the database; without a hash it is the generation before the live one. */
+static void go_to(till_master_t *master, uint64_t client, const char *kind, const char *line, size_t len)
+{
+    till_wish_t wish;
+    char hash[1024]; /* of one that is too long it is said so */
+
+    read_wish(&wish, kind, client, line, len);
+    till_line_text(line, len, "hash", hash, sizeof(hash));
+    if (master->is_stopping)
+        till_answer_refuse(master, client, "the server is being stopped");
+    else if (!till_upgrade_is_idle(master))
+        till_answer_refuse(master, client, "the server is being replaced");
+    else if (master->change.phase != PHASE_IDLE)
+        till_answer_refuse(master, client, "another change is under way; try again in a moment");
     else
-        till_change_begin(master, master->previous, client);
+        till_record_fetch(master, hash, &wish);
+}
+
+static void rollback(till_master_t *master, uint64_t client, const char *line, size_t len)
+{
+    go_to(master, client, "rollback", line, len);
+}
+
+static void activate(till_master_t *master, uint64_t client, const char *line, size_t len)
+{
+    go_to(master, client, "activate", line, len);
+}
+
+static void upgrade(till_master_t *master, uint64_t client, const char *line, size_t len)
+{
+    (void)line;
+    (void)len;
+    till_upgrade_begin(master, client);
+}
+
+static void do_hurry(till_master_t *master, till_buf_t *out)
+{
+    till_follow_hurry(master);
+    till_buf_puts(out, "{\"ok\":true}");
 }
 
 /* For tests: see base/fault.h. */
@@ -113,32 +171,39 @@ static void do_fault(const char *faults, till_buf_t *out)
     till_buf_putc(out, '}');
 }
 
+/* Those that are answered later. @return whether it was one */
+static bool begin(till_master_t *master, const char *command, uint64_t client, const char *line, size_t len)
+{
+    static const struct {
+        const char *name;
+        void (*run)(till_master_t *, uint64_t, const char *, size_t);
+    } commands[] = {{"reload", reload}, {"rollback", rollback}, {"activate", activate}, {"upgrade", upgrade}};
+
+    for (size_t i = 0; i != sizeof(commands) / sizeof(commands[0]); ++i) {
+        if (strcmp(command, commands[i].name) != 0)
+            continue;
+        commands[i].run(master, client, line, len);
+        return true;
+    }
+    return false;
+}
+
 void till_commands_on_line(void *data, uint64_t client, const char *line, size_t len)
 {
     static const struct {
         const char *name;
         void (*run)(till_master_t *, till_buf_t *);
-    } commands[] = {{"generations", do_generations}, {"status", do_status}, {"stop", do_stop}};
+    } commands[] = {{"generations", do_generations}, {"status", do_status}, {"stop", do_stop}, {"hurry", do_hurry}};
     static const char unknown[] =
-        "{\"ok\":false,\"error\":\"not a command: reload, upgrade, rollback, generations, status or "
+        "{\"ok\":false,\"error\":\"not a command: reload, upgrade, rollback, activate, generations, status or "
         "stop, as {\\\"command\\\":\\\"reload\\\"}\"}";
     till_master_t *master = data;
-    char command[128] = "";
+    char command[128];
     till_buf_t answer;
 
-    find_command(line, len, command, sizeof(command));
-    if (strcmp(command, "reload") == 0) {
-        till_change_reload(master, client);
+    till_line_text(line, len, "command", command, sizeof(command));
+    if (begin(master, command, client, line, len))
         return;
-    }
-    if (strcmp(command, "upgrade") == 0) {
-        till_upgrade_begin(master, client);
-        return;
-    }
-    if (strcmp(command, "rollback") == 0) {
-        rollback(master, client);
-        return;
-    }
     till_buf_init(&answer, 0);
     for (size_t i = 0; i != sizeof(commands) / sizeof(commands[0]); ++i) {
         if (strcmp(command, commands[i].name) == 0)
@@ -148,6 +213,6 @@ void till_commands_on_line(void *data, uint64_t client, const char *line, size_t
         do_fault(command + 6, &answer);
     if (answer.len == 0)
         till_buf_puts(&answer, unknown);
-    till_control_end(master->control, client, answer.base, answer.len);
+    till_answer_end(master, client, answer.base, answer.len);
     till_buf_dispose(&answer);
 }

@@ -1,20 +1,17 @@
-/* master_live.c - which generation is live, kept across a crash: DIR/live, and DIR/moontill.pid.
+/* master_live.c - DIR/live, by which a start knows that the server before it crashed, and DIR/moontill.pid.
  *
- * A start reads the folders: whoever starts a server wants what he has put
- * there. A crash is no release. What was live is live again then, also where it
- * had been rolled back to and the folders hold what it was rolled back from.
- * DIR/live tells the two apart, for a server that is stopped deletes it. It
- * names the program too: another one reads the folders, which came with it.
+ * What is live stands in the database; docs/decisions/0009 says what a start
+ * makes of that and of the folders. A crash is no release: after one the
+ * folders are not asked. DIR/live tells the two apart, for a server that is
+ * stopped deletes it. It names the program too: another one brings its library.
  */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/log.h"
 #include "serve/master_priv.h"
-#include "vm/bundle.h"
 
 static void path_of(const till_master_t *master, const char *name, char *out, size_t size)
 {
@@ -36,11 +33,8 @@ static void write_file(const till_master_t *master, const char *name, const char
         till_log_msg(TILL_LOG_WARN, "var.write", "%s cannot be written", path);
 }
 
-static bool read_file(const till_master_t *master, const char *name, char *out, size_t size)
+static bool read_file(const char *path, char *out, size_t size)
 {
-    char path[600];
-
-    path_of(master, name, path, sizeof(path));
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd != -1 ? read(fd, out, size - 1) : -1;
     if (fd != -1)
@@ -64,29 +58,18 @@ void till_live_remember(const till_master_t *master)
     char text[256], ours[48];
 
     program(ours);
-    snprintf(text, sizeof(text), "%s %s %s\n", master->live, ours, master->previous);
+    snprintf(text, sizeof(text), "%s %s\n", master->live, ours);
     write_file(master, "live", text);
 }
 
-bool till_live_recall(till_master_t *master)
+bool till_live_was_left(const char *var_dir)
 {
-    char text[256], name[65] = "", theirs[48] = "", ours[48], previous[65] = "", error[512];
-    till_bundle_t *bundle;
+    char text[256], name[65] = "", theirs[48] = "", ours[48], path[600];
 
+    snprintf(path, sizeof(path), "%s/live", var_dir);
     program(ours);
-    if (!read_file(master, "live", text, sizeof(text)) || sscanf(text, "%64s %47s %64s", name, theirs, previous) < 2 ||
-        strcmp(ours, theirs) != 0 ||
-        (bundle = till_bundle_load(master->opts->var_dir, name, error, sizeof(error))) == NULL)
-        return false;
-    till_bundle_destroy(bundle);
-    snprintf(master->live, sizeof(master->live), "%s", name);
-    snprintf(master->previous, sizeof(master->previous), "%s", previous);
-    master->live_since_ms = master->previous_since_ms = (uint64_t)time(NULL) * 1000;
-    till_log_msg(TILL_LOG_WARN, "generation.recalled",
-                 "the server before did not end in order: %.12s, which was live, is live again; `moontill reload` "
-                 "reads the folders",
-                 name);
-    return true;
+    return read_file(path, text, sizeof(text)) && sscanf(text, "%64s %47s", name, theirs) == 2 &&
+           strcmp(ours, theirs) == 0;
 }
 
 void till_live_write_pid(const till_master_t *master)

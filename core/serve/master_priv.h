@@ -4,10 +4,12 @@
 
 #include <openssl/ssl.h>
 #include <sys/types.h>
+#include "base/ulid.h"
 #include "serve/channel.h"
 #include "serve/control.h"
 #include "serve/gauges.h"
 #include "serve/inherit.h"
+#include "serve/line.h"
 #include "serve/master.h"
 #include "serve/metrics.h"
 #include "serve/options.h"
@@ -30,6 +32,8 @@ typedef struct till_setup {
     till_log_place_t log;
 } till_setup_t;
 
+#define TILL_COOLING_KEPT 8 /* generations that a worker may finish at a time and be shown */
+
 /* A place is free, or its worker belongs to those in service, to those that are
  * to replace them all, or to those that were replaced and drain. */
 typedef enum till_child_set { SET_FREE, SET_NOW, SET_NEXT, SET_LEAVING } till_child_set_t;
@@ -48,8 +52,10 @@ typedef struct till_child {
     unsigned restarts, quick_deaths;
     bool was_stuck; /* we killed it */
     uint64_t started_ms, restart_ms;
-    uint64_t kill_at_ms; /* while it is leaving */
-    bool accepts;        /* as far as we know; while it is leaving */
+    uint64_t kill_at_ms;                                       /* while it is leaving */
+    bool accepts;                                              /* as far as we know; while it is leaving */
+    char loaded[TILL_GENERATION_NAME + 1];                     /* what it was started with */
+    char cooling[TILL_COOLING_KEPT][TILL_GENERATION_NAME + 1]; /* what finishes in it; "": free */
 } till_child_t;
 
 #define TILL_KILL_AFTER_DRAIN_MS 5000
@@ -67,18 +73,30 @@ typedef struct till_culprit {
 
 typedef enum till_phase {
     PHASE_IDLE,
-    PHASE_TRYING,
-    PHASE_PREPARING,
+    PHASE_TRYING,    /* a process aside loads it */
+    PHASE_FETCHING,  /* a worker gets it from the database */
+    PHASE_PREPARING, /* every worker loads it */
+    PHASE_RECORDING, /* a worker moves the pointer in the database */
     PHASE_COMMITTING,
     PHASE_ROLLING,
     PHASE_CLOSING
 } till_phase_t;
 
+/* Who wants a change, and why. */
+typedef struct till_wish {
+    char kind[16]; /* start, reload, rollback, activate, follow */
+    char author[192], reason[512];
+    uint64_t client;   /* who asked, and is answered; 0: nobody */
+    uint64_t begun_ms; /* when it was begun; 0: not yet */
+} till_wish_t;
+
 /* A change of the generation in all workers. */
 typedef struct till_change {
     till_phase_t phase;
     char name[TILL_GENERATION_NAME + 1];
-    uint64_t client; /* who asked on the control socket; 0: a signal */
+    char id[TILL_ULID_TEXT + 1];
+    till_wish_t wish;
+    bool is_roll; /* the workers that are to replace all others run it already */
     uint64_t begun_ms, deadline_ms;
 } till_change_t;
 
@@ -88,6 +106,29 @@ typedef struct till_trial {
     int fd;    /* what it says */
 } till_trial_t;
 
+/* What a worker does for the master, who has no database: see master_errand.c. */
+typedef enum till_errand_kind { ERRAND_CHANGE, ERRAND_LOOK, ERRAND_NOTE, ERRAND_COUNT } till_errand_kind_t;
+typedef struct till_master till_master_t;
+typedef void (*till_errand_cb)(till_master_t *master, const char *line, size_t len);
+typedef struct till_errand {
+    uint64_t id;         /* 0: there is none */
+    till_child_t *child; /* who does it; NULL: nobody yet */
+    char *text;
+    uint64_t not_before_ms;
+    till_errand_cb done;
+} till_errand_t;
+
+/* What the database says is live, as far as we have heard. */
+typedef struct till_truth {
+    uint64_t sequence;
+    char name[TILL_GENERATION_NAME + 1];
+    bool is_behind;    /* we cannot load it, and keep our own */
+    bool is_foreign;   /* another version of the program made it */
+    uint64_t look_ms;  /* when the next look is due */
+    uint64_t again_ms; /* while behind: when it is tried again */
+    uint64_t backoff_ms;
+} till_truth_t;
+
 /* Our successor, while it starts. */
 typedef struct till_upgrade {
     pid_t pid; /* 0: there is none */
@@ -96,7 +137,7 @@ typedef struct till_upgrade {
     char reason[512]; /* why it says that it failed */
 } till_upgrade_t;
 
-typedef struct till_master {
+struct till_master {
     const till_master_opts_t *opts;
     till_setup_t now;
     till_setup_t next; /* while it is tried, or workers are replaced */
@@ -112,6 +153,11 @@ typedef struct till_master {
     uint64_t live_since_ms, previous_since_ms; /* wall clock */
     till_change_t change;
     till_trial_t trial;
+
+    till_truth_t truth;
+    till_errand_t errands[ERRAND_COUNT];
+    uint64_t last_errand;
+    bool is_to_record;                /* the start: what we run is not yet live in the database */
     bool wants_reload, wants_upgrade; /* a signal came during a change */
     till_upgrade_t upgrade;
     int old_channel;    /* to the server that we succeed, until it has handed over; else -1 */
@@ -122,7 +168,7 @@ typedef struct till_master {
     uint64_t kill_at_ms;                       /* while it stops */
     bool is_announced, is_stopping, is_asking; /* a worker what it is at */
     int exit_code;
-} till_master_t;
+};
 
 /** Tells /metrics of the children; of the disk and itself at most once a second. */
 void till_master_tell(till_master_t *master);
@@ -171,16 +217,18 @@ bool till_children_check_beats(till_master_t *master);
 /** Reads the sources into a bundle and saves it. @return false and a sentence */
 bool till_change_make_bundle(till_master_t *master, const till_conf_t *conf, char name[TILL_GENERATION_NAME + 1],
                              char *error, size_t size);
-void till_change_progress(till_master_t *master, const char *text);
-void till_change_refuse(till_master_t *master, uint64_t client, const char *reason);
-/** `what` is JSON members. */
-void till_change_succeed(till_master_t *master, uint64_t client, const char *what, uint64_t ms);
+/** Workers that run as somebody else must be able to read what root has written. */
+void till_change_give_to_user(const till_master_t *master, const char *name);
 /** From here on workers start with it. */
 void till_change_go_live(till_master_t *master, const char *name);
 /** From the folders. */
-void till_change_reload(till_master_t *master, uint64_t client);
-/** To one that is saved. */
-void till_change_begin(till_master_t *master, const char *name, uint64_t client);
+void till_change_reload(till_master_t *master, const till_wish_t *wish);
+/** To one that DIR/generations holds. */
+void till_change_begin(till_master_t *master, const char *name, const till_wish_t *wish);
+/** A change as such begins: it gets its id and its times. */
+void till_change_open(till_master_t *master, till_phase_t phase, const char *name, const till_wish_t *wish);
+/** It is live in the database: all that have prepared it are told to commit. */
+void till_change_commit(till_master_t *master);
 /** A worker said something. */
 void till_change_on_message(till_master_t *master, till_child_t *child, const till_message_t *message);
 /** A worker is gone. */
@@ -188,21 +236,71 @@ void till_change_on_death(till_master_t *master, till_child_t *child);
 void till_change_check_deadline(till_master_t *master);
 /** The reload that had to wait, where its time has come. */
 void till_change_catch_up(till_master_t *master);
+/** Where it can still be given up. */
 void till_change_give_up(till_master_t *master, const char *reason);
 
 /** A reload that was tried: workers take it, or are replaced. `next` becomes the master's. */
-void till_change_take(till_master_t *master, till_setup_t *next, const char *name, uint64_t client);
+void till_change_take(till_master_t *master, till_setup_t *next, const char *name, const till_wish_t *wish);
+
+/** The change that is open is over: history keeps it, and whoever asked is told. */
+void till_change_refuse(till_master_t *master, const char *reason);
 
 /* master_trial.c */
 /** Tries the generation `name` aside, then till_change_take. `next` becomes the master's. */
-void till_trial_begin(till_master_t *master, till_setup_t *next, const char *name, uint64_t client);
+void till_trial_begin(till_master_t *master, till_setup_t *next, const char *name, const till_wish_t *wish);
 void till_trial_give_up(till_master_t *master, const char *reason);
 /** After SIGCHLD. */
 void till_trial_reap(till_master_t *master);
 
+/* master_answer.c */
+/** `client` is one of the control socket, a worker that asks, or nobody (0). */
+void till_answer_say(till_master_t *master, uint64_t client, const char *line, size_t len);
+/** The last line. */
+void till_answer_end(till_master_t *master, uint64_t client, const char *line, size_t len);
+/** A worker asks, as on the control socket. */
+void till_answer_on_ask(till_master_t *master, till_child_t *child, const till_message_t *message);
+/** One step of the change, for people and machines; `child` or NULL. */
+void till_answer_step(till_master_t *master, const char *step, const till_child_t *child, const char *text);
+void till_answer_refuse(till_master_t *master, uint64_t client, const char *reason);
+/** `what` is JSON members. */
+void till_answer_succeed(till_master_t *master, uint64_t client, const char *what, uint64_t ms);
+
+/* master_errand.c */
+/** Has a worker run main.generation(text); takes `text`. A worker that dies at it is followed by another one. */
+void till_errand_begin(till_master_t *master, till_errand_kind_t kind, till_buf_t *text, till_errand_cb done);
+/** From `done`: the same once more, after a while. */
+void till_errand_again(till_master_t *master, till_errand_kind_t kind, uint64_t delay_ms);
+bool till_errand_is_idle(const till_master_t *master, till_errand_kind_t kind);
+void till_errand_on_ran(till_master_t *master, const till_child_t *child, const till_message_t *message);
+void till_errand_on_death(till_master_t *master, const till_child_t *child);
+/** Gives out what nobody does yet. */
+void till_errand_turn(till_master_t *master);
+void till_errand_dispose(till_master_t *master);
+
+/* master_record.c */
+/** All workers have it: it becomes live in the database, and then everywhere. */
+void till_record_begin(till_master_t *master);
+/** Gets the generation from the database that the wish is for (`hash` may be a prefix, "": the one before). */
+void till_record_fetch(till_master_t *master, const char *hash, const till_wish_t *wish);
+/** A change was refused: history keeps it. */
+void till_record_refusal(till_master_t *master, const till_change_t *change, const char *reason);
+
+/* master_follow.c */
+/** Somebody says that something has changed. */
+void till_follow_hurry(till_master_t *master);
+/** Looks what is live in the database, and goes there. */
+void till_follow_turn(till_master_t *master);
+/** What the database says is live could not be loaded here. */
+void till_follow_failed(till_master_t *master, const char *reason);
+/** We are where the database is. */
+void till_follow_arrived(till_master_t *master, uint64_t sequence);
+
 /* master_roll.c */
 /** `next` becomes the master's. `changed` names the options, for people. */
-void till_roll_begin(till_master_t *master, till_setup_t *next, const char *name, const char *changed, uint64_t client);
+void till_roll_begin(till_master_t *master, till_setup_t *next, const char *name, const char *changed,
+                     const till_wish_t *wish);
+/** Its generation is live in the database. */
+void till_roll_decide(till_master_t *master);
 void till_roll_on_ready(till_master_t *master, const till_child_t *child);
 /** One that leaves accepts no more. */
 void till_roll_on_draining(till_master_t *master, till_child_t *child);
@@ -212,8 +310,6 @@ void till_roll_give_up(till_master_t *master, const char *reason);
 
 /* master_live.c */
 void till_live_remember(const till_master_t *master);
-/** @return whether a server that crashed has left a generation, which is live now */
-bool till_live_recall(till_master_t *master);
 void till_live_write_pid(const till_master_t *master);
 void till_live_forget(const till_master_t *master);
 

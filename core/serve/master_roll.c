@@ -14,24 +14,24 @@
 #define START_LIMIT_MS 60000
 #define CLOSE_LIMIT_MS 2000 /* for the old ones to accept no more */
 
-void till_roll_begin(till_master_t *master, till_setup_t *next, const char *name, const char *changed, uint64_t client)
+void till_roll_begin(till_master_t *master, till_setup_t *next, const char *name, const char *changed,
+                     const till_wish_t *wish)
 {
     char text[1024];
-    uint64_t now = till_master_now();
 
     if (!till_children_plan(master, next, SET_NEXT)) {
         till_setup_dispose(next);
-        till_change_refuse(master, client,
+        till_answer_refuse(master, wish->client,
                            "the workers of the change before still drain; server.shutdown_timeout_ms says how long");
         return;
     }
     master->next = *next;
-    master->change =
-        (till_change_t){.phase = PHASE_ROLLING, .client = client, .begun_ms = now, .deadline_ms = now + START_LIMIT_MS};
-    snprintf(master->change.name, sizeof(master->change.name), "%s", name);
+    till_change_open(master, PHASE_ROLLING, name, wish);
+    master->change.is_roll = true;
+    master->change.deadline_ms = till_master_now() + START_LIMIT_MS;
     snprintf(text, sizeof(text), "changed: %s; new workers take over", changed);
     till_log_msg(TILL_LOG_INFO, "conf.changed", "%s", changed);
-    till_change_progress(master, text);
+    till_answer_step(master, "roll", NULL, text);
     till_children_start(master, SET_NEXT);
 }
 
@@ -48,19 +48,17 @@ void till_roll_give_up(till_master_t *master, const char *reason)
     till_children_dismiss(master, SET_NEXT);
     till_setup_dispose(&master->next);
     forget_next(master);
-    till_change_refuse(master, master->change.client, reason);
+    till_answer_refuse(master, master->change.wish.client, reason);
+    if (!master->is_stopping)
+        till_record_refusal(master, &master->change, reason);
 }
 
-static void tell_workers(till_master_t *master, till_child_set_t set, const char *what)
+static void tell_workers(till_master_t *master, till_child_set_t set, const char *step, const char *what)
 {
-    char text[128];
-
     for (size_t i = 0; i != TILL_CHILDREN; ++i) {
         const till_child_t *child = &master->children[i];
-        if (child->set != set || child->pid == 0)
-            continue;
-        snprintf(text, sizeof(text), "%s (pid %d) %s", child->name, (int)child->pid, what);
-        till_change_progress(master, text);
+        if (child->set == set && child->pid != 0)
+            till_answer_step(master, step, child, what);
     }
 }
 
@@ -70,7 +68,7 @@ void till_roll_finish(till_master_t *master)
 
     master->change.phase = PHASE_IDLE;
     till_log_msg(TILL_LOG_INFO, "workers.replaced", "in %llu ms", (unsigned long long)ms);
-    till_change_succeed(master, master->change.client, "\"unchanged\":false,\"replaced\":true", ms);
+    till_answer_succeed(master, master->change.wish.client, "\"unchanged\":false,\"replaced\":true", ms);
 }
 
 /* Who is told that it is done must not meet the old ones any more. */
@@ -99,11 +97,11 @@ static void follow_log(const till_setup_t *setup)
     till_log_set_level(setup->limits.log_level);
 }
 
-static void decide(till_master_t *master)
+void till_roll_decide(till_master_t *master)
 {
     till_change_go_live(master, master->change.name);
-    tell_workers(master, SET_NEXT, "serves");
-    tell_workers(master, SET_NOW, "drains");
+    tell_workers(master, SET_NEXT, "live", "serves");
+    tell_workers(master, SET_NOW, "drain", "drains");
     till_children_dismiss(master, SET_NOW);
     till_children_move(master, SET_NEXT, SET_NOW);
     till_setup_dispose(&master->now);
@@ -119,6 +117,10 @@ static void decide(till_master_t *master)
 void till_roll_on_ready(till_master_t *master, const till_child_t *child)
 {
     (void)child;
-    if (master->change.phase == PHASE_ROLLING && till_children_are_ready(master, SET_NEXT))
-        decide(master);
+    if (master->change.phase != PHASE_ROLLING || !till_children_are_ready(master, SET_NEXT))
+        return;
+    if (strcmp(master->change.name, master->live) == 0)
+        till_roll_decide(master);
+    else
+        till_record_begin(master);
 }

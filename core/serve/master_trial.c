@@ -119,16 +119,16 @@ static bool start(till_master_t *master, const till_setup_t *next, const char *n
     return pid != -1;
 }
 
-void till_trial_begin(till_master_t *master, till_setup_t *next, const char *name, uint64_t client)
+void till_trial_begin(till_master_t *master, till_setup_t *next, const char *name, const till_wish_t *wish)
 {
-    uint64_t now = till_master_now();
+    char text[96];
 
-    master->change = (till_change_t){
-        .phase = PHASE_TRYING, .client = client, .begun_ms = now, .deadline_ms = now + TRIAL_TIMEOUT_MS};
-    snprintf(master->change.name, sizeof(master->change.name), "%s", name);
+    till_change_open(master, PHASE_TRYING, name, wish);
+    master->change.deadline_ms = till_master_now() + TRIAL_TIMEOUT_MS;
     master->next = *next;
     if (start(master, next, name)) {
-        till_change_progress(master, "it is loaded and tried aside");
+        snprintf(text, sizeof(text), "a process aside tries %.12s", name);
+        till_answer_step(master, "try", NULL, text);
         return;
     }
     master->trial.pid = 0;
@@ -153,7 +153,7 @@ void till_trial_give_up(till_master_t *master, const char *reason)
     }
     till_setup_dispose(&master->next);
     forget(master);
-    till_change_refuse(master, master->change.client, reason);
+    till_change_refuse(master, reason);
 }
 
 /* What it has said fits a pipe; of more the beginning says enough. */
@@ -178,8 +178,9 @@ static void conclude(till_master_t *master, int status)
     close(master->trial.fd);
     master->trial.pid = 0;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        const till_change_t tried = master->change;
         forget(master);
-        till_change_take(master, &next, master->change.name, master->change.client);
+        till_change_take(master, &next, tried.name, &tried.wish);
         return;
     }
     if (words[0] == '\0' && WIFSIGNALED(status))

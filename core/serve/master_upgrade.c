@@ -84,7 +84,7 @@ static bool may_begin(till_master_t *master, uint64_t client)
                          : getpid() == 1 ? "this is process 1, with whose end its container ends: replace the container"
                                          : NULL;
     if (reason != NULL)
-        till_change_refuse(master, client, reason);
+        till_answer_refuse(master, client, reason);
     return reason == NULL;
 }
 
@@ -96,7 +96,7 @@ void till_upgrade_begin(till_master_t *master, uint64_t client)
     if (!may_begin(master, client))
         return;
     if (till_channel_create(ends) != 0) {
-        till_change_refuse(master, client, "there is no descriptor left for it");
+        till_answer_refuse(master, client, "there is no descriptor left for it");
         return;
     }
     till_log_msg(TILL_LOG_INFO, "server.upgrade", "%s starts", master->opts->program);
@@ -108,7 +108,7 @@ void till_upgrade_begin(till_master_t *master, uint64_t client)
     close(ends[1]);
     if (pid == -1) {
         close(ends[0]);
-        till_change_refuse(master, client, "there is no process left for it");
+        till_answer_refuse(master, client, "there is no process left for it");
         return;
     }
     *upgrade = (till_upgrade_t){
@@ -127,7 +127,7 @@ static void hand_over(till_master_t *master)
     char line[64];
 
     int len = snprintf(line, sizeof(line), "{\"ok\":true,\"pid\":%d}", (int)upgrade->pid);
-    till_control_end(master->control, upgrade->client, line, (size_t)len);
+    till_answer_end(master, upgrade->client, line, (size_t)len);
     till_control_destroy(master->control, false);
     master->control = NULL;
     master->is_succeeded = true;
@@ -173,7 +173,7 @@ void till_upgrade_give_up(till_master_t *master, const char *reason)
         return;
     kill(upgrade->pid, SIGKILL); /* its workers end by themselves */
     waitpid(upgrade->pid, NULL, 0);
-    till_change_refuse(master, upgrade->client, reason);
+    till_answer_refuse(master, upgrade->client, reason);
     end_upgrade(master);
 }
 
@@ -193,7 +193,7 @@ void till_upgrade_reap(till_master_t *master)
     else
         snprintf(reason, sizeof(reason), "the new server ended before it was ready: %s",
                  upgrade->reason[0] != '\0' ? upgrade->reason : "its standard error says why");
-    till_change_refuse(master, upgrade->client, reason);
+    till_answer_refuse(master, upgrade->client, reason);
     end_upgrade(master);
 }
 

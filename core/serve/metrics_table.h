@@ -53,6 +53,7 @@
     M(gauge, "till_vm_calls", "", "Coroutines of the live generation.")                                                \
     M(gauge, "till_vm_generations", "", "VMs: the live ones and those that finish what they began.")                   \
     M(gauge, "till_generation_info", "generation", "Processes that run a generation.")                                 \
+    M(gauge, "till_generation_behind", "", "1: what is live in the database cannot be loaded here, or is another version's.") \
     M(counter, "till_generation_swaps_total", "", "Generations that went live, in each process.")                      \
     M(gauge, "till_loop_delay_seconds", "", "The longest turn of an event loop within the last second.")               \
     M(histogram, "till_loop_turn_duration_seconds", "", "How long one turn of an event loop let all others wait.")     \

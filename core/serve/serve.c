@@ -1,14 +1,17 @@
 #include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "base/json.h"
 #include "base/log.h"
 #include "serve/channel.h"
 #include "serve/control.h"
 #include "serve/inherit.h"
+#include "serve/line.h"
 #include "serve/master.h"
 #include "serve/options.h"
 #include "serve/serve.h"
@@ -87,6 +90,17 @@ static bool open_log(const till_conf_t *conf)
     return failure == 0;
 }
 
+static void read_all(int fd, char *out, size_t size)
+{
+    size_t len = 0;
+    ssize_t n;
+
+    while (len + 1 < size && (n = read(fd, out + len, size - 1 - len)) > 0)
+        len += (size_t)n;
+    out[len] = '\0';
+    close(fd);
+}
+
 static bool make_var(const char *dir)
 {
     if (mkdir(dir, 0700) == 0 || errno == EEXIST)
@@ -95,29 +109,57 @@ static bool make_var(const char *dir)
     return false;
 }
 
-/* A server must not run on a schema that it does not know: `migrate --check`, in
- * a process of its own for the master keeps no database, says what is wrong. */
-static bool is_schema_current(const till_cli_t *cli)
+/* Runs a command of Lua in a process of its own, for the master keeps no database. Of `out`, where it is given, the
+ * beginning is what the command wrote to standard output. */
+static bool run_apart(const till_cli_t *cli, const char *name, const char *argument, char *out, size_t size)
 {
-    int status;
-    till_cli_t check = *cli;
-    pid_t pid = fork();
+    int status, ends[2] = {-1, -1};
+    till_cli_t own = *cli;
 
+    if (out != NULL && pipe2(ends, O_CLOEXEC) != 0)
+        return false;
+    pid_t pid = fork();
     if (pid == 0) {
-        check.json = false;
-        check.rest[0] = "--check";
-        check.rest[1] = NULL;
-        check.rest_count = 1;
-        int code = till_cli_run_lua(&check, "migrate");
+        if (out != NULL)
+            dup2(ends[1], STDOUT_FILENO);
+        own.json = false;
+        own.rest[0] = argument;
+        own.rest[1] = NULL;
+        own.rest_count = argument != NULL ? 1 : 0;
+        int code = till_cli_run_lua(&own, name);
         fflush(NULL);
         _exit(code);
     }
+    if (out != NULL) {
+        close(ends[1]);
+        read_all(ends[0], out, size);
+    }
     return pid != -1 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* A server must not run on a schema that it does not know: `migrate --check` says what is wrong. */
+static bool is_schema_current(const till_cli_t *cli) { return run_apart(cli, "migrate", "--check", NULL, 0); }
+
+/* Which generation a start begins with, and its bundle: lua/till/cli/start.lua, docs/decisions/0009. */
+static bool find_first(const till_cli_t *cli, const struct run *run, till_first_t *first)
+{
+    char line[2048] = "";
+    bool was_left = run->inherited.handover_fd == -1 && till_live_was_left(cli->var_dir);
+
+    if (!run_apart(cli, "start", was_left ? "--crashed" : NULL, line, sizeof(line)))
+        return false;
+    size_t len = strlen(line);
+    *first = (till_first_t){.sequence = till_line_int(line, len, "sequence", 0),
+                            .is_release = till_line_true(line, len, "release")};
+    till_line_text(line, len, "previous", first->previous, sizeof(first->previous));
+    till_line_text(line, len, "reason", first->reason, sizeof(first->reason));
+    return till_line_text(line, len, "generation", first->generation, sizeof(first->generation));
 }
 
 static int serve_with(till_cli_t *cli, till_conf_t *conf, struct run *run)
 {
     char static_dir[600];
+    till_first_t first;
 
     snprintf(static_dir, sizeof(static_dir), "%s/web/static", cli->root);
     till_master_opts_t opts = {
@@ -127,6 +169,7 @@ static int serve_with(till_cli_t *cli, till_conf_t *conf, struct run *run)
         .lua_dir = cli->lua_dir,
         .plugin_dirs = cli->plugin_dirs,
         .plugin_dir_count = cli->plugin_dir_count,
+        .first = &first,
         .static_dir = access(static_dir, R_OK | X_OK) == 0 ? static_dir : NULL,
         .reread_conf = reread_conf,
         .inherited = &run->inherited,
@@ -140,6 +183,8 @@ static int serve_with(till_cli_t *cli, till_conf_t *conf, struct run *run)
         return fail(run, "its options are refused; its standard error says why");
     if (!is_schema_current(cli))
         return fail(run, "the database has not this version's schema: `moontill migrate` first");
+    if (!find_first(cli, run, &first))
+        return fail(run, "which generation to begin with could not be found out; its standard error says why");
     return till_master_run(&opts);
 }
 
@@ -175,49 +220,12 @@ struct call {
     void (*print)(const char *line, size_t len);
 };
 
-/* A string member of a flat object, or of the object called `inside`. */
-static bool find_text(const char *line, size_t len, const char *inside, const char *member, char *out, size_t size)
-{
-    till_json_reader_t reader;
-    till_json_token_t token;
-    bool is_in = inside == NULL, is_next = false, found = false;
-
-    till_json_reader_init(&reader, line, len);
-    while (!found && (token = till_json_next(&reader)) != TILL_JSON_ERROR && token != TILL_JSON_END) {
-        if (is_in && is_next && token == TILL_JSON_STRING) {
-            snprintf(out, size, "%.*s", (int)reader.len, reader.text);
-            found = true;
-        }
-        is_next =
-            token == TILL_JSON_KEY && strlen(member) == reader.len && memcmp(reader.text, member, reader.len) == 0;
-        if (token == TILL_JSON_KEY && inside != NULL && strlen(inside) == reader.len &&
-            memcmp(reader.text, inside, reader.len) == 0)
-            is_in = true;
-        else if (token == TILL_JSON_OBJECT_END || (token == TILL_JSON_NULL && inside != NULL))
-            is_in = false;
-    }
-    till_json_reader_dispose(&reader);
-    return found;
-}
-
 static void print_change(const char *line, size_t len)
 {
     char name[128];
 
-    if (find_text(line, len, NULL, "generation", name, sizeof(name)))
+    if (till_line_text(line, len, "generation", name, sizeof(name)))
         printf("live: generation %.12s\n", name);
-}
-
-static void print_generations(const char *line, size_t len)
-{
-    static const char *const which[] = {"live", "previous"};
-    char name[128], since[64];
-
-    for (int i = 0; i != 2; ++i) {
-        if (find_text(line, len, which[i], "name", name, sizeof(name)) &&
-            find_text(line, len, which[i], "since", since, sizeof(since)))
-            printf("%-9s %s  since %s\n", which[i], name, since);
-    }
 }
 
 static void print_line(const char *line, size_t len) { printf("%.*s\n", (int)len, line); }
@@ -243,33 +251,104 @@ static void on_line(void *data, const char *line, size_t len)
 
     if (call->json)
         print_line(line, len);
-    else if (find_text(line, len, NULL, "error", text, sizeof(text)))
+    else if (till_line_text(line, len, "error", text, sizeof(text)))
         fprintf(stderr, "moontill: %s\n", text);
-    else if (find_text(line, len, NULL, "progress", text, sizeof(text)))
+    else if (till_line_text(line, len, "progress", text, sizeof(text)))
         fprintf(stderr, "%s\n", text);
     else
         call->print(line, len);
 }
 
-static int call_server(const till_cli_t *cli, const char *command, void (*print)(const char *, size_t))
+static int call_with(const till_cli_t *cli, const char *command, const till_buf_t *json,
+                     void (*print)(const char *, size_t))
 {
     struct call call = {cli->json, print};
-    char json[64], error[1024] = "";
+    char error[1024] = "";
 
-    if (!takes_nothing(cli, command))
-        return 2;
-    snprintf(json, sizeof(json), "{\"command\":\"%s\"}", command);
-    int code = till_control_call(cli->var_dir, json, on_line, &call, error, sizeof(error));
+    int code = till_control_call(cli->var_dir, json->base, on_line, &call, error, sizeof(error));
     if (error[0] != '\0')
         fprintf(stderr, "moontill %s: %s\n", command, error);
     return code;
 }
 
-int till_reload_run(till_cli_t *cli) { return call_server(cli, "reload", print_change); }
+static int call_server(const till_cli_t *cli, const char *command, void (*print)(const char *, size_t))
+{
+    till_buf_t json;
 
-int till_rollback_run(till_cli_t *cli) { return call_server(cli, "rollback", print_change); }
+    if (!takes_nothing(cli, command))
+        return 2;
+    till_buf_init(&json, 0);
+    till_buf_putc(&json, '{');
+    till_line_put(&json, "command", command);
+    till_buf_putc(&json, '}');
+    int code = call_with(cli, command, &json, print);
+    till_buf_dispose(&json);
+    return code;
+}
 
-int till_generations_run(till_cli_t *cli) { return call_server(cli, "generations", print_generations); }
+/* Who runs the command; behind sudo whoever called it. */
+static const char *who(void)
+{
+    const char *behind = getenv("SUDO_USER");
+    const struct passwd *user = getpwuid(getuid());
+
+    if (getuid() == 0 && behind != NULL && behind[0] != '\0')
+        return behind;
+    return user != NULL ? user->pw_name : "?";
+}
+
+/* [HASH] [--reason TEXT]. @return false: misused, and said so */
+static bool read_change(const till_cli_t *cli, const char *command, bool takes_hash, till_buf_t *json)
+{
+    for (size_t i = 0; i != cli->rest_count; ++i) {
+        const char *word = cli->rest[i];
+        if (strcmp(word, "--reason") == 0 && i + 1 != cli->rest_count) {
+            till_line_put(json, "reason", cli->rest[++i]);
+        } else if (strncmp(word, "--reason=", 9) == 0) {
+            till_line_put(json, "reason", word + 9);
+        } else if (takes_hash && word[0] != '-') {
+            till_line_put(json, "hash", word);
+            takes_hash = false;
+        } else {
+            fprintf(stderr, "moontill %s: %s: not an option, or without its value; see moontill --help\n", command,
+                    word);
+            return false;
+        }
+    }
+    return true;
+}
+
+static int change(const till_cli_t *cli, const char *command, bool takes_hash)
+{
+    till_buf_t json;
+    int code = 2;
+
+    till_buf_init(&json, 0);
+    till_buf_putc(&json, '{');
+    till_line_put(&json, "command", command);
+    till_line_put(&json, "author", who());
+    if (read_change(cli, command, takes_hash, &json)) {
+        till_buf_putc(&json, '}');
+        code = call_with(cli, command, &json, print_change);
+    }
+    till_buf_dispose(&json);
+    return code;
+}
+
+int till_reload_run(till_cli_t *cli) { return change(cli, "reload", false); }
+
+int till_rollback_run(till_cli_t *cli) { return change(cli, "rollback", true); }
+
+int till_generations_run(till_cli_t *cli)
+{
+    till_conf_t *conf = till_cli_conf(cli);
+
+    if (conf == NULL)
+        return 1;
+    int code = till_cli_run_bare(cli, conf, "generations");
+    till_conf_destroy(conf);
+    return code;
+}
 
 int till_status_run(till_cli_t *cli) { return call_server(cli, "status", print_line); }
 

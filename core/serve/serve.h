@@ -2,8 +2,10 @@
  *
  * `serve` prints one line on standard output when all web workers serve:
  * `ready https://HOST:PORT` (http:// where no certificate is configured).
- * reload, upgrade, rollback, generations, status and stop print what the server
- * answers: sentences, or with --json its lines as they are.
+ * reload, upgrade, rollback, status and stop print what the server
+ * answers: sentences, or with --json its lines as they are. generations reads
+ * the database (lua/till/cli/generations.lua), without the plugins of the
+ * folders, which may be broken.
  */
 #ifndef TILL_SERVE_SERVE_H
 #define TILL_SERVE_SERVE_H

@@ -7,9 +7,11 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 #include <openssl/crypto.h>
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "serve/channel.h"
+#include "serve/errand.h"
 #include "serve/gauges.h"
 #include "serve/overload.h"
 #include "serve/pools.h"
@@ -24,6 +26,7 @@
 struct worker {
     const till_worker_opts_t *opts;
     till_pools_t pools;
+    till_errands_t errands;
     till_overload_t overload;
     till_server_t *server;
     till_vm_t *live, *prepared;
@@ -63,18 +66,32 @@ static void end_if_done(struct worker *worker)
         till_loop_stop(worker->pools.loop);
 }
 
+/* A VM on its way out. */
+struct closing {
+    struct worker *worker;
+    char name[TILL_GENERATION_NAME + 1];
+};
+
 static void on_vm_closed(void *data)
 {
-    struct worker *worker = data;
+    struct closing *closing = data;
+    struct worker *worker = closing->worker;
 
     --worker->open_vms;
+    tell(worker, "closed", closing->name, NULL);
+    free(closing);
     end_if_done(worker);
 }
 
 static void retire(struct worker *worker, till_vm_t *vm, uint64_t deadline_ms)
 {
-    if (vm != NULL)
-        till_vm_retire(vm, deadline_ms, on_vm_closed, worker);
+    if (vm == NULL)
+        return;
+    struct closing *closing = till_calloc(1, sizeof(*closing));
+    closing->worker = worker;
+    snprintf(closing->name, sizeof(closing->name), "%s", till_vm_generation(vm));
+    tell(worker, "cooling", closing->name, NULL);
+    till_vm_retire(vm, deadline_ms, on_vm_closed, closing);
 }
 
 static void retire_all(struct worker *worker, uint64_t deadline_ms)
@@ -215,6 +232,7 @@ static void load_succeeded(struct worker *worker, const struct load *load)
         listen_on(worker, TILL_FACE_OPS, worker->opts->ops_fd);
         tell(worker, "ready", load->name, NULL);
     } else {
+        TILL_CRASH("generation.prepared");
         worker->prepared = load->vm;
         tell(worker, "prepared", load->name, NULL);
     }
@@ -291,6 +309,7 @@ static void commit(struct worker *worker, const char *name)
 
     if (vm == NULL || strcmp(till_vm_generation(vm), name) != 0)
         return; /* stopping: it was dropped */
+    TILL_CRASH("generation.commit");
     worker->prepared = NULL;
     go_live(worker, vm);
     tell(worker, "committed", name, NULL);
@@ -327,6 +346,10 @@ static void on_channel(h2o_socket_t *sock, const char *err)
             renew_certificate(worker, &message);
         else if (strcmp(message.verb, "level") == 0)
             till_log_set_level(till_log_level_named(message.text));
+        else if (strcmp(message.verb, "run") == 0)
+            till_errands_run(&worker->errands, worker->live, &message);
+        else if (strcmp(message.verb, "answer") == 0)
+            till_errands_on_answer(&worker->errands, &message);
     }
     if (got == -1) {
         outlive_master(worker);
@@ -490,6 +513,9 @@ static void set_up(struct worker *worker)
     till_pools_init(&worker->pools, opts->conf, opts->name, opts->var_dir);
     worker->pools.env.on_metrics = on_metrics;
     worker->pools.env.data = opts->metrics;
+    till_errands_init(&worker->errands, worker->pools.loop, opts->channel);
+    worker->pools.env.ask = till_errands_ask;
+    worker->pools.env.data_of_ask = &worker->errands;
     worker->gauges = till_gauges_create(opts->metrics, &worker->pools, opts->name);
     worker->signals = watch_fd(worker, signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC), on_signal);
     if (opts->watch != NULL) {

@@ -69,18 +69,8 @@ static int l_overrun(lua_State *L)
     return 1;
 }
 
-static int l_place(lua_State *L)
-{
-    char place[200];
-
-    if (!till_place_of(L, place, sizeof(place)))
-        return 0;
-    lua_pushstring(L, place);
-    return 1;
-}
-
-static const luaL_Reg bundle[] = {{"read", l_read},       {"list", l_list},   {"load", l_load},
-                                  {"overrun", l_overrun}, {"place", l_place}, {NULL, NULL}};
+static const luaL_Reg bundle[] = {
+    {"read", l_read}, {"list", l_list}, {"load", l_load}, {"overrun", l_overrun}, {NULL, NULL}};
 
 int till_bind_bundle(lua_State *L) { return till_bind(L, bundle); }
 

@@ -279,6 +279,15 @@ static bool read_plugins(struct reader *reader, const char *folder)
     return ok;
 }
 
+static void take_rules(till_bundle_t *bundle, const till_bundle_t *from)
+{
+    for (size_t i = 0; i != from->count; ++i) {
+        const struct entry *entry = &from->entries[i];
+        if (strncmp(entry->path, "rules/", 6) == 0)
+            add(bundle, entry->path, till_strndup(entry->content, entry->len), entry->len);
+    }
+}
+
 static bool read_all(struct reader *reader, const till_bundle_source_t *source)
 {
     char till[PATH_MAX];
@@ -292,6 +301,8 @@ static bool read_all(struct reader *reader, const till_bundle_source_t *source)
     }
     if (source->tests_dir != NULL && !read_root(reader, source->tests_dir, "tests"))
         return false;
+    if (source->rules != NULL)
+        take_rules(reader->bundle, source->rules);
     if (source->conf != NULL) {
         till_buf_t json;
         till_buf_init(&json, 0);
@@ -389,6 +400,16 @@ till_bundle_t *till_bundle_read(const till_bundle_source_t *source, char *error,
     return NULL;
 }
 
+till_bundle_t *till_bundle_make(const till_bundle_entry_t *entries, size_t n)
+{
+    till_bundle_t *bundle = till_calloc(1, sizeof(*bundle));
+
+    for (size_t i = 0; i != n; ++i)
+        add(bundle, entries[i].path, till_strndup(entries[i].content.base, entries[i].content.len),
+            entries[i].content.len);
+    return seal(bundle);
+}
+
 /** Takes `bytes`. @return NULL if they are no bundle */
 static till_bundle_t *parse(char *bytes, size_t len)
 {
@@ -431,6 +452,7 @@ void till_bundle_destroy(till_bundle_t *bundle)
     free(bundle);
 }
 
+/* Not synced: it is a copy, and whoever loads it checks its name. */
 static int write_all(int fd, const char *bytes, size_t len)
 {
     while (len != 0) {
@@ -442,7 +464,16 @@ static int write_all(int fd, const char *bytes, size_t len)
             len -= (size_t)n;
         }
     }
-    return fsync(fd) == 0 ? 0 : errno;
+    return 0;
+}
+
+static bool is_there_whole(const char *dir, const char *name)
+{
+    char error[64];
+    till_bundle_t *there = till_bundle_load(dir, name, error, sizeof(error));
+
+    till_bundle_destroy(there);
+    return there != NULL;
 }
 
 int till_bundle_save(const till_bundle_t *bundle, const char *dir)
@@ -453,9 +484,9 @@ int till_bundle_save(const till_bundle_t *bundle, const char *dir)
     snprintf(path, sizeof(path), "%s/generations", dir);
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
         return errno;
-    snprintf(path, sizeof(path), "%s/generations/%s", dir, bundle->name);
-    if (access(path, R_OK) == 0)
+    if (is_there_whole(dir, bundle->name))
         return 0;
+    snprintf(path, sizeof(path), "%s/generations/%s", dir, bundle->name);
     snprintf(temporary, sizeof(temporary), "%s.%ld", path, (long)getpid());
     if ((fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0)
         return errno;

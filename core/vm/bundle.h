@@ -2,12 +2,15 @@
  *
  * A bundle holds every Lua file of the library and of the plugins and the
  * plugins' configuration, as one immutable piece of bytes. Its name is the
- * SHA-256 of its content: identical content is the same generation. The master
- * makes it once, writes it to DIR/generations/NAME, and all workers load the
- * very same bytes, whatever an editor does to the folders meanwhile.
+ * SHA-256 of its content: identical content is the same generation. It is kept
+ * in the database (lua/till/store/generations.lua); DIR/generations/NAME is this
+ * machine's copy, from which all workers load the very same bytes, whatever an
+ * editor does to the folders meanwhile.
  *
- * Paths inside: "lua/till/...", "plugins/<name>/...", "conf/plugins.json", and
- * "tests/..." for the spec command only. Specs (*_spec.lua) are left out, and so
+ * Paths inside: "lua/till/...", "plugins/<name>/...", "conf/plugins.json",
+ * "rules/<name>.lua" and "rules/<name>.json" (merchants' rules, which no folder
+ * holds: they come from the generation before), and "tests/..." for the spec
+ * command only. Specs (*_spec.lua) are left out, and so
  * is everything whose name begins with a dot or is not Lua.
  */
 #ifndef TILL_VM_BUNDLE_H
@@ -23,8 +26,9 @@ typedef struct till_bundle_source {
     const char *lua_dir;            /* holds till/ */
     const char *const *plugin_dirs; /* each holds <kind>-<name>/ folders; one name twice is refused */
     size_t plugin_dir_count;
-    const till_conf_t *conf; /* NULL: no plugins.json */
-    const char *tests_dir;   /* NULL, or tests/lua: its files that are no specs, as "tests/..." */
+    const till_conf_t *conf;    /* NULL: no plugins.json */
+    const char *tests_dir;      /* NULL, or tests/lua: its files that are no specs, as "tests/..." */
+    const till_bundle_t *rules; /* NULL, or whose rules are taken over */
 } till_bundle_source_t;
 
 /**
@@ -34,7 +38,15 @@ typedef struct till_bundle_source {
  * refused too. Blocks.
  */
 till_bundle_t *till_bundle_read(const till_bundle_source_t *source, char *error, size_t error_size);
-/** Writes it (atomically) to DIR/generations/NAME, mode 0600, unless it is there. @return 0 or errno */
+
+typedef struct till_bundle_entry {
+    const char *path;
+    till_slice_t content;
+} till_bundle_entry_t;
+
+/** From files in memory, in any order; copied. No path may come twice. */
+till_bundle_t *till_bundle_make(const till_bundle_entry_t *entries, size_t n);
+/** Writes it (atomically) to DIR/generations/NAME, mode 0600, unless it is there whole. @return 0 or errno */
 int till_bundle_save(const till_bundle_t *bundle, const char *dir);
 /** Deletes what DIR/generations holds but for the `n` names in `keep`. */
 void till_bundle_prune(const char *dir, const char *const *keep, size_t n);

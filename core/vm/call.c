@@ -70,6 +70,7 @@ static bool answer_with_page(till_vm_t *vm, const till_request_t *request, till_
 till_call_t *till_vm_http(till_vm_t *vm, const till_request_t *request, uint64_t timeout_ms, till_http_done_cb done,
                           void *data)
 {
+    ++vm->served;
     if (answer_with_page(vm, request, done, data))
         return NULL;
     till_co_t *co = till_co_begin(vm, TILL_CO_HTTP, timeout_ms, &request->trace);

@@ -11,13 +11,16 @@
 #include "base/mem.h"
 #include "vm/vm_priv.h"
 
-#define LOAD_MS 2000 /* of CPU; a whole shop takes some 20 */
+#define LOAD_MS 2000     /* of CPU; a whole shop takes some 20 */
+#define HOOKS_A_LOOK 100 /* at the clock, which is a system call */
+#define DEEP 1000        /* calls in one another: more than a load has, and less than the stack holds */
 
 static void *refuse_memory(till_vm_t *vm)
 {
     char text[80];
 
-    if (vm->load_until != 0 && vm->overrun[0] == '\0') {
+    if (vm->load_until != 0 && !vm->out_of_time) {
+        vm->overrun[0] = '\0'; /* of a recursion that came back */
         snprintf(text, sizeof(text), "it takes more than %zu MB of memory while it loads", vm->env.memory_cap >> 20);
         till_place_overrun(vm, vm->L, text);
     }
@@ -173,8 +176,12 @@ static void on_count(lua_State *L, lua_Debug *at)
     till_vm_t *vm = till_vm_of(L);
 
     (void)at;
-    if (!vm->out_of_time && thread_ms() < vm->load_until)
-        return;
+    if (!vm->out_of_time) {
+        if (lua_getstack(L, DEEP, at))
+            till_place_overrun(vm, L, "stack overflow: a function calls itself without end");
+        if (++vm->load_hooks % HOOKS_A_LOOK != 0 || thread_ms() < vm->load_until)
+            return;
+    }
     if (!vm->out_of_time)
         vm->overrun[0] = '\0';
     vm->out_of_time = true;
@@ -188,7 +195,7 @@ static void on_count(lua_State *L, lua_Debug *at)
 static int load_in_time(till_vm_t *vm)
 {
     till_place_begin(vm, thread_ms() + LOAD_MS);
-    lua_sethook(vm->L, on_count, LUA_MASKCOUNT, 100000);
+    lua_sethook(vm->L, on_count, LUA_MASKCOUNT, 1000);
     lua_pushcfunction(vm->L, load_all);
     vm->running = 1;
     int rc = lua_pcall(vm->L, 0, 0, 0);
@@ -203,7 +210,8 @@ static int load_in_time(till_vm_t *vm)
 static void tell_why(till_vm_t *vm, char *error, size_t error_size)
 {
     const char *text = till_tostring(vm->L, -1, NULL);
-    bool overran = vm->out_of_time || (strcmp(text, "not enough memory") == 0 && vm->overrun[0] != '\0');
+    bool is_placeless = strcmp(text, "not enough memory") == 0 || strcmp(text, "stack overflow") == 0;
+    bool overran = vm->out_of_time || (is_placeless && vm->overrun[0] != '\0');
 
     snprintf(error, error_size, "%s", overran ? vm->overrun : text);
 }

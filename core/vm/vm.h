@@ -62,6 +62,12 @@ typedef struct till_vm_env {
      * away: it is refused as overload. NULL is allowed. */
     unsigned (*refuse)(void *refuse_data, till_priority_t priority);
     void *refuse_data;
+    /** Asks the master of this process, as a line of its control socket does (serve/control.h); `text` of the answer is
+     * its last line. @return an operation, or NULL where the master cannot be reached. NULL is allowed: there is none
+     */
+    till_op_t *(*ask)(void *data_of_ask, till_slice_t command, uint64_t timeout_ms,
+                      void (*done)(void *data, till_status_t status, const char *text, size_t len), void *data);
+    void *data_of_ask;
     bool is_command; /* gives the bindings for files and terminals that only commands have */
     void (*on_metrics)(void *data, const char *name, const char *labels, double value,
                        char kind); /* 'c' add, 'g' set, 'h' observe */

@@ -137,6 +137,7 @@ struct till_vm {
     till_co_t *current;
     till_co_t *calls, *pool;
     unsigned call_count, pool_count;
+    uint64_t served; /* requests, since somebody last asked */
     till_box_t *boxes;
     till_spawn_t *spawns, **spawns_end;
     till_turn_hook_t turn;
@@ -147,6 +148,7 @@ struct till_vm {
     const struct till_loading *loading;
     uint64_t load_until; /* of the loading thread's CPU clock; 0: it has loaded */
     bool out_of_time;
+    unsigned load_hooks;
     const char *volatile compiling; /* the file; NULL: none */
     char overrun[320];              /* where and how it went past a limit of loading; "" */
     till_pages_t *pages;
@@ -258,6 +260,7 @@ int till_bind_metrics(lua_State *L);
 int till_bind_conf(lua_State *L);
 int till_bind_co(lua_State *L);
 int till_bind_bundle(lua_State *L);
+int till_bind_generation(lua_State *L);
 int till_bind_csv(lua_State *L);
 int till_bind_data(lua_State *L);
 int till_bind_fault(lua_State *L);

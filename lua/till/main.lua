@@ -4,6 +4,7 @@
 --   priority(method, path) -> "read", "staff", "cart" or "checkout"; asked under overload
 --   jobs(worker)       -> when co.closing() is true
 --   background()       -> at once, after its spawns
+--   generation(order) -> answer      both JSON: the master's errands in the database
 --   command(name, ...) -> exit code
 --
 -- An error while this loads refuses the generation, with file and reason; nothing waits here.
@@ -11,6 +12,7 @@ local conf = require "till.prim.conf"
 local co = require "till.prim.co"
 local log = require "till.prim.log"
 local cache = require "till.cache"
+local generations = require "till.flow.generations"
 local dispatch = require "till.plugin.dispatch"
 local findings = require "till.plugin.findings"
 local loader = require "till.plugin.loader"
@@ -62,11 +64,17 @@ end
 
 function main.background()
   cache.start()
+  co.spawn(generations.background)
   for name, reason in pairs(left_out) do
     log.info("plugin.left_out", { plugin = name, reason = reason })
   end
   log.info("generation.ready", { generation = co.generation(), plugins = #plugins,
     routes = #served.routes, shop = conf.get("shop.name") })
+end
+
+
+function main.generation(order)
+  return generations.run(order)
 end
 
 

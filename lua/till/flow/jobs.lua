@@ -17,6 +17,7 @@ local conf = require "till.prim.conf"
 local dead = require "till.store.dead"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
+local generation_purge = require "till.store.generation_purge"
 local HOOKS = require "till.plugin.hooks"
 local json = require "till.prim.json"
 local log = require "till.prim.log"
@@ -247,6 +248,7 @@ local function sweep(state)
     state.purged = now
     attempt("purge", dead.purge, 1000)
     attempt("sessions.purge", sessions.purge, 1000)
+    attempt("generations.purge", generation_purge.run, conf.get("generations.keep"))
   end
 end
 

@@ -14,6 +14,8 @@ permissions.ROLES = {
   manager = { doc = "The trade, not the people nor the machine.", "products.*", "categories.*",
     "inventory.*", "orders.*", "payments.*", "refunds.*", "promotions.*", "customers.*",
     "prices.*", "rules.*", "webhooks.*", "jobs.read", "generations.read", "audit.read" },
+  developer = { doc = "The code of the shop and merchants' rules.", "generations.*", "rules.*",
+    "audit.read", "jobs.read" },
   catalog = { doc = "Products, categories, prices and stock.", "products.*", "categories.*",
     "prices.*", "inventory.*" },
   stock = { doc = "Stock alone.", "inventory.*", "products.read" },

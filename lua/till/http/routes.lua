@@ -14,4 +14,6 @@ return {
   "till.http.admin_api.promotions",
   "till.http.admin_api.people",
   "till.http.admin_api.jobs",
+  "till.http.admin_api.generations",
+  "till.http.admin_api.audit",
 }

@@ -13,6 +13,7 @@ local findings = {}
 
 local gathers = co.process() == "check"
 local list = {}
+local PLACELESS = { ["not enough memory"] = true, ["stack overflow"] = true }
 
 
 local function split(text)
@@ -29,18 +30,11 @@ function findings.add(plugin, text)
 end
 
 
--- The only error that comes without its place.
-local function located(thrown)
-  if thrown ~= "stack overflow" then return thrown end
-  return (bundle.place() or "?") .. ": stack overflow: a function calls itself without end"
-end
-
-
 function findings.try(plugin, fn, ...)
   if not gathers then return fn(...) end
-  local good, value = xpcall(fn, located, ...)
+  local good, value = pcall(fn, ...)
   if good then return value end
-  findings.add(plugin, value == "not enough memory" and bundle.overrun() or tostring(value))
+  findings.add(plugin, PLACELESS[value] and bundle.overrun() or tostring(value))
 end
 
 

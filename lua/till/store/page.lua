@@ -3,10 +3,11 @@
 --   rows{ select=, from=, where={…}, args={…}, key=, id=, prefix=, opts=, newest_first= }
 --     -> up to limit + 1 rows | nil, err
 --
--- `key` is the column that is sorted by (nil: by id alone), `id` breaks ties. opts: limit, and
--- after or before = the keys of the row that the cursor names, the id last. With `before` the rows
--- come nearest first, as they are read; ctx:list turns them. One row more than asked for is read:
--- that is how it is known whether there are more.
+-- `key` is the column that is sorted by (nil: by id alone), `id` breaks ties; key_param and
+-- id_param turn what a cursor holds of them into parameters. opts: limit, and after or before = the
+-- keys of the row that the cursor names, the id last. With `before` the rows come nearest first, as
+-- they are read; ctx:list turns them. One row more than asked for is read: that is how it is known
+-- whether there are more.
 local db = require "till.store.db"
 
 local page = {}
@@ -25,6 +26,7 @@ local function beyond(spec, cursor, descending, where, args)
     where[#where + 1] = ("%s %s ?"):format(spec.id, op)
   end
   local last = cursor[#cursor]
+  if spec.id_param then last = spec.id_param(last) end
   args[#args + 1] = spec.prefix and db.bin(spec.prefix, last) or last
 end
 

@@ -34,7 +34,7 @@ struct test_clock {
 /* What came back. */
 typedef struct test_answer {
     long status, connects, http; /* http: CURL_HTTP_VERSION_… */
-    char head[4096], body[16384];
+    char head[4096], body[32768];
     size_t body_len;
 } test_answer_t;
 

@@ -127,7 +127,7 @@ local function bundle_fake(fakes)
   return {
     read = function(path) return fakes.files[path] end,
     load = function(path, env) return file.load(fakes.files[path], path, env) end,
-    overrun = function() return nil end, place = function() return nil end,
+    overrun = function() return nil end,
     list = function(prefix)
       local out = {}
       for path in pairs(fakes.files) do
