@@ -16,6 +16,7 @@ local findings = require "till.plugin.findings"
 local manifest = require "till.plugin.manifest"
 local sandbox = require "till.plugin.sandbox"
 local http = require "till.prim.http"
+local log = require "till.prim.log"
 local text = require "till.util.text"
 
 local loader = {}
@@ -60,13 +61,24 @@ local function place_of(name, why)
 end
 
 
+local function warn_of_deprecated(m, options, is_configured)
+  for _, each in ipairs(is_configured and config.deprecated(m.config, options) or {}) do
+    log.warn("plugin.deprecated", { plugin = m.name, what = "config." .. each[1],
+      instead = each[2], at = conf.place(m.name .. "." .. each[1]) or "?" })
+  end
+end
+
+
 local function options_of(m, given, is_configured)
   local options = {}
   for key, value in pairs(given or {}) do
     if key ~= "enabled" then options[key] = value end
   end
   local out, why = config.resolve(m.config, options)
-  if out then return out end
+  if out then
+    warn_of_deprecated(m, options, is_configured)
+    return out
+  end
   error(("%splugins.%s: %s"):format(is_configured and place_of(m.name, why) or "", m.name, why), 0)
 end
 
