@@ -5,8 +5,8 @@ local RULE = "return function(_, input) return input.n end"
 
 
 local function run_one(report)
-  local answers, err = box.evaluate { hook = "promo.evaluate", input = { n = 7 }, deadline_ms = 5000,
-    rules = { { name = "doctor", text = RULE } } }
+  local answers, err = box.evaluate { hook = "promo.evaluate", input = { n = 7 },
+    deadline_ms = 5000, rules = { { name = "doctor", text = RULE } } }
   if not answers then
     report.fail("box", "no rule of a merchant can run: " .. err.message, "moontill-box belongs"
       .. " beside moontill and must be executable by the server's user, on a kernel with"
