@@ -382,6 +382,35 @@ describe("a rule that is published", () => {
     });
   });
 
+  it("is gone with a generation that did not have it, and says so", async () => {
+    const { cart } = await cartOf(1000);
+    const rule = await write();
+    await publish(rule);
+    assert.equal((await reprice(cart)).discount_total.amount, 100);
+    const back = await shop.cli("rollback");
+    assert.equal(back.code, 0, back.stderr);
+    assert.equal((await reprice(cart)).discount_total.amount, 0);
+    const shown = (await get(`/rules/${rule.id}`)).body.rule;
+    assert.deepEqual([shown.state, shown.live], ["unpublished", undefined]);
+    assert.equal((await publish(rule)).rule.state, "published");
+    assert.equal((await reprice(cart)).discount_total.amount, 100);
+    await unpublish(rule);
+  });
+
+  it("that a server left in the middle is told of by what is live", async () => {
+    const rule = await write();
+    await publish(rule);
+    await query(shop, `UPDATE rule_events SET outcome = 'begun', generation = NULL, created_at = NOW() - INTERVAL 2 MINUTE
+      WHERE rule_id = ${bin(rule.id)};
+      INSERT INTO rule_events (rule_id, type, outcome, author, reason, created_at)
+      VALUES (${bin(rule.id)}, 'unpublished', 'begun', 'key', 'x', NOW() - INTERVAL 2 MINUTE);`);
+    const { data } = assertOk(await get(`/rules/${rule.id}/events`), 200);
+    assert.deepEqual(data.map((e) => [e.type, e.outcome]), [["unpublished", "refused"], ["published", "done"]]);
+    assert.equal(await count(shop, "rule_events", `rule_id = ${bin(rule.id)} AND outcome = 'begun'`), 2, "a look changes nothing");
+    await unpublish(rule);
+    assert.equal(await count(shop, "rule_events", `rule_id = ${bin(rule.id)} AND outcome = 'begun'`), 0);
+  });
+
   it("is not archived before it is taken back", async () => {
     const rule = await write();
     await publish(rule);
