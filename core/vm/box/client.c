@@ -100,7 +100,7 @@ uint32_t till_rulebox_new_id(void)
 
 static void forget_texts(till_rulebox_t *box)
 {
-    if (box->known_size > 0)
+    if (box->known_size != 0)
         memset(box->known, 0, box->known_size);
     box->known_count = box->known_bytes = 0;
 }
