@@ -218,6 +218,8 @@ static int l_exchange(lua_State *L)
     take_rules(L, 2, &ask, &vm->scratch);
     lua_pushvalue(L, 3);
     ask.input.len = encode(L, &vm->scratch, "input", 0);
+    if (vm->scratch.len > TILL_WIRE_REQUEST_MAX)
+        return till_push_failure(L, TILL_TOO_LARGE, "the input of the rules has more than 4 MB");
     place_bytes(&ask, (till_rulebox_rule_t *)ask.rules, &vm->scratch);
     lua_pushvalue(L, 2);
     return till_co_park(co, L, till_rulebox_exchange(vm->env.box, &ask, till_co_time_left(L, LINE_MS), on_reply, co),

@@ -261,7 +261,8 @@ static void put_rule(till_rulebox_t *box, const till_rulebox_rule_t *rule, char 
     if (what == 'E' && knows(box, rule->id)) {
         till_wire_put_u32(&box->out, TILL_WIRE_KNOWN);
     } else {
-        till_wire_put_piece(&box->out, rule->text.base, rule->text.len);
+        size_t most = TILL_WIRE_TEXT_MAX + 1; /* it is refused for its length, whatever follows */
+        till_wire_put_piece(&box->out, rule->text.base, rule->text.len < most ? rule->text.len : most);
         if (what == 'E')
             learn(box, rule);
     }
@@ -368,7 +369,7 @@ static void deliver(till_rulebox_t *box, till_wire_t frame)
     till_op_finish_now(&exchange->op, TILL_OK);
 }
 
-/** @return whether there is more to read */
+/** @return whether there is more to read; a box that would never stop is stopped by the length of its frame */
 static bool receive(till_rulebox_t *box, bool *is_gone)
 {
     char piece[65536];
@@ -377,7 +378,7 @@ static bool receive(till_rulebox_t *box, bool *is_gone)
     *is_gone = n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR);
     if (n > 0)
         till_buf_append(&box->in, piece, (size_t)n);
-    return n == (ssize_t)sizeof(piece);
+    return n == (ssize_t)sizeof(piece) && box->in.len <= TILL_WIRE_REPLY_MAX;
 }
 
 /** @return whether all of a frame is there; more than that, or one too long, is nonsense: `len` is SIZE_MAX */

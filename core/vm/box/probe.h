@@ -75,6 +75,8 @@ enum {
         TILL_PROBE_COUNT
 };
 
+enum { TILL_BABBLE_WRONG_NUMBER, TILL_BABBLE_TOO_LONG, TILL_BABBLE_TOO_SHORT, TILL_BABBLE_MORE, TILL_BABBLE_COUNT };
+
 #if TILL_BOX_PROBES
 /* Another architecture's numbers mean other calls: 5 is open there. */
 static long call_as_32_bits(void)
@@ -104,6 +106,24 @@ static void till_box_probe(int fd, uint8_t which)
         break;
     }
     send(fd, &got, sizeof(got), 0);
+    _exit(0);
+}
+
+/* Answers that are none, for the worker to see through; then silence. */
+static _Noreturn void till_box_babble(int fd, uint32_t exchange, uint32_t kind)
+{
+    uint32_t frame[4] = {8, exchange, 0, 0};
+
+    if (kind == TILL_BABBLE_WRONG_NUMBER)
+        frame[1] = exchange + 1;
+    else if (kind == TILL_BABBLE_TOO_LONG)
+        frame[0] = UINT32_MAX;
+    else if (kind == TILL_BABBLE_TOO_SHORT)
+        frame[0] = 2;
+    size_t rest = kind == TILL_BABBLE_MORE ? 12 : kind == TILL_BABBLE_TOO_SHORT ? 2 : 8;
+    send(fd, frame, sizeof(*frame) + rest, 0);
+    while (recv(fd, frame, sizeof(frame), 0) > 0)
+        ;
     _exit(0);
 }
 #endif

@@ -45,7 +45,15 @@ int till_box_program(void)
     return program;
 }
 
-static int spawn(int file, pid_t *pid, int socket)
+bool till_box_use_program(const char *name)
+{
+    if (program != -1)
+        close(program);
+    program = open_program(name);
+    return program != -1;
+}
+
+static int spawn(pid_t *pid, int socket)
 {
     char path[40];
     char *const argv[] = {"moontill-box", NULL}, *const env[] = {NULL};
@@ -53,7 +61,7 @@ static int spawn(int file, pid_t *pid, int socket)
     posix_spawnattr_t attributes;
     sigset_t all, none;
 
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", program);
     sigfillset(&all);
     sigemptyset(&none);
     posix_spawn_file_actions_init(&actions);
@@ -68,31 +76,19 @@ static int spawn(int file, pid_t *pid, int socket)
     return failure;
 }
 
-static int spawn_file(int file, pid_t *pid)
+int till_box_spawn(pid_t *pid)
 {
     int ends[2];
 
-    if (file == -1 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    if (till_box_program() == -1 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return -1;
-    int failure = spawn(file, pid, ends[1]);
+    int failure = spawn(pid, ends[1]);
     close(ends[1]);
     if (failure == 0 && fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0)
         return ends[0];
     close(ends[0]);
     errno = failure != 0 ? failure : errno;
     return -1;
-}
-
-int till_box_spawn(pid_t *pid) { return spawn_file(till_box_program(), pid); }
-
-int till_box_spawn_named(const char *name, pid_t *pid)
-{
-    int file = open_program(name);
-    int control = spawn_file(file, pid);
-
-    if (file != -1)
-        close(file);
-    return control;
 }
 
 void till_box_end(pid_t pid)

@@ -13,10 +13,10 @@ typedef struct till_box_ends {
 
 /** Opens the program's file, once. @return its descriptor, or -1 */
 int till_box_program(void);
+/** From now on it is another one beside ours: tests have one. @return whether it is there */
+bool till_box_use_program(const char *name);
 /** Starts a keeper. @return our end of its socket, which does not block; -1: `errno` says why */
 int till_box_spawn(pid_t *pid);
-/** As till_box_spawn, of another program beside ours: tests have one. */
-int till_box_spawn_named(const char *name, pid_t *pid);
 /** Kills and buries it. */
 void till_box_end(pid_t pid);
 /** @return 1: a box; 0: nothing just now; -1: the keeper is gone */

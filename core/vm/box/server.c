@@ -120,11 +120,23 @@ static void put_check(till_buf_t *out, till_slice_t text)
 #if TILL_BOX_PROBES
 #include "vm/box/probe.h"
 static void try_probe(int fd, uint8_t which) { till_box_probe(fd, which); }
+
+static void babble(int fd, const struct request *request)
+{
+    if (request->what == 'N')
+        till_box_babble(fd, request->exchange, request->limits.cpu_us);
+}
 #else
 static void try_probe(int fd, uint8_t which)
 {
     (void)fd;
     (void)which;
+}
+
+static void babble(int fd, const struct request *request)
+{
+    (void)fd;
+    (void)request;
 }
 #endif
 
@@ -192,6 +204,7 @@ static void serve(struct server *server, till_wire_t *wire)
     till_wire_t input = till_wire_piece(wire);
     request.count = till_wire_u32(wire);
     server->page->exchange = request.exchange;
+    babble(server->fd, &request);
     if (request.forget != 0)
         forget_all(server);
     keep_texts(server, &request, *wire);

@@ -52,8 +52,6 @@ static const char *put_string(struct writer *w, int index)
         return "a text of more than 4096 bytes";
     if (w->is_answer && !till_utf8_is_valid(text, len))
         return "a text that is not UTF-8";
-    if (len > TILL_WIRE_REQUEST_MAX)
-        return "a text that is too long";
     put_tag(w, TAG_STRING);
     till_wire_put_piece(w->out, text, len);
     return NULL;

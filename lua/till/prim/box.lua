@@ -11,13 +11,13 @@
 --     answers[i]   { value = what it returned or nil, us =, fuel = }, or
 --                  { failure = { code =, message =, line =, column = } }, code being one of
 --                  syntax contract budget deadline memory depth error answer crash
---   check { hook =, name =, text = }  waits -> true | nil, { code, message, line, column }
---     parses it and sees that it returns a function, which is not called
+--   check { hook =, name =, text = }  waits -> true | nil, { code, message, line, column }, or an
+--     err of evaluate's; parses it and sees that it returns a function, which is not called
 --
 -- One exchange is for all rules of a cart. Each rule finds the same world, whatever ran before it.
 -- A rule that takes the box with it (a crash, a loop that nothing inside could end) is named, and
 -- the others are asked again without it. When that has taken twice the deadline, those that have no
--- answer yet fail too, with `not_run = true`: it was no fault of theirs.
+-- answer yet fail too, `unavailable` and with `not_run = true`: it was no fault of theirs.
 -- core/vm/box/ says how all that is done; what a rule may use is in docs/security.md.
 local c = require "till.c.box"
 local log = require "till.prim.log"
@@ -51,7 +51,7 @@ local function lost(ask, rule, code, how)
 end
 
 
-local NOT_RUN = { code = "deadline", not_run = true,
+local NOT_RUN = { code = "unavailable", not_run = true,
   message = "not run: other rules of the same cart have taken all the time there is" }
 
 
@@ -96,7 +96,7 @@ end
 
 function box.check(ask)
   local answers, err = exchange({ hook = ask.hook, rules = { ask } }, "C")
-  if not answers then return nil, { code = err.code, message = err.message } end
+  if not answers then return nil, err end
   local failure = answers[1].failure
   if failure then return nil, failure end
   return true

@@ -299,6 +299,26 @@ START_TEST(survives_a_kill_of_the_keeper)
 }
 END_TEST
 
+START_TEST(sees_through_nonsense)
+{
+    const till_rulebox_rule_t rule = {till_rulebox_new_id(), {"", 0}, {"", 1}};
+    const till_rulebox_ask_t question = {.what = 'N',
+                                         .rules = &rule,
+                                         .count = 1,
+                                         .input = {"", 1},
+                                         .cpu_us = (uint32_t)_i, /* which kind of it */
+                                         .wall_ms = PATIENCE_MS};
+    struct outcome outcome = {0};
+
+    ck_assert(till_box_use_program("moontill-box-probed"));
+    till_rulebox_exchange(rules, &question, 0, on_reply, &outcome);
+    TEST_UNTIL(loop, outcome.calls == 1);
+    ck_assert(outcome.is_lost);
+    ck_assert_int_eq(outcome.code, TILL_RULE_CRASH);
+    check_honest();
+}
+END_TEST
+
 START_TEST(lets_go_of_who_gives_up)
 {
     static const char *const endless = ENDLESS, *const honest = HONEST;
@@ -341,6 +361,7 @@ Suite *box_suite(void)
     tcase_add_test(client, survives_a_kill_of_the_box);
     tcase_add_test(client, survives_a_kill_in_the_middle_of_an_exchange);
     tcase_add_test(client, survives_a_kill_of_the_keeper);
+    tcase_add_loop_test(client, sees_through_nonsense, 0, TILL_BABBLE_COUNT);
     tcase_add_test(client, lets_go_of_who_gives_up);
     suite_add_tcase(suite, client);
     return suite;

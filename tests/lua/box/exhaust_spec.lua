@@ -130,6 +130,12 @@ t.describe("more memory than there is", function()
       text = run "local t = {} t[2^40] = 1 t[1e15] = 1 return #t", is = 0 },
   }
 
+  t.it("an input that no exchange takes", function()
+    local answers, err = box.evaluate { hook = "promo.evaluate", input = { ("x"):rep(5 * 2 ^ 20) },
+      rules = { { name = "a", text = of "1" } } }
+    t.same({ answers, err.code }, { nil, "body_too_large" })
+  end)
+
   t.it("an input that is too large", function()
     local list = {}
     for i = 1, 60000 do list[i] = { a = i, b = "text " .. i } end

@@ -171,6 +171,17 @@ t.describe("the deadline", function()
     t.equal(failure.code, "deadline")
   end)
 
+  t.it("of the exchange, twice over, is all that a cart waits for", function()
+    local endless, rules = run "while true do end", {}
+    for i = 1, 3 do rules[i] = { name = "endless-" .. i, text = endless .. ("\n"):rep(i) } end
+    rules[4] = { name = "honest", text = of "1" }
+    local answers = assert(box.evaluate { hook = "promo.evaluate", input = {}, rules = rules,
+      budget = 1e12, rule_ms = 60000, deadline_ms = 50 })
+    t.equal(answers[1].failure.code, "deadline")
+    t.equal(answers[1].failure.not_run, nil)
+    t.same({ answers[4].failure.code, answers[4].failure.not_run }, { "unavailable", true })
+  end)
+
   t.it("of the exchange replaces a box that does not answer", function()
     local failure = boxed.ask(run "while true do end", {}, {},
       { budget = 1e12, rule_ms = 60000, deadline_ms = 50 }).failure
