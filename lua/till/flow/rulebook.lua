@@ -148,10 +148,9 @@ end
 local function failed(rule, failure, case)
   if case.trial then return end
   if guard.is_kill(failure) then return guard.killed(rule, failure) end -- the box has told of it
-  local code = failure.not_run and "not_run" or failure.code
-  metrics.add("till_rule_failures_total", { rule = rule.name, code = code }, 1)
-  log.warn("rule.failed", { rule = rule.name, hash = rule.hash, hook = rule.hook, code = code,
-    error = failure.message, line = failure.line })
+  metrics.add("till_rule_failures_total", { rule = rule.name, code = failure.code }, 1)
+  log.warn("rule.failed", { rule = rule.name, hash = rule.hash, hook = rule.hook,
+    code = failure.code, error = failure.message, line = failure.line })
 end
 
 

@@ -41,7 +41,6 @@ local MAX_RULES = 2000
 local LOCK = { lease_ms = 5000, wait_ms = 6500 }
 local DEAD_MS = 60000
 local STOPPED = "the server stopped in the middle of it; nothing was changed"
-local AWAY = { unavailable = true, overloaded = true, timeout = true }
 local FIELDS = { "title", "schema", "args", "when", "priority", "starts_at", "ends_at" }
 
 
@@ -75,7 +74,7 @@ end
 local function check_syntax(draft)
   local ok, failure = box.check { hook = draft.hook, name = draft.name, text = draft.text }
   if ok then return nil end
-  if AWAY[failure.code] then return nil, err.new(failure.code, failure.message) end
+  if err.is(failure) then return nil, failure end
   return { { pointer = "/text", detail = failure.message, code = failure.code,
     line = failure.line, column = failure.column } }
 end

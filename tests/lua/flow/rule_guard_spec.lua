@@ -97,7 +97,7 @@ t.describe("a rule that has to be killed", function()
   t.it("is not one that others left no time", live.test(function(shop)
     local guard = shop.require "till.flow.rule_guard"
     t.equal(guard.is_kill { code = "deadline" }, true)
-    t.equal(guard.is_kill { code = "deadline", not_run = true }, false)
+    t.equal(guard.is_kill { code = "unavailable", not_run = true }, false)
     t.equal(guard.is_kill { code = "error" }, false)
   end))
 
