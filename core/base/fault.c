@@ -18,6 +18,7 @@
     row("sql.crash_after_send")     /* it left, and we die */                               \
     row("sql.slow")                 /* the answer does not come before the deadline */      \
     row("sql.deadlock")             /* the transaction is the victim */                     \
+    row("bundle.torn")              /* the file was saved while it was read */              \
     row("outbox.crash_before_done") /* the worker dies, the event was delivered */          \
     row("idem.crash_before_finish") /* the worker dies, its work is not yet committed */    \
     row("checkout.after_claim")     /* it dies, cart and flow are claimed */                \

@@ -205,6 +205,7 @@ static void on_signals(till_master_t *master)
             till_master_begin_stop(master, 0);
     }
     till_upgrade_reap(master);
+    till_trial_reap(master);
     till_children_reap(master);
 }
 

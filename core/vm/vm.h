@@ -96,6 +96,10 @@ const char *till_vm_library(void);
 size_t till_vm_memory(const till_vm_t *vm);
 unsigned till_vm_calls(const till_vm_t *vm);
 
+/** For a signal handler in a process that loads a generation and nothing else: the file, or file and line, that it is
+ * at. @return false where it loads none */
+bool till_vm_loading_place(char *out, size_t size);
+
 /* ---- an HTTP request ------------------------------------------------- */
 
 /* Filled by serve/; everything is borrowed and must live until `done`. */

@@ -14,6 +14,7 @@ local log = require "till.prim.log"
 local cache = require "till.cache"
 local generations = require "till.flow.generations"
 local dispatch = require "till.plugin.dispatch"
+local findings = require "till.plugin.findings"
 local loader = require "till.plugin.loader"
 local plugin_routes = require "till.http.plugin_routes"
 local router = require "till.http.router"
@@ -44,10 +45,10 @@ end
 
 local plugins, left_out = loader.load()
 dispatch.setup(plugins)
-local merchants = rules.load()
+local merchants = findings.try(nil, rules.load) or {}
 rulebook.setup(merchants)
-local served = router.new(groups())
-require("till.http.docs").set(served.routes)
+local served = findings.try(nil, function() return router.new(groups()) end)
+if served then require("till.http.docs").set(served.routes) end
 
 
 function main.http(req)

@@ -53,6 +53,8 @@ local HOOKS = {
   ["job.run"] = { many = false, may_yield = true, budget_ms = 60000, on_error = "stop" },
   ["webhook.receive"] = { many = false, may_yield = true, budget_ms = 3000, on_error = "stop",
     answer = "table" },
+  ["plugin.check"] = { many = true, may_yield = false, budget_ms = 100, on_error = "stop",
+    at_load = true },
   ["http.route"] = { many = true, may_yield = false, budget_ms = 100, on_error = "stop",
     answer = "list", at_load = true },
 }
