@@ -187,6 +187,8 @@ describe("what is no rule", () => {
     "an argument that nobody asked for": [{ args: { percentage: "10" } }, "/args/percentage"],
     "a condition that nobody knows": [{ when: { any_skus: ["TEA"] } }, "/when/any_skus"],
     "an amount without its currency": [{ when: { min_subtotal: 100 } }, "/when/currency"],
+    "a time before the clock's": [{ starts_at: "0001-01-01T00:00:00Z" }, "/starts_at"],
+    "a time after the clock's": [{ ends_at: "9999-12-31T23:59:59-01:00" }, "/ends_at"],
     "an end before its beginning": [{ starts_at: "2026-02-01T00:00:00Z", ends_at: "2026-01-01T00:00:00Z" }, "/ends_at"],
     "a field that nobody knows": [{ budget: 5 }, "/budget"],
   };
@@ -287,6 +289,12 @@ describe("a trial", () => {
       if cart.lines[1].quantity > 1 then return { code = "one_each", message = "One each.", pointer = "/lines/0/quantity" } end
     end` });
     assert.deepEqual(trial.answer, { code: "one_each", message: "One each.", pointer: "/lines/0/quantity" });
+  });
+
+  it("takes two lines of one SKU at two prices", async () => {
+    const lines = [{ sku: "X", unit_price: 100, quantity: 1 }, { sku: "X", unit_price: 300, quantity: 1 }];
+    const trial = await trying({}, { cart: { currency: "GBP", country: "GB", lines } });
+    assert.deepEqual([trial.without.subtotal.amount, trial.difference.amount], [400, 40]);
   });
 
   it("refuses what is no cart", async () => {
