@@ -390,6 +390,22 @@ describe("a rule that is published", () => {
     });
   });
 
+  it("that no worker would load is refused with the reason, and what was live stays", async () => {
+    const { cart } = await cartOf(1000);
+    await withRule({}, async (_rule, generation) => {
+      const bad = await write();
+      await query(shop, `UPDATE rule_versions SET manifest = JSON_SET(manifest, '$.hook', 'payment.authorize') WHERE rule_id = ${bin(bad.id)}`);
+      const { detail } = assertProblem(await post(`/rules/${bad.id}/publish`, { reason: "x" }), 409, "conflict");
+      assert.ok(detail.includes(`rules/${bad.name}.json: /hook`), detail);
+      const { data } = assertOk(await get(`/rules/${bad.id}/events`), 200);
+      assert.deepEqual([data[0].type, data[0].outcome], ["published", "refused"]);
+      assert.ok(data[0].detail.includes(`rules/${bad.name}.json: /hook`), data[0].detail);
+      assert.equal((await get(`/rules/${bad.id}`)).body.rule.state, "draft");
+      assert.equal((await control(shop, "generations")).live.name, generation);
+      assert.equal((await reprice(cart)).discount_total.amount, 100);
+    });
+  });
+
   it("is gone with a generation that did not have it, and says so", async () => {
     const { cart } = await cartOf(1000);
     const rule = await write();
