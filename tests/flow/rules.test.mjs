@@ -187,6 +187,8 @@ describe("what is no rule", () => {
     "an argument that nobody asked for": [{ args: { percentage: "10" } }, "/args/percentage"],
     "a condition that nobody knows": [{ when: { any_skus: ["TEA"] } }, "/when/any_skus"],
     "an amount without its currency": [{ when: { min_subtotal: 100 } }, "/when/currency"],
+    "a time before the clock's": [{ starts_at: "0001-01-01T00:00:00Z" }, "/starts_at"],
+    "a time after the clock's": [{ ends_at: "9999-12-31T23:59:59-01:00" }, "/ends_at"],
     "an end before its beginning": [{ starts_at: "2026-02-01T00:00:00Z", ends_at: "2026-01-01T00:00:00Z" }, "/ends_at"],
     "a field that nobody knows": [{ budget: 5 }, "/budget"],
   };
@@ -289,6 +291,12 @@ describe("a trial", () => {
     assert.deepEqual(trial.answer, { code: "one_each", message: "One each.", pointer: "/lines/0/quantity" });
   });
 
+  it("takes two lines of one SKU at two prices", async () => {
+    const lines = [{ sku: "X", unit_price: 100, quantity: 1 }, { sku: "X", unit_price: 300, quantity: 1 }];
+    const trial = await trying({}, { cart: { currency: "GBP", country: "GB", lines } });
+    assert.deepEqual([trial.without.subtotal.amount, trial.difference.amount], [400, 40]);
+  });
+
   it("refuses what is no cart", async () => {
     const { name: _name, reason: _reason, ...rule } = draft();
     assertPointsAt(await post("/rules/try", { rule }), "/cart");
@@ -380,6 +388,51 @@ describe("a rule that is published", () => {
       assert.equal(done.code, 0, done.stderr);
       assert.equal((await reprice(cart)).discount_total.amount, 100);
     });
+  });
+
+  it("that no worker would load is refused with the reason, and what was live stays", async () => {
+    const { cart } = await cartOf(1000);
+    await withRule({}, async (_rule, generation) => {
+      const bad = await write();
+      await query(shop, `UPDATE rule_versions SET manifest = JSON_SET(manifest, '$.hook', 'payment.authorize') WHERE rule_id = ${bin(bad.id)}`);
+      const { detail } = assertProblem(await post(`/rules/${bad.id}/publish`, { reason: "x" }), 409, "conflict");
+      assert.ok(detail.includes(`rules/${bad.name}.json: /hook`), detail);
+      const { data } = assertOk(await get(`/rules/${bad.id}/events`), 200);
+      assert.deepEqual([data[0].type, data[0].outcome], ["published", "refused"]);
+      assert.ok(data[0].detail.includes(`rules/${bad.name}.json: /hook`), data[0].detail);
+      assert.equal((await get(`/rules/${bad.id}`)).body.rule.state, "draft");
+      assert.equal((await control(shop, "generations")).live.name, generation);
+      assert.equal((await reprice(cart)).discount_total.amount, 100);
+    });
+  });
+
+  it("is gone with a generation that did not have it, and says so", async () => {
+    const { cart } = await cartOf(1000);
+    const rule = await write();
+    await publish(rule);
+    assert.equal((await reprice(cart)).discount_total.amount, 100);
+    const back = await shop.cli("rollback");
+    assert.equal(back.code, 0, back.stderr);
+    assert.equal((await reprice(cart)).discount_total.amount, 0);
+    const shown = (await get(`/rules/${rule.id}`)).body.rule;
+    assert.deepEqual([shown.state, shown.live], ["unpublished", undefined]);
+    assert.equal((await publish(rule)).rule.state, "published");
+    assert.equal((await reprice(cart)).discount_total.amount, 100);
+    await unpublish(rule);
+  });
+
+  it("that a server left in the middle is told of by what is live", async () => {
+    const rule = await write();
+    await publish(rule);
+    await query(shop, `UPDATE rule_events SET outcome = 'begun', generation = NULL, created_at = NOW() - INTERVAL 2 MINUTE
+      WHERE rule_id = ${bin(rule.id)};
+      INSERT INTO rule_events (rule_id, type, outcome, author, reason, created_at)
+      VALUES (${bin(rule.id)}, 'unpublished', 'begun', 'key', 'x', NOW() - INTERVAL 2 MINUTE);`);
+    const { data } = assertOk(await get(`/rules/${rule.id}/events`), 200);
+    assert.deepEqual(data.map((e) => [e.type, e.outcome]), [["unpublished", "refused"], ["published", "done"]]);
+    assert.equal(await count(shop, "rule_events", `rule_id = ${bin(rule.id)} AND outcome = 'begun'`), 2, "a look changes nothing");
+    await unpublish(rule);
+    assert.equal(await count(shop, "rule_events", `rule_id = ${bin(rule.id)} AND outcome = 'begun'`), 0);
   });
 
   it("is not archived before it is taken back", async () => {

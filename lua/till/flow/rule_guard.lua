@@ -52,9 +52,8 @@ function guard.forget()
 end
 
 
---- What was not run, because others had taken all the time, did nothing wrong.
 function guard.is_kill(failure)
-  return KILLS[failure.code] == true and not failure.not_run
+  return KILLS[failure.code] == true
 end
 
 
@@ -70,6 +69,7 @@ local function set_aside(tx, row, rule, failure, kills)
     sentence(failure))
   local first, e = rules.set_aside(tx, rule.name, rule.hash, reason)
   if not first then return first, e end
+  local version = rules.version(row.id, rule.version, tx) or {}
   local ok, e2 = rules.set(tx, row.id, { state = "set_aside" })
   if ok then
     ok, e2 = rules.event(tx, row.id, { type = "set_aside", version = rule.version,
@@ -78,7 +78,7 @@ local function set_aside(tx, row, rule, failure, kills)
   if ok then
     ok, e2 = outbox.append(tx, { { aggregate = "rule:" .. row.id, type = "rule.set_aside",
       payload = { rule_id = row.id, name = rule.name, title = rule.title, hook = rule.hook,
-        version = rule.version, hash = rule.hash, reason = reason } } })
+        version = rule.version, hash = rule.hash, author = version.author, reason = reason } } })
   end
   if not ok then return nil, e2 end
   return true

@@ -19,8 +19,8 @@ local rule_try = {}
 
 
 -- A line with a price of its own is of a product that need not be there.
-local function made_up(line, currency)
-  return { id = "line-" .. line.sku, sku = line.sku, title = "", weight_g = line.weight_g or 0,
+local function made_up(line, currency, i)
+  return { id = "line-" .. i, sku = line.sku, title = "", weight_g = line.weight_g or 0,
     prices = { { currency = currency, kind = "base", min_qty = 1, list = "",
       amount = line.unit_price } }, product_id = "made-up", product_title = line.title or line.sku,
     handle = line.sku, tax_class = line.tax_class or "standard", tags = line.tags or {},
@@ -51,7 +51,7 @@ local function variants_of(given)
   for i, line in ipairs(given.lines) do
     if line.unit_price then
       if not line.sku then return wrong(i, "sku", "is needed beside unit_price") end
-      local variant = made_up(line, given.currency)
+      local variant = made_up(line, given.currency, i)
       line.variant_id, made[variant.id] = variant.id, variant
     else
       line.variant_id = line.variant_id or line.sku and by_sku[line.sku]

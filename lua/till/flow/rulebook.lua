@@ -30,6 +30,7 @@ local when = require "till.rule.when"
 local rulebook = {}
 
 local NONE = {}
+local MAX_TERMS = 100
 local PROMO, VALIDATE = "promo.evaluate", "cart.validate"
 local FUEL = { [PROMO] = "rules.promo_fuel", [VALIDATE] = "rules.validate_fuel" }
 local TOO_EARLY_OR_LATE = { before = "not_started", after = "expired" }
@@ -148,10 +149,9 @@ end
 local function failed(rule, failure, case)
   if case.trial then return end
   if guard.is_kill(failure) then return guard.killed(rule, failure) end -- the box has told of it
-  local code = failure.not_run and "not_run" or failure.code
-  metrics.add("till_rule_failures_total", { rule = rule.name, code = code }, 1)
-  log.warn("rule.failed", { rule = rule.name, hash = rule.hash, hook = rule.hook, code = code,
-    error = failure.message, line = failure.line })
+  metrics.add("till_rule_failures_total", { rule = rule.name, code = failure.code }, 1)
+  log.warn("rule.failed", { rule = rule.name, hash = rule.hash, hook = rule.hook,
+    code = failure.code, error = failure.message, line = failure.line })
 end
 
 
@@ -212,10 +212,30 @@ local function ask(hook, list, case)
 end
 
 
+-- Finding the best of many terms that exclude each other takes a worker's time, and everybody's in
+-- it: so many there are for one cart, of those that come first.
+local function within_reason(answers, case)
+  local out, n = {}, 0
+  for _, answer in ipairs(answers) do
+    n = n + #answer.value
+    if n > MAX_TERMS then
+      local failure = { code = "answer", message = ("left out: the rules of this cart make more"
+        .. " than %d terms"):format(MAX_TERMS) }
+      note(case, answer.rule, {}, failure)
+      failed(answer.rule, failure, case)
+      n = n - #answer.value
+    else
+      out[#out + 1] = answer
+    end
+  end
+  return out
+end
+
+
 function rulebook.promotions(case)
   local list = due(PROMO, case)
   if #list == 0 then return NONE end
-  return (ask(PROMO, list, case))
+  return within_reason(ask(PROMO, list, case), case)
 end
 
 

@@ -8,7 +8,7 @@
 --   rules.publish(id, { version =, author =, reason =, commit = }) -> what commit returned
 --   rules.unpublish(id, same), rules.restore(tx, rule, note)
 --   rules.live(rule) -> { version, hash } | nil     in this generation
---   rules.settle(rule)     publications whose server died are ended by what is live
+--   rules.ended(rule, event) -> outcome, detail     also of one whose server died in the middle
 --
 -- draft = { name, hook, title, text, schema, args, when, priority, starts_at, ends_at };
 -- note = { author, reason }. commit(finish, live): opens the last transaction, calls finish(tx) in
@@ -40,7 +40,7 @@ local PATIENCE_MS, AGAIN_MS = 5000, 50
 local MAX_RULES = 2000
 local LOCK = { lease_ms = 5000, wait_ms = 6500 }
 local DEAD_MS = 60000
-local AWAY = { unavailable = true, overloaded = true, timeout = true }
+local STOPPED = "the server stopped in the middle of it; nothing was changed"
 local FIELDS = { "title", "schema", "args", "when", "priority", "starts_at", "ends_at" }
 
 
@@ -74,7 +74,7 @@ end
 local function check_syntax(draft)
   local ok, failure = box.check { hook = draft.hook, name = draft.name, text = draft.text }
   if ok then return nil end
-  if AWAY[failure.code] then return nil, err.new(failure.code, failure.message) end
+  if err.is(failure) then return nil, failure end
   return { { pointer = "/text", detail = failure.message, code = failure.code,
     line = failure.line, column = failure.column } }
 end
@@ -151,19 +151,24 @@ local function is_done(event, live)
 end
 
 
---- Under the lock every publication that is `begun` is of somebody who died; without it one that is
---- old enough is.
-function rules.settle(rule, is_locked)
+--- How it ended, where nobody lived to write that down: what is live tells.
+function rules.ended(rule, event)
+  local age = time.now_ms() - time.parse(event.created_at)
+  if event.outcome ~= "begun" or age <= DEAD_MS then return event.outcome, event.detail end
+  if is_done(event, rules.live(rule)) then return "done" end
+  return "refused", STOPPED
+end
+
+
+-- Under the lock every publication that is `begun` is of somebody who died.
+local function settle(rule)
   local list, e = store.begun(rule.id)
   if not list then return nil, e end
   for _, event in ipairs(list) do
-    local age = time.now_ms() - time.parse(event.created_at)
-    if is_locked or age > DEAD_MS then
-      local done = is_done(event, rules.live(rule))
-      local ok, e2 = store.finish(nil, event.id, done and "done" or "refused", { detail =
-        not done and "the server stopped in the middle of it; nothing was changed" or nil })
-      if not ok then return nil, e2 end
-    end
+    local done = is_done(event, rules.live(rule))
+    local ok, e2 = store.finish(nil, event.id, done and "done" or "refused",
+      { detail = not done and STOPPED or nil })
+    if not ok then return nil, e2 end
   end
   return true
 end
@@ -210,7 +215,8 @@ end
 
 -- The event first, then the generation, then what the tables remember of it.
 local function change(rule, event, changes, ask)
-  local ok, e = rules.settle(rule, ask.is_locked)
+  local ok, e = true, nil
+  if ask.is_locked then ok, e = settle(rule) end
   if not ok then return nil, e end
   local event_id
   event_id, e = store.begin(rule.id, event)

@@ -11,6 +11,7 @@ local order = s.object({
 local rule = s.object({
   rule_id = s.id("rule"), name = s.string {}, title = s.string {}, hook = s.string {},
   version = s.integer {}, hash = s.string {}, reason = s.string {},
+  author = s.string { doc = "Who wrote the version." },
 }, { additional = true, required = { "rule_id", "name", "reason" } })
 
 

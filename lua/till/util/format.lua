@@ -82,9 +82,19 @@ format.define("sku", {
   openapi = { pattern = "^[A-Za-z0-9][A-Za-z0-9._/-]*$", maxLength = 64 },
 })
 
+-- What the tables and the clock of the core can hold.
+local FIRST_MS, LAST_MS = 0, 253402300799999
+
+
+local function is_time(s)
+  local ms = clock.parse(s)
+  return ms ~= nil and ms >= FIRST_MS and ms <= LAST_MS
+end
+
+
 format.define("date-time", {
-  check = function(s) return clock.parse(s) ~= nil end,
-  detail = "must be a time of RFC 3339 such as 2026-11-20T10:00:00Z",
+  check = is_time,
+  detail = "must be a time of RFC 3339, from 1970 to 9999, such as 2026-11-20T10:00:00Z",
   openapi = { format = "date-time" },
 })
 

@@ -55,6 +55,7 @@ t.describe("a rule that has to be killed", function()
     t.equal(#told, 1)
     t.equal(told[1].aggregate, "rule:" .. world.id)
     t.ok(told[1].payload:find('"name":"greedy"', 1, true), told[1].payload)
+    t.ok(told[1].payload:find('"author":"staff_x"', 1, true), told[1].payload)
     local events = assert(world.store.events(world.id, {}))
     t.same({ #events, events[1].type, events[1].author, events[1].version },
       { 1, "set_aside", "system", 1 })
@@ -97,7 +98,7 @@ t.describe("a rule that has to be killed", function()
   t.it("is not one that others left no time", live.test(function(shop)
     local guard = shop.require "till.flow.rule_guard"
     t.equal(guard.is_kill { code = "deadline" }, true)
-    t.equal(guard.is_kill { code = "deadline", not_run = true }, false)
+    t.equal(guard.is_kill { code = "unavailable", not_run = true }, false)
     t.equal(guard.is_kill { code = "error" }, false)
   end))
 

@@ -124,6 +124,21 @@ t.describe("the rules of a shop", function()
     end)
   end)
 
+  t.it("make a hundred terms at most, those of the first", function()
+    local list, twenty = {}, {}
+    for i = 1, 20 do twenty[i] = TEN end
+    for i, name in ipairs { "a", "b", "c", "d", "e", "f", "g" } do list[i] = rule(name) end
+    with_rules(list, function(book, world)
+      for _, one in ipairs(list) do world.answers[one.name] = { value = twenty } end
+      world.answers.e, world.answers.f = { value = { TEN } }, { value = twenty }
+      world.answers.g = { value = { TEN } }
+      local names = {}
+      for i, answer in ipairs(book.promotions(world.case())) do names[i] = answer.rule.name end
+      t.same(names, { "a", "b", "c", "d", "e", "g" })
+      t.equal(counted(world, "till_rule_failures_total"), 1)
+    end)
+  end)
+
   t.it("that were set aside are not called", function()
     with_rules({ rule("a"), rule("b") }, function(book, world)
       world.aside["a-hash"] = "5 kills"

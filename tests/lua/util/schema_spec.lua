@@ -70,7 +70,8 @@ t.describe("schema", function()
     { why = "sku", good = { "85123A", "a.b_c-d" }, bad = { "", " a", "a b", ("x"):rep(65) } },
     { why = "date-time", good = { "2026-11-20T10:00:00Z", "2024-02-29T10:00:00.5+02:00" },
       bad = { "2026-11-20", "2023-02-29T10:00:00Z", "2026-11-20T25:00:00Z",
-        "2026-11-20 10:00:00" } },
+        "2026-11-20 10:00:00", "1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-01:00" } },
   }, function(case)
     local of = s.string { format = case.why }
     for _, value in ipairs(case.good) do t.ok(of:check(value), value) end

@@ -89,9 +89,9 @@ function rule_shape.version(version)
 end
 
 
-function rule_shape.event(e)
-  return { id = e.id, type = e.type, outcome = e.outcome, version = e.version,
-    generation = e.generation, author = e.author, reason = e.reason, detail = e.detail,
+function rule_shape.event(e, outcome, detail)
+  return { id = e.id, type = e.type, outcome = outcome, version = e.version,
+    generation = e.generation, author = e.author, reason = e.reason, detail = detail,
     at = e.created_at }
 end
 

@@ -120,7 +120,8 @@ local function paged(read, view, key)
     if not page then return nil, e2 end
     local rows, e3 = read(rule, { limit = page.limit, after = page.after, before = page.before })
     if not rows then return nil, e3 end
-    return ctx:json(200, ctx:list(rows, page, view, function(row) return { row[key] } end))
+    return ctx:json(200, ctx:list(rows, page, function(row) return view(row, rule) end,
+      function(row) return { row[key] } end))
   end
 end
 
@@ -128,11 +129,8 @@ end
 local versions = paged(function(rule, opts) return store.versions(rule.id, opts) end,
   shape.version_head, "number")
 
-local events = paged(function(rule, opts)
-  local ok, e = rules.settle(rule)
-  if not ok then return nil, e end
-  return store.events(rule.id, opts)
-end, shape.event, "id")
+local events = paged(function(rule, opts) return store.events(rule.id, opts) end,
+  function(event, rule) return shape.event(event, rules.ended(rule, event)) end, "id")
 
 
 local function version(ctx)
