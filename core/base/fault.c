@@ -25,8 +25,11 @@
     row("checkout.after_authorize") /* it dies, the provider has answered */                \
     row("checkout.before_place")    /* it dies, nothing of the order is written */          \
     row("checkout.after_place")     /* it dies, the order is there, nobody was told */     \
+    row("rules.before_swap")        /* it dies, the publication is begun, nothing is live */ \
+    row("rules.after_swap")         /* it dies, the rule is live, the tables know nothing */ \
     row("generation.before_record") /* a worker dies, all have loaded, nothing is moved */  \
     row("generation.after_record")  /* it dies, the pointer is moved, nobody was told */    \
+    row("generation.lost")          /* the pointer is moved, the answer does not come */    \
     row("generation.prepared")      /* a worker dies as soon as it has loaded */            \
     row("generation.commit")        /* a worker dies, it was told that it is live */        \
     row("generation.master_before_record") /* the master dies, all have loaded */           \

@@ -6,8 +6,10 @@
 
 struct till_loop {
     h2o_evloop_t *h2o;
-    uint64_t now;  /* of this turn */
-    uint64_t wall; /* libh2o's clock, when it was last looked at */
+    uint64_t now;          /* of this turn */
+    uint64_t wall, steady; /* libh2o's clock and one that never steps, when they were last looked at */
+    h2o_timeout_t step_timeout;
+    h2o_timeout_entry_t step_entry;
     bool stopped;
     till_hist_t turns;
     double worst_turn;

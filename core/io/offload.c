@@ -14,6 +14,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
 #include "base/mem.h"
 #include "io/mailbox.h"
 
@@ -34,6 +36,7 @@ struct till_offload {
     task_t *first, **tail; /* under the lock */
     bool closing;          /* under the lock */
     unsigned threads;
+    int niceness;
     pthread_t thread[];
 };
 
@@ -126,6 +129,8 @@ static void *run_thread(void *arg)
     till_offload_t *pool = arg;
     task_t *task;
 
+    if (pool->niceness != 0) /* on Linux a thread's own; to be nicer is never refused */
+        setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + pool->niceness);
     while ((task = next_task(pool)) != NULL) {
         task->job.work(task->job.arg);
         till_mailbox_post(pool->mailbox, &task->mail);
@@ -133,13 +138,14 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
-till_offload_t *till_offload_create(till_loop_t *loop, unsigned threads)
+till_offload_t *till_offload_create(till_loop_t *loop, unsigned threads, int niceness)
 {
     till_offload_t *pool = till_calloc(1, sizeof(*pool) + threads * sizeof(pool->thread[0]));
     sigset_t all, old;
 
     assert(threads > 0);
     pool->loop = loop;
+    pool->niceness = niceness;
     pool->mailbox = till_mailbox_create(loop);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);

@@ -19,7 +19,8 @@ typedef struct till_job {
     void *data;
 } till_job_t;
 
-till_offload_t *till_offload_create(till_loop_t *loop, unsigned threads);
+/** `niceness` as of nice(2), 0 for none: such threads take what the others leave. */
+till_offload_t *till_offload_create(till_loop_t *loop, unsigned threads, int niceness);
 /** Waits for what is running; `done` of what is not is told TILL_CANCELLED, in the loop's next turn. */
 void till_offload_destroy(till_offload_t *pool);
 /** `job` is copied. */

@@ -161,20 +161,34 @@ size_t till_control_poll(const till_control_t *control, struct pollfd *out)
     return n;
 }
 
+/* A free one; or that of who has been here longest and has not asked: such a one would keep all others out. */
+static struct client *take_place(till_control_t *control)
+{
+    struct client *found = NULL;
+
+    for (size_t i = 0; i != CLIENTS; ++i) {
+        struct client *client = &control->clients[i];
+        if (client->fd == -1)
+            return client;
+        if (!client->has_asked && (found == NULL || client->id < found->id))
+            found = client;
+    }
+    if (found != NULL)
+        drop(found);
+    return found;
+}
+
 static void accept_one(till_control_t *control)
 {
     int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct client *client = fd != -1 ? take_place(control) : NULL;
 
-    for (size_t i = 0; i != CLIENTS && fd != -1; ++i) {
-        struct client *client = &control->clients[i];
-        if (client->fd != -1)
-            continue;
+    if (client != NULL) {
         *client = (struct client){.fd = fd, .id = ++control->last_id};
         till_buf_init(&client->line, LINE_MAX_BYTES);
-        return;
+    } else if (fd != -1) {
+        close(fd); /* sixteen wait for their answers: let this one try again */
     }
-    if (fd != -1)
-        close(fd); /* seventeen people at the controls: let the last one try again */
 }
 
 /* One order a connection; what comes behind it is ignored. */

@@ -8,7 +8,8 @@
  *                                 the database has not said what became of it
  *     {"command":"rollback"}      as reload, to the generation before the live one, or to "hash": its beginning
  *     {"command":"activate"}      as rollback, where that is no step back
- *                                 All three take "author" and "reason", which history keeps.
+ *                                 All three take "author" and "reason", which history keeps, and "expect": only
+ *                                 if that generation is live until then, else {"ok":false,"stale":true,"error"}
  *     {"command":"generations"}   of this server: {"ok":true,"live":{"name","since"},"previous":{…} or null,
  *                                  "truth":{"name","sequence","behind"},"loading":…,"cooling":[…]}
  *     {"command":"hurry"}         {"ok":true}: something has changed in the database, look at once
@@ -16,6 +17,8 @@
  *                                  "workers":[{"name","pid","state","restarts","generation"}]}
  *     {"command":"upgrade"}       {"progress":"…"} …  {"ok":true,"pid"} or {"ok":false,"error"}: see master_upgrade.c
  *     {"command":"stop"}          {"ok":true}, and it drains
+ *
+ * Whoever connects and does not ask gives way to others once all places are taken.
  *
  * The server's half knows lines and clients, not what they mean; it is driven
  * by its owner's poll(2).

@@ -13,6 +13,7 @@
 #include "serve/master_priv.h"
 #include "serve/notify.h"
 #include "serve/server.h"
+#include "vm/box/client.h"
 
 #define TURN_MS 100 /* a worker that stands still has to be seen in time */
 #define SOON_MS 10
@@ -79,7 +80,7 @@ static bool first_generation(till_master_t *master)
     }
     memcpy(master->live, first->generation, sizeof(master->live));
     memcpy(master->previous, first->previous, sizeof(master->previous));
-    master->truth.sequence = first->sequence;
+    till_follow_arrived(master, first->sequence);
     if (!first->is_release)
         memcpy(master->truth.name, first->generation, sizeof(master->truth.name));
     master->is_to_record = first->is_release;
@@ -118,6 +119,8 @@ static bool read_setup(till_master_t *master)
 static bool set_up(till_master_t *master)
 {
     raise_descriptor_limit();
+    if (!till_rulebox_find_program())
+        till_log_msg(TILL_LOG_WARN, "box.missing", "moontill-box is not beside moontill: no merchant's rule can run");
     till_serve_opts_read(&master->now.limits, master->opts->conf);
     master->metrics = till_metrics_create();
     master->watch = till_watch_create();
@@ -151,8 +154,9 @@ void till_master_begin_stop(till_master_t *master, int exit_code)
 }
 
 /* A successor says it to the server before, which hands over; see master_upgrade.c. */
-static void announce(till_master_t *master)
+void till_master_announce(till_master_t *master)
 {
+    master->is_announced = true;
     till_log_msg(TILL_LOG_INFO, "server.ready", "%s", master->now.limits.listen);
     if (master->old_channel != -1) {
         till_upgrade_tell_old(master, "ready", NULL);
@@ -184,8 +188,7 @@ void till_master_on_child_ready(till_master_t *master)
         record_first(master);
         return;
     }
-    master->is_announced = true;
-    announce(master);
+    till_master_announce(master);
 }
 
 static void on_signals(till_master_t *master)

@@ -88,6 +88,14 @@ void till_answer_refuse(till_master_t *master, uint64_t client, const char *reas
     till_buf_dispose(&line);
 }
 
+void till_answer_busy(till_master_t *master, uint64_t client)
+{
+    static const char text[] =
+        "{\"ok\":false,\"busy\":true,\"error\":\"another change is under way; try again in a moment\"}";
+
+    till_answer_end(master, client, text, sizeof(text) - 1);
+}
+
 void till_answer_succeed(till_master_t *master, uint64_t client, const char *what, uint64_t ms)
 {
     till_buf_t line;

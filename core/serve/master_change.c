@@ -269,7 +269,7 @@ void till_change_begin(till_master_t *master, const char *name, const till_wish_
     char text[96];
 
     if (master->change.phase != PHASE_IDLE) {
-        till_answer_refuse(master, wish->client, "another change of the generation is under way");
+        till_answer_busy(master, wish->client);
         return;
     }
     if (is_unchanged(master, name, wish)) {
@@ -384,7 +384,7 @@ void till_change_reload(till_master_t *master, const till_wish_t *wish)
     else if (is_busy && wish->client == 0)
         master->wants_reload = true;
     else if (is_busy)
-        till_answer_refuse(master, wish->client, "another change is under way; try again in a moment");
+        till_answer_busy(master, wish->client);
     else
         begin_reload(master, wish);
 }

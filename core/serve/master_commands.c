@@ -103,6 +103,7 @@ static void read_wish(till_wish_t *wish, const char *kind, uint64_t client, cons
     *wish = (till_wish_t){.client = client};
     snprintf(wish->kind, sizeof(wish->kind), "%s", kind);
     till_line_text(line, len, "reason", wish->reason, sizeof(wish->reason));
+    till_line_text(line, len, "expect", wish->expect, sizeof(wish->expect));
     if (!till_line_text(line, len, "author", wish->author, sizeof(wish->author)))
         snprintf(wish->author, sizeof(wish->author), "control socket");
 }
@@ -128,7 +129,7 @@ static void go_to(till_master_t *master, uint64_t client, const char *kind, cons
     else if (!till_upgrade_is_idle(master))
         till_answer_refuse(master, client, "the server is being replaced");
     else if (master->change.phase != PHASE_IDLE)
-        till_answer_refuse(master, client, "another change is under way; try again in a moment");
+        till_answer_busy(master, client);
     else
         till_record_fetch(master, hash, &wish);
 }

@@ -86,8 +86,9 @@ typedef enum till_phase {
 typedef struct till_wish {
     char kind[16]; /* start, reload, rollback, activate, follow */
     char author[192], reason[512];
-    uint64_t client;   /* who asked, and is answered; 0: nobody */
-    uint64_t begun_ms; /* when it was begun; 0: not yet */
+    char expect[TILL_GENERATION_NAME + 1]; /* only if this is live until then; "": whatever is */
+    uint64_t client;                       /* who asked, and is answered; 0: nobody */
+    uint64_t begun_ms;                     /* when it was begun; 0: not yet */
 } till_wish_t;
 
 /* A change of the generation in all workers. */
@@ -262,6 +263,8 @@ void till_answer_on_ask(till_master_t *master, till_child_t *child, const till_m
 /** One step of the change, for people and machines; `child` or NULL. */
 void till_answer_step(till_master_t *master, const char *step, const till_child_t *child, const char *text);
 void till_answer_refuse(till_master_t *master, uint64_t client, const char *reason);
+/** Another change is under way. */
+void till_answer_busy(till_master_t *master, uint64_t client);
 /** `what` is JSON members. */
 void till_answer_succeed(till_master_t *master, uint64_t client, const char *what, uint64_t ms);
 
@@ -336,5 +339,7 @@ void till_commands_on_line(void *data, uint64_t client, const char *line, size_t
 /* master.c */
 void till_master_begin_stop(till_master_t *master, int exit_code);
 void till_master_on_child_ready(till_master_t *master);
+/** It serves: whoever waits for that is told. */
+void till_master_announce(till_master_t *master);
 
 #endif

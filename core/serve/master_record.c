@@ -81,6 +81,24 @@ static void look_it_up(till_master_t *master)
     till_log_msg(TILL_LOG_WARN, "generation.unknown",
                  "the database does not say whether %.12s is live now; it is asked again", change->name);
     till_errand_again(master, ERRAND_CHANGE, AGAIN_MS);
+    if (!master->is_announced) /* a shop without its database still has a catalogue to show */
+        till_master_announce(master);
+}
+
+/* Somebody else has made another one live first: whoever asked may build on that, and try again. */
+static void on_stale(till_master_t *master, const char *reason)
+{
+    till_change_t *change = &master->change;
+    till_buf_t line;
+
+    till_buf_init(&line, 0);
+    till_buf_puts(&line, "{\"ok\":false,\"stale\":true");
+    till_line_put(&line, "error", reason);
+    till_buf_putc(&line, '}');
+    till_answer_end(master, change->wish.client, line.base, line.len);
+    till_buf_dispose(&line);
+    change->wish.client = 0;
+    till_follow_hurry(master);
 }
 
 static void on_recorded(till_master_t *master, const char *line, size_t len)
@@ -95,6 +113,8 @@ static void on_recorded(till_master_t *master, const char *line, size_t len)
         look_it_up(master);
     } else {
         till_line_text(line, len, "error", reason, sizeof(reason));
+        if (till_line_true(line, len, "stale"))
+            on_stale(master, reason);
         master->change.phase = master->change.is_roll ? PHASE_ROLLING : PHASE_PREPARING; /* nothing was moved */
         till_change_give_up(master, reason);
     }
@@ -111,6 +131,7 @@ void till_record_begin(till_master_t *master)
     begin_errand(&text, "record");
     put_change(master, change, &text);
     till_line_put_int(&text, "sequence", master->truth.sequence);
+    till_line_put(&text, "expect", change->wish.expect);
     till_buf_putc(&text, '}');
     till_errand_begin(master, ERRAND_CHANGE, &text, on_recorded);
 }

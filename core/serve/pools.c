@@ -2,6 +2,7 @@
 #include "serve/pools.h"
 
 #define COMMAND_MS 600000
+#define LOADER_NICENESS 10 /* a tenth of what a thread gets that serves, where both want a core */
 
 static const char *str_or_null(const till_conf_t *conf, const char *name)
 {
@@ -75,12 +76,16 @@ void till_pools_init(till_pools_t *pools, const till_conf_t *conf, const char *p
                             .sql = make_sql(loop, conf, is_command),
                             .redis = make_redis(loop, conf),
                             .http = make_http(loop, conf),
-                            .offload = till_offload_create(loop, 2)};
+                            .offload = till_offload_create(loop, 2, 0),
+                            .loader = till_offload_create(loop, 1, LOADER_NICENESS),
+                            .box = till_rulebox_create(loop)};
     pools->env = (till_vm_env_t){.loop = loop,
                                  .sql = pools->sql,
                                  .redis = pools->redis,
                                  .http = pools->http,
                                  .offload = pools->offload,
+                                 .box = pools->box,
+                                 .loader = pools->loader,
                                  .conf = conf,
                                  .gc = &pools->gc,
                                  .process = process,
@@ -93,6 +98,8 @@ void till_pools_init(till_pools_t *pools, const till_conf_t *conf, const char *p
 
 void till_pools_dispose(till_pools_t *pools)
 {
+    till_rulebox_destroy(pools->box);
+    till_offload_destroy(pools->loader);
     till_offload_destroy(pools->offload);
     till_http_destroy(pools->http);
     till_redis_destroy(pools->redis);

@@ -265,7 +265,8 @@ static void begin_load(struct worker *worker, const char *name, bool is_first)
     load->is_first = is_first;
     snprintf(load->name, sizeof(load->name), "%s", name);
     worker->load = load;
-    till_offload_run(worker->pools.offload, &job, 0);
+    /* nobody is served before the first one is there */
+    till_offload_run(is_first ? worker->pools.offload : worker->pools.loader, &job, 0);
 }
 
 static void begin_wanted(struct worker *worker)

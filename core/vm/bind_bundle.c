@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/data.h"
+#include "vm/code.h"
 #include "vm/vm_priv.h"
 
 static int l_read(lua_State *L)

@@ -7,6 +7,7 @@
 #include <lualib.h>
 #include <stdio.h>
 #include <string.h>
+#include "vm/code.h"
 #include "vm/vm_priv.h"
 
 struct till_loading {
@@ -132,7 +133,7 @@ int till_compile(lua_State *L, till_slice_t content, const char *path)
 
     snprintf(chunk, sizeof(chunk), "@%s", path);
     vm->compiling = path;
-    int rc = luaL_loadbufferx(L, content.base, content.len, chunk, "t");
+    int rc = till_code_load(L, content.base, content.len, chunk);
     vm->compiling = NULL;
     return rc;
 }

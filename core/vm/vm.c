@@ -9,6 +9,7 @@
 #include <luajit.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "vm/code.h"
 #include "vm/vm_priv.h"
 
 #define LOAD_MS 2000     /* of CPU; a whole shop takes some 20 */
@@ -124,9 +125,9 @@ static void release_boxes(till_vm_t *vm)
         till_box_release(vm->boxes);
 }
 
+/* Any thread: nothing of it is in use, and its boxes have let go of what they had. */
 static void free_vm(till_vm_t *vm)
 {
-    release_boxes(vm);
     vm->is_freed = true;
     lua_close(vm->L);
     till_heap_dispose(&vm->heap);
@@ -220,9 +221,11 @@ till_vm_t *till_vm_create(till_bundle_t *bundle, const till_vm_env_t *env, char 
 {
     till_vm_t *vm = make_vm(bundle, env);
 
+    till_code_next();
     int rc = load_in_time(vm);
     if (rc != 0) {
         tell_why(vm, error, error_size);
+        release_boxes(vm);
         free_vm(vm);
         return NULL;
     }
@@ -241,18 +244,59 @@ unsigned till_vm_calls(const till_vm_t *vm) { return vm->call_count; }
 
 /* ---- the end ---------------------------------------------------------------- */
 
+struct farewell {
+    void (*closed)(void *data);
+    void *data;
+};
+
+/* `arg` is where the VM stands, until it is freed: one that was cancelled may have been freed all the same. */
+static void bury(void *arg)
+{
+    till_vm_t **vm = arg;
+
+    if (*vm != NULL)
+        free_vm(*vm);
+    *vm = NULL;
+}
+
+static void drop_grave(void *arg)
+{
+    bury(arg);
+    free(arg);
+}
+
+static void on_buried(void *data, till_status_t status, void *arg)
+{
+    struct farewell farewell = *(struct farewell *)data;
+
+    (void)status;
+    free(arg);
+    free(data);
+    if (farewell.closed != NULL)
+        farewell.closed(farewell.data);
+}
+
+/* One that was busy for long is of a hundred thousand pieces: nobody is to wait while they are freed. */
 static void close_now(till_vm_t *vm)
 {
-    void (*closed)(void *) = vm->closed;
-    void *data = vm->closed_data;
+    struct farewell *farewell = till_alloc(sizeof(*farewell));
+    till_vm_t **grave = till_alloc(sizeof(*grave));
+    till_job_t job = {.work = bury, .done = on_buried, .drop = drop_grave, .arg = grave, .data = farewell};
+    till_offload_t *loader = vm->env.loader;
 
+    *farewell = (struct farewell){vm->closed, vm->closed_data};
+    *grave = vm;
     if (vm->env.loop != NULL) {
         till_timer_stop(&vm->retire_timer);
         till_turn_hook_cancel(vm->env.loop, &vm->turn);
     }
-    free_vm(vm);
-    if (closed != NULL)
-        closed(data);
+    release_boxes(vm);
+    if (loader != NULL) {
+        till_offload_run(loader, &job, 0);
+    } else {
+        bury(grave);
+        on_buried(farewell, TILL_OK, grave);
+    }
 }
 
 static void on_close(till_timer_t *timer)

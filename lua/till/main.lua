@@ -18,6 +18,8 @@ local findings = require "till.plugin.findings"
 local loader = require "till.plugin.loader"
 local plugin_routes = require "till.http.plugin_routes"
 local router = require "till.http.router"
+local rulebook = require "till.flow.rulebook"
+local rules = require "till.plugin.rules"
 
 local main = {}
 
@@ -43,6 +45,8 @@ end
 
 local plugins, left_out = loader.load()
 dispatch.setup(plugins)
+local merchants = rules.load()
+rulebook.setup(merchants)
 local served = findings.try(nil, function() return router.new(groups()) end)
 if served then require("till.http.docs").set(served.routes) end
 
@@ -69,7 +73,7 @@ function main.background()
     log.info("plugin.left_out", { plugin = name, reason = reason })
   end
   log.info("generation.ready", { generation = co.generation(), plugins = #plugins,
-    routes = #served.routes, shop = conf.get("shop.name") })
+    rules = #merchants, routes = #served.routes, shop = conf.get("shop.name") })
 end
 
 

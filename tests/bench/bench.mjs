@@ -14,7 +14,7 @@ import { BUILD, ROOT } from "./lib/ground.mjs";
 process.env.MOONTILL = path.join(BUILD, "moontill");
 const { Shop, tempDir, SLICE } = await import("../flow/support/shop.mjs");
 
-const NAMES = ["handler", "pages", "points", "redis", "price", "memory", "clients", "journey", "orders", "reload", "import"];
+const NAMES = ["handler", "pages", "points", "redis", "price", "box", "memory", "clients", "journey", "orders", "reload", "import"];
 
 function options(words) {
   const out = { names: [], rounds: 5, seconds: 2, json: undefined };
@@ -71,18 +71,17 @@ class Bench {
 
   /** The shop that benchmarks share, with the demo's catalogue in it; made when it is first asked for. */
   async shop() {
-    if (!this.running) {
-      this.running = await Shop.start();
-      const got = await this.running.cli("import", "products", SLICE);
-      if (got.code !== 0) throw new Error(got.stderr);
-    }
+    this.running ??= await this.startShop();
     const { dir, dev, ca, process: { pid } } = this.running;
     return { ...dev, dir, ca, pid };
   }
 
   /** Another one, of the benchmark's own. */
-  startShop(args) {
-    return Shop.start({ args });
+  async startShop(args = ["--no-demo"]) {
+    const shop = await Shop.start({ args });
+    const got = await shop.cli("import", "products", SLICE);
+    if (got.code !== 0) throw new Error(got.stderr);
+    return shop;
   }
 
   async compare(title, { a, b, goal, ...more }) {

@@ -1,20 +1,70 @@
-// Reloads under load: what shoppers notice of new code. The baseline is the same load without reloads, in turns.
-import { execFile } from "node:child_process";
+// New code under load: how long until it is live everywhere, and what shoppers notice of it. The baseline of their
+// waits is the same load without reloads, in turns.
+import fs from "node:fs";
 import path from "node:path";
-import { promisify } from "node:util";
-import { median, quantile } from "./lib/compare.mjs";
-import { BUILD } from "./lib/ground.mjs";
-import { Client } from "./lib/shop.mjs";
+import { control } from "../flow/support/process.mjs";
+import { quantile } from "./lib/compare.mjs";
+import { ADDRESS, Client } from "./lib/shop.mjs";
 
-const run = promisify(execFile);
 const CLIENTS = 4;
+const PLUGINS = 60, LINES = 120;
+const RELOADS = 100;
 
-async function requests(shop, end, out) {
+/** Plugins of a common size; `edit` makes another generation of them, a broken one on request. */
+class Plugins {
+  constructor(dir) {
+    Object.assign(this, { dir, edits: 0 });
+    for (let i = 0; i < PLUGINS; i++) this.#write(i);
+  }
+
+  name = (i) => `promo-bench${String(i).padStart(2, "0")}`;
+
+  #write(i, end = `return handler -- ${++this.edits}\n`) {
+    const folder = path.join(this.dir, this.name(i));
+    fs.mkdirSync(folder, { recursive: true });
+    const steps = Array.from({ length: LINES / 6 - 2 }, (_, n) => `
+local function step_${n}(cart, amount)
+  local off = amount * ${n + 1} % 7
+  for _, line in ipairs(cart.lines) do off = off + line.quantity end
+  return off
+end`);
+    fs.writeFileSync(path.join(folder, "plugin.lua"),
+      `return { name = "${this.name(i)}", version = "1.0.0", api = 1, hooks = { "promo.evaluate" }, waits = false }\n`);
+    fs.writeFileSync(path.join(folder, "handler.lua"), ["local handler = {}\n", ...steps,
+      `\n\nhandler["promo.evaluate"] = function(_, cart)\n  if step_0(cart, 0) < 0 then return {} end\nend\n\n\n`, end].join("\n"));
+  }
+
+  edit() {
+    this.#write(this.edits % PLUGINS);
+  }
+
+  /** One that does not compile; `mend` takes it back. */
+  spoil() {
+    this.#write(0, "return handler.\n");
+  }
+
+  mend() {
+    this.#write(0);
+  }
+}
+
+const MIX = [
+  (client) => client.ask("GET", "/store/v1/products?limit=24"),
+  (client) => client.ask("GET", "/store/v1/search?q=red+bag"),
+  (client, at) => client.ask("GET", `/store/v1/products/${at.product.id}`),
+  async (client, at) => (at.cart = (await client.ask("POST", "/store/v1/carts", { currency: "GBP", country: "GB" })).cart),
+  (client, at) => client.ask("POST", `/store/v1/carts/${at.cart.id}/lines`, { variant_id: at.product.variants[0].id, quantity: 1 }),
+  (client, at) => client.ask("PATCH", `/store/v1/carts/${at.cart.id}`, { email: "ada@example.com", shipping_address: ADDRESS }),
+  (client, at) => client.ask("GET", `/store/v1/carts/${at.cart.id}/shipping-options`),
+];
+
+async function visit(shop, is, out) {
   const client = new Client(shop);
-  while (performance.now() < end) {
+  const at = { product: (await client.ask("GET", "/store/v1/products?limit=1")).data[0] };
+  for (let n = 0; !is.over; n++) {
     const begin = performance.now();
     try {
-      await client.ask("GET", "/store/v1/products?limit=24");
+      await MIX[n % MIX.length](client, at);
       out.times.push(performance.now() - begin);
     } catch (error) {
       out.failed++;
@@ -24,32 +74,75 @@ async function requests(shop, end, out) {
   client.close();
 }
 
-async function reloads(shop, end, out) {
-  while (performance.now() < end) {
-    await run(path.join(BUILD, "moontill"), ["reload", "--var", shop.dir]);
-    out.reloads++;
-  }
+/** All visitors for as long as `act` takes: { p99, failed, value }. */
+async function beside(shop, act) {
+  const is = { over: false }, out = { times: [], failed: 0 };
+  const visitors = Array.from({ length: CLIENTS }, () => visit(shop, is, out));
+  const value = await act();
+  is.over = true;
+  await Promise.all(visitors);
+  if (out.why) console.log(`    ${out.failed} FAILED: ${out.why}`);
+  return { p99: quantile(out.times, 0.99), count: out.times.length, failed: out.failed, value };
 }
 
-async function measure(shop, seconds, withReloads) {
-  const out = { times: [], failed: 0, reloads: 0 };
-  const end = performance.now() + seconds * 1000;
-  await Promise.all([...Array.from({ length: CLIENTS }, () => requests(shop, end, out)),
-    ...(withReloads ? [reloads(shop, end, out)] : [])]);
-  if (out.why) console.log(`    ${out.failed} FAILED: ${out.why}`);
-  return { p99: quantile(out.times, 0.99), failed: out.failed, reloads: out.reloads };
+/** Every other one is bad. Gives the milliseconds of the good ones. */
+async function reloads(shop, plugins, count) {
+  const took = [];
+  for (let i = 0; i < count; i++) {
+    if (i % 2) plugins.spoil();
+    else plugins.edit();
+    const answer = await control(shop, "reload");
+    if (i % 2) plugins.mend();
+    if (answer.ok === Boolean(i % 2)) throw new Error(`reload ${i}: ${JSON.stringify(answer)}`);
+    if (answer.ok) took.push(answer.ms);
+  }
+  return took;
+}
+
+/** The longest turn of a loop within the last second, in ms: so long did a request wait. */
+async function longestTurn(shop) {
+  const text = await (await fetch(`${shop.ops_url}/metrics`)).text();
+  return Number(/^till_loop_delay_seconds (\S+)/m.exec(text)[1]) * 1000;
+}
+
+async function atRest(bench, shop, plugins) {
+  const took = [], turns = [];
+  for (let i = 0; i < 10; i++) {
+    took.push(...await reloads(shop, plugins, 1));
+    turns.push(await longestTurn(shop));
+  }
+  bench.spread(`${PLUGINS} plugins of ${LINES} lines live in all workers`, took, "ms", { most: 150 });
+  bench.spread("the longest turn of a loop meanwhile", turns, "ms", { most: 5 });
+}
+
+async function underLoad(bench, shop, plugins) {
+  const ratios = [], steadily = [], busy = [];
+  let failed = 0, done = 0;
+  for (let round = 0; round < bench.rounds; round++) {
+    const steady = await beside(shop, () => new Promise((go) => setTimeout(go, bench.seconds * 1000)));
+    const changed = await beside(shop, () => reloads(shop, plugins, Math.ceil(RELOADS / bench.rounds)));
+    ratios.push(changed.p99 / steady.p99);
+    steadily.push(steady.p99);
+    busy.push(...changed.value);
+    failed += steady.failed + changed.failed;
+    done += steady.count + changed.count;
+  }
+  bench.spread("the same under full load", busy, "ms");
+  bench.figure("requests", done, "");
+  bench.figure(`requests that failed, ${RELOADS} reloads, half of them bad`, failed, "", { most: 0 });
+  bench.spread("p99 without reloads", steadily, "ms");
+  bench.spread("p99 while reloading all the time, to p99 without", ratios, "", { most: 1.5 });
 }
 
 export default async function (bench) {
-  const shop = await bench.shop(), rounds = [];
-  await measure(shop, bench.seconds, true);
-  for (let round = 0; round < bench.rounds; round++) {
-    const steady = await measure(shop, bench.seconds, false);
-    rounds.push({ steady, reloaded: await measure(shop, bench.seconds, true) });
+  const plugins = new Plugins(path.join(bench.dir, "plugins"));
+  const running = await bench.startShop(["--no-demo", "--plugins", plugins.dir]);
+  const shop = { ...running.dev, dir: running.dir, ca: running.ca };
+  try {
+    await beside(shop, () => reloads(shop, plugins, 4));
+    await atRest(bench, shop, plugins);
+    await underLoad(bench, shop, plugins);
+  } finally {
+    await running.stop();
   }
-  const total = (what) => rounds.reduce((sum, { steady, reloaded }) => sum + steady[what] + reloaded[what], 0);
-  bench.figure("reloads", total("reloads"), "");
-  bench.figure("requests that failed", total("failed"), "", { most: 0 });
-  bench.figure("p99 without, median", median(rounds.map((one) => one.steady.p99)), "ms");
-  bench.spread("p99 while reloading all the time, to p99 without", rounds.map((one) => one.reloaded.p99 / one.steady.p99), "");
 }

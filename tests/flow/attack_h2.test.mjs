@@ -9,13 +9,11 @@ import fs from "node:fs";
 import http2 from "node:http2";
 import { Worker } from "node:worker_threads";
 import { after, before, describe, it } from "node:test";
-import { BINARY, Shop, until } from "./support/shop.mjs";
+import { IS_SANITIZED, SLOWNESS, Shop, until } from "./support/shop.mjs";
 import { ATTACKS } from "./support/attacks.mjs";
 import { placeOf } from "./support/frames.mjs";
 import { isAlive, workers } from "./support/process.mjs";
 
-const IS_SANITIZED = fs.readFileSync(BINARY).includes("__asan_init");
-const SLOWNESS = IS_SANITIZED ? 3 : 1;
 const SAMPLES = 150;
 const MAX_GROWTH_KB = (IS_SANITIZED ? 250 : 120) * 1024; // 48 MB of bodies, buffers, and what the allocator keeps
 

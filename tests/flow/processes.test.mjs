@@ -30,7 +30,8 @@ before(async () => {
   fs.writeFileSync(path.join(plugins, "probe-word", "plugin.lua"), MANIFEST);
   write("one");
   conf = path.join(plugins, "moontill.lua");
-  const user = isRoot ? `, user = "nobody"` : "";
+  // the only one besides root who may enter the folder of dev's database
+  const user = isRoot ? `, user = "mysql"` : "";
   fs.writeFileSync(conf, `return { server = { workers = 2${user} } }\n`);
   shop = await Shop.start({ args: ["--no-demo", "--conf", conf, "--plugins", plugins] });
 });
@@ -148,10 +149,10 @@ describe("a certificate that is renewed", () => {
 
 describe("workers of a server that root started", () => {
   it("are the user of server.user, and take a certificate that they may not read", { skip: !isRoot }, async () => {
-    const nobody = Number(execFileSync("id", ["-u", "nobody"], { encoding: "utf8" }));
+    const user = Number(execFileSync("id", ["-u", "mysql"], { encoding: "utf8" }));
     for (const { pid } of await workers(shop)) {
       const uids = /^Uid:\s+(.*)$/m.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"))[1].split(/\s+/).map(Number);
-      assert.deepEqual(uids, [nobody, nobody, nobody, nobody]);
+      assert.deepEqual(uids, [user, user, user, user]);
     }
     assert.equal(fs.statSync(path.join(shop.dir, "tls/key.pem")).mode & 0o077, 0);
     certify(78);

@@ -3,8 +3,7 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFileSync } from "node:child_process";
 import { after, before, describe, it } from "node:test";
 import { Shop, moontill, tempDir } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
@@ -254,22 +253,6 @@ describe("a file that is being saved", () => {
     } finally {
       await torn.stop();
     }
-  });
-
-  it("and is saved for ever is refused, and taken when it rests", async () => {
-    writeGood();
-    prepend("-- at rest");
-    const writer = spawn("sh", ["-c", `while :; do echo "-- more" >> ${file()}; done`], { stdio: "ignore" });
-    try {
-      const answer = await shop.cli("reload");
-      assert.equal(answer.code, 1);
-      assert.match(answer.stderr, /handler\.lua: changes again and again while it is read/);
-    } finally {
-      writer.kill("SIGKILL");
-      await once(writer, "exit");
-    }
-    const rested = await shop.cli("reload");
-    assert.equal(rested.code, 0, rested.stderr);
   });
 });
 

@@ -8,8 +8,11 @@
 --   with_rules(changes, { author =, reason = }) -> hash | nil, err
 --       the live generation with changes[name] = { manifest = table, text = string }, or false:
 --       gone. Stored in the database; identical content is the same generation.
---   activate(hash, { author =, reason = }) -> true | nil, err      live in every worker or in none;
---       waits for it. A refusal is err `conflict`, with the sentence of who refused.
+--   activate(hash, { author =, reason =, expect = }) -> true | nil, err     live in every worker or
+--       in none; waits for it. A refusal is err `conflict`, with the sentence of who refused;
+--       `precondition_failed` where another one became live first, or `expect` (a hash) is not live
+--       any more: build on what is live now, and try again. `unknown_outcome` where the database
+--       does not say. Another change that is under way is `busy`: try again in a moment.
 --   reload{ author =, reason = } -> answer | nil, err              from the folders of this server
 --   run(text) -> text        what the master has a worker do (core/serve/master_record.c)
 --   background()             hears of other servers' changes, counts requests; until closing
@@ -170,14 +173,12 @@ end
 
 
 local function asked(command, opts)
-  command.author, command.reason = opts.author, opts.reason
+  command.author, command.reason, command.expect = opts.author, opts.reason, opts.expect
   local answer, e = generation.ask(command)
   if not answer then return nil, e end
-  if answer.ok then
-    redis.publish(CHANNEL, tostring(answer.sequence))
-    return answer
-  end
-  local code = answer.unknown and "unknown_outcome" or "conflict"
+  if answer.ok then return answer end
+  local code = answer.unknown and "unknown_outcome" or answer.busy and "busy"
+    or answer.stale and "precondition_failed" or "conflict"
   return nil, err.new(code, answer.error or "the server refused it without a word")
 end
 
@@ -245,6 +246,7 @@ end
 local function to_change(order)
   return { id = order.change, kind = order.kind, from = order.from, sequence = order.sequence,
     to = order.to ~= "" and order.to or nil, author = order.author, reason = order.reason,
+    expect = order.expect ~= "" and order.expect or nil,
     refusal = order.refusal, machine = order.machine, took_ms = order.took_ms }
 end
 
@@ -262,6 +264,9 @@ local function move(order)
   local sequence, e
   for _ = 1, LOOKUPS do
     sequence, e = changes.move(to_change(order))
+    if sequence and fault.fires "generation.lost" then
+      sequence, e = nil, err.new("conn_lost", "the answer was lost", { unknown_outcome = true })
+    end
     if sequence ~= nil or not (e.unknown_outcome or e.retryable) then return sequence, e end
     if not time.sleep(LOOKUP_MS) then break end
   end
@@ -276,12 +281,12 @@ function run.record(order)
   local sequence, e2 = move(order)
   fault.crash "generation.after_record"
   if sequence then
-    redis.publish(CHANNEL, tostring(sequence))
+    co.turn_end(redis.publish, CHANNEL, tostring(sequence)) -- nobody waits for Redis
     return { sequence = sequence }
   end
   if sequence == nil then return nil, e2 end
-  return nil, err.new("conflict", ("another server has made %s live meanwhile (change %d): look at"
-    .. " that first, then try again"):format(e2.hash:sub(1, 12), e2.sequence))
+  return nil, err.new("precondition_failed", ("%s is live meanwhile (change %d): look at that"
+    .. " first, then try again"):format(e2.hash:sub(1, 12), e2.sequence))
 end
 
 
@@ -305,7 +310,8 @@ function generations.run(text)
     return json.encode(answer)
   end
   local is_unknown = e.unknown_outcome or order.verb == "record" and e.retryable or false
-  return json.encode { ok = false, error = e.message, unknown = is_unknown }
+  return json.encode { ok = false, error = e.message, unknown = is_unknown,
+    stale = err.is(e, "precondition_failed") }
 end
 
 

@@ -173,8 +173,16 @@ end
 local check_option
 
 
+local function is_list_of_texts(list)
+  for _, value in ipairs(list or {}) do
+    if type(value) ~= "string" then return false end
+  end
+  return list ~= nil and #list > 0
+end
+
+
 local function check_parts(spec, at)
-  if spec.type == "enum" and (not spec.values or #spec.values == 0) then
+  if spec.type == "enum" and not is_list_of_texts(spec.values) then
     return at .. ": an enum needs `values`"
   elseif spec.type == "array" or spec.type == "map" then
     if spec.of == nil then return at .. ": " .. spec.type .. " needs `of`" end

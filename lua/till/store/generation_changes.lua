@@ -7,7 +7,7 @@
 --   list(opts) -> rows, newest first
 --
 -- change: { id (a ULID as text), kind, from, to, sequence (the last that the mover knows of),
---           author, reason, refusal, machine, took_ms }
+--           expect (nil, or what must be live), author, reason, refusal, machine, took_ms }
 --
 -- move is safe to repeat: a change that was made already answers with the number that it got then.
 local db = require "till.store.db"
@@ -57,6 +57,7 @@ local function apply(tx, change)
   if not live then return nil, e end
   if live.change == change.id then return live.sequence end
   if live.sequence ~= change.sequence then return false, live end
+  if change.expect and live.hash ~= change.expect then return false, live end
   local sequence, now = live.sequence + 1, db.now()
   change.from = live.hash
   local ok, e2 = tx:exec("UPDATE generation_live SET generation = ?, sequence = ?, change_id = ?,"

@@ -1,98 +1,113 @@
--- till/util/unified - what has changed between two texts, in the unified form that patch reads.
+-- till/util/unified - how two texts differ, line by line, as `diff -u` shows it.
 --
---   unified.diff(before, after, path) -> text; "" where they are the same
+--   unified.diff(a, b [, { from = "1", to = "2", context = 3 } or path]) -> text, "" where they are
+--       equal; of a file by its path, as `patch -p1` takes it
 --
--- The shortest way from one list of lines to the other (Myers' greedy walk along diagonals), after
--- what both begin and end with was set aside. Texts that differ by more than MOST lines are shown
--- as one that went and one that came.
+-- The shortest way from a to b, found as Myers does it. Texts that differ in more than MAX_EDITS
+-- lines are shown as replaced whole between what they have in common at both ends: the cost grows
+-- with the square of the edits, and nobody reads such a difference.
 local unified = {}
 
-local CONTEXT = 3
-local MOST = 1000
+local MAX_EDITS = 400
+local NO_NEWLINE = "\\ No newline at end of file"
 
 
 local function lines_of(text)
   local out = {}
-  for line in text:gmatch("([^\n]*)\n") do out[#out + 1] = line end
-  local rest = text:match("([^\n]+)$")
-  if rest then out[#out + 1] = rest .. "\n\\ No newline at end of file" end
+  for line in text:gmatch("([^\n]*\n?)") do
+    if line ~= "" then out[#out + 1] = line end
+  end
   return out
 end
 
 
-local function step_of(v, k, d)
-  if k == -d or k ~= d and v[k - 1] < v[k + 1] then return k + 1, v[k + 1] end
-  return k - 1, v[k - 1] + 1
+-- How many lines are the same at the beginning, and at the end of what is left.
+local function common(a, b)
+  local head, tail, n = 0, 0, math.min(#a, #b)
+  while head < n and a[head + 1] == b[head + 1] do head = head + 1 end
+  n = n - head
+  while tail < n and a[#a - tail] == b[#b - tail] do tail = tail + 1 end
+  return head, tail
 end
 
 
--- How far each diagonal got after each number of changes -> list of those, or nil: too many.
-local function walk(a, b, n, m, skip)
-  local v, trace = { [1] = 0 }, {}
-  for d = 0, math.min(n + m, MOST) do
-    local kept = {}
+-- Goes along the diagonals; trace[d] is how far each was reached with d - 1 edits.
+local function search(a, b, first, n, m)
+  local reached, trace = { [1] = 0 }, {}
+  for d = 0, MAX_EDITS do
+    local before = {}
+    for k = -d - 1, d + 1 do before[k] = reached[k] end
+    trace[d] = before
     for k = -d, d, 2 do
-      local _, x = step_of(v, k, d)
-      while x < n and x - k < m and a[skip + x + 1] == b[skip + x - k + 1] do x = x + 1 end
-      v[k] = x
-      kept[k] = x
-      if x >= n and x - k >= m then
-        trace[d] = kept
-        return trace, d
-      end
+      local down = k == -d or k ~= d and reached[k - 1] < reached[k + 1]
+      local x = down and reached[k + 1] or reached[k - 1] + 1
+      while x < n and x - k < m and a[first + x + 1] == b[first + x - k + 1] do x = x + 1 end
+      reached[k] = x
+      if x >= n and x - k >= m then return trace, d end
     end
-    trace[d] = kept
   end
 end
 
 
--- Back along the way: marks[i] of `a` that went, of `b` that came.
-local function marks_of(trace, d, n, m, skip)
-  local gone, come = {}, {}
-  local x, y = n, m
-  while d > 0 do
-    local k = x - y
-    local before = trace[d - 1]
-    local from = step_of(before, k, d)
-    local at = before[from]
-    if from == k + 1 then come[skip + at - from + 1] = true else gone[skip + at + 1] = true end
-    x, y, d = at, at - from, d - 1
+-- Back from the end: steps in reverse, " " for a line of both, "-" of a, "+" of b.
+local function walk(trace, d, n, m)
+  local steps, x, y = {}, n, m
+  for at = d, 0, -1 do
+    local reached, k = trace[at], x - y
+    local down = k == -at or k ~= at and reached[k - 1] < reached[k + 1]
+    local from = down and k + 1 or k - 1
+    local px = at == 0 and 0 or reached[from]
+    local py = at == 0 and 0 or px - from
+    while x > px and y > py do
+      steps[#steps + 1] = " "
+      x, y = x - 1, y - 1
+    end
+    if at > 0 then steps[#steps + 1] = down and "+" or "-" end
+    x, y = px, py
   end
-  return gone, come
+  return steps
 end
 
 
-local function all_marked(n, m, skip)
-  local gone, come = {}, {}
-  for i = 1, n do gone[skip + i] = true end
-  for i = 1, m do come[skip + i] = true end
-  return gone, come
+local function replaced(n, m)
+  local steps = {}
+  for i = 1, m do steps[i] = "+" end
+  for i = m + 1, m + n do steps[i] = "-" end
+  return steps
 end
 
 
-local function compare(a, b)
-  local skip, n, m = 0, #a, #b
-  while skip < n and skip < m and a[skip + 1] == b[skip + 1] do skip = skip + 1 end
-  while n > skip and m > skip and a[n] == b[m] do n, m = n - 1, m - 1 end
-  local trace, d = walk(a, b, n - skip, m - skip, skip)
-  if not trace then return all_marked(n - skip, m - skip, skip) end
-  return marks_of(trace, d, n - skip, m - skip, skip)
+-- -> list of { op, line of a, line of b }, in order
+local function script(a, b)
+  local head, tail = common(a, b)
+  local n, m = #a - head - tail, #b - head - tail
+  local trace, d = search(a, b, head, n, m)
+  local steps = trace and walk(trace, d, n, m) or replaced(n, m)
+  local out, i, j = {}, 0, 0
+  local function add(op)
+    if op ~= "+" then i = i + 1 end
+    if op ~= "-" then j = j + 1 end
+    out[#out + 1] = { op = op, i = i, j = j, text = op == "+" and b[j] or a[i] }
+  end
+  for _ = 1, head do add(" ") end
+  for s = #steps, 1, -1 do add(steps[s]) end
+  for _ = 1, tail do add(" ") end
+  return out
 end
 
 
--- One line of the answer after the other: { mark, text, number in a, number in b }
-local function script_of(a, b, gone, come)
-  local out, i, j = {}, 1, 1
-  while i <= #a or j <= #b do
-    if gone[i] then
-      out[#out + 1] = { "-", a[i], i, j }
-      i = i + 1
-    elseif come[j] then
-      out[#out + 1] = { "+", b[j], i, j }
-      j = j + 1
-    else
-      out[#out + 1] = { " ", a[i], i, j }
-      i, j = i + 1, j + 1
+-- First and last entry of each hunk.
+local function hunks(entries, context)
+  local out, last = {}, nil
+  for at, entry in ipairs(entries) do
+    if entry.op ~= " " then
+      local from, to = math.max(1, at - context), math.min(#entries, at + context)
+      if last and from <= last.to + 1 then
+        last.to = to
+      else
+        last = { from = from, to = to }
+        out[#out + 1] = last
+      end
     end
   end
   return out
@@ -105,40 +120,30 @@ local function range(start, count)
 end
 
 
-local function write_hunk(out, script, first, last)
-  local old, new = 0, 0
-  for i = first, last do
-    if script[i][1] ~= "+" then old = old + 1 end
-    if script[i][1] ~= "-" then new = new + 1 end
+local function write(out, entries, hunk)
+  local first, old, new = entries[hunk.from], 0, 0
+  local at = #out + 1
+  for e = hunk.from, hunk.to do
+    local entry = entries[e]
+    if entry.op ~= "+" then old = old + 1 end
+    if entry.op ~= "-" then new = new + 1 end
+    local whole = entry.text:sub(-1) == "\n"
+    out[at + e - hunk.from + 1] = entry.op .. (whole and entry.text
+      or entry.text .. "\n" .. NO_NEWLINE .. "\n")
   end
-  out[#out + 1] = ("@@ -%s +%s @@"):format(range(script[first][3], old),
-    range(script[first][4], new))
-  for i = first, last do out[#out + 1] = script[i][1] .. script[i][2] end
+  out[at] = ("@@ -%s +%s @@\n"):format(range(first.i + (first.op == "+" and 1 or 0), old),
+    range(first.j + (first.op == "-" and 1 or 0), new))
 end
 
 
-local function write_hunks(out, script)
-  local first, last
-  for i, line in ipairs(script) do
-    if line[1] ~= " " then
-      if last and i - CONTEXT > last + CONTEXT + 1 then
-        write_hunk(out, script, first, math.min(last + CONTEXT, #script))
-        first = nil
-      end
-      first, last = first or math.max(1, i - CONTEXT), i
-    end
-  end
-  if first then write_hunk(out, script, first, math.min(last + CONTEXT, #script)) end
-end
-
-
-function unified.diff(before, after, path)
-  if before == after then return "" end
-  local a, b = lines_of(before), lines_of(after)
-  local out = { "--- " .. (before == "" and "/dev/null" or "a/" .. path),
-    "+++ " .. (after == "" and "/dev/null" or "b/" .. path) }
-  write_hunks(out, script_of(a, b, compare(a, b)))
-  return table.concat(out, "\n") .. "\n"
+function unified.diff(a, b, opts)
+  if a == b then return "" end
+  if type(opts) == "string" then opts = { from = "a/" .. opts, to = "b/" .. opts } end
+  opts = opts or {}
+  local entries = script(lines_of(a), lines_of(b))
+  local out = { ("--- %s\n+++ %s\n"):format(opts.from or "a", opts.to or "b") }
+  for _, hunk in ipairs(hunks(entries, opts.context or 3)) do write(out, entries, hunk) end
+  return table.concat(out)
 end
 
 

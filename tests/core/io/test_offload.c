@@ -72,7 +72,7 @@ START_TEST(jobs_run_elsewhere_in_their_order_and_answer_here)
 {
     static sum_t sums[100];
 
-    pool = till_offload_create(loop, 1);
+    pool = till_offload_create(loop, 1, 0);
     for (int i = 0; i < 100; i++) {
         sums[i] = (sum_t){.in = i};
         run(&sums[i], LIMIT_MS);
@@ -97,7 +97,7 @@ START_TEST(a_cancelled_job_that_runs_is_dropped_when_it_ends)
 
     sem_init(&gate, 0, 0);
     sem_init(&begun, 0, 0);
-    pool = till_offload_create(loop, 1);
+    pool = till_offload_create(loop, 1, 0);
     op = run(&sum, LIMIT_MS);
     sem_wait(&begun);
     till_op_cancel(op);
@@ -119,7 +119,7 @@ START_TEST(a_job_that_is_late_is_told_and_dropped)
     sum_t sum = {.gate = &gate}, queued = {.in = 1};
 
     sem_init(&gate, 0, 0);
-    pool = till_offload_create(loop, 1);
+    pool = till_offload_create(loop, 1, 0);
     run(&sum, 5);
     run(&queued, 5);
     ck_assert(till_test_until(loop, is_told, &sum, LIMIT_MS));
@@ -148,7 +148,7 @@ START_TEST(destroy_waits_for_what_runs_and_cancels_the_rest)
 
     sem_init(&gate, 0, 0);
     sem_init(&begun, 0, 0);
-    pool = till_offload_create(loop, 1);
+    pool = till_offload_create(loop, 1, 0);
     run(&sum, LIMIT_MS);
     run(&queued, LIMIT_MS);
     sem_wait(&begun);

@@ -571,19 +571,23 @@ START_TEST(a_step_of_the_clock_ends_nobody)
 }
 END_TEST
 
-/* Anywhere in a turn, also between the wish to write and the writing. */
-START_TEST(http2_goes_on_wherever_the_clock_steps_back)
+/* Anywhere in a turn, also between the wish to write and the writing; and no connection that idles meanwhile ends. */
+START_TEST(http2_goes_on_wherever_the_clock_steps)
 {
     CURL *curl = curl_easy_init();
     test_ask_t what = {.path = "/late", .h2 = true, .timeout_ms = 5000}; /* answered after libh2o's part of the turn */
+    int64_t step = _i ? -HOUR_MS : HOUR_MS;
+    long connects;
 
     ck_assert_int_eq(test_shop_ask(&shop, curl, &what, &answer), CURLE_OK);
     for (int looks = 1; looks != 40; ++looks) {
-        shop.clock->step_ms = -(int64_t)looks * HOUR_MS;
+        shop.clock->step_ms = step * looks;
         shop.clock->steps_at = looks;
         for (int i = 0; i != 3; ++i) {
             ck_assert_msg(test_shop_ask(&shop, curl, &what, &answer) == CURLE_OK, "a step at look %d", looks);
             ck_assert_int_eq(answer.status, 504);
+            curl_easy_getinfo(curl, CURLINFO_NUM_CONNECTS, &connects);
+            ck_assert_msg(connects == 0, "a step at look %d closed the connection", looks);
         }
     }
     curl_easy_cleanup(curl);
@@ -629,7 +633,7 @@ Suite *server_suite(void)
     tcase_add_test(plain, h2c_upgrades_are_not_taken);
     tcase_add_test(plain, draining_lets_requests_finish_and_closes_the_idle);
     tcase_add_loop_test(plain, a_step_of_the_clock_ends_nobody, 0, 2);
-    tcase_add_test(tls, http2_goes_on_wherever_the_clock_steps_back);
+    tcase_add_loop_test(tls, http2_goes_on_wherever_the_clock_steps, 0, 2);
     tcase_add_test(plain, draining_ends_at_its_deadline);
     tcase_add_loop_test(full, under_overload_the_important_are_let_in, 0, 2);
     tcase_add_test(tiny, the_longest_idle_gives_way_to_the_newest);

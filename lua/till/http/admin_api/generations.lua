@@ -80,6 +80,7 @@ end
 
 -- "plugins/x/handler.lua:12: why" of a refusal, for who wrote it.
 local function with_place(e)
+  if err.is(e, "precondition_failed") then return err.new("conflict", e.message) end
   local file, line, why = tostring(e.message):match("^([%w_/%.-]+%.%a+):(%d+): (.*)$")
   if not file then return e end
   return err.new("rejected", ("%s, line %s: %s"):format(file, line, why), { public = true,
