@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/data.h"
-#include "vm/code.h"
 #include "vm/vm_priv.h"
 
 static int l_read(lua_State *L)

@@ -45,7 +45,7 @@ end
 
 local plugins, left_out = loader.load()
 dispatch.setup(plugins)
-local merchants = rules.load()
+local merchants = findings.try(nil, rules.load) or {}
 rulebook.setup(merchants)
 local served = findings.try(nil, function() return router.new(groups()) end)
 if served then require("till.http.docs").set(served.routes) end
