@@ -123,6 +123,12 @@ const CASES = {
     prepend("-- changed");
     fs.writeFileSync(file("probe_one_spec.lua"), SPEC.replace("t.equal", "while true do end t.equal"));
   }, /plugins\/probe-one: specs: it computes without end/],
+  "a spec that asks for a database": [() => { // there is none where it is tried
+    prepend("-- changed");
+    fs.writeFileSync(file("probe_one_spec.lua"), SPEC.replace("t.plugin(",
+      'local sql = require "till.prim.sql"\nlocal redis = require "till.prim.redis"\n' +
+      't.it("asks", function()\n  redis.call("PING")\n  assert(sql.query("SELECT 1"))\nend)\nt.plugin('));
+  }, /plugins\/probe-one\/probe_one_spec\.lua:6: its spec failed: asks: .*there is no Redis in this process[^]*begin the test with t\.empty_shop\(\)/],
   "an endless loop at load": [() => prepend("while true do end"),
     /plugins\/probe-one\/handler\.lua:1: it computes without end while it loads/],
   "an endless loop that catches what ends it": [() => prepend(
@@ -220,6 +226,15 @@ describe("a reload of", () => {
     const answer = await shop.cli("reload");
     assert.equal(answer.code, 0, answer.stderr);
     assert.equal(await word(), "good");
+  });
+
+  it("a plugin whose spec says more than there is room for is taken", async () => {
+    writeGood();
+    prepend("-- changed for a spec that talks");
+    fs.writeFileSync(file("probe_one_spec.lua"), SPEC.replace("t.equal",
+      'local term = require "till.prim.term"\n    for _ = 1, 100000 do term.write("blah ") end\n    t.equal'));
+    const answer = await shop.cli("reload");
+    assert.equal(answer.code, 0, answer.stderr);
   });
 
   it("several faults tells of all of them", async () => {
