@@ -25,6 +25,7 @@ static const struct {
      "  --plugins DIR         a further folder of plugins; may be repeated\n"
      "  --set OPTION=VALUE    over conf/moontill.lua; may be repeated\n"
      "  --no-demo             an empty shop\n"
+     "  --watch               reload whenever Lua or the configuration is saved\n"
      "Prints `ready https://HOST:PORT` when it serves and has written DIR/dev.json. TERM stops it all.\n"},
     {"serve", till_serve_run, "the server of conf/moontill.lua, with a database that is there",
      "  --conf FILE           the configuration (conf/moontill.lua)\n"

@@ -90,6 +90,8 @@ static bool parse_one(till_cli_t *cli, int argc, char **argv, int *i)
         return misuse("a value is missing", name);
     else if (strcmp(name, "--no-demo") == 0)
         cli->demo = false;
+    else if (strcmp(name, "--watch") == 0)
+        cli->watch = true;
     else if (strcmp(name, "--json") == 0)
         cli->json = true;
     else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)

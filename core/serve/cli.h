@@ -25,7 +25,7 @@ typedef struct till_cli {
     size_t set_count;
     const char *plugin_dirs[TILL_CLI_PLUGIN_DIRS]; /* ROOT/plugins first */
     size_t plugin_dir_count;
-    bool demo, json, help;
+    bool demo, json, help, watch;
     const char *rest[TILL_CLI_REST + 1]; /* what is no common option, in order; NULL-terminated */
     size_t rest_count;
     char program[600]; /* this one: where it was started from, for it may be replaced there */

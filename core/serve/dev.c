@@ -33,7 +33,7 @@ struct dev {
     int lock_fd;    /* only ours: two of us in one folder would ruin each other's data */
     int servers_fd; /* the servers inherit it: held as long as any of them lives */
     till_dev_server_t mysql, redis;
-    pid_t serve;
+    pid_t serve, watch;
     time_t serve_started;
     char *settings[12]; /* "--set", "mysql.socket=…", … for the processes that are this program again */
     size_t setting_count;
@@ -392,6 +392,8 @@ static bool on_child(struct dev *dev, pid_t pid, int status)
         till_dev_say("redis", "died and is started again");
         return till_dev_redis_start(&dev->redis);
     }
+    if (pid == dev->watch && pid > 0)
+        till_dev_say("watch", "has ended; files that are saved are not reloaded any more");
     if (pid != dev->serve || find_successor(dev))
         return true;
     dev->serve = 0;
@@ -454,6 +456,8 @@ static void tear_down(struct dev *dev)
 {
     till_dev_server_t serve = {.name = "server", .pid = dev->serve};
 
+    if (dev->watch > 0)
+        kill(dev->watch, SIGTERM);
     till_dev_server_stop(&serve, STOP_LIMIT_MS);
     till_dev_server_stop(&dev->redis, STOP_LIMIT_MS);
     till_dev_server_stop(&dev->mysql, STOP_LIMIT_MS);
@@ -511,6 +515,7 @@ int till_dev_run(till_cli_t *cli)
     dev.stopping |= till_dev_is_told_to_stop();
     if (up) {
         announce(&dev);
+        dev.watch = cli->watch ? till_dev_watch(cli) : 0;
         supervise(&dev);
     }
     tear_down(&dev);

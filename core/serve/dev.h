@@ -6,7 +6,8 @@
  *
  *     dev ─┬─ mariadbd        restarted if it dies
  *          ├─ redis-server    restarted if it dies
- *          └─ serve (master) ── workers
+ *          ├─ serve (master) ── workers
+ *          └─ watch           with --watch: reloads when a file is saved (dev_watch.c)
  *
  * HUP and USR2 are passed on to the server; after USR2 its successor is the child.
  * TERM and INT stop them in the reverse order; if dev itself is killed, the

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
+#include "serve/cli.h"
 
 /* A server that dev keeps running. */
 typedef struct till_dev_server {
@@ -30,6 +31,9 @@ void till_dev_server_stop(till_dev_server_t *server, unsigned limit_ms);
  * (ca.pem, cert.pem, key.pem), kept while they hold for another 30 days.
  */
 bool till_dev_cert(const char *var_dir, const char *host);
+
+/** Starts the process that reloads when a file is saved. Its end changes nothing. @return -1 where it cannot */
+pid_t till_dev_watch(const till_cli_t *cli);
 
 /** TERM or INT waits to be taken: whatever takes long looks now and then. dev blocks both. */
 bool till_dev_is_told_to_stop(void);

@@ -127,6 +127,13 @@ local function test(args)
 end
 
 
+local function advice_for(message)
+  if not message:find("in this process", 1, true) then return "" end
+  return "\na reload tries specs without a database: begin the test with t.empty_shop(), then it is"
+    .. " skipped there"
+end
+
+
 -- Before a reload: whatever the load has found, then the specs of the plugins that were named.
 local function vet(args)
   if #findings.list() == 0 then
@@ -135,8 +142,8 @@ local function vet(args)
       local folder = folder_of(args.dirs, name)
       local result = folder and specs.run(name, folder, { print = function() end })
       for _, failure in ipairs(result and result.failures or {}) do
-        findings.add(name, ("%s: its spec failed: %s: %s"):format(failure.at, failure.name,
-          failure.message))
+        findings.add(name, ("%s: its spec failed: %s: %s%s"):format(failure.at, failure.name,
+          failure.message, advice_for(failure.message)))
       end
     end
   end

@@ -11,7 +11,8 @@
 -- Each handler is called fn(config, ...). It answers a value, nil (it has nothing to say), or
 -- nil and an error. What it throws is logged with its traceback and is a failure like any other.
 -- A hook that may wait runs in a coroutine of its own, which has the hook's budget: when that is
--- over, or the caller has gone, its waits end (timeout, cancelled) and it holds nothing any more.
+-- over, or the caller has gone, its waits end (timeout, cancelled) and it holds nothing any more;
+-- it has a moment to say what it makes of that (a payment: `unknown`) before it is not heard.
 -- A plugin that says `waits = false` is called at once.
 local err = require "till.util.err"
 local co = require "till.prim.co"
@@ -21,6 +22,9 @@ local time = require "till.prim.time"
 local HOOKS = require "till.plugin.hooks"
 
 local dispatch = {}
+
+local GRACE_MS = 100 -- for the plugin to say what it makes of a wait that its budget has ended
+local SLACK_MS = 5 -- of the loop's clock, which deadlines are of
 
 local all, by_name, by_hook = {}, {}, {}
 
@@ -113,7 +117,7 @@ local function waiting(plugin, hook, args, budget_ms)
     local value, failure = guarded(plugin, hook, args)
     waiter:signal({ value = value, failure = failure })
   end)
-  local answer, failure = waiter:wait(limit)
+  local answer, failure = waiter:wait(limit + math.min(GRACE_MS, limit / 10))
   if not answer then
     task:cancel()
     return nil, failure
@@ -163,7 +167,9 @@ local function call(plugin, hook, args)
   local series = labels_of(plugin.name, hook)
   local seconds = (time.mono_us() - started) / 1e6
   metrics.observe("till_hook_duration_seconds", series, seconds)
-  if seconds * 1000 >= terms.budget_ms then metrics.add("till_hook_overruns_total", series, 1) end
+  if seconds * 1000 >= terms.budget_ms - (terms.may_yield and SLACK_MS or 0) then
+    metrics.add("till_hook_overruns_total", series, 1)
+  end
   if not failure then
     local wrong = misfit(terms, value)
     if wrong then failure = err.new("internal", plugin.name .. " " .. hook .. ": " .. wrong) end

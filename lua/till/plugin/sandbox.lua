@@ -18,11 +18,18 @@ local text = require "till.util.text"
 local sandbox = {}
 
 local GLOBALS = {
-  assert = assert, bit = bit, error = error, getmetatable = getmetatable, ipairs = ipairs,
+  assert = assert, bit = bit, error = error, ipairs = ipairs,
   math = math, next = next, pairs = pairs, pcall = pcall, rawequal = rawequal, rawget = rawget,
   rawset = rawset, select = select, setmetatable = setmetatable, string = string, table = table,
   tonumber = tonumber, tostring = tostring, type = type, unpack = unpack, xpcall = xpcall,
 }
+
+
+-- That of strings is everybody's.
+function GLOBALS.getmetatable(value)
+  if type(value) == "string" then return false end
+  return getmetatable(value)
+end
 
 
 local NEEDED = { http = '"http:HOST"', sql = '"sql"', redis = '"redis"' }
@@ -55,9 +62,18 @@ function sandbox.refusal(manifest, module)
 end
 
 
+local function copy(library)
+  local out = {}
+  for name, value in pairs(library) do out[name] = value end
+  return out
+end
+
+
 local function environment(owner, load_part)
   local visible, given = {}, {}
-  for name, value in pairs(GLOBALS) do visible[name] = value end
+  for name, value in pairs(GLOBALS) do
+    visible[name] = type(value) == "table" and copy(value) or value
+  end
 
   function visible.require(module)
     if type(module) ~= "string" then error("require needs the name of a module", 2) end

@@ -146,6 +146,18 @@ end
 
 
 t.describe("a plugin", function()
+  t.it("breaks nothing of the language for others", function()
+    with_plugin([[
+      string.format, table.concat, math.floor, bit.band = nil, nil, nil, nil
+      assert(not getmetatable("x"))
+      return { ["order.paid"] = function() return ("%d"):format(1) end }]], nil,
+      function(_, plugin)
+        t.equal(plugin.handlers["order.paid"](), "1")
+        t.equal(string.format("%d", math.floor(bit.band(3, 1))), "1")
+        t.equal(table.concat { "a", "b" }, "ab")
+      end)
+  end)
+
   t.it("is refused a host that it did not declare, and the log says so once", function()
     with_plugin([[
       local http = require "till.prim.http"
