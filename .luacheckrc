@@ -5,6 +5,7 @@ cache = false
 
 exclude_files = {
   "build/**",
+  "lua/types/**",
   "web/**",
   "node_modules/**",
 }

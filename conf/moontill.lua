@@ -212,6 +212,20 @@ return {
     keep_hours = 24,
   },
 
+  -- Merchants' rules.
+  rules = {
+    -- instructions, 10000 to 100000000: that one rule may run for the promotions of one cart
+    promo_fuel = 1000000,
+    -- instructions, 10000 to 100000000: that one rule may run to judge one cart
+    validate_fuel = 1000000,
+    -- ms, 5 to 5000: that one rule may take, whatever it runs: the wall behind its instructions
+    deadline_ms = 50,
+    -- kills, 1 to 1000: of one rule within rules.kill_window_ms: then it is set aside
+    kills = 5,
+    -- ms, 1000 to 86400000: that a kill of a rule is held against it
+    kill_window_ms = 600000,
+  },
+
   -- One table for each plugin that needs any; what may stand there is in its plugin.lua, and
   -- its manifest checks it. Keys are given as env("NAME") or file("/path"), for example:
   --

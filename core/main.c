@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/fault.h"
 #include "base/version.h"
+#include "serve/check.h"
 #include "serve/dev.h"
 #include "serve/doctor.h"
 #include "serve/serve.h"
@@ -50,6 +51,7 @@ static const struct {
      "  --json       findings for machines: {findings: [{check, level, finding, advice}], ok, warn, fail}\n"
      "Asks, and changes nothing. Exit code 1 where something fails; docs/operations.md says what each finding "
      "means.\n"},
+    {"plugin", till_plugin_run, "new NAME | test NAME | check [NAME]: for whoever writes plugins", ""},
     {"stop", till_stop_run, "drain and stop the server", OF_RUNNING},
     {"migrate", NULL, "bring the database to this version's schema [--status | --dry-run]", NULL},
     {"import", NULL, "products FILE | orders FILE: read a shop's CSV, also .xz", NULL},
@@ -83,7 +85,7 @@ static int run(size_t i, int argc, char **argv)
         return 2;
     if (commands[i].run == NULL)
         return till_cli_run_lua(&cli, commands[i].name);
-    if (cli.help) {
+    if (cli.help && commands[i].options[0] != '\0') {
         printf("moontill %s - %s\n\n%s", commands[i].name, commands[i].help, commands[i].options);
         return 0;
     }

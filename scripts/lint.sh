@@ -32,6 +32,7 @@ check faults scripts/lint-faults
 check options scripts/lint-options
 check migrations scripts/lint-migrations
 check metrics scripts/lint-metrics
+check surface scripts/lint-surface
 for extra in scripts/lint.d/*; do
     [ ! -x "$extra" ] || check "$(basename "$extra")" "$extra"
 done

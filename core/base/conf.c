@@ -33,6 +33,7 @@ struct till_conf {
         char *text; /* of STR and SECRET */
     } values[N_OPTIONS];
     till_data_t *plugins; /* never NULL */
+    char *path;           /* of the file; NULL: none */
 };
 
 /* Where an assignment comes from, for messages; `path` is NULL for --set. */
@@ -379,6 +380,7 @@ till_conf_t *till_conf_load(const char *path, const char *const *sets, size_t n,
     till_conf_t *conf = create_default();
     bool done = path == NULL || load_file(conf, path, error, error_size);
 
+    conf->path = path != NULL ? till_strdup(path) : NULL;
     for (size_t i = 0; done && i != n; ++i)
         done = till_conf_set(conf, sets[i], error, error_size);
     if (done)
@@ -396,6 +398,7 @@ void till_conf_destroy(till_conf_t *conf)
         free(conf->values[i].text);
     }
     till_data_destroy(conf->plugins);
+    free(conf->path);
     free(conf);
 }
 
@@ -428,6 +431,15 @@ const char *till_conf_str(const till_conf_t *conf, const char *name)
 }
 
 void till_conf_plugins_json(const till_conf_t *conf, till_buf_t *out) { till_conf_write_tree(conf->plugins, out); }
+
+bool till_conf_plugin_place(const till_conf_t *conf, const char *path, char *out, size_t size)
+{
+    int line = conf->path != NULL ? till_conf_plugins_line(conf->plugins, path) : 0;
+
+    if (line != 0)
+        snprintf(out, size, "%s:%d", conf->path, line);
+    return line != 0;
+}
 
 static int by_name(const void *a, const void *b)
 {

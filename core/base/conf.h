@@ -36,6 +36,9 @@ bool till_conf_set(till_conf_t *conf, const char *assignment, char *error, size_
 void till_conf_diff(const till_conf_t *a, const till_conf_t *b, till_buf_t *names);
 /** `plugins` as JSON, sorted; secrets stay references: {"$env":"NAME"} or {"$file":"/path"}. */
 void till_conf_plugins_json(const till_conf_t *conf, till_buf_t *out);
+/** Where `plugins.<path>` stands ("promo-x.rates[2].percent"), or as much of the path as is there: "file:line".
+ * @return false where it does not come from a file */
+bool till_conf_plugin_place(const till_conf_t *conf, const char *path, char *out, size_t size);
 /** All options but secrets as JSON {"server.listen": ...}, sorted by name, for Lua's till.prim.conf. */
 void till_conf_options_json(const till_conf_t *conf, till_buf_t *out);
 

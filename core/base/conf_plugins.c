@@ -54,6 +54,7 @@ static void replace(till_data_t **slot, const char *key, till_data_t *value)
     till_data_t *old = *slot;
 
     value->next = old != NULL ? old->next : NULL;
+    value->line = 0; /* of no file */
     free(value->key);
     value->key = till_strdup(key);
     *slot = value;
@@ -77,6 +78,43 @@ bool till_conf_plugins_set(till_data_t *plugins, const char *path, till_data_t *
         return false;
     replace(find_slot(table, path, strlen(path)), path, value);
     return true;
+}
+
+/* ---- where it stands ---- */
+
+static const till_data_t *named(const till_data_t *table, const char *name, size_t len)
+{
+    for (const till_data_t *child = table->child; child != NULL; child = child->next) {
+        if (child->key != NULL && strlen(child->key) == len && memcmp(child->key, name, len) == 0)
+            return child;
+    }
+    return NULL;
+}
+
+static const till_data_t *nth(const till_data_t *list, long n)
+{
+    const till_data_t *child = list->child;
+
+    while (child != NULL && --n > 0)
+        child = child->next;
+    return child;
+}
+
+int till_conf_plugins_line(const till_data_t *plugins, const char *path)
+{
+    const till_data_t *at = plugins;
+    int line = 0;
+
+    while (*path != '\0') {
+        size_t len = strcspn(path, ".[");
+        at = *path == '[' ? nth(at, strtol(path + 1, NULL, 10)) : named(at, path, len);
+        if (at == NULL)
+            break;
+        line = at->line;
+        path += *path == '[' ? strcspn(path, "]") : len;
+        path += strspn(path, "].");
+    }
+    return line;
 }
 
 /* ---- writing ---- */

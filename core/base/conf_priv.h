@@ -29,6 +29,8 @@ char *till_conf_secret(till_data_type_t type, const char *name, char *why, size_
 bool till_conf_plugins_check(const till_data_t *tree, const char **wrong, int *line);
 /** Puts `value`, which the tree then owns, at "plugin.option.deeper". @return false when a part is no table */
 bool till_conf_plugins_set(till_data_t *plugins, const char *path, till_data_t *value);
+/** The line of the deepest part of `path` that is there; 0: none is, or not from the file. */
+int till_conf_plugins_line(const till_data_t *plugins, const char *path);
 /** As JSON with sorted keys; env() and file() as {"$env":…} and {"$file":…}. */
 void till_conf_write_tree(const till_data_t *tree, till_buf_t *out);
 

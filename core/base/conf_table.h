@@ -84,7 +84,12 @@
     INT("cache.page_ms", 250, 0, 1000, "ms", "a page of the catalogue is given again as it is for so long, unless something of it changes; 0 never does") \
     INT("cache.max_entries", 20000, 0, 10000000, "entries of each kind", "what a worker keeps; the least used go first")    \
     INT("idem.lease_ms", 30000, 1000, 600000, "ms", "after which a retry may take over a request that never ended")         \
-    INT("idem.keep_hours", 24, 24, 8760, "hours", "that an answer is replayed under its Idempotency-Key")
+    INT("idem.keep_hours", 24, 24, 8760, "hours", "that an answer is replayed under its Idempotency-Key")                   \
+    INT("rules.promo_fuel", 1000000, 10000, 100000000, "instructions", "that one rule may run for the promotions of one cart") \
+    INT("rules.validate_fuel", 1000000, 10000, 100000000, "instructions", "that one rule may run to judge one cart")        \
+    INT("rules.deadline_ms", 50, 5, 5000, "ms", "that one rule may take, whatever it runs: the wall behind its instructions") \
+    INT("rules.kills", 5, 1, 1000, "kills", "of one rule within rules.kill_window_ms: then it is set aside")                \
+    INT("rules.kill_window_ms", 600000, 1000, 86400000, "ms", "that a kill of a rule is held against it")
 /* clang-format on */
 
 #endif

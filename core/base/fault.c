@@ -18,12 +18,15 @@
     row("sql.crash_after_send")     /* it left, and we die */                               \
     row("sql.slow")                 /* the answer does not come before the deadline */      \
     row("sql.deadlock")             /* the transaction is the victim */                     \
+    row("bundle.torn")              /* the file was saved while it was read */              \
     row("outbox.crash_before_done") /* the worker dies, the event was delivered */          \
     row("idem.crash_before_finish") /* the worker dies, its work is not yet committed */    \
     row("checkout.after_claim")     /* it dies, cart and flow are claimed */                \
     row("checkout.after_authorize") /* it dies, the provider has answered */                \
     row("checkout.before_place")    /* it dies, nothing of the order is written */          \
     row("checkout.after_place")     /* it dies, the order is there, nobody was told */     \
+    row("rules.before_swap")        /* it dies, the publication is begun, nothing is live */ \
+    row("rules.after_swap")         /* it dies, the rule is live, the tables know nothing */ \
     row("generation.before_record") /* a worker dies, all have loaded, nothing is moved */  \
     row("generation.after_record")  /* it dies, the pointer is moved, nobody was told */    \
     row("generation.lost")          /* the pointer is moved, the answer does not come */    \

@@ -69,7 +69,8 @@
     row(PROVIDER_UNKNOWN,       "payment_provider_unknown",   false, 422, "There is no such payment provider")       \
     row(PAYMENT_DECLINED,       "payment_declined",           false, 402, "The payment was declined")                \
     row(REQUIRES_ACTION,        "payment_requires_action",    false, 402, "The shopper has to act")                  \
-    row(AMOUNT_OVERFLOW,        "amount_overflow",            false, 422, "The amount is too large")
+    row(AMOUNT_OVERFLOW,        "amount_overflow",            false, 422, "The amount is too large")                 \
+    row(RULE_FAILED,            "rule_failed",                true,  503, "A rule of the shop could not be asked")
 /* clang-format on */
 
 typedef enum till_status {

@@ -13,6 +13,7 @@
 #include "serve/master_priv.h"
 #include "serve/notify.h"
 #include "serve/server.h"
+#include "vm/box/client.h"
 
 #define TURN_MS 100 /* a worker that stands still has to be seen in time */
 #define SOON_MS 10
@@ -118,6 +119,8 @@ static bool read_setup(till_master_t *master)
 static bool set_up(till_master_t *master)
 {
     raise_descriptor_limit();
+    if (!till_rulebox_find_program())
+        till_log_msg(TILL_LOG_WARN, "box.missing", "moontill-box is not beside moontill: no merchant's rule can run");
     till_serve_opts_read(&master->now.limits, master->opts->conf);
     master->metrics = till_metrics_create();
     master->watch = till_watch_create();
@@ -202,6 +205,7 @@ static void on_signals(till_master_t *master)
             till_master_begin_stop(master, 0);
     }
     till_upgrade_reap(master);
+    till_trial_reap(master);
     till_children_reap(master);
 }
 

@@ -4,11 +4,13 @@
  * workers, replaces those that die, and changes the generation in all of them
  * or in none:
  *
- *     IDLE ──reload──► PREPARING ──all prepared──► RECORDING ──moved──► COMMITTING ──all committed──► IDLE
- *                          │                           │               (a worker that dies here is
- *                          │ one failed, one died,     │ refused        started with the new one)
- *                          ▼ time is up                ▼
- *                       abort to all ◄─────────────────┘ ──────────────────────► IDLE
+ *     IDLE ──reload──► TRYING (master_trial.c) ──good──► PREPARING, else IDLE
+ *
+ *     IDLE ──tried, or known──► PREPARING ──all prepared──► RECORDING ──moved──► COMMITTING ──all committed──► IDLE
+ *                                   │                           │               (a worker that dies here is
+ *                                   │ one failed, one died,     │ refused        started with the new one)
+ *                                   ▼ time is up                ▼
+ *                                abort to all ◄─────────────────┘ ──────────────────────► IDLE
  *
  * In RECORDING a worker moves the pointer in the database (master_record.c); a
  * rollback begins with FETCHING what may not be here, and what another server
@@ -50,6 +52,7 @@ typedef struct till_first {
 typedef struct till_master_opts {
     const till_conf_t *conf;
     const char *var_dir; /* generations/ and control.sock; must be there */
+    const char *root;    /* holds lua/ and the rest; NULL: a reload is not tried aside */
     const char *lua_dir; /* holds till/ */
     const char *const *plugin_dirs;
     size_t plugin_dir_count;

@@ -107,7 +107,7 @@ static void go_on_starting(till_master_t *master, const char *reason)
     till_master_on_child_ready(master);
 }
 
-static void refuse(till_master_t *master, const char *reason)
+void till_change_refuse(till_master_t *master, const char *reason)
 {
     till_change_t *change = &master->change;
 
@@ -123,7 +123,9 @@ void till_change_give_up(till_master_t *master, const char *reason)
 {
     till_change_t *change = &master->change;
 
-    if (change->phase == PHASE_ROLLING) {
+    if (change->phase == PHASE_TRYING) {
+        till_trial_give_up(master, reason);
+    } else if (change->phase == PHASE_ROLLING) {
         till_roll_give_up(master, reason);
     } else if (change->phase == PHASE_FETCHING) {
         change->phase = PHASE_IDLE;
@@ -132,7 +134,7 @@ void till_change_give_up(till_master_t *master, const char *reason)
         go_on_starting(master, reason);
     } else if (change->phase == PHASE_PREPARING) {
         abort_votes(master);
-        refuse(master, reason);
+        till_change_refuse(master, reason);
     }
 }
 
@@ -339,28 +341,37 @@ static bool read_all(till_master_t *master, till_setup_t *next, char *name, char
     return false;
 }
 
+void till_change_take(till_master_t *master, till_setup_t *next, const char *name, const till_wish_t *wish)
+{
+    till_buf_t changed;
+
+    till_buf_init(&changed, 0);
+    till_setup_diff(&master->now, next, &changed);
+    if (changed.len != 0) {
+        till_roll_begin(master, next, name, changed.base, wish);
+    } else {
+        take(master, next);
+        till_change_begin(master, name, wish);
+    }
+    till_buf_dispose(&changed);
+}
+
+/* What is live already was tried. */
 static void begin_reload(till_master_t *master, const till_wish_t *asked)
 {
     char name[TILL_GENERATION_NAME + 1], error[2048];
     till_wish_t wish = *asked;
     till_setup_t next;
-    till_buf_t changed;
 
     wish.begun_ms = till_master_now();
     if (!read_all(master, &next, name, error, sizeof(error))) {
         till_change_open(master, PHASE_IDLE, "", &wish);
-        refuse(master, error);
-        return;
-    }
-    till_buf_init(&changed, 0);
-    till_setup_diff(&master->now, &next, &changed);
-    if (changed.len != 0) {
-        till_roll_begin(master, &next, name, changed.base, &wish);
+        till_change_refuse(master, error);
+    } else if (strcmp(name, master->live) == 0 || master->opts->root == NULL) {
+        till_change_take(master, &next, name, &wish);
     } else {
-        take(master, &next);
-        till_change_begin(master, name, &wish);
+        till_trial_begin(master, &next, name, &wish);
     }
-    till_buf_dispose(&changed);
 }
 
 /* A signal that comes too early is kept: whoever sent it believes that what he has written will be read. */
@@ -494,6 +505,10 @@ void till_change_check_deadline(till_master_t *master)
     }
     if (change->phase == PHASE_CLOSING) {
         till_roll_finish(master);
+        return;
+    }
+    if (change->phase == PHASE_TRYING) {
+        till_trial_give_up(master, "it was not tried to its end within 90 s");
         return;
     }
     if (change->phase == PHASE_PREPARING || change->phase == PHASE_ROLLING) {

@@ -166,6 +166,13 @@ static bool become_user(const char *name)
     return false;
 }
 
+bool till_children_settle(till_master_t *master, const till_setup_t *setup)
+{
+    close_what_is_not_ours(master);
+    till_setup_stop_listening(&master->now);
+    return open_log(setup) && become_user(setup->limits.user);
+}
+
 static int run_child(till_master_t *master, const till_child_t *child, int channel)
 {
     const till_setup_t *setup = child->set == SET_NEXT ? &master->next : &master->now;

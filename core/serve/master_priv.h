@@ -73,6 +73,7 @@ typedef struct till_culprit {
 
 typedef enum till_phase {
     PHASE_IDLE,
+    PHASE_TRYING,    /* a process aside loads it */
     PHASE_FETCHING,  /* a worker gets it from the database */
     PHASE_PREPARING, /* every worker loads it */
     PHASE_RECORDING, /* a worker moves the pointer in the database */
@@ -99,6 +100,12 @@ typedef struct till_change {
     bool is_roll; /* the workers that are to replace all others run it already */
     uint64_t begun_ms, deadline_ms;
 } till_change_t;
+
+/* The process in which a reload is tried. */
+typedef struct till_trial {
+    pid_t pid; /* 0: there is none */
+    int fd;    /* what it says */
+} till_trial_t;
 
 /* What a worker does for the master, who has no database: see master_errand.c. */
 typedef enum till_errand_kind { ERRAND_CHANGE, ERRAND_LOOK, ERRAND_NOTE, ERRAND_COUNT } till_errand_kind_t;
@@ -134,7 +141,7 @@ typedef struct till_upgrade {
 struct till_master {
     const till_master_opts_t *opts;
     till_setup_t now;
-    till_setup_t next; /* while workers are replaced */
+    till_setup_t next; /* while it is tried, or workers are replaced */
     till_metrics_t *metrics;
     till_gauges_t *gauges;
     uint64_t told_ms; /* when the metrics of its own were last brought up to date */
@@ -146,6 +153,8 @@ struct till_master {
     char live[TILL_GENERATION_NAME + 1], previous[TILL_GENERATION_NAME + 1];
     uint64_t live_since_ms, previous_since_ms; /* wall clock */
     till_change_t change;
+    till_trial_t trial;
+
     till_truth_t truth;
     till_errand_t errands[ERRAND_COUNT];
     uint64_t last_errand;
@@ -190,6 +199,9 @@ void till_children_dismiss(till_master_t *master, till_child_set_t set);
 void till_children_start(till_master_t *master, till_child_set_t set);
 /** Kills the ones that drain for too long. */
 void till_children_check_leaving(till_master_t *master);
+/** In a fork that is no worker: lets go of what is the master's, and becomes who workers are. @return false where it
+ * cannot */
+bool till_children_settle(till_master_t *master, const till_setup_t *setup);
 bool till_children_are_ready(const till_master_t *master, till_child_set_t set);
 void till_children_dispose(till_master_t *master);
 /** Starts those whose time has come. */
@@ -227,6 +239,19 @@ void till_change_check_deadline(till_master_t *master);
 void till_change_catch_up(till_master_t *master);
 /** Where it can still be given up. */
 void till_change_give_up(till_master_t *master, const char *reason);
+
+/** A reload that was tried: workers take it, or are replaced. `next` becomes the master's. */
+void till_change_take(till_master_t *master, till_setup_t *next, const char *name, const till_wish_t *wish);
+
+/** The change that is open is over: history keeps it, and whoever asked is told. */
+void till_change_refuse(till_master_t *master, const char *reason);
+
+/* master_trial.c */
+/** Tries the generation `name` aside, then till_change_take. `next` becomes the master's. */
+void till_trial_begin(till_master_t *master, till_setup_t *next, const char *name, const till_wish_t *wish);
+void till_trial_give_up(till_master_t *master, const char *reason);
+/** After SIGCHLD. */
+void till_trial_reap(till_master_t *master);
 
 /* master_answer.c */
 /** `client` is one of the control socket, a worker that asks, or nobody (0). */

@@ -66,6 +66,14 @@
     M(counter, "till_cache_reads_total", "kind result", "Reads of a worker's cache.")                                  \
     M(histogram, "till_hook_duration_seconds", "hook plugin", "Calls of plugins.")                                     \
     M(counter, "till_hook_failures_total", "hook plugin", "Calls of plugins that failed.")                             \
+    M(histogram, "till_box_duration_seconds", "", "Exchanges with the box of rules, from the question to the answer.")  \
+    M(counter, "till_box_kills_total", "rule reason", "Rules that were ended: budget, deadline, memory, depth, crash.") \
+    M(counter, "till_box_replaced_total", "", "Boxes of rules that a rule took with it, or that overran.")             \
+    M(counter, "till_rules_called_total", "hook", "Merchants' rules that were called.")                                \
+    M(counter, "till_rules_passed_over_total", "hook", "Rules not called: their conditions did not hold for the cart.") \
+    M(counter, "till_rule_failures_total", "rule code", "Calls of rules that threw, or whose answer cannot be used.")  \
+    M(counter, "till_rule_set_aside_total", "rule", "Times that a rule was set aside.")                                \
+    M(counter, "till_hook_overruns_total", "hook plugin", "Calls of plugins that took longer than their hook's budget.") \
     M(gauge, "till_workers", "kind state", "Worker processes, as the master sees them.")                               \
     M(counter, "till_process_restarts_total", "process", "Workers that died and were replaced.")                       \
     M(counter, "till_worker_stuck_total", "plugin", "Workers that stood still and were killed, by the plugin they were in.")\

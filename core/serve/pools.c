@@ -77,12 +77,14 @@ void till_pools_init(till_pools_t *pools, const till_conf_t *conf, const char *p
                             .redis = make_redis(loop, conf),
                             .http = make_http(loop, conf),
                             .offload = till_offload_create(loop, 2, 0),
-                            .loader = till_offload_create(loop, 1, LOADER_NICENESS)};
+                            .loader = till_offload_create(loop, 1, LOADER_NICENESS),
+                            .box = till_rulebox_create(loop)};
     pools->env = (till_vm_env_t){.loop = loop,
                                  .sql = pools->sql,
                                  .redis = pools->redis,
                                  .http = pools->http,
                                  .offload = pools->offload,
+                                 .box = pools->box,
                                  .loader = pools->loader,
                                  .conf = conf,
                                  .gc = &pools->gc,
@@ -96,6 +98,7 @@ void till_pools_init(till_pools_t *pools, const till_conf_t *conf, const char *p
 
 void till_pools_dispose(till_pools_t *pools)
 {
+    till_rulebox_destroy(pools->box);
     till_offload_destroy(pools->loader);
     till_offload_destroy(pools->offload);
     till_http_destroy(pools->http);

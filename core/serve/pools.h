@@ -1,4 +1,4 @@
-/* pools.h - what one process has to work with: loop, database, Redis, HTTP client, threads.
+/* pools.h - what one process has to work with: loop, database, Redis, HTTP client, threads, the box for rules.
  *
  * The same for web workers, jobs workers and commands, so that Lua finds the
  * same world everywhere. Made after fork, from the configuration.
@@ -14,6 +14,7 @@ typedef struct till_pools {
     till_redis_t *redis;
     till_http_t *http;
     till_offload_t *offload, *loader; /* the second one builds generations and closes them, beside what is served */
+    till_rulebox_t *box;
     till_vm_gc_t gc;
     till_vm_env_t env; /* all of the above, for till_vm_create; set on_metrics, data, is_command yourself */
 } till_pools_t;

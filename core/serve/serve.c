@@ -165,6 +165,7 @@ static int serve_with(till_cli_t *cli, till_conf_t *conf, struct run *run)
     till_master_opts_t opts = {
         .conf = conf,
         .var_dir = cli->var_dir,
+        .root = cli->root,
         .lua_dir = cli->lua_dir,
         .plugin_dirs = cli->plugin_dirs,
         .plugin_dir_count = cli->plugin_dir_count,

@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/data.h"
-#include "vm/code.h"
 #include "vm/vm_priv.h"
 
 static int l_read(lua_State *L)
@@ -43,8 +42,7 @@ static int l_load(lua_State *L)
         lua_pushfstring(L, "there is no file %s", path);
         return 2;
     }
-    lua_pushfstring(L, "@%s", path);
-    if (till_code_load(L, content.base, content.len, lua_tostring(L, -1)) != 0) {
+    if (till_compile(L, content, path) != 0) {
         lua_pushnil(L);
         lua_insert(L, -2);
         return 2;
@@ -56,7 +54,23 @@ static int l_load(lua_State *L)
     return 1;
 }
 
-static const luaL_Reg bundle[] = {{"read", l_read}, {"list", l_list}, {"load", l_load}, {NULL, NULL}};
+/* "file:line: ..." of what took too much while it loaded, once; see vm/place.c. There is room for the text when the
+ * garbage is gone. */
+static int l_overrun(lua_State *L)
+{
+    till_vm_t *vm = till_vm_of(L);
+
+    if (vm->overrun[0] == '\0')
+        return 0;
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    lua_pushstring(L, vm->overrun);
+    if (!vm->out_of_time)
+        vm->overrun[0] = '\0';
+    return 1;
+}
+
+static const luaL_Reg bundle[] = {
+    {"read", l_read}, {"list", l_list}, {"load", l_load}, {"overrun", l_overrun}, {NULL, NULL}};
 
 int till_bind_bundle(lua_State *L) { return till_bind(L, bundle); }
 

@@ -127,6 +127,59 @@ static int l_spawn(lua_State *L) { return start(L, true); }
 
 static int l_turn_end(lua_State *L) { return start(L, false); }
 
+/* spawn_within(ms, fn, ...) */
+static int l_spawn_within(lua_State *L)
+{
+    uint64_t ms = till_arg_ms(L, 1, 0);
+
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    (void)till_co_of(L);
+    till_vm_spawn(L, 2, true)->timeout_ms = ms;
+    return 0;
+}
+
+static void release_task(till_box_t *box)
+{
+    till_task_t *task = (till_task_t *)box;
+
+    if (task->spawn != NULL)
+        task->spawn->is_dropped = true;
+    if (task->co != NULL) {
+        task->co->task = NULL;
+        till_co_cancel(task->co, TILL_CANCELLED);
+    }
+    task->spawn = NULL;
+    task->co = NULL;
+}
+
+static int l_cancel_task(lua_State *L);
+static const luaL_Reg task_methods[] = {{"cancel", l_cancel_task}, {NULL, NULL}};
+static const till_box_type_t task_type = {"task", release_task, task_methods, TILL_BOX_TASK};
+
+static int l_cancel_task(lua_State *L)
+{
+    till_box_release(till_box_check(L, 1, &task_type));
+    return 0;
+}
+
+/* task = task(ms, fn, ...) */
+static int l_task(lua_State *L)
+{
+    uint64_t ms = till_arg_ms(L, 1, 0);
+    till_task_t *task;
+
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    task = till_box_new(L, &task_type, sizeof(*task), till_co_of(L));
+    lua_insert(L, 1); /* below fn and its arguments */
+    lua_remove(L, 2);
+    till_spawn_t *spawn = till_vm_spawn(L, 2, false);
+    spawn->timeout_ms = ms;
+    spawn->task = task;
+    task->spawn = spawn;
+    lua_settop(L, 1);
+    return 1;
+}
+
 /* results... = no_wait(fn, ...): nothing below may wait; an error comes through. */
 static int l_no_wait(lua_State *L)
 {
@@ -219,13 +272,22 @@ static int l_leave(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"waiter", l_waiter},       {"spawn", l_spawn},
-    {"turn_end", l_turn_end},   {"no_wait", l_no_wait},
-    {"closing", l_closing},     {"time_left", l_time_left},
-    {"cancelled", l_cancelled}, {"generation", l_generation},
-    {"process", l_process},     {"traceparent", l_traceparent},
-    {"adopt", l_adopt},         {"enter", l_enter},
-    {"leave", l_leave},         {NULL, NULL},
+    {"spawn_within", l_spawn_within},
+    {"task", l_task},
+    {"waiter", l_waiter},
+    {"spawn", l_spawn},
+    {"turn_end", l_turn_end},
+    {"no_wait", l_no_wait},
+    {"closing", l_closing},
+    {"time_left", l_time_left},
+    {"cancelled", l_cancelled},
+    {"generation", l_generation},
+    {"process", l_process},
+    {"traceparent", l_traceparent},
+    {"adopt", l_adopt},
+    {"enter", l_enter},
+    {"leave", l_leave},
+    {NULL, NULL},
 };
 
 int till_bind_co(lua_State *L) { return till_bind(L, functions); }

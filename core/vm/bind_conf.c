@@ -50,6 +50,18 @@ static int l_file(lua_State *L)
     return 1;
 }
 
+/* "file:line" of what was configured at `plugins.<path>`, or of the part of it that is there. */
+static int l_place(lua_State *L)
+{
+    const till_conf_t *conf = till_vm_of(L)->env.conf;
+    char place[400];
+
+    if (conf == NULL || !till_conf_plugin_place(conf, luaL_checkstring(L, 1), place, sizeof(place)))
+        return 0;
+    lua_pushstring(L, place);
+    return 1;
+}
+
 /* The one secret that is the server's own and not a plugin's; empty without a configuration. */
 static int l_signing_secret(lua_State *L)
 {
@@ -60,7 +72,7 @@ static int l_signing_secret(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"options_json", l_options_json},     {"env", l_env}, {"file", l_file},
+    {"options_json", l_options_json},     {"env", l_env}, {"file", l_file}, {"place", l_place},
     {"signing_secret", l_signing_secret}, {NULL, NULL},
 };
 

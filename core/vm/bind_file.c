@@ -82,6 +82,17 @@ static int l_write(lua_State *L)
     return 1;
 }
 
+/* true | nil, err(conflict where it is there already) = mkdir(path) */
+static int l_mkdir(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+
+    if (mkdir(path, 0755) != 0)
+        return errno == EEXIST ? till_push_failuref(L, TILL_CONFLICT, "%s is there already", path) : fail(L, path);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
 static int l_list(lua_State *L)
@@ -159,8 +170,8 @@ static int l_load(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"read", l_read}, {"write", l_write}, {"list", l_list}, {"stat", l_stat},
-    {"disk", l_disk}, {"load", l_load},   {NULL, NULL},
+    {"read", l_read}, {"write", l_write}, {"list", l_list},   {"stat", l_stat},
+    {"disk", l_disk}, {"load", l_load},   {"mkdir", l_mkdir}, {NULL, NULL},
 };
 
 int till_bind_file(lua_State *L) { return till_bind(L, functions); }

@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "vm/bundle.h"
@@ -21,6 +23,8 @@
 #define FILE_MAX (1024 * 1024)
 #define BUNDLE_MAX (64 * 1024 * 1024)
 #define DEPTH_MAX 16
+#define SETTLE_MS 15 /* an editor that empties a file has written it again by then */
+#define READINGS 12  /* of folders in which something is being saved */
 
 struct entry {
     char *path;
@@ -41,6 +45,7 @@ struct reader {
     char *error;
     size_t error_size;
     char root[PATH_MAX]; /* the real folder that nothing may lead out of */
+    char torn[PATH_MAX]; /* what was being saved while it was read; "" */
 };
 
 static bool refuse(struct reader *reader, const char *path, const char *reason)
@@ -75,27 +80,74 @@ static bool is_inside(const struct reader *reader, const char *path)
            (real[len] == '/' || real[len] == '\0');
 }
 
-/** @return the whole file, or NULL with errno */
-static char *slurp(const char *path, size_t max, size_t *len)
+/* ---- what is being saved ------------------------------------------------------ */
+
+static void pause_ms(int64_t ms)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
+    const struct timespec time = {.tv_nsec = (long)ms * 1000000};
+
+    nanosleep(&time, NULL);
+}
+
+/* What was touched this moment is left alone for another: then it is whole, or seen to change. */
+static void let_settle(const struct stat *st)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t age = (now.tv_sec - st->st_mtim.tv_sec) * 1000 + (now.tv_nsec - st->st_mtim.tv_nsec) / 1000000;
+    if (age >= 0 && age < SETTLE_MS)
+        pause_ms(SETTLE_MS - age);
+}
+
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* Is what `path` names now still what it was? Otherwise everything is read once more. */
+static void check_torn(struct reader *reader, const char *path, const struct stat *before)
+{
+    struct stat now;
+
+    if (stat(path, &now) != 0 || !is_same(before, &now) || TILL_FAULT("bundle.torn"))
+        snprintf(reader->torn, sizeof(reader->torn), "%s", path);
+}
+
+static char *read_whole(int fd, size_t size, size_t *len)
+{
+    char *bytes = till_alloc(size + 1);
+    ssize_t n = 0;
+
+    *len = 0;
+    while (*len < size && (n = read(fd, bytes + *len, size - *len)) > 0)
+        *len += (size_t)n;
+    bytes[*len] = '\0';
+    if (n >= 0)
+        return bytes;
+    free(bytes);
+    return NULL;
+}
+
+/** `settled` (or NULL): what may be written just now is waited for, and this is it. @return the whole file, or NULL
+ * with errno */
+static char *slurp(const char *path, size_t max, size_t *len, struct stat *settled)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a pipe would be waited for */
     char *bytes = NULL;
+    struct stat st;
 
     if (fd < 0)
         return NULL;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (size_t)st.st_size <= max) {
-        size_t at = 0;
-        ssize_t n = 0;
-        bytes = till_alloc((size_t)st.st_size + 1);
-        while (at < (size_t)st.st_size && (n = read(fd, bytes + at, (size_t)st.st_size - at)) > 0)
-            at += (size_t)n;
-        bytes[at] = '\0';
-        *len = at;
-    } else {
-        errno = EFBIG;
-    }
+    if (settled != NULL && fstat(fd, settled) == 0)
+        let_settle(settled);
+    errno = EFBIG;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (size_t)st.st_size <= max)
+        bytes = read_whole(fd, (size_t)st.st_size, len);
+    int reason = errno;
     close(fd);
+    errno = reason;
     return bytes;
 }
 
@@ -115,11 +167,13 @@ static bool read_file(struct reader *reader, const char *disk, const char *path)
     size_t len = 0;
     char *content;
     const char *fault;
+    struct stat st;
 
     if (!is_inside(reader, disk))
         return refuse(reader, disk, "leads out of its folder or to nothing");
-    if ((content = slurp(disk, FILE_MAX, &len)) == NULL)
+    if ((content = slurp(disk, FILE_MAX, &len, &st)) == NULL)
         return refuse(reader, disk, errno == EFBIG ? "is larger than 1 MB or no file" : strerror(errno));
+    check_torn(reader, disk, &st);
     if ((fault = content_fault(content, len)) != NULL) {
         free(content);
         return refuse(reader, disk, fault);
@@ -130,6 +184,17 @@ static bool read_file(struct reader *reader, const char *disk, const char *path)
 
 static bool read_folder(struct reader *reader, const char *disk, const char *path, unsigned depth);
 
+/* It was there when the folder was listed: a link to nothing, or a file that is being replaced. */
+static bool is_missing(struct reader *reader, const char *disk)
+{
+    int reason = errno;
+    struct stat st;
+
+    if (lstat(disk, &st) != 0)
+        snprintf(reader->torn, sizeof(reader->torn), "%s", disk);
+    return refuse(reader, disk, strerror(reason));
+}
+
 static bool read_entry(struct reader *reader, const char *disk, const char *path, const char *name, unsigned depth)
 {
     char below[PATH_MAX], inside[PATH_MAX];
@@ -139,7 +204,7 @@ static bool read_entry(struct reader *reader, const char *disk, const char *path
         (size_t)snprintf(inside, sizeof(inside), "%s/%s", path, name) >= sizeof(inside))
         return refuse(reader, disk, "has a path that is too long");
     if (stat(below, &st) != 0)
-        return has_suffix(name, ".lua") ? refuse(reader, below, strerror(errno)) : true;
+        return has_suffix(name, ".lua") ? is_missing(reader, below) : true;
     if (S_ISDIR(st.st_mode))
         return read_folder(reader, below, inside, depth + 1);
     if (!has_suffix(name, ".lua") || has_suffix(name, "_spec.lua"))
@@ -151,6 +216,7 @@ static bool read_folder(struct reader *reader, const char *disk, const char *pat
 {
     DIR *dir;
     struct dirent *entry;
+    struct stat st;
     bool ok = true;
 
     if (depth > DEPTH_MAX)
@@ -159,11 +225,14 @@ static bool read_folder(struct reader *reader, const char *disk, const char *pat
         return refuse(reader, disk, "leads out of its folder");
     if ((dir = opendir(disk)) == NULL)
         return refuse(reader, disk, strerror(errno));
+    if (fstat(dirfd(dir), &st) == 0)
+        let_settle(&st);
     while (ok && (entry = readdir(dir)) != NULL) {
         if (entry->d_name[0] != '.')
             ok = read_entry(reader, disk, path, entry->d_name, depth);
     }
     closedir(dir);
+    check_torn(reader, disk, &st);
     return ok;
 }
 
@@ -202,8 +271,9 @@ static bool read_plugins(struct reader *reader, const char *folder)
             stat(disk, &st) != 0 || !S_ISDIR(st.st_mode))
             continue;
         snprintf(path, sizeof(path), "plugins/%s", entry->d_name);
-        ok = holds_plugin(reader->bundle, path) ? refuse(reader, disk, "there is a plugin of this name already")
-                                                : read_root(reader, disk, path);
+        ok = holds_plugin(reader->bundle, path)
+                 ? refuse(reader, disk, "there is a plugin of this name in another folder already")
+                 : read_root(reader, disk, path);
     }
     closedir(dir);
     return ok;
@@ -303,17 +373,31 @@ static till_bundle_t *seal(till_bundle_t *read)
     return parse(till_buf_take(&buf), len);
 }
 
+static till_bundle_t *read_once(struct reader *reader, const till_bundle_source_t *source)
+{
+    reader->torn[0] = '\0';
+    reader->bundle = till_calloc(1, sizeof(*reader->bundle));
+    if (read_all(reader, source) && reader->torn[0] == '\0')
+        return reader->bundle;
+    free_entries(reader->bundle, true);
+    free(reader->bundle);
+    return NULL;
+}
+
 till_bundle_t *till_bundle_read(const till_bundle_source_t *source, char *error, size_t error_size)
 {
     struct reader reader = {.error = error, .error_size = error_size};
 
-    reader.bundle = till_calloc(1, sizeof(*reader.bundle));
-    if (!read_all(&reader, source)) {
-        free_entries(reader.bundle, true);
-        free(reader.bundle);
-        return NULL;
+    for (int i = 0; i != READINGS; ++i) {
+        till_bundle_t *read = read_once(&reader, source);
+        if (read != NULL)
+            return seal(read);
+        if (reader.torn[0] == '\0')
+            return NULL;
+        pause_ms(SETTLE_MS);
     }
-    return seal(reader.bundle);
+    refuse(&reader, reader.torn, "changes again and again while it is read; try again when it has been saved");
+    return NULL;
 }
 
 till_bundle_t *till_bundle_make(const till_bundle_entry_t *entries, size_t n)
@@ -452,7 +536,7 @@ till_bundle_t *till_bundle_load(const char *dir, const char *name, char *error, 
         return NULL;
     }
     snprintf(path, sizeof(path), "%s/generations/%s", dir, name);
-    if ((bytes = slurp(path, BUNDLE_MAX, &len)) == NULL) {
+    if ((bytes = slurp(path, BUNDLE_MAX, &len, NULL)) == NULL) {
         snprintf(error, error_size, "%s: %s", path, strerror(errno));
         return NULL;
     }

@@ -34,6 +34,8 @@ typedef struct till_bundle_source {
 /**
  * Reads the folders. Refused with file and reason: unreadable, over 1 MB, not
  * UTF-8, bytecode, a symlink that leads out of its folder, one plugin name twice.
+ * What is being saved meanwhile is read again, for some 200 ms; then it is
+ * refused too. Blocks.
  */
 till_bundle_t *till_bundle_read(const till_bundle_source_t *source, char *error, size_t error_size);
 

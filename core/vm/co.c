@@ -89,6 +89,7 @@ till_co_t *till_co_begin(till_vm_t *vm, enum till_co_kind kind, uint64_t timeout
     co->wakeable = co->background = co->over = co->asked = false;
     co->refusals = 0;
     co->boxes = NULL;
+    co->task = NULL;
     co->request = NULL;
     co->entry = NULL;
     co->depth = 0;
@@ -128,6 +129,8 @@ static void finish(till_co_t *co, int rc)
     till_vm_t *vm = co->vm;
 
     till_timer_stop(&co->timer);
+    if (co->task != NULL)
+        co->task->co = NULL;
     while (co->boxes != NULL)
         till_box_release(co->boxes);
     if (rc == LUA_YIELD) {
@@ -432,11 +435,22 @@ uint64_t till_opt_ms(lua_State *L, int index, const char *field, uint64_t fallba
 
 /* ---- calls that Lua starts ---------------------------------------------------------- */
 
+static void drop_spawn(till_vm_t *vm, till_spawn_t *spawn)
+{
+    luaL_unref(vm->L, LUA_REGISTRYINDEX, spawn->ref);
+    free(spawn);
+}
+
 static void start_spawn(till_vm_t *vm, till_spawn_t *spawn)
 {
-    till_co_t *co = till_co_begin(vm, TILL_CO_SPAWN, 0, &spawn->trace);
+    till_co_t *co = till_co_begin(vm, TILL_CO_SPAWN, spawn->timeout_ms, &spawn->trace);
     lua_State *L = co->L;
 
+    co->task = spawn->task;
+    if (co->task != NULL) {
+        co->task->co = co;
+        co->task->spawn = NULL;
+    }
     co->background = spawn->background;
     if (spawn->inside.plugin != NULL)
         till_co_enter(co, spawn->inside.plugin, spawn->inside.what);
@@ -462,13 +476,16 @@ static void on_turn_end(till_turn_hook_t *hook)
     while (spawns != NULL) {
         till_spawn_t *spawn = spawns;
         spawns = spawn->next;
-        start_spawn(vm, spawn);
+        if (spawn->is_dropped)
+            drop_spawn(vm, spawn);
+        else
+            start_spawn(vm, spawn);
     }
     --vm->call_count;
     till_vm_maybe_close(vm);
 }
 
-void till_vm_spawn(lua_State *L, int index, bool background)
+till_spawn_t *till_vm_spawn(lua_State *L, int index, bool background)
 {
     till_vm_t *vm = till_vm_of(L);
     int top = lua_gettop(L);
@@ -495,4 +512,5 @@ void till_vm_spawn(lua_State *L, int index, bool background)
     *vm->spawns_end = spawn;
     vm->spawns_end = &spawn->next;
     till_loop_at_turn_end(vm->env.loop, &vm->turn, on_turn_end);
+    return spawn;
 }

@@ -126,16 +126,27 @@ static int cycle(lua_State *L, const struct till_loading *loading, const char *n
     return luaL_error(L, "require cycle: %s", lua_tostring(L, -1));
 }
 
+int till_compile(lua_State *L, till_slice_t content, const char *path)
+{
+    till_vm_t *vm = till_vm_of(L);
+    char chunk[516];
+
+    snprintf(chunk, sizeof(chunk), "@%s", path);
+    vm->compiling = path;
+    int rc = till_code_load(L, content.base, content.len, chunk);
+    vm->compiling = NULL;
+    return rc;
+}
+
 static void run_module(lua_State *L, till_vm_t *vm, const char *name)
 {
-    char path[512], chunk[516];
+    char path[512];
     till_slice_t content;
     const struct till_loading loading = {name, vm->loading};
 
     if (!find(vm, name, path, sizeof(path), &content))
         luaL_error(L, "there is no module %s", name);
-    snprintf(chunk, sizeof(chunk), "@%s", path);
-    if (till_code_load(L, content.base, content.len, chunk) != 0)
+    if (till_compile(L, content, path) != 0)
         lua_error(L);
     lua_pushstring(L, name);
     vm->loading = &loading;

@@ -12,7 +12,21 @@
 #include "vm/code.h"
 #include "vm/vm_priv.h"
 
-#define LOAD_MS 2000 /* of CPU; a whole shop takes some 20 */
+#define LOAD_MS 2000     /* of CPU; a whole shop takes some 20 */
+#define HOOKS_A_LOOK 100 /* at the clock, which is a system call */
+#define DEEP 1000        /* calls in one another: more than a load has, and less than the stack holds */
+
+static void *refuse_memory(till_vm_t *vm)
+{
+    char text[80];
+
+    if (vm->load_until != 0 && !vm->out_of_time) {
+        vm->overrun[0] = '\0'; /* of a recursion that came back */
+        snprintf(text, sizeof(text), "it takes more than %zu MB of memory while it loads", vm->env.memory_cap >> 20);
+        till_place_overrun(vm, vm->L, text);
+    }
+    return NULL;
+}
 
 /*
  * The cap refuses only while Lua runs protected: then "not enough memory" ends
@@ -31,7 +45,7 @@ static void *vm_alloc(void *data, void *old, size_t old_size, size_t size)
     }
     if (size > old_size && vm->env.memory_cap != 0 && vm->running != 0 &&
         (size > vm->env.memory_cap || vm->used - old_size > vm->env.memory_cap - size))
-        return NULL;
+        return refuse_memory(vm);
     void *new = till_heap_resize(&vm->heap, old, old_size, size);
     vm->used = vm->used - old_size + size;
     return new;
@@ -163,26 +177,44 @@ static void on_count(lua_State *L, lua_Debug *at)
     till_vm_t *vm = till_vm_of(L);
 
     (void)at;
-    if (thread_ms() < vm->load_until)
-        return;
+    if (!vm->out_of_time) {
+        if (lua_getstack(L, DEEP, at))
+            till_place_overrun(vm, L, "stack overflow: a function calls itself without end");
+        if (++vm->load_hooks % HOOKS_A_LOOK != 0 || thread_ms() < vm->load_until)
+            return;
+    }
+    if (!vm->out_of_time)
+        vm->overrun[0] = '\0';
+    vm->out_of_time = true;
+    till_place_overrun(vm, L, "it computes without end while it loads");
     lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
-    luaL_where(L, 0);
-    luaL_error(L, "%sit computes without end while it loads", lua_tostring(L, -1));
+    luaL_error(L, "%s", vm->overrun);
 }
 
 /* A loop without end would hold its thread, and with it every later reload, for ever. Compiled code looks at no hook,
  * so nothing is compiled until all is loaded. */
 static int load_in_time(till_vm_t *vm)
 {
-    vm->load_until = thread_ms() + LOAD_MS;
-    lua_sethook(vm->L, on_count, LUA_MASKCOUNT, 100000);
+    till_place_begin(vm, thread_ms() + LOAD_MS);
+    lua_sethook(vm->L, on_count, LUA_MASKCOUNT, 1000);
     lua_pushcfunction(vm->L, load_all);
     vm->running = 1;
     int rc = lua_pcall(vm->L, 0, 0, 0);
     vm->running = 0;
     lua_sethook(vm->L, NULL, 0, 0);
     luaJIT_setmode(vm->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
-    return rc;
+    till_place_end(vm);
+    return vm->out_of_time && rc == 0 ? LUA_ERRRUN : rc;
+}
+
+/* Out of memory there is no better sentence, and out of time nobody may have another. */
+static void tell_why(till_vm_t *vm, char *error, size_t error_size)
+{
+    const char *text = till_tostring(vm->L, -1, NULL);
+    bool is_placeless = strcmp(text, "not enough memory") == 0 || strcmp(text, "stack overflow") == 0;
+    bool overran = vm->out_of_time || (is_placeless && vm->overrun[0] != '\0');
+
+    snprintf(error, error_size, "%s", overran ? vm->overrun : text);
 }
 
 till_vm_t *till_vm_create(till_bundle_t *bundle, const till_vm_env_t *env, char *error, size_t error_size)
@@ -192,7 +224,7 @@ till_vm_t *till_vm_create(till_bundle_t *bundle, const till_vm_env_t *env, char 
     till_code_next();
     int rc = load_in_time(vm);
     if (rc != 0) {
-        snprintf(error, error_size, "%s", till_tostring(vm->L, -1, NULL));
+        tell_why(vm, error, error_size);
         release_boxes(vm);
         free_vm(vm);
         return NULL;

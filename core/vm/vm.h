@@ -19,6 +19,7 @@
 #include "io/offload.h"
 #include "io/redis.h"
 #include "io/sql.h"
+#include "vm/box/client.h"
 #include "vm/bundle.h"
 
 typedef struct till_vm till_vm_t;
@@ -43,13 +44,14 @@ typedef enum till_priority {
 /** "read", "staff", "cart", "checkout"; "none". */
 const char *till_priority_name(till_priority_t priority);
 
-/* What a VM may use; all borrowed, outliving it. Any of sql, redis, http may be NULL (a check without I/O). */
+/* What a VM may use; all borrowed, outliving it. Any of sql, redis, http, box may be NULL (a check without I/O). */
 typedef struct till_vm_env {
     till_loop_t *loop;
     till_sql_pool_t *sql;
     till_redis_t *redis;
     till_http_t *http;
     till_offload_t *offload;
+    till_rulebox_t *box;    /* for merchants' rules */
     till_offload_t *loader; /* where a VM that is over is freed; NULL: at once */
     const till_conf_t *conf;
     const char *process; /* "web-0", "jobs-1", "command" */
@@ -93,6 +95,10 @@ const char *till_vm_generation(const till_vm_t *vm);
 const char *till_vm_library(void);
 size_t till_vm_memory(const till_vm_t *vm);
 unsigned till_vm_calls(const till_vm_t *vm);
+
+/** For a signal handler in a process that loads a generation and nothing else: the file, or file and line, that it is
+ * at. @return false where it loads none */
+bool till_vm_loading_place(char *out, size_t size);
 
 /* ---- an HTTP request ------------------------------------------------- */
 

@@ -42,7 +42,15 @@ typedef struct till_box_type {
     unsigned slot;                    /* TILL_BOX_* */
 } till_box_type_t;
 
-enum { TILL_BOX_TX, TILL_BOX_LOCK, TILL_BOX_WAITER, TILL_BOX_SUBSCRIPTION, TILL_BOX_CSV, TILL_BOX_COUNT };
+enum {
+    TILL_BOX_TX,
+    TILL_BOX_LOCK,
+    TILL_BOX_WAITER,
+    TILL_BOX_SUBSCRIPTION,
+    TILL_BOX_CSV,
+    TILL_BOX_TASK,
+    TILL_BOX_COUNT
+};
 
 /* The first member of each box. */
 struct till_box {
@@ -83,6 +91,7 @@ struct till_co {
         const char *plugin, *what; /* strings that the VM keeps */
     } inside[TILL_VM_INSIDE];      /* the plugins that it is in, the innermost last */
     unsigned depth;                /* of `inside`; may be more than there is room for */
+    struct till_task *task;        /* whose work it is; NULL: nobody's */
     enum till_co_kind kind;
     const till_request_t *request;
     uint64_t page_epoch; /* the pages' when it began */
@@ -97,9 +106,19 @@ struct till_call {
     till_co_t co;
 };
 
+/* Work that one call has another do: the other ends with it. Either side may go first. */
+typedef struct till_task {
+    till_box_t box; /* of the call that waits */
+    struct till_spawn *spawn;
+    till_co_t *co; /* once it has begun; both are NULL when it is over */
+} till_task_t;
+
 typedef struct till_spawn {
     struct till_spawn *next;
-    int ref; /* a table {fn, argument...} */
+    till_task_t *task;
+    bool is_dropped;     /* before it began */
+    uint64_t timeout_ms; /* 0: none */
+    int ref;             /* a table {fn, argument...} */
     int arguments;
     bool background;
     till_trace_t trace;
@@ -129,7 +148,11 @@ struct till_vm {
     void *closed_data;
     int main_ref, http_ref, err_meta_ref, box_refs[TILL_BOX_COUNT], loaded_ref, array_meta_ref;
     const struct till_loading *loading;
-    uint64_t load_until; /* of the loading thread's CPU clock */
+    uint64_t load_until; /* of the loading thread's CPU clock; 0: it has loaded */
+    bool out_of_time;
+    unsigned load_hooks;
+    const char *volatile compiling; /* the file; NULL: none */
+    char overrun[320];              /* where and how it went past a limit of loading; "" */
     till_pages_t *pages;
     till_header_t *headers; /* scratch of responses */
     size_t header_room;
@@ -145,6 +168,16 @@ till_vm_t *till_vm_of(lua_State *L);
 void till_gc_open(lua_State *L);
 /** Collects all garbage at once, timed. */
 void till_gc_full(till_vm_t *vm);
+
+/* place.c: what refuses a generation that loads */
+void till_place_begin(till_vm_t *vm, uint64_t until);
+void till_place_end(till_vm_t *vm);
+/** The innermost line of a plugin that runs on `L`; without one, that of the library. Allocates nothing. */
+bool till_place_of(lua_State *L, char *out, size_t size);
+/** Fills vm->overrun, the first time: "file:line: sentence". Allocates nothing. */
+void till_place_overrun(till_vm_t *vm, lua_State *L, const char *sentence);
+/** luaL_loadbufferx of a file of the bundle, which is known to till_vm_loading_place meanwhile. [-0, +1] */
+int till_compile(lua_State *L, till_slice_t content, const char *path);
 
 /* load.c: what Lua sees before main.lua */
 /** Opens libraries, `require`, the coroutine wrapper; locks the globals. Runs protected. [-0, +0] */
@@ -188,7 +221,7 @@ void till_co_fail(till_co_t *co, till_status_t status, const char *message);
 /** From a callback, as the last thing: continues with true, or as till_co_fail. `what` names the operation. */
 void till_co_done(till_co_t *co, till_status_t status, const char *what);
 /** Queues fn (at `index`) and the values above it for the end of the turn. [-0, +0] */
-void till_vm_spawn(lua_State *L, int index, bool background);
+till_spawn_t *till_vm_spawn(lua_State *L, int index, bool background);
 /** Ends in `finish`: see call.c, which tells the caller. */
 void till_call_deliver(till_co_t *co, int rc);
 void till_vm_maybe_close(till_vm_t *vm);
@@ -228,6 +261,7 @@ int till_bind_log(lua_State *L);
 int till_bind_metrics(lua_State *L);
 int till_bind_conf(lua_State *L);
 int till_bind_co(lua_State *L);
+int till_bind_box(lua_State *L);
 int till_bind_bundle(lua_State *L);
 int till_bind_generation(lua_State *L);
 int till_bind_csv(lua_State *L);

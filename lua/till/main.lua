@@ -14,9 +14,12 @@ local log = require "till.prim.log"
 local cache = require "till.cache"
 local generations = require "till.flow.generations"
 local dispatch = require "till.plugin.dispatch"
+local findings = require "till.plugin.findings"
 local loader = require "till.plugin.loader"
 local plugin_routes = require "till.http.plugin_routes"
 local router = require "till.http.router"
+local rulebook = require "till.flow.rulebook"
+local rules = require "till.plugin.rules"
 
 local main = {}
 
@@ -42,8 +45,10 @@ end
 
 local plugins, left_out = loader.load()
 dispatch.setup(plugins)
-local served = router.new(groups())
-require("till.http.docs").set(served.routes)
+local merchants = findings.try(nil, rules.load) or {}
+rulebook.setup(merchants)
+local served = findings.try(nil, function() return router.new(groups()) end)
+if served then require("till.http.docs").set(served.routes) end
 
 
 function main.http(req)
@@ -68,7 +73,7 @@ function main.background()
     log.info("plugin.left_out", { plugin = name, reason = reason })
   end
   log.info("generation.ready", { generation = co.generation(), plugins = #plugins,
-    routes = #served.routes, shop = conf.get("shop.name") })
+    rules = #merchants, routes = #served.routes, shop = conf.get("shop.name") })
 end
 
 

@@ -2,8 +2,8 @@
 # they are libFuzzer programs; with TILL_TESTS the driver replays the corpus,
 # so that what fuzzing once found stays found.
 # Targets in Lua share tests/fuzz/support.
-add_library(till_fuzz_support STATIC tests/fuzz/support/lua.c)
-target_include_directories(till_fuzz_support PUBLIC tests/fuzz)
+add_library(till_fuzz_support STATIC tests/fuzz/support/lua.c tests/fuzz/support/lua_text.c tests/core/support/box.c)
+target_include_directories(till_fuzz_support PUBLIC tests/fuzz tests/core)
 target_link_libraries(till_fuzz_support PUBLIC till_vm)
 
 file(GLOB fuzz_sources CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
@@ -20,3 +20,4 @@ foreach(source IN LISTS fuzz_sources)
     endif()
     target_link_libraries(${name} PRIVATE till_fuzz_support till_serve)
 endforeach()
+add_dependencies(fuzz_box moontill-box)

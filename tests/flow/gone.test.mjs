@@ -14,7 +14,7 @@ import { serverOf } from "./support/process.mjs";
 
 const MANIFEST = `return {
   name = "gone-probe", version = "1.0.0", api = 1, hooks = { "http.route" },
-  capabilities = { "sql", "http:127.0.0.1" },
+  capabilities = { "sql", "redis", "http:127.0.0.1" },
 }
 `;
 

@@ -25,7 +25,7 @@ function random(n) {
 
 const MANIFEST = `return {
   name = "mix-probe", version = "1.0.0", api = 1, hooks = { "http.route" },
-  capabilities = { "sql", "http:127.0.0.1" },
+  capabilities = { "sql", "redis", "http:127.0.0.1" },
 }
 `;
 

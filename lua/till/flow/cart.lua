@@ -10,10 +10,11 @@
 --   create(auth, { currency, country }) -> cart
 --   get(auth, id) -> cart | nil, err(not_found)    of another key or another customer: not found
 --   recall(auth, id) -> cart | nil   as this worker saved it last: only for what names its version
---                   in a condition, and it is not to be changed
+--                   in a condition, and it is not to be changed. Whoever waits before he is done
+--                   with it takes a copy(cart): the next change is made on this very table
 --   change(ctx, id, fn, respond) -> cart | nil, err     fn(cart) -> true | nil, err;
 --                                                  respond(cart) -> what a client is answered
---   add, set_quantity, remove, set_fields, add_code, remove_code    make such an fn
+--   add, set_quantity, remove, set_fields    make such an fn; so do those of till.flow.cart_codes
 local carts = require "till.store.carts"
 local catalog = require "till.flow.catalog"
 local co = require "till.prim.co"
@@ -25,7 +26,6 @@ local iso = require "till.util.iso"
 local lru = require "till.util.lru"
 local money = require "till.money"
 local pricing = require "till.flow.pricing"
-local promotions = require "till.store.promotions"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
@@ -92,6 +92,18 @@ end
 function cart_flow.recall(auth, cart_id)
   local cart = remembered:get(cart_id, time.mono_ms())
   return cart and may_see(auth, cart) and cart or nil
+end
+
+
+function cart_flow.copy(cart)
+  local out = {}
+  for key, value in pairs(cart) do out[key] = value end
+  out.lines, out.codes = {}, {}
+  for i, line in ipairs(cart.lines) do
+    out.lines[i] = { id = line.id, variant_id = line.variant_id, quantity = line.quantity }
+  end
+  for i, code in ipairs(cart.codes) do out.codes[i] = code end
+  return out
 end
 
 
@@ -275,64 +287,6 @@ function cart_flow.set_fields(fields)
     end
     cart.chose_shipping = db.given(fields.shipping_option_id) ~= nil
     return true
-  end
-end
-
-
-local REASONS = {
-  code_not_entered = "it was not entered", not_started = "it has not begun yet",
-  expired = "it is over", usage_limit = "it was used up",
-  customer_limit = "you have used it already",
-  customer_group = "it is for another group of customers",
-  region = "it is not for your country",
-  min_subtotal = "the cart is below its minimum spend",
-  min_qty = "the cart has too few pieces of it",
-  not_combinable = "it does not go together with a better one",
-  no_effect = "it would give nothing",
-  budget_exceeded = "its budget is used up",
-}
-
-
-local function refused(promotion, reason)
-  return nil, err.new("promotion_refused", ("%s does not apply: %s"):format(promotion.code,
-    REASONS[reason] or reason), { reason = reason, promotion = promotion.code })
-end
-
-
-function cart_flow.add_code(text)
-  local code = promotions.normal(text)
-  return function(cart)
-    local promotion, e = promotions.find_code(code)
-    if promotion == nil then return nil, e end
-    if not promotion or promotion.status ~= "active" then
-      return nil, err.new("promotion_unknown", ("there is no promotion with the code %s")
-        :format(code))
-    end
-    for _, entered in ipairs(cart.codes) do
-      if entered == code then return true end
-    end
-    cart.codes[#cart.codes + 1] = code
-    cart.check = function(quote)
-      if not quote.labels[promotion.id] then return refused(promotion, "another currency") end
-      local reason = quote.result.rejected[promotion.id]
-      if reason then return refused(promotion, reason) end
-      return true
-    end
-    return true
-  end
-end
-
-
-function cart_flow.remove_code(text)
-  local code = promotions.normal(text)
-  return function(cart)
-    for i, entered in ipairs(cart.codes) do
-      if entered == code then
-        table.remove(cart.codes, i)
-            return true
-      end
-    end
-    return nil, err.new("not_found", "this code is not in the cart")
   end
 end
 

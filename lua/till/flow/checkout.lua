@@ -52,6 +52,7 @@ local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
 local place = require "till.flow.place"
 local pricing = require "till.flow.pricing"
+local rulebook = require "till.flow.rulebook"
 local sagas = require "till.store.sagas"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
@@ -79,7 +80,7 @@ local function missing(cart)
 end
 
 
--- Is everything there that an order needs, and does no plugin object?
+-- Is everything there that an order needs, and does no plugin and no rule object?
 local function check_cart(cart, quote)
   local errors = missing(cart)
   for _, item in pairs(quote.items) do
@@ -88,11 +89,17 @@ local function check_cart(cart, quote)
         detail = item.variant.sku .. " is not sold any more" }
     end
   end
-  local answers, e = dispatch.ask("cart.validate", quote.summary)
+  local answers, e = dispatch.ask("cart.validate", quote.case.summary)
   if not answers then return nil, e end
+  local objections
+  objections, e = rulebook.objections(quote.case)
+  if not objections then return nil, e end
   for _, answer in ipairs(answers) do
     errors[#errors + 1] = { pointer = answer.value.pointer or "", detail = answer.value.message,
       code = answer.value.code }
+  end
+  for _, o in ipairs(objections) do
+    errors[#errors + 1] = { pointer = o.pointer or "", detail = o.message, code = o.code }
   end
   if #errors == 0 then return true end
   return nil, err.new("cart_incomplete", errors[1].detail, { errors = errors })
@@ -293,14 +300,15 @@ end
 
 function checkout.complete(ctx, cart_id, env)
   local e
-  local cart = cart_flow.recall(ctx.auth, cart_id)
+  local kept = cart_flow.recall(ctx.auth, cart_id)
+  local cart = kept and cart_flow.copy(kept)
   env.state, e = state_of(cart, cart_id, env)
   if not env.state then return nil, e end
   if env.state.is_used then return claimed(env, complete, ctx, cart_id, env) end
   local result, e2 = recalled(ctx, cart, env)
   if result ~= false then return result, e2 end
-  if cart and env.state == cart.session then
-    cart.session = nil
+  if kept and env.state == kept.session then
+    kept.session = nil
     return checkout.complete(ctx, cart_id, env)
   end
   return complete(ctx, cart_id, env)

@@ -1,12 +1,14 @@
 -- till/flow/pricing - what a cart costs now: shelf prices, taxes, shipping and promotions are
 -- gathered here, the figures come from till.rule.price.
 --
---   pricing.price(cart) -> { priced =, given =, result =, items =, rejected = } | nil, err
+--   pricing.price(cart [, opts]) -> { priced =, given =, result =, items =, labels =, case = }
+--               | nil, err;  opts { trial =, variants =, customer =, date = } for what is tried
+--               (till.flow.rule_try). `case` is for till.flow.rulebook
 --   pricing.options(cart) -> { { id, label, amount, tax_class, min_days, max_days } } | nil, err
 --
 -- `priced` is what the cart keeps and the shopper sees; `given` and `result` are frozen with the
--- order. Nothing here writes, and no transaction may be open: carriers and tax services may be
--- asked.
+-- order. Nothing here writes, and no transaction may be open: carriers, tax services and the box of
+-- the merchants' rules may be asked. Meanwhile nobody else may change the cart that is given.
 local catalog = require "till.flow.catalog"
 local conf = require "till.prim.conf"
 local dispatch = require "till.plugin.dispatch"
@@ -14,12 +16,14 @@ local err = require "till.util.err"
 local money = require "till.money"
 local people = require "till.store.people"
 local price = require "till.rule.price"
+local rulebook = require "till.flow.rulebook"
 local shelf_rule = require "till.rule.shelf"
 local terms_of = require "till.flow.promo_terms"
 local time = require "till.prim.time"
 
 local pricing = {}
 
+local NO_OPTIONS = {}
 local NO_PRICES = {} -- but those that the lines have
 
 
@@ -67,8 +71,9 @@ end
 
 
 -- -> lines of the rules, and what is known of each by its id
-local function lines_of(cart)
-  local variants, e = variants_of(cart)
+local function lines_of(cart, variants)
+  local e
+  if not variants then variants, e = variants_of(cart) end
   if not variants then return nil, e end
   local lines, items = {}, {}
   for i, line in ipairs(cart.lines) do
@@ -189,12 +194,13 @@ local function base_given(cart, parts)
 end
 
 
-local function gather(cart)
-  local lines, items = lines_of(cart)
+local function gather(cart, opts)
+  local lines, items = lines_of(cart, opts.variants)
   if not lines then return nil, items end
-  local parts = { lines = lines, items = items, date = time.rfc3339(time.now_ms()) }
+  local parts = { lines = lines, items = items, date = opts.date or time.rfc3339(time.now_ms()) }
   local e
-  parts.customer, e = customer_of(cart)
+  parts.customer = opts.customer
+  if not parts.customer then parts.customer, e = customer_of(cart) end
   if not parts.customer then return nil, e end
   parts.summary = goods(cart, lines, items,
     shelf_prices(cart, lines, parts.date, parts.customer))
@@ -205,7 +211,8 @@ local function gather(cart)
   local rows
   rows, e = terms_of.rows(cart)
   if not rows then return nil, e end
-  parts.promotions, parts.labels = terms_of.collect(rows, cart, parts.summary)
+  parts.case = rulebook.case(parts.summary, parts.customer, parts.date, opts.trial)
+  parts.promotions, parts.labels = terms_of.collect(rows, cart, parts.case)
   return parts
 end
 
@@ -226,7 +233,7 @@ local function promotions_view(result, labels)
     local amount, reason = result.applied[id], result.rejected[id]
     if amount or label.code and reason then
       out[#out + 1] = { id = label.public and id or nil, code = label.code, name = label.name,
-        amount = amount or 0, reason = not amount and reason or nil, key = id }
+        amount = amount or 0, reason = not amount and reason or nil, rule = label.rule, key = id }
     end
   end
   table.sort(out, function(a, b) return a.key < b.key end)
@@ -257,8 +264,8 @@ local function failed(code)
 end
 
 
-function pricing.price(cart)
-  local parts, e = gather(cart)
+function pricing.price(cart, opts)
+  local parts, e = gather(cart, opts or NO_OPTIONS)
   if not parts then return nil, e end
   local given = base_given(cart, parts)
   if parts.option then
@@ -268,7 +275,7 @@ function pricing.price(cart)
   local result = price.calculate(given)
   if result.status ~= "ok" then return failed(result.error) end
   return { priced = view(cart, parts, result), given = given, result = result,
-    items = parts.items, labels = parts.labels, summary = parts.summary }
+    items = parts.items, labels = parts.labels, case = parts.case }
 end
 
 

@@ -1,9 +1,10 @@
--- till/flow/promo_terms - the promotions that a cart is priced with: rows of the shop and what
--- plugins offer, in the words of till.rule.price.
+-- till/flow/promo_terms - the promotions that a cart is priced with: rows of the shop, and what
+-- plugins and merchants' rules offer, in the words of till.rule.price.
 --
 --   rows(cart) -> the shop's promotions that may apply to the cart | nil, err
 --   forget()   one of them was changed, after the commit
---   collect(rows, cart, summary) -> list of promotions, labels by id { code, name, public }
+--   collect(rows, cart, case) -> list of promotions, labels by id { code, name, public, rule };
+--              case as till.flow.rulebook makes it. Waits where a merchant's rule applies
 --
 -- Promotions for everybody are read once and kept (till.cache), unless one of them has a limit: how
 -- often it was used is asked for each time, and so is what was entered as a code.
@@ -15,6 +16,8 @@ local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local log = require "till.prim.log"
 local promotions = require "till.store.promotions"
+local rulebook = require "till.flow.rulebook"
+local when = require "till.rule.when"
 
 local promo_terms = {}
 
@@ -95,7 +98,26 @@ local function of_plugins(cart, summary, out, labels)
 end
 
 
-function promo_terms.collect(rows, cart, summary)
+-- Whoever looks at a price later finds the very text that made it by the hash.
+local function of_rules(cart, case, out, labels)
+  for _, answer in ipairs(rulebook.promotions(case)) do
+    local rule = answer.rule
+    local code = when.code_of(rule.when, case.summary.codes)
+    for i, terms in ipairs(answer.value) do
+      if is_of(terms, cart.currency) then
+        local p = copy(terms)
+        p.id, p.code = ("rule:%s/%s"):format(rule.name, terms.id or i), code
+        p.priority = terms.priority or rule.priority
+        p.rule = { name = rule.name, version = rule.version, hash = rule.hash }
+        out[#out + 1] = p
+        labels[p.id] = { name = terms.label or rule.title, code = code, rule = p.rule }
+      end
+    end
+  end
+end
+
+
+function promo_terms.collect(rows, cart, case)
   local out, labels = {}, {}
   for _, row in ipairs(rows) do
     if is_of(row.terms, cart.currency) then
@@ -103,7 +125,8 @@ function promo_terms.collect(rows, cart, summary)
       labels[row.id] = { code = row.code, name = row.name, public = true }
     end
   end
-  of_plugins(cart, summary, out, labels)
+  of_plugins(cart, case.summary, out, labels)
+  of_rules(cart, case, out, labels)
   return out, labels
 end
 

@@ -8,12 +8,23 @@ local order = s.object({
   doc = "The order as GET /admin/v1/orders/{id} shows it, as it was then." })
 
 
-local function event(type_, summary)
+local rule = s.object({
+  rule_id = s.id("rule"), name = s.string {}, title = s.string {}, hook = s.string {},
+  version = s.integer {}, hash = s.string {}, reason = s.string {},
+}, { additional = true, required = { "rule_id", "name", "reason" } })
+
+
+local function told(type_, summary, data)
   return { summary = summary, schema = s.object({
     type = s.const(type_),
     timestamp = s.string { format = "date-time" },
-    data = s.object({ order = order }, { additional = true }),
+    data = data,
   }, { required = { "type", "timestamp", "data" } }) }
+end
+
+
+local function event(type_, summary)
+  return told(type_, summary, s.object({ order = order }, { additional = true }))
 end
 
 
@@ -22,4 +33,6 @@ return {
   ["order.paid"] = event("order.paid", "An order was paid in full"),
   ["order.fulfilled"] = event("order.fulfilled", "Everything of an order was sent"),
   ["order.cancelled"] = event("order.cancelled", "An order was cancelled"),
+  ["rule.set_aside"] = told("rule.set_aside",
+    "A merchant's rule had to be ended too often and is not called any more", rule),
 }

@@ -3,7 +3,8 @@
 --   permissions.allows(roles, "orders.write") -> boolean
 --   permissions.ROLES                         the roles that are known, with a word on each
 --
--- A permission is noun.verb, verb being read or write; "any" is what everybody has who is known. A
+-- A permission is noun.verb, verb being read or write (or publish, of rules); "any" is what
+-- everybody has who is known. A
 -- role may also be such a pattern itself
 -- ("orders.read", "orders.*", "*"), for keys of integrations that need little.
 local permissions = {}

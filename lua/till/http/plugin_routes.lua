@@ -5,6 +5,7 @@
 -- A plugin's paths lie below /plugins/<name>/. Its definitions are those of till.http.route; as a
 -- plugin cannot require that, each has `method` and `path` in it.
 local dispatch = require "till.plugin.dispatch"
+local findings = require "till.plugin.findings"
 
 local plugin_routes = {}
 
@@ -19,19 +20,20 @@ local function check(plugin, definition, i)
 end
 
 
+local function group_of(plugin, make)
+  local source = ("plugins/%s/handler.lua"):format(plugin.name)
+  local routes = make(plugin.config)
+  if type(routes) ~= "table" then error(source .. ": http.route must return a list", 0) end
+  for i, definition in ipairs(routes) do check(plugin.name, definition, i) end
+  return { source = source, plugin = plugin.name, routes = routes }
+end
+
+
 function plugin_routes.groups()
   local out = {}
   for _, plugin in ipairs(dispatch.plugins()) do
     local make = plugin.handlers["http.route"]
-    if make then
-      local routes = make(plugin.config)
-      if type(routes) ~= "table" then
-        error(("plugins/%s/handler.lua: http.route must return a list"):format(plugin.name), 0)
-      end
-      for i, definition in ipairs(routes) do check(plugin.name, definition, i) end
-      out[#out + 1] = { source = ("plugins/%s/handler.lua"):format(plugin.name),
-        plugin = plugin.name, routes = routes }
-    end
+    if make then out[#out + 1] = findings.try(plugin.name, group_of, plugin, make) end
   end
   return out
 end

@@ -12,6 +12,8 @@ return {
   "till.http.admin_api.imports",
   "till.http.admin_api.orders",
   "till.http.admin_api.promotions",
+  "till.http.admin_api.rules",
+  "till.http.admin_api.rule_trials",
   "till.http.admin_api.people",
   "till.http.admin_api.jobs",
   "till.http.admin_api.generations",

@@ -1,7 +1,8 @@
 -- till/http/views - values of the trade as the API shows them: money as { amount, currency },
 -- null never, times RFC 3339. A view is a new table; what it is given is not changed.
 --
---   views.cart(cart) order(order) order_head(order) product(p, opts) category(c) payment(p)
+--   views.cart(cart) priced(figures, currency) order(order)
+--   views.order_head(order) product(p, opts) category(c) payment(p)
 --   promotion(p) customer(c) key(k) staff(s) error(e)
 local json = require "till.prim.json"
 local render = require "till.http.render"
@@ -63,6 +64,13 @@ function views.cart(cart)
   out.shipping_label = priced.shipping_label
   out.prices_include_tax = priced.prices_include_tax
   return totals(out, priced, cart.currency)
+end
+
+
+--- Figures that belong to no cart.
+function views.priced(priced, currency)
+  return totals({ lines = map(priced.lines, line_view(currency)),
+    promotions = map(priced.promotions, promotion_line(currency)) }, priced, currency)
 end
 
 

@@ -2,8 +2,10 @@
 --
 --   config.check_spec(spec)           -> nil, or a sentence ("config.skus.of: no such type: sky")
 --   config.resolve(spec, given)       -> options with defaults | nil, sentence
+--   config.deprecated(spec, given)    -> { { option, what to do instead }, ... }
 --
--- An option is { type =, doc =, default =, required =, min =, max =, of =, fields =, values = }:
+-- An option is { type =, doc =, default =, required =, min =, max =, of =, fields =, values =,
+-- deprecated = "what to do instead" }:
 --   string   min, max: characters           integer  min, max
 --   decimal  a text such as "9.975"         boolean
 --   enum     values = { ... }               sku
@@ -17,7 +19,7 @@ local config = {}
 
 local FIELDS = { type = "string", doc = "string", default = true, required = "boolean",
   min = "number", max = "number", of = true, fields = "table", values = "table",
-  label = "string", unit = "string" }
+  label = "string", unit = "string", deprecated = "string" }
 
 local check = {}
 
@@ -171,8 +173,16 @@ end
 local check_option
 
 
+local function is_list_of_texts(list)
+  for _, value in ipairs(list or {}) do
+    if type(value) ~= "string" then return false end
+  end
+  return list ~= nil and #list > 0
+end
+
+
 local function check_parts(spec, at)
-  if spec.type == "enum" and (not spec.values or #spec.values == 0) then
+  if spec.type == "enum" and not is_list_of_texts(spec.values) then
     return at .. ": an enum needs `values`"
   elseif spec.type == "array" or spec.type == "map" then
     if spec.of == nil then return at .. ": " .. spec.type .. " needs `of`" end
@@ -217,6 +227,15 @@ end
 
 function config.resolve(spec, given)
   return fields_of(spec, given or {}, "config")
+end
+
+
+function config.deprecated(spec, given)
+  local out = {}
+  for _, name in ipairs(sorted(given or {})) do
+    if spec[name] and spec[name].deprecated then out[#out + 1] = { name, spec[name].deprecated } end
+  end
+  return out
 end
 
 

@@ -10,9 +10,9 @@
 --
 -- Each handler is called fn(config, ...). It answers a value, nil (it has nothing to say), or
 -- nil and an error. What it throws is logged with its traceback and is a failure like any other.
--- A hook that may wait runs in a coroutine of its own, so that its budget can end the waiting:
--- the caller then goes on, and what the plugin still does is for itself. A plugin that says
--- `waits = false` is called at once.
+-- A hook that may wait runs in a coroutine of its own, which has the hook's budget: when that is
+-- over, or the caller has gone, its waits end (timeout, cancelled) and it holds nothing any more.
+-- A plugin that says `waits = false` is called at once.
 local err = require "till.util.err"
 local co = require "till.prim.co"
 local log = require "till.prim.log"
@@ -107,13 +107,17 @@ end
 
 local function waiting(plugin, hook, args, budget_ms)
   local waiter, trace = co.waiter(), co.traceparent()
-  co.turn_end(function()
+  local limit = math.min(budget_ms, patience())
+  local task = co.task(limit, function()
     if trace then co.adopt(trace) end
     local value, failure = guarded(plugin, hook, args)
     waiter:signal({ value = value, failure = failure })
   end)
-  local answer, failure = waiter:wait(math.min(budget_ms, patience()))
-  if not answer then return nil, failure end
+  local answer, failure = waiter:wait(limit)
+  if not answer then
+    task:cancel()
+    return nil, failure
+  end
   return answer.value, answer.failure
 end
 
@@ -159,6 +163,7 @@ local function call(plugin, hook, args)
   local series = labels_of(plugin.name, hook)
   local seconds = (time.mono_us() - started) / 1e6
   metrics.observe("till_hook_duration_seconds", series, seconds)
+  if seconds * 1000 >= terms.budget_ms then metrics.add("till_hook_overruns_total", series, 1) end
   if not failure then
     local wrong = misfit(terms, value)
     if wrong then failure = err.new("internal", plugin.name .. " " .. hook .. ": " .. wrong) end

@@ -11,6 +11,8 @@
 --   answer    what it must return, if anything: "list" or "table"
 --   outcomes  what `outcome` of the answer may be; anything else is a failure
 --   at_load   asked once while the generation is loaded
+--   rule      merchants' rules may answer it too, in their box (till.flow.rulebook); a failure of
+--             one means what on_error says
 --
 local EVENT = { many = true, may_yield = true, budget_ms = 30000, on_error = "retry" }
 
@@ -25,9 +27,9 @@ end
 
 local HOOKS = {
   ["promo.evaluate"] = { many = true, may_yield = false, budget_ms = 5, on_error = "skip",
-    answer = "list" },
+    answer = "list", rule = true },
   ["cart.validate"] = { many = true, may_yield = false, budget_ms = 5, on_error = "stop",
-    answer = "table" },
+    answer = "table", rule = true },
   ["shipping.quote"] = { many = true, may_yield = true, budget_ms = 1500, on_error = "skip",
     answer = "list" },
   ["tax.calculate"] = { many = false, may_yield = true, budget_ms = 1500, on_error = "stop",
@@ -51,6 +53,8 @@ local HOOKS = {
   ["job.run"] = { many = false, may_yield = true, budget_ms = 60000, on_error = "stop" },
   ["webhook.receive"] = { many = false, may_yield = true, budget_ms = 3000, on_error = "stop",
     answer = "table" },
+  ["plugin.check"] = { many = true, may_yield = false, budget_ms = 100, on_error = "stop",
+    at_load = true },
   ["http.route"] = { many = true, may_yield = false, budget_ms = 100, on_error = "stop",
     answer = "list", at_load = true },
 }

@@ -9,11 +9,14 @@
 -- plugins that say `enabled = false` in the configuration, those that need options and are not
 -- mentioned there at all, and those that opt in (`opt_in` in plugin.lua) without `enabled = true`.
 local bundle = require "till.prim.bundle"
+local capabilities = require "till.plugin.capabilities"
 local conf = require "till.prim.conf"
 local config = require "till.plugin.config"
+local findings = require "till.plugin.findings"
 local manifest = require "till.plugin.manifest"
 local sandbox = require "till.plugin.sandbox"
 local http = require "till.prim.http"
+local log = require "till.prim.log"
 local text = require "till.util.text"
 
 local loader = {}
@@ -37,51 +40,91 @@ local function check_handlers(m, path, handlers)
   for _, hook in ipairs(m.hooks) do
     declared[hook] = true
     if type(handlers[hook]) ~= "function" then
-      error(("%s: hook %s is declared but not there"):format(path, hook), 0)
+      error(("%s: hook %s is declared but not there: return a function of this name, or take it"
+        .. " out of `hooks` in plugin.lua"):format(path, hook), 0)
     end
   end
   for hook in pairs(handlers) do
     if not declared[hook] then
-      error(("%s: hook %s is there but not declared in plugin.lua"):format(path,
-        tostring(hook)), 0)
+      error(("%s: hook %s is there but not declared in plugin.lua: put it into `hooks`"):format(
+        path, tostring(hook)), 0)
     end
   end
 end
 
 
-local function options_of(m, given)
+-- "config.rates[2].percent: at most 100" is looked up where it was configured.
+local function place_of(name, why)
+  local option = why:match("^config%.([^:]+):")
+  local place = conf.place(option and name .. "." .. option or name)
+  return place and place .. ": " or ""
+end
+
+
+local function warn_of_deprecated(m, options, is_configured)
+  for _, each in ipairs(is_configured and config.deprecated(m.config, options) or {}) do
+    log.warn("plugin.deprecated", { plugin = m.name, what = "config." .. each[1],
+      instead = each[2], at = conf.place(m.name .. "." .. each[1]) or "?" })
+  end
+end
+
+
+local function options_of(m, given, is_configured)
   local options = {}
   for key, value in pairs(given or {}) do
     if key ~= "enabled" then options[key] = value end
   end
   local out, why = config.resolve(m.config, options)
-  if not out then error(("plugins.%s: %s"):format(m.name, why), 0) end
-  return out
+  if out then
+    warn_of_deprecated(m, options, is_configured)
+    return out
+  end
+  error(("%splugins.%s: %s"):format(is_configured and place_of(m.name, why) or "", m.name, why), 0)
 end
 
 
--- Those that it declares, and those that its options point to: its requests are counted by host.
-local function name_hosts(m, options)
-  for _, capability in ipairs(m.capabilities) do
-    local host = capability:match("^http:(.+)$")
-    if host then http.name_host(host) end
-  end
-  for _, value in pairs(options) do
-    local host = type(value) == "string" and value:match("^https?://([^/:?#]+)")
-    if host then http.name_host(host) end
-  end
+-- Its requests are counted by host.
+local function name_hosts(owner)
+  for _, host in ipairs(capabilities.hosts(owner)) do http.name_host((host:gsub(":%d+$", ""))) end
 end
 
 
-local function load_one(m, given)
+local function handlers_of(owner)
+  local m = owner.manifest
   local path = ("plugins/%s/handler.lua"):format(m.name)
-  if not bundle.read(path) then error(path .. ": it is not there", 0) end
-  local handlers = sandbox.load(m, path)
+  if not bundle.read(path) then
+    error(path .. ": it is not there: the file returns the functions of `hooks`", 0)
+  end
+  local handlers = sandbox.load(owner, path)
   check_handlers(m, path, handlers)
-  local options = options_of(m, given)
-  name_hosts(m, options)
-  return { name = m.name, version = m.version, priority = m.priority, hooks = m.hooks,
+  return handlers
+end
+
+
+-- The hook plugin.check: nil, or a sentence about its options.
+local function ask(plugin)
+  local check = plugin.handlers["plugin.check"]
+  if not check then return end
+  local sentence, failure = check(plugin.config)
+  local why = sentence or failure
+  if why then
+    error(("%splugins.%s: %s"):format(place_of(plugin.name, ""), plugin.name, tostring(why)), 0)
+  end
+end
+
+
+-- `try` calls what may be wrong: each by itself, for a check wants to know of all.
+local function load_one(m, given, try, is_configured)
+  local owner = { manifest = m }
+  local handlers = try(m.name, handlers_of, owner)
+  local options = try(m.name, options_of, m, given, is_configured)
+  if not handlers or not options then return nil end
+  owner.config = options
+  name_hosts(owner)
+  local plugin = { name = m.name, version = m.version, priority = m.priority, hooks = m.hooks,
     waits = m.waits ~= false, manifest = m, config = options, handlers = handlers }
+  try(m.name, ask, plugin)
+  return plugin
 end
 
 
@@ -91,8 +134,9 @@ local function check_names(given, names)
   for name in pairs(given) do
     if not known[name] then
       local near = text.nearest(tostring(name), names)
-      error(("plugins.%s: there is no such plugin%s"):format(tostring(name),
-        near and "; was " .. near .. " meant?" or ""), 0)
+      findings.add(nil, ("%splugins.%s: there is no such plugin%s"):format(
+        place_of(tostring(name), ""), tostring(name),
+        near and "; was " .. near .. " meant?" or ": take it out, or add its folder"))
     end
   end
 end
@@ -104,8 +148,13 @@ local function read_manifest(name)
 end
 
 
+local function throwing(_, fn, ...)
+  return fn(...)
+end
+
+
 function loader.one(name, options)
-  return load_one(read_manifest(name), options)
+  return load_one(read_manifest(name), options, throwing)
 end
 
 
@@ -123,12 +172,12 @@ function loader.load()
   local names, given, plugins, out = names_in_bundle(), conf.plugins() or {}, {}, {}
   check_names(given, names)
   for _, name in ipairs(names) do
-    local m = read_manifest(name)
-    local reason = left_out(m, given[name])
+    local m = findings.try(name, read_manifest, name)
+    local reason = m and left_out(m, given[name])
     if reason then
       out[name] = reason
-    else
-      plugins[#plugins + 1] = load_one(m, given[name])
+    elseif m then
+      plugins[#plugins + 1] = load_one(m, given[name], findings.try, true)
     end
   end
   table.sort(plugins, function(a, b)

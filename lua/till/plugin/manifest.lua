@@ -8,26 +8,25 @@
 --   priority = 400            higher is asked first; 100 when absent
 --   hooks = { "promo.evaluate" }
 --   config = { option = {...} }          see till.plugin.config
---   capabilities = { "http:api.example.com", "sql" }   what it needs besides; shown to the operator
+--   capabilities = { "http:api.example.com", "sql" }   see till.plugin.capabilities
 --   waits = false             no hook of it waits for anything: they are called where they are
 --                             asked, without a coroutine of their own; a wait is then a fault.
 --                             What such a payment plugin answers is so when the transaction around
 --                             it is committed, and not before: nobody outside was told
 --   opt_in = true             active only where the configuration says enabled = true
 --   title, doc                for people
-local data = require "till.prim.data"
+local capabilities = require "till.plugin.capabilities"
 local config = require "till.plugin.config"
+local data = require "till.prim.data"
+local surface = require "till.plugin.surface"
 local text = require "till.util.text"
 local HOOKS = require "till.plugin.hooks"
 
 local manifest = {}
 
-manifest.API = 1
-
 local FIELDS = { name = "string", version = "string", api = "number", priority = "number",
   hooks = "table", config = "table", capabilities = "table", opt_in = "boolean", waits = "boolean",
   title = "string", doc = "string" }
-local CAPABILITIES = { http = true, sql = true, redis = true, secrets = true }
 
 
 local function sorted(map)
@@ -79,8 +78,10 @@ local function check_values(m, name, refused)
     refused("name", "a name has small letters, digits and hyphens")
   elseif not m.version:find("^%d+%.%d+%.%d+[%w%.%+-]*$") then
     refused("version", "`version` must be like 1.2.0")
-  elseif m.api ~= manifest.API then
-    refused("api", ("it was written for api %g, this server has %d"):format(m.api, manifest.API))
+  elseif m.api % 1 ~= 0 or m.api < surface.OLDEST or m.api > surface.API then
+    refused("api", ("it was written for api %g, this server has %s: %s"):format(m.api,
+      surface.OLDEST == surface.API and surface.API or surface.OLDEST .. " to " .. surface.API,
+      m.api > surface.API and "take a newer server, or an older plugin" or "take a newer plugin"))
   elseif m.priority and (m.priority % 1 ~= 0 or m.priority < 0 or m.priority > 1000) then
     refused("priority", "`priority` is a whole number from 0 to 1000")
   end
@@ -104,13 +105,8 @@ end
 
 
 local function check_capabilities(m, refused)
-  for _, capability in ipairs(m.capabilities or {}) do
-    local kind = tostring(capability):match("^(%l+)")
-    if not CAPABILITIES[kind] then
-      refused(tostring(capability), ("there is no capability %s; there are %s"):format(
-        tostring(capability), text.list(sorted(CAPABILITIES), "and")))
-    end
-  end
+  local wrong, why = capabilities.check(m)
+  if why then refused(wrong, why) end
 end
 
 

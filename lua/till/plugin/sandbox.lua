@@ -1,21 +1,21 @@
 -- till/plugin/sandbox - what a plugin sees: the language and the promised part of the library.
 --
---   sandbox.load(manifest, path) -> what the file returned; throws with file and line
+--   sandbox.load(owner, path)  -> what the file returned; throws with file and line
+--                                 owner = { manifest =, config = its options, once they are known }
+--   sandbox.refusal(manifest, module) -> nil, or why a plugin may not require it
 --
 -- Plugins are trusted code of the operator: this keeps them honest about what they use, so that the
--- server may change everything else; it is no jail. They may require
---   till.util.*  till.money  till.rule.*                      pure
---   till.prim.{co conf crypto http json lock log metrics redis time ulid utf8}
---   till.prim.sql                                             with the capability "sql"
---   plugins.NAME.part                                         their own file plugins/NAME/part.lua
+-- server may change everything else; it is no jail. They may require what till.plugin.surface
+-- lists, as far as their capabilities go, and plugins.NAME.part: their own plugins/NAME/part.lua.
+-- What they get are copies of their own (till.plugin.guards).
 -- A plugin has no globals of its own, and no state between calls but in its upvalues at load.
 local bundle = require "till.prim.bundle"
+local capabilities = require "till.plugin.capabilities"
+local guards = require "till.plugin.guards"
+local surface = require "till.plugin.surface"
+local text = require "till.util.text"
 
 local sandbox = {}
-
-local PRIM = { co = true, conf = true, crypto = true, http = true, json = true, lock = true,
-  log = true, metrics = true, redis = true, time = true, ulid = true, utf8 = true }
-local NEEDS_CAPABILITY = { sql = true }
 
 local GLOBALS = {
   assert = assert, bit = bit, error = error, getmetatable = getmetatable, ipairs = ipairs,
@@ -25,45 +25,49 @@ local GLOBALS = {
 }
 
 
-local function has(manifest, capability)
-  for _, given in ipairs(manifest.capabilities) do
-    if given == capability then return true end
-  end
-  return false
+local NEEDED = { http = '"http:HOST"', sql = '"sql"', redis = '"redis"' }
+
+
+local function names()
+  local out = {}
+  for _, module in ipairs(surface.modules) do out[#out + 1] = module.module end
+  return out
 end
 
 
-local function is_promised(manifest, module)
-  if module == "till.money" or module:find("^till%.util%.") or module:find("^till%.rule%.") then
-    return true
+function sandbox.refusal(manifest, module)
+  if module:find("^plugins%.") then
+    local own, part = module:match("^plugins%.([%l%d-]+)%.([%l%d_]+)$")
+    local file = ("plugins/%s/%s.lua"):format(manifest.name, tostring(part))
+    if own ~= manifest.name then return module .. ": that is no file of this plugin" end
+    return not bundle.read(file) and "there is no " .. file or nil
   end
-  local prim = module:match("^till%.prim%.(%l+[%d]*)$")
-  if not prim then return false end
-  return PRIM[prim] or NEEDS_CAPABILITY[prim] and has(manifest, prim)
+  local promised = surface.by_name[module]
+  if not promised then
+    local near = text.nearest(module, names())
+    return ("%s: not for plugins%s; docs/plugins.md lists what is"):format(module,
+      near and "; was " .. near .. " meant?" or "")
+  end
+  if promised.needs and not capabilities.has(manifest, promised.needs) then
+    return ("%s: put %s into `capabilities` of plugins/%s/plugin.lua"):format(module,
+      NEEDED[promised.needs], manifest.name)
+  end
 end
 
 
-local function refuse(manifest, module)
-  local prim = module:match("^till%.prim%.(%l+)$")
-  if prim and NEEDS_CAPABILITY[prim] then
-    error(('%s: put "%s" into `capabilities` of plugins/%s/plugin.lua'):format(
-      module, prim, manifest.name), 3)
-  end
-  error(("%s: a plugin may require till.util.*, till.money, till.rule.*, till.prim.{co, conf,"
-    .. " crypto, http, json, lock, log, metrics, redis, time, ulid, utf8} and its own plugins.%s.*")
-    :format(module, manifest.name), 3)
-end
-
-
-local function environment(manifest, load_part)
-  local visible = {}
+local function environment(owner, load_part)
+  local visible, given = {}, {}
   for name, value in pairs(GLOBALS) do visible[name] = value end
 
   function visible.require(module)
-    local own, part = module:match("^plugins%.([%l%d-]+)%.(.+)$")
-    if own == manifest.name then return load_part(part) end
-    if is_promised(manifest, module) then return require(module) end
-    refuse(manifest, module)
+    if type(module) ~= "string" then error("require needs the name of a module", 2) end
+    if given[module] then return given[module] end
+    local why = sandbox.refusal(owner.manifest, module)
+    if why then error(why, 2) end
+    local part = module:match("^plugins%.[%l%d-]+%.(.+)$")
+    if part then return load_part(part) end
+    given[module] = guards.module(owner, module)
+    return given[module]
   end
 
   return setmetatable({}, {
@@ -89,20 +93,21 @@ local function compile(path, env)
 end
 
 
-function sandbox.load(manifest, path)
-  local parts, env = {}, nil
+function sandbox.load(owner, path)
+  local parts, loading, env = {}, {}, nil
 
   local function load_part(part)
-    if not part:find("^[%l%d_]+$") then error("a part is named in small letters: " .. part, 3) end
+    local file = ("plugins/%s/%s.lua"):format(owner.manifest.name, part)
+    if loading[part] then error(file .. " requires itself, by way of others", 3) end
     if parts[part] == nil then
-      local file = ("plugins/%s/%s.lua"):format(manifest.name, part)
-      if not bundle.read(file) then error("there is no " .. file, 3) end
-      parts[part] = compile(file, env)() or true
+      loading[part] = true
+      local value = compile(file, env)()
+      parts[part], loading[part] = value == nil and true or value, nil
     end
     return parts[part]
   end
 
-  env = environment(manifest, load_part)
+  env = environment(owner, load_part)
   return compile(path, env)()
 end
 

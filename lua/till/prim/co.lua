@@ -3,6 +3,9 @@
 --   spawn(fn, ...)     a background call of its own, begun at the end of this turn; no deadline.
 --                      An error in it is logged. It must end soon after closing() turns true.
 --   turn_end(fn, ...)  as spawn, for work that others wait for: it is not told to end early
+--   spawn_within(ms, fn, ...)   as spawn, but its waits end with `timeout` after `ms`
+--   task(ms, fn, ...)  as turn_end, but within `ms`, and for this call alone -> task; task:cancel()
+--                      and the end of this call end it at its next wait
 --   closing()          has this generation been replaced?
 --   waiter()           -> w. w:wait(ms) -> value | nil, err(timeout, cancelled);
 --                      w:signal(value) wakes all who wait now; met by nobody it is kept for the
@@ -19,7 +22,8 @@
 local c = require "till.c.co"
 
 local co = {
-  spawn = c.spawn, turn_end = c.turn_end, closing = c.closing, no_wait = c.no_wait,
+  spawn = c.spawn, spawn_within = c.spawn_within, task = c.task, turn_end = c.turn_end,
+  closing = c.closing, no_wait = c.no_wait,
   time_left = c.time_left, cancelled = c.cancelled, generation = c.generation,
   process = c.process, traceparent = c.traceparent, adopt = c.adopt,
   enter = c.enter, leave = c.leave,

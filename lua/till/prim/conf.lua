@@ -4,6 +4,8 @@
 --   plugins()             -> { name = {...} } as this generation was made with; secrets unresolved
 --   secret(ref)           -> string | nil, err. ref: a plain string, { ["$env"] = "NAME" } or
 --                            { ["$file"] = "/path" }. Ask late and do not keep it.
+--   place(path)           -> "conf/moontill.lua:12" | nil: where `plugins.<path>`, or as much of it
+--                            as is there, was configured; for messages while a generation loads
 --   signing_secret()      -> what the server seals cursors with; "" where there is none
 local c = require "till.c.conf"
 local bundle = require "till.c.bundle"
@@ -37,6 +39,11 @@ function conf.secret(ref)
   if ref["$env"] then return c.env(ref["$env"]) end
   if ref["$file"] then return c.file(ref["$file"]) end
   error("conf.secret: no reference", 2)
+end
+
+
+function conf.place(path)
+  return c.place(path)
 end
 
 

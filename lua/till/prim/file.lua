@@ -2,6 +2,7 @@
 --
 --   read(path)                -> text | nil, err(not_found ...)
 --   write(path, text [, mode])  all or nothing; mode a number (420 = 0644) -> true | nil, err
+--   mkdir(path)               -> true | nil, err(conflict where it is there already ...)
 --   list(dir)                 -> sorted names without hidden ones | nil, err
 --   stat(path)                -> { size=, mtime_ms=, mode=, is_dir= } | nil, err
 --   disk(path)                -> { free=, size=, files_free=, files= } of its disk | nil, err

@@ -1,5 +1,6 @@
 -- till/rule/check - what makes a cart unpriceable, before anything is computed.
 --
+--   check.promotion(terms) -> boolean
 --   check.given(given) -> nil, or the error code of the first fault in the order of the text:
 --   invalid_quantity, invalid_price, duplicate_line_id, invalid_promotion, invalid_rounding
 -- (amount_overflow shows only while computing.)
@@ -99,7 +100,8 @@ local TYPES = {
 }
 
 
-local function is_promotion(promotion)
+--- Could it be priced with? Whoever made it is told before a cart is spoilt by it.
+function check.promotion(promotion)
   local types = TYPES[promotion.level]
   local is_good = types and types[promotion.type]
   if not is_good or not is_good(promotion) then return false end
@@ -142,7 +144,7 @@ local function promotions(list)
   local seen = {}
   for i = 1, #list do
     local id = list[i].id
-    if seen[id] or not is_promotion(list[i]) then return "invalid_promotion" end
+    if seen[id] or not check.promotion(list[i]) then return "invalid_promotion" end
     seen[id] = true
   end
 end

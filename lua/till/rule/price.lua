@@ -18,8 +18,10 @@
 -- type, value, filter?, conditions?, priority?, code?, starts_at?, ends_at?, exclusive?, group?,
 -- combines_with?, stop?, basis?, max_discount?, budget_remaining?, usage_remaining?,
 -- customer_usage_remaining?, tiers? } and by type buy, get, n, m, price, components,
--- max_applications, selection. conditions = { min_subtotal?, min_subtotal_basis?, min_qty?,
--- customer_groups?, regions? } (customer_group and region for a single one).
+-- max_applications, selection; and, where a merchant's rule made it, `rule` = { name, version,
+-- hash }, with which the lines that it lowered are marked. conditions = { min_subtotal?,
+-- min_subtotal_basis?, min_qty?, customer_groups?, regions? } (customer_group and region for a
+-- single one).
 --
 -- result = { status = "ok", lines, shipping, tax_summary, order, applied, rejected, unknown_codes,
 -- refunds? }, or { status = "error", error = code }: invalid_quantity, invalid_price,

@@ -7,6 +7,8 @@ local tender = require "till.rule.tender"
 
 local result = {}
 
+local NONE = {}
+
 
 local function sum_values(taxes)
   local sum = 0
@@ -32,7 +34,33 @@ local function finish(out, taxes, tax, inclusive)
 end
 
 
-local function build_line(run, i, entry)
+-- Which of the discounts merchants' rules gave: { [promotion] = { name, version, hash } }, or nil.
+local function rules_in(discounts, by_id)
+  if not by_id then return nil end
+  local out
+  for id in pairs(discounts) do
+    if by_id[id] then
+      out = out or {}
+      out[id] = by_id[id]
+    end
+  end
+  return out
+end
+
+
+local function rules_of(given)
+  local out
+  for _, promotion in ipairs(given.promotions or NONE) do
+    if promotion.rule then
+      out = out or {}
+      out[promotion.id] = promotion.rule
+    end
+  end
+  return out
+end
+
+
+local function build_line(run, i, entry, rules)
   local line, left = run.cart.lines[i], run.left[i]
   local taxes = {}
   add_taxes(taxes, entry)
@@ -42,12 +70,12 @@ local function build_line(run, i, entry)
     id = line.id, sku = line.sku, qty = line.qty, unit_price = line.price, amount = line.amount,
     discounts = run.discounts[i], discount_total = discount,
     unit_discount = { each = each, extra_units = extra },
-    discounted_amount = left,
+    discounted_amount = left, rules = rules_in(run.discounts[i], rules),
   }, taxes, sum_values(entry.taxes), run.cart.inclusive)
 end
 
 
-local function build_shipping(run)
+local function build_shipping(run, rules)
   local taxes, tax = {}, 0
   for _, entry in ipairs(run.shipping_entries) do
     add_taxes(taxes, entry)
@@ -56,7 +84,7 @@ local function build_shipping(run)
   local amount, left = run.cart.shipping, run.shipping_left
   return finish({
     amount = amount, discounts = run.shipping_discounts, discount_total = amount - left,
-    discounted_amount = left,
+    discounted_amount = left, rules = rules_in(run.shipping_discounts, rules),
   }, taxes, tax, run.cart.inclusive)
 end
 
@@ -118,9 +146,9 @@ end
 
 
 function result.build(run, given)
-  local lines = {}
-  for i, entry in ipairs(run.line_entries) do lines[i] = build_line(run, i, entry) end
-  local shipping = build_shipping(run)
+  local lines, rules = {}, rules_of(given)
+  for i, entry in ipairs(run.line_entries) do lines[i] = build_line(run, i, entry, rules) end
+  local shipping = build_shipping(run, rules)
   return {
     status = "ok",
     lines = lines,

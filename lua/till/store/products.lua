@@ -2,7 +2,7 @@
 --
 --   load(ids [, tx])       list of public ids -> { id -> product }; six statements however many
 --   id_of(handle)          -> public id | false | nil, err
---   of_variants(ids)       -> { variant id -> product id } | nil, err
+--   of_variants(ids)       -> { variant id -> product id } | nil, err;  ids_of_skus(skus) likewise
 --   list{status=, category=, sort=, limit=, after=, before=} -> { id, title }, as page.rows reads
 --   lock(tx, id)           -> { version, status } | false: the row is ours until the end of tx
 --
@@ -174,6 +174,18 @@ function products.of_variants(variant_ids)
   for _, row in ipairs(rows) do
     out[id.text("var", row.id)] = id.text("prod", row.product_id)
   end
+  return out
+end
+
+
+--- SKU -> id of the variant.
+function products.ids_of_skus(skus)
+  local out, args = {}, db.padded({ unpack(skus) })
+  if #args == 0 then return out end
+  local rows, e = sql.query("SELECT sku, id FROM variants WHERE sku IN ("
+    .. sql.marks(#args) .. ")", unpack(args))
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do out[row.sku] = id.text("var", row.id) end
   return out
 end
 

@@ -76,7 +76,7 @@ t.describe("the plugin loader", function()
     { why = "refuses a syntax error with file and line", handler = "local x =\n= 1",
       message = "plugins/promo%-bundle/handler.lua:2:" },
     { why = "refuses a module that is not promised", handler = 'require "till.store.orders"',
-      message = "till.store.orders: a plugin may require till.util" },
+      message = "till.store.orders: not for plugins; docs/plugins.md lists what is" },
     { why = "asks for the capability", handler = 'require "till.prim.sql"',
       message = 'put "sql" into `capabilities` of plugins/promo%-bundle/plugin.lua' },
     { why = "refuses a global", handler = "counter = 1",

@@ -47,3 +47,25 @@ t.describe("worked examples", function()
     end)
   end
 end)
+
+
+t.describe("a promotion that a merchant's rule made", function()
+  local RULE = { name = "ten", version = 2, hash = "abc" }
+  local given = { currency = "GBP", exponent = 2, prices_include_tax = true, tax_rates = {},
+    rounding = { mode = "half_up", tax_level = "line" }, shipping = { amount = 500 },
+    lines = { { id = "a", sku = "A", qty = 1, unit_price = 1000 },
+      { id = "b", sku = "B", qty = 1, unit_price = 1000 } },
+    promotions = {
+      { id = "rule:ten/1", level = "line", type = "percent", value = "10",
+        filter = { skus = { "A" } }, rule = RULE },
+      { id = "rule:ten/2", level = "shipping", type = "free", rule = RULE },
+      { id = "P", level = "line", type = "percent", value = "5", filter = { skus = { "B" } } },
+    } }
+
+  t.it("is marked on the lines that it lowered, and on no others", function()
+    local result = price.calculate(given)
+    t.same(result.lines[1].rules, { ["rule:ten/1"] = RULE })
+    t.equal(result.lines[2].rules, nil)
+    t.same(result.shipping.rules, { ["rule:ten/2"] = RULE })
+  end)
+end)

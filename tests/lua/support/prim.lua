@@ -23,6 +23,7 @@ local function conf_fake(fakes)
   return {
     get = function(name) return fakes.conf[name] end,
     plugins = function() return fakes.plugins end,
+    place = function() return nil end,
     secret = function(ref) return ref end,
     signing_secret = function() return "seal" end,
   }
@@ -96,6 +97,10 @@ end
 local function co_fake(fakes)
   return {
     turn_end = function(fn) fakes.turn[#fakes.turn + 1] = fn end,
+    task = function(_, fn)
+      fakes.turn[#fakes.turn + 1] = fn
+      return { cancel = function() end }
+    end,
     waiter = function()
       local waiter = {}
       function waiter:signal(value) self.value, self.done = value, true end
@@ -113,7 +118,7 @@ local function co_fake(fakes)
     closing = function() return fakes.closing == true end,
     time_left = function() return 30000 end,
     generation = function() return "g" end,
-    process = function() return "web-0" end,
+    process = function() return fakes.process or "web-0" end,
   }
 end
 
@@ -122,6 +127,7 @@ local function bundle_fake(fakes)
   return {
     read = function(path) return fakes.files[path] end,
     load = function(path, env) return file.load(fakes.files[path], path, env) end,
+    overrun = function() return nil end,
     list = function(prefix)
       local out = {}
       for path in pairs(fakes.files) do

@@ -1,12 +1,12 @@
 -- till/http/admin_api/promotions - promotions and their codes, for staff.
 local err = require "till.util.err"
-local promo_shape = require "till.http.admin_api.promo_shape"
 local promo_terms = require "till.flow.promo_terms"
 local promotions = require "till.store.promotions"
 local route = require "till.http.route"
 local s = require "till.util.schema"
 local shapes = require "till.http.shapes"
 local sql = require "till.prim.sql"
+local terms = require "till.rule.terms"
 local views = require "till.http.views"
 
 local PARAMS = { id = s.id("promo") }
@@ -15,7 +15,7 @@ local DATE = s.nullable(s.string { format = "date-time" })
 local STATUS = s.string { enum = { "active", "paused", "archived" } }
 local FIELDS = {
   code = s.nullable(s.string { min = 1, max = 64, pattern = "%S" }),
-  name = s.string { min = 1, max = 255 }, terms = promo_shape.terms, status = STATUS,
+  name = s.string { min = 1, max = 255 }, terms = terms.schema, status = STATUS,
   usage_limit = COUNT, per_customer_limit = COUNT, starts_at = DATE, ends_at = DATE,
 }
 
@@ -39,7 +39,7 @@ end
 
 
 local function create(ctx)
-  local ok, e = promo_shape.check(ctx.body.terms)
+  local ok, e = terms.check(ctx.body.terms)
   if not ok then return nil, e end
   local promotion_id, e2 = sql.transaction(function(tx) return promotions.create(tx, ctx.body) end)
   if not promotion_id then return nil, e2 end
@@ -65,7 +65,7 @@ end
 
 local function update(ctx)
   if ctx.body.terms then
-    local ok, e = promo_shape.check(ctx.body.terms)
+    local ok, e = terms.check(ctx.body.terms)
     if not ok then return nil, e end
   end
   local ok, e2 = change(ctx, ctx.body)

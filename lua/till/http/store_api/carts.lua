@@ -1,4 +1,5 @@
 -- till/http/store_api/carts - the shopper's cart, to its completion.
+local cart_codes = require "till.flow.cart_codes"
 local cart_flow = require "till.flow.cart"
 local catalog = require "till.flow.catalog"
 local checkout = require "till.flow.checkout"
@@ -197,14 +198,14 @@ return {
     summary = "Enter a promotion code", tag = "carts", auth = "store", params = CART,
     if_match = "optional", returns = returns_cart,
     body = s.object({ code = s.string { min = 1, max = 64 } }, { required = { "code" } }),
-    handler = function(ctx) return change(ctx, cart_flow.add_code(ctx.body.code)) end,
+    handler = function(ctx) return change(ctx, cart_codes.add(ctx.body.code)) end,
     errors = { "promotion_unknown", "promotion_refused" },
   }),
   route.delete("/store/v1/carts/{id}/promotions/{code}", {
     summary = "Take a promotion code back", tag = "carts", auth = "store",
     params = { id = s.id("cart"), code = s.string { min = 1, max = 64 } }, if_match = "optional",
     returns = returns_cart,
-    handler = function(ctx) return change(ctx, cart_flow.remove_code(ctx.params.code)) end,
+    handler = function(ctx) return change(ctx, cart_codes.remove(ctx.params.code)) end,
   }),
   route.post("/store/v1/carts/{id}/payment-sessions", {
     priority = "checkout",

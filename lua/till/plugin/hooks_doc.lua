@@ -1,0 +1,57 @@
+-- till/plugin/hooks_doc - till.plugin.hooks in words: of docs/hooks.md and the type files alone.
+--
+--   [hook] = { doc =, takes = { { name, type, doc }, ... }, gives = type, none = what nil means }
+-- Each handler is called fn(config, takes...). The types are in till.plugin.surface_types.
+local PAYMENT = { { "payment", "till.Payment", "The attempt." } }
+local ORDER = { { "order", "till.Order", "As it is now, not as it was." } }
+local AGAIN = "Comes at least once, and again after a failure: be ready to see one twice."
+
+return {
+  ["promo.evaluate"] = { doc = "What may be taken off this cart. Asked whenever a cart is priced.",
+    takes = { { "cart", "till.Cart", "Before discounts." } }, gives = "till.PromotionTerm[]",
+    none = "nothing to say about this cart" },
+  ["cart.validate"] = { doc = "May it be ordered? Asked before anything of a checkout is done.",
+    takes = { { "cart", "till.Cart", "As it is priced." } }, gives = "till.Refusal",
+    none = "it may" },
+  ["shipping.quote"] = { doc = "How it can be delivered, and for how much. The shopper sees an "
+    .. "option's id as NAME:id, without the kind before it.",
+    takes = { { "request", "till.ShippingRequest", "What is to be delivered, and where." } },
+    gives = "till.ShippingOption[]", none = "not there" },
+  ["tax.calculate"] = { doc = "Which taxes a delivery there carries. One plugin answers for the "
+    .. "shop: the one with the highest priority.",
+    takes = { { "request", "till.TaxRequest", "Where and when." } }, gives = "till.TaxAnswer",
+    none = "no taxes, and prices without them" },
+
+  ["payment.describe"] = { doc = "Is this way to pay offered, and what does the shopper read?",
+    takes = { { "about", "till.PaymentAbout", "Who wants to pay." } }, gives = "till.PaymentOffer",
+    none = "not offered" },
+  ["payment.authorize"] = { doc = "Asks the provider for the money. `failed`: the provider cannot "
+    .. "have got it (`err.sent` of till.prim.http is false). No answer is `unknown`, and is looked "
+    .. "up later.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
+  ["payment.capture"] = { doc = "Takes what was authorized.", takes = PAYMENT,
+    gives = "till.PaymentAnswer", none = "unknown" },
+  ["payment.void"] = { doc = "Lets go of what was authorized and not captured.", takes = PAYMENT,
+    gives = "till.PaymentAnswer", none = "unknown" },
+  ["payment.refund"] = { doc = "Gives back `amount` of what was captured.", takes = PAYMENT,
+    gives = "till.PaymentAnswer", none = "unknown" },
+  ["payment.lookup"] = { doc = "What became of an attempt whose answer was lost. `not_found`: the "
+    .. "provider never got it.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
+
+  ["order.placed"] = { doc = "An order is there. " .. AGAIN, takes = ORDER },
+  ["order.paid"] = { doc = "Its money is there. " .. AGAIN, takes = ORDER },
+  ["order.fulfilled"] = { doc = "All of it was sent. " .. AGAIN, takes = ORDER },
+  ["order.cancelled"] = { doc = "It was cancelled. " .. AGAIN, takes = ORDER },
+
+  ["job.run"] = { doc = "An event of this type in the outbox. The server itself writes none. "
+    .. AGAIN, takes = { { "event", "till.Event", "Its payload." } } },
+  ["webhook.receive"] = { doc = "Somebody sent POST /hooks/v1/NAME. Nobody has checked who: verify "
+    .. "the signature before anything else.",
+    takes = { { "request", "till.WebhookRequest", "What came." } }, gives = "till.WebhookAnswer",
+    none = "a failure" },
+  ["plugin.check"] = { doc = "Do the options go together? Asked while a generation loads, after "
+    .. "each option was checked by itself. A sentence refuses the generation.", takes = {},
+    gives = "string", none = "they do" },
+  ["http.route"] = { doc = "Its own routes, below /plugins/NAME/. Checked, shown in /openapi.json "
+    .. "and served like the server's own.", takes = {}, gives = "till.Route[]",
+    none = "a fault; no routes are an empty list" },
+}

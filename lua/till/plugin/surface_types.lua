@@ -1,0 +1,83 @@
+-- till/plugin/surface_types - the tables that go between server and plugins: of the documentation
+-- and the type files alone, nothing loads this while the shop serves.
+--
+--   { name, doc, { { field, type [, doc] }, ... } }; a field with "?" may be absent
+return {
+  { "till.Err", "A failure.", {
+    { "code", "string", "One of core/base/status.h: \"timeout\"." },
+    { "message", "string", "For logs and developers." },
+    { "retryable", "boolean" }, { "http", "integer" }, { "title", "string" },
+    { "sent?", "boolean", "Of an HTTP request: it may have arrived." },
+    { "retry_after_ms?", "integer" } } },
+  { "till.Fraction", "An exact fraction.", { { "n", "integer" }, { "d", "integer" } } },
+  { "till.HttpOptions", "A request.", {
+    { "url", "string" }, { "method?", "string", "GET where absent." },
+    { "headers?", "table<string, string>" }, { "body?", "string" },
+    { "timeout_ms?", "integer", "Never past the budget of the hook." },
+    { "max_body?", "integer", "Bytes." }, { "ca_file?", "string" } } },
+  { "till.HttpResponse", "Its answer.", {
+    { "status", "integer" }, { "headers", "table<string, string>", "Names in lower case." },
+    { "body", "string" }, { "version", "integer", "10, 11 or 20." } } },
+  { "till.CartLine", "A line of a cart.", {
+    { "id", "string" }, { "sku", "string" }, { "product_id", "string" }, { "title", "string" },
+    { "tags", "string[]" }, { "quantity", "integer" }, { "unit_price", "integer", "Minor units." },
+    { "weight_g", "integer", "Grams each." }, { "tax_class?", "string" } } },
+  { "till.Cart", "A cart as hooks see it; what is changed in it changes nothing.", {
+    { "id", "string" }, { "currency", "string", "ISO 4217." }, { "country", "string" },
+    { "lines", "till.CartLine[]" }, { "subtotal", "integer", "Minor units." },
+    { "weight_g", "integer" }, { "codes", "string[]", "That the shopper entered." },
+    { "email?", "string" } } },
+  { "till.PromotionTerm", "One promotion, in the words of lua/till/rule/price.lua.", {
+    { "id", "string", "Unique within the plugin." },
+    { "level", "\"line\"|\"order\"|\"shipping\"" }, { "type", "string", "\"percent\", ..." },
+    { "value?", "string|integer", "A percentage is a text." },
+    { "filter?", "{skus?: string[], tags?: string[]}" }, { "conditions?", "table" },
+    { "label?", "string", "What the shopper reads." },
+    { "currency?", "string", "Left out in carts of another one." } } },
+  { "till.Refusal", "Why a cart cannot be ordered.", {
+    { "code", "string" }, { "message", "string" },
+    { "pointer?", "string", "\"/lines\"." } } },
+  { "till.Address", "Where it goes.", {
+    { "country", "string", "ISO 3166-1." }, { "region?", "string" }, { "city?", "string" },
+    { "postal_code?", "string" } } },
+  { "till.ShippingRequest", "What is to be delivered.", {
+    { "cart", "till.Cart" }, { "address", "till.Address" }, { "currency", "string" },
+    { "subtotal", "integer", "Minor units." }, { "weight_g", "integer" } } },
+  { "till.ShippingOption", "One way to deliver it.", {
+    { "id", "string", "Never changed." }, { "label", "string" },
+    { "amount", "integer", "Minor units of the currency." }, { "tax_class?", "string" },
+    { "min_days?", "integer" }, { "max_days?", "integer" } } },
+  { "till.TaxRequest", "Where and when.", {
+    { "country", "string" }, { "region?", "string" }, { "date", "string", "RFC 3339, UTC." },
+    { "currency", "string" } } },
+  { "till.TaxAnswer", "The taxes there.", {
+    { "prices_include_tax", "boolean" },
+    { "tax_rates", "table<string, table[]>", "Class to `{code, rate, compound?, from?, to?}`." },
+    { "tax_level?", "\"line\"|\"unit\"|\"order\"" }, { "shipping_tax_class?", "string" } } },
+  { "till.PaymentAbout", "Who wants to pay.", {
+    { "currency", "string" }, { "country", "string" }, { "amount", "integer", "Minor units." } } },
+  { "till.PaymentOffer", "How a payment is offered.", {
+    { "label", "string" }, { "fields?", "string[]", "What the shopper gives." },
+    { "capture?", "\"now\"|\"later\"" }, { "offline?", "boolean", "Staff see the money come." } } },
+  { "till.Payment", "One attempt at a payment.", {
+    { "payment_id", "string" }, { "amount", "integer", "Minor units." }, { "currency", "string" },
+    { "idem_key", "string", "Hand it to the provider unchanged." },
+    { "provider_ref?", "string" }, { "data?", "table", "What the shopper gave." },
+    { "order_ref", "string" } } },
+  { "till.PaymentAnswer", "What became of it.", {
+    { "outcome", "string", "One of those of the hook." }, { "provider_ref?", "string" },
+    { "reason?", "string" }, { "action?", "table", "`{type = \"redirect\", url =}`." } } },
+  { "till.Order", "An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.", {
+    { "id", "string" }, { "number", "string" }, { "currency", "string" },
+    { "lines", "table[]" } } },
+  { "till.Event", "What an event carries.", {} },
+  { "till.WebhookRequest", "What came, unchecked.", {
+    { "headers", "table<string, string>", "Names in lower case." },
+    { "body", "string", "The bytes, for the signature." } } },
+  { "till.WebhookAnswer", "What the sender is told.", {
+    { "status", "integer", "2xx once what it told is safe." } } },
+  { "till.Route", "A route, as lua/till/http/route.lua tells.", {
+    { "method", "string" }, { "path", "string", "Below /plugins/NAME/." },
+    { "auth", "\"store\"|\"admin\"|\"customer\"|\"none\"|\"hook\"" }, { "summary", "string" },
+    { "handler", "fun(ctx: table): table?, till.Err?" } } },
+}

@@ -1,0 +1,190 @@
+---@meta
+-- Written by scripts/lint-surface --write.
+
+--- A failure.
+---@class till.Err
+---@field code string One of core/base/status.h: "timeout".
+---@field message string For logs and developers.
+---@field retryable boolean
+---@field http integer
+---@field title string
+---@field sent? boolean Of an HTTP request: it may have arrived.
+---@field retry_after_ms? integer
+
+--- An exact fraction.
+---@class till.Fraction
+---@field n integer
+---@field d integer
+
+--- A request.
+---@class till.HttpOptions
+---@field url string
+---@field method? string GET where absent.
+---@field headers? table<string, string>
+---@field body? string
+---@field timeout_ms? integer Never past the budget of the hook.
+---@field max_body? integer Bytes.
+---@field ca_file? string
+
+--- Its answer.
+---@class till.HttpResponse
+---@field status integer
+---@field headers table<string, string> Names in lower case.
+---@field body string
+---@field version integer 10, 11 or 20.
+
+--- A line of a cart.
+---@class till.CartLine
+---@field id string
+---@field sku string
+---@field product_id string
+---@field title string
+---@field tags string[]
+---@field quantity integer
+---@field unit_price integer Minor units.
+---@field weight_g integer Grams each.
+---@field tax_class? string
+
+--- A cart as hooks see it; what is changed in it changes nothing.
+---@class till.Cart
+---@field id string
+---@field currency string ISO 4217.
+---@field country string
+---@field lines till.CartLine[]
+---@field subtotal integer Minor units.
+---@field weight_g integer
+---@field codes string[] That the shopper entered.
+---@field email? string
+
+--- One promotion, in the words of lua/till/rule/price.lua.
+---@class till.PromotionTerm
+---@field id string Unique within the plugin.
+---@field level "line"|"order"|"shipping"
+---@field type string "percent", ...
+---@field value? string|integer A percentage is a text.
+---@field filter? {skus?: string[], tags?: string[]}
+---@field conditions? table
+---@field label? string What the shopper reads.
+---@field currency? string Left out in carts of another one.
+
+--- Why a cart cannot be ordered.
+---@class till.Refusal
+---@field code string
+---@field message string
+---@field pointer? string "/lines".
+
+--- Where it goes.
+---@class till.Address
+---@field country string ISO 3166-1.
+---@field region? string
+---@field city? string
+---@field postal_code? string
+
+--- What is to be delivered.
+---@class till.ShippingRequest
+---@field cart till.Cart
+---@field address till.Address
+---@field currency string
+---@field subtotal integer Minor units.
+---@field weight_g integer
+
+--- One way to deliver it.
+---@class till.ShippingOption
+---@field id string Never changed.
+---@field label string
+---@field amount integer Minor units of the currency.
+---@field tax_class? string
+---@field min_days? integer
+---@field max_days? integer
+
+--- Where and when.
+---@class till.TaxRequest
+---@field country string
+---@field region? string
+---@field date string RFC 3339, UTC.
+---@field currency string
+
+--- The taxes there.
+---@class till.TaxAnswer
+---@field prices_include_tax boolean
+---@field tax_rates table<string, table[]> Class to `{code, rate, compound?, from?, to?}`.
+---@field tax_level? "line"|"unit"|"order"
+---@field shipping_tax_class? string
+
+--- Who wants to pay.
+---@class till.PaymentAbout
+---@field currency string
+---@field country string
+---@field amount integer Minor units.
+
+--- How a payment is offered.
+---@class till.PaymentOffer
+---@field label string
+---@field fields? string[] What the shopper gives.
+---@field capture? "now"|"later"
+---@field offline? boolean Staff see the money come.
+
+--- One attempt at a payment.
+---@class till.Payment
+---@field payment_id string
+---@field amount integer Minor units.
+---@field currency string
+---@field idem_key string Hand it to the provider unchanged.
+---@field provider_ref? string
+---@field data? table What the shopper gave.
+---@field order_ref string
+
+--- What became of it.
+---@class till.PaymentAnswer
+---@field outcome string One of those of the hook.
+---@field provider_ref? string
+---@field reason? string
+---@field action? table `{type = "redirect", url =}`.
+
+--- An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.
+---@class till.Order
+---@field id string
+---@field number string
+---@field currency string
+---@field lines table[]
+
+--- What an event carries.
+---@class till.Event
+
+--- What came, unchecked.
+---@class till.WebhookRequest
+---@field headers table<string, string> Names in lower case.
+---@field body string The bytes, for the signature.
+
+--- What the sender is told.
+---@class till.WebhookAnswer
+---@field status integer 2xx once what it told is safe.
+
+--- A route, as lua/till/http/route.lua tells.
+---@class till.Route
+---@field method string
+---@field path string Below /plugins/NAME/.
+---@field auth "store"|"admin"|"customer"|"none"|"hook"
+---@field summary string
+---@field handler fun(ctx: table): table?, till.Err?
+
+--- What handler.lua returns: a function for each hook of plugin.lua.
+---@class till.Handler
+---@field ["cart.validate"]? fun(config: table, cart: till.Cart): till.Refusal?, till.Err?
+---@field ["http.route"]? fun(config: table): till.Route[]?, till.Err?
+---@field ["job.run"]? fun(config: table, event: till.Event): any?, till.Err?
+---@field ["order.cancelled"]? fun(config: table, order: till.Order): any?, till.Err?
+---@field ["order.fulfilled"]? fun(config: table, order: till.Order): any?, till.Err?
+---@field ["order.paid"]? fun(config: table, order: till.Order): any?, till.Err?
+---@field ["order.placed"]? fun(config: table, order: till.Order): any?, till.Err?
+---@field ["payment.authorize"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["payment.capture"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["payment.describe"]? fun(config: table, about: till.PaymentAbout): till.PaymentOffer?, till.Err?
+---@field ["payment.lookup"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["payment.refund"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["payment.void"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["plugin.check"]? fun(config: table): string?, till.Err?
+---@field ["promo.evaluate"]? fun(config: table, cart: till.Cart): till.PromotionTerm[]?, till.Err?
+---@field ["shipping.quote"]? fun(config: table, request: till.ShippingRequest): till.ShippingOption[]?, till.Err?
+---@field ["tax.calculate"]? fun(config: table, request: till.TaxRequest): till.TaxAnswer?, till.Err?
+---@field ["webhook.receive"]? fun(config: table, request: till.WebhookRequest): till.WebhookAnswer?, till.Err?
