@@ -465,6 +465,9 @@ static void start_spawn(till_vm_t *vm, till_spawn_t *spawn)
     till_co_start(co, n);
 }
 
+/* One that begins the next one would keep its generation for ever. A task has an owner who waits for its end. */
+static bool is_in_vain(const till_vm_t *vm, const till_spawn_t *spawn) { return vm->is_cut && spawn->task == NULL; }
+
 static void on_turn_end(till_turn_hook_t *hook)
 {
     till_vm_t *vm = (till_vm_t *)((char *)hook - offsetof(till_vm_t, turn));
@@ -476,7 +479,7 @@ static void on_turn_end(till_turn_hook_t *hook)
     while (spawns != NULL) {
         till_spawn_t *spawn = spawns;
         spawns = spawn->next;
-        if (spawn->is_dropped)
+        if (spawn->is_dropped || is_in_vain(vm, spawn))
             drop_spawn(vm, spawn);
         else
             start_spawn(vm, spawn);
@@ -491,8 +494,6 @@ till_spawn_t *till_vm_spawn(lua_State *L, int index, bool background)
     int top = lua_gettop(L);
     till_spawn_t *spawn;
 
-    if (vm->is_cut) /* one that begins the next one would keep its generation for ever */
-        return;
     lua_createtable(L, top - index + 1, 0);
     for (int i = index; i <= top; ++i) {
         lua_pushvalue(L, i);
