@@ -339,13 +339,29 @@ int till_reload_run(till_cli_t *cli) { return change(cli, "reload", false); }
 
 int till_rollback_run(till_cli_t *cli) { return change(cli, "rollback", true); }
 
+static void keep_line(void *data, const char *line, size_t len)
+{
+    till_buf_clear(data);
+    till_buf_append(data, line, len);
+}
+
+/* What a server that runs here is at goes along as an argument; there need not be one. */
 int till_generations_run(till_cli_t *cli)
 {
     till_conf_t *conf = till_cli_conf(cli);
+    char error[1024];
+    till_buf_t server;
 
     if (conf == NULL)
         return 1;
+    till_buf_init(&server, 0);
+    if (cli->rest_count + 2 <= TILL_CLI_REST && till_control_call(cli->var_dir, "{\"command\":\"generations\"}",
+                                                                  keep_line, &server, error, sizeof(error)) == 0) {
+        cli->rest[cli->rest_count++] = "--server";
+        cli->rest[cli->rest_count++] = server.base;
+    }
     int code = till_cli_run_bare(cli, conf, "generations");
+    till_buf_dispose(&server);
     till_conf_destroy(conf);
     return code;
 }

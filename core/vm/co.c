@@ -99,6 +99,8 @@ till_co_t *till_co_begin(till_vm_t *vm, enum till_co_kind kind, uint64_t timeout
     else
         till_trace_begin(&co->trace);
     link_call(vm, co);
+    co->over = vm->is_cut;
+    co->why = TILL_CANCELLED;
     if (timeout_ms != 0) {
         co->due = till_loop_now(vm->env.loop) + timeout_ms;
         till_timer_start(vm->env.loop, &co->timer, timeout_ms, on_deadline);
@@ -154,6 +156,8 @@ static bool run(till_co_t *co, int n)
     vm->held = 0;
     ++vm->running;
     int rc = lua_resume(co->L, n);
+    if (co->refusals > 2 * TILL_VM_REFUSALS) /* its hook is every coroutine's */
+        lua_sethook(co->L, NULL, 0, 0);
     --vm->running;
     vm->held = held;
     vm->current = before;
@@ -234,11 +238,21 @@ uint64_t till_co_time_left(lua_State *L, uint64_t wanted_ms)
     return co->due - now < wanted_ms ? co->due - now : (wanted_ms != 0 ? wanted_ms : 1);
 }
 
+/* Raised at each instruction: whatever catches it once, the next instruction raises it again. */
+static void on_dead_instruction(lua_State *L, lua_Debug *at)
+{
+    (void)at;
+    luaL_error(L, "the call is over (%s) and does not end", till_status_code(till_vm_of(L)->current->why));
+}
+
+/* A loop that catches what is thrown at it would wait in vain for ever, and its worker with it. */
 int till_co_refused(lua_State *L, till_co_t *co)
 {
     if (!co->over)
         return 0;
-    if (++co->refusals > TILL_VM_REFUSALS)
+    if (++co->refusals > 2 * TILL_VM_REFUSALS)
+        lua_sethook(L, on_dead_instruction, LUA_MASKCOUNT, 1);
+    if (co->refusals > TILL_VM_REFUSALS)
         return luaL_error(L, "the call is over (%s) and waits again and again", till_status_code(co->why));
     return till_push_failure(L, co->why, "the call is over");
 }
@@ -451,6 +465,9 @@ static void start_spawn(till_vm_t *vm, till_spawn_t *spawn)
     till_co_start(co, n);
 }
 
+/* One that begins the next one would keep its generation for ever. A task has an owner who waits for its end. */
+static bool is_in_vain(const till_vm_t *vm, const till_spawn_t *spawn) { return vm->is_cut && spawn->task == NULL; }
+
 static void on_turn_end(till_turn_hook_t *hook)
 {
     till_vm_t *vm = (till_vm_t *)((char *)hook - offsetof(till_vm_t, turn));
@@ -462,7 +479,7 @@ static void on_turn_end(till_turn_hook_t *hook)
     while (spawns != NULL) {
         till_spawn_t *spawn = spawns;
         spawns = spawn->next;
-        if (spawn->is_dropped)
+        if (spawn->is_dropped || is_in_vain(vm, spawn))
             drop_spawn(vm, spawn);
         else
             start_spawn(vm, spawn);

@@ -317,6 +317,7 @@ static void on_retire_deadline(till_timer_t *timer)
 {
     till_vm_t *vm = (till_vm_t *)((char *)timer - offsetof(till_vm_t, retire_timer));
 
+    vm->is_cut = true;
     till_log_t line;
     till_log_begin(&line, TILL_LOG_WARN, "generation.cut");
     till_log_str(&line, "generation", till_vm_generation(vm));

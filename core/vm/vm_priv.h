@@ -23,8 +23,9 @@
 #include "vm/heap.h"
 #include "vm/pages.h"
 
-#define TILL_VM_POOLED 256  /* calls kept for reuse */
-#define TILL_VM_REFUSALS 64 /* waits that a cancelled call may try before they throw */
+#define TILL_VM_POOLED 256 /* calls kept for reuse */
+#define TILL_VM_REFUSALS                                                                                               \
+    64 /* waits that a cancelled call may try before they throw; after twice as many it is killed */
 /* Percent of what is live that a heap grows to before it is collected: a worker keeps most of what it has, and each
  * round looks at all of that once more. */
 #define TILL_VM_PAUSE_ROOMY 400
@@ -134,6 +135,7 @@ struct till_vm {
     unsigned running; /* depth of protected calls into Lua */
     unsigned held;    /* waiting is forbidden */
     bool attached, retired, closing, is_freed;
+    bool is_cut; /* retired, and its time is up: what runs is over, and nothing begins */
     till_co_t *current;
     till_co_t *calls, *pool;
     unsigned call_count, pool_count;

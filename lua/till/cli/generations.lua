@@ -29,7 +29,7 @@ end
 
 
 local function list(opts)
-  local rows, e = views.list { limit = opts.limit }
+  local rows, e = views.list({ limit = opts.limit }, opts.server)
   if not rows then return refuse(e) end
   rows[opts.limit + 1] = nil
   if opts.json then return print_json { data = json.array(rows) } end
@@ -77,6 +77,9 @@ local function parse(args)
     local word = args[i]
     if word == "--json" then opts.json = true
     elseif word == "--help" then opts.help = true
+    elseif word == "--server" then -- what the program asked before it came here
+      i = i + 1
+      opts.server = json.decode(args[i] or "")
     elseif word == "--limit" then
       i = i + 1
       opts.limit = tonumber(args[i] or "")

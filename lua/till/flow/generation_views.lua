@@ -1,6 +1,7 @@
 -- till/flow/generation_views - generations as people are shown them.
 --
---   list(opts) -> rows with `state` and `changed`      one(hash) -> such a row | nil, err
+--   list(opts [, server]) -> rows with `state` and `changed`    one(hash) -> such a row | nil, err
+--       server: what `generations` of the control socket says, where it was asked already
 --
 -- state: live; loading and cooling as this server has them just now; refused; closed (was live);
 -- kept (never was). changed: "rules: +2 -1 ~3, plugins: ~1" against the parent.
@@ -53,8 +54,8 @@ end
 
 
 -- What this server is at; nothing where it cannot be asked.
-local function here()
-  local answer = generation.ask({ command = "generations" }, 2000)
+local function here(answer)
+  answer = answer or generation.ask({ command = "generations" }, 2000)
   local out = { cooling = {}, loading = answer and answer.loading }
   for _, name in ipairs(answer and answer.cooling or {}) do out.cooling[name] = true end
   return out
@@ -71,10 +72,10 @@ local function state_of(row, live, server)
 end
 
 
-local function complete(rows)
+local function complete(rows, answer)
   local live, e = changes.live()
   if not live then return nil, e end
-  local server = here()
+  local server = here(answer)
   for _, row in ipairs(rows) do
     local text, e2 = changed(row)
     if not text then return nil, e2 end
@@ -84,10 +85,10 @@ local function complete(rows)
 end
 
 
-function views.list(opts)
+function views.list(opts, server)
   local rows, e = store.list(opts)
   if not rows then return nil, e end
-  return complete(rows)
+  return complete(rows, server)
 end
 
 

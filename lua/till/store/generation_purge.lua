@@ -12,7 +12,9 @@ local sql = require "till.prim.sql"
 local purge = {}
 
 local BATCH = 100
-local DOOMED = "SELECT g.hash FROM generations g JOIN generation_live l ON l.id = 1"
+local PARTS = { "library", "plugins", "configuration", "rules" }
+local DOOMED = "SELECT g.hash, g.library, g.plugins, g.configuration, g.rules"
+  .. " FROM generations g JOIN generation_live l ON l.id = 1"
   .. " WHERE g.hash <> l.generation AND g.created_at < (SELECT MIN(n.created_at) FROM (SELECT"
   .. " created_at FROM generations ORDER BY created_at DESC LIMIT ?) n)"
   .. " AND NOT EXISTS (SELECT 1 FROM generation_changes p WHERE p.sequence = l.sequence"
@@ -22,20 +24,47 @@ local DOOMED = "SELECT g.hash FROM generations g JOIN generation_live l ON l.id 
   .. " c.created_at - INTERVAL 1 HOUR AND COALESCE(e.created_at, NOW(3)) + INTERVAL 1 HOUR"
   .. " AND o.generation = LOWER(HEX(g.hash)) WHERE c.to_generation = g.hash"
   .. " AND c.sequence IS NOT NULL) ORDER BY g.created_at LIMIT " .. BATCH
-local TREES = "DELETE FROM generation_trees WHERE tree NOT IN (SELECT library FROM generations"
-  .. " UNION SELECT plugins FROM generations UNION SELECT configuration FROM generations"
-  .. " UNION SELECT rules FROM generations)"
+local NAMED = "SELECT library AS tree FROM generations UNION SELECT plugins FROM generations"
+  .. " UNION SELECT configuration FROM generations UNION SELECT rules FROM generations"
 local FILES = "DELETE FROM generation_files WHERE NOT EXISTS (SELECT 1 FROM generation_trees t"
   .. " WHERE t.file = generation_files.hash)"
 
 
-local function delete(tx, rows)
+local function delete(tx, from, column, hashes)
+  if #hashes == 0 then return true end
   local list = {}
-  for i, row in ipairs(rows) do list[i] = sql.bytes(row.hash) end
+  for i, hash in ipairs(hashes) do list[i] = sql.bytes(hash) end
   db.padded(list)
-  local ok, e = tx:exec("DELETE FROM generations WHERE hash IN (" .. sql.marks(#list) .. ")",
+  return tx:exec(("DELETE FROM %s WHERE %s IN (%s)"):format(from, column, sql.marks(#list)),
     unpack(list))
-  if ok then ok, e = tx:exec(TREES) end
+end
+
+
+-- Trees of these that no other generation names.
+local function orphans(tx, rows)
+  local named, e = tx:query(NAMED)
+  if not named then return nil, e end
+  local seen, out = {}, {}
+  for _, row in ipairs(named) do seen[row.tree] = true end
+  for _, row in ipairs(rows) do
+    for _, part in ipairs(PARTS) do
+      local tree = row[part]
+      if not seen[tree] then out[#out + 1] = tree end
+      seen[tree] = true
+    end
+  end
+  return out
+end
+
+
+local function delete_all(tx, rows)
+  local hashes = {}
+  for i, row in ipairs(rows) do hashes[i] = row.hash end
+  local ok, e = delete(tx, "generations", "hash", hashes)
+  if not ok then return nil, e end
+  local trees, e2 = orphans(tx, rows)
+  if not trees then return nil, e2 end
+  ok, e = delete(tx, "generation_trees", "tree", trees)
   if ok then ok, e = tx:exec(FILES) end
   if not ok then return nil, e end
   return #rows
@@ -50,7 +79,7 @@ function purge.run(keep)
     local rows, e2 = tx:query(DOOMED, keep)
     if not rows then return nil, e2 end
     if #rows == 0 then return 0 end
-    return delete(tx, rows)
+    return delete_all(tx, rows)
   end)
 end
 

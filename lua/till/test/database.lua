@@ -40,6 +40,8 @@ local function empty_database()
     for _, row in ipairs(list) do
       if not KEEP[row.name] then assert(tx:exec("DELETE FROM `" .. row.name .. "`")) end
     end
+    assert(tx:exec("INSERT INTO generation_live (id, generation, sequence, change_id, since)"
+      .. " VALUES (1, REPEAT(x'00', 32), 0, REPEAT(x'00', 16), UTC_TIMESTAMP(3))"))
     return tx:exec("SET FOREIGN_KEY_CHECKS = 1")
   end))
 end

@@ -295,6 +295,35 @@ START_TEST(the_deadline_of_retiring_cuts_what_is_left)
 }
 END_TEST
 
+/* What neither asks whether it is to end nor minds being told: it ends all the same, and its VM with it. */
+START_TEST(no_background_call_outlives_its_generation)
+{
+    static const char *const stubborn[] = {
+        "while true do time.sleep(5) end",
+        "while true do pcall(time.sleep, 5) end",
+        "while true do pcall(function() while true do pcall(time.sleep, 5) end end) end",
+        "local w = co.waiter() while true do xpcall(function() w:wait(5) error('x') end, function() return 1 end) end",
+        "while true do pcall(coroutine.wrap(function() while true do pcall(time.sleep, 5) end end)) end",
+        "local function again() time.sleep(5) co.spawn(again) end again()",
+    };
+    char text[1024];
+
+    for (size_t i = 0; i != sizeof(stubborn) / sizeof(stubborn[0]); ++i) {
+        int closed = 0;
+        snprintf(text, sizeof(text),
+                 "local co = require 'till.prim.co' local time = require 'till.prim.time'\n"
+                 "return { http = function() co.spawn(function() %s end) return 200, nil, 'ok' end }",
+                 stubborn[i]);
+        till_vm_t *vm = load(text);
+        ck_assert_msg(vm != NULL, "%s", fault);
+        ck_assert_str_eq(get(vm, "/").text, "ok");
+        TEST_UNTIL(loop, till_vm_calls(vm) > 0);
+        till_vm_retire(vm, 20, on_closed, &closed);
+        TEST_UNTIL(loop, closed == 1);
+    }
+}
+END_TEST
+
 static const char BOMB[] = "local t = {} for i = 1, 1e9 do t[i] = 'x' .. i end";
 
 START_TEST(collections_are_counted)
@@ -430,6 +459,7 @@ Suite *vm_suite(void)
     tcase_add_test(tcase, a_call_out_of_time_unwinds_with_timeout);
     tcase_add_test(tcase, retiring_lets_calls_end_and_wakes_background);
     tcase_add_test(tcase, the_deadline_of_retiring_cuts_what_is_left);
+    tcase_add_test(tcase, no_background_call_outlives_its_generation);
     tcase_add_test(tcase, collections_are_counted);
     tcase_add_test(tcase, the_memory_cap_ends_the_call_and_not_the_vm);
     tcase_add_test(tcase, generations_come_and_go_without_a_trace);
