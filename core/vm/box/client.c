@@ -41,6 +41,7 @@ struct exchange {
     till_rulebox_ask_t ask; /* its rules and bytes are ours */
     till_rulebox_rule_t *rules;
     till_buf_t bytes;
+    bool is_again; /* its box was killed by somebody else once */
     till_rulebox_reply_t reply;
     till_rulebox_cb cb;
     void *data;
@@ -59,6 +60,7 @@ struct till_rulebox {
     uint64_t sent_ns, lost_ns, retry_at_ms, cpu_before_ns;
     unsigned extensions, idle_deaths;
     till_rule_code_t lost_code;
+    bool is_gone; /* it ended by itself, or by somebody else's hand */
     till_buf_t out, in;
     size_t out_at;
     uint8_t *known; /* bits by id: texts that the box has */
@@ -228,11 +230,12 @@ static void on_no_box(till_timer_t *timer)
 }
 
 /* Which rule it was at is read before the memory that says it is let go of. */
-static void replace(till_rulebox_t *box, till_rule_code_t code)
+static void replace(till_rulebox_t *box, till_rule_code_t code, bool is_gone)
 {
     uint32_t rule = box->ends.page->rule, exchange = box->ends.page->exchange;
 
     box->lost_code = code;
+    box->is_gone = is_gone;
     box->lost_ns = now_ns(CLOCK_MONOTONIC);
     if (box->state == IDLE && ++box->idle_deaths > IDLE_DEATHS_MAX) {
         give_up(box, "the box dies again and again without being asked anything");
@@ -250,7 +253,7 @@ static void replace(till_rulebox_t *box, till_rule_code_t code)
 void till_rulebox_distrust(till_rulebox_t *box)
 {
     if (box->state == IDLE || box->state == BUSY)
-        replace(box, TILL_RULE_CRASH);
+        replace(box, TILL_RULE_CRASH, false);
 }
 
 /* ---- sending ------------------------------------------------------------------------------------------ */
@@ -324,7 +327,7 @@ static void on_overrun(till_timer_t *timer)
     if (computed_ms < wall_ms / 2 && ++box->extensions < PATIENCE)
         till_timer_start(box->loop, &box->timer, wall_ms, on_overrun);
     else
-        replace(box, TILL_RULE_DEADLINE);
+        replace(box, TILL_RULE_DEADLINE, false);
 }
 
 static void send_next(till_rulebox_t *box)
@@ -333,7 +336,7 @@ static void send_next(till_rulebox_t *box)
         return;
     box->cpu_before_ns = cpu_of(box);
     if (box->cpu_before_ns > CPU_SECONDS_MAX * 1000000000ull) {
-        replace(box, TILL_RULE_VALUE);
+        replace(box, TILL_RULE_VALUE, false);
         return;
     }
     box->current = dequeue(box);
@@ -353,7 +356,7 @@ static void deliver(till_rulebox_t *box, till_wire_t frame)
     struct exchange *exchange = box->current;
 
     if (till_wire_u32(&frame) != box->exchange || frame.is_bad) {
-        replace(box, TILL_RULE_CRASH);
+        replace(box, TILL_RULE_CRASH, false);
         return;
     }
     till_timer_stop(&box->timer);
@@ -408,7 +411,7 @@ static void on_answer(h2o_socket_t *sock, const char *err)
         deliver(box, (till_wire_t){frame.base + sizeof(uint32_t), frame.base + frame.len, false});
         till_buf_dispose(&frame);
     } else if (is_gone || len == SIZE_MAX) {
-        replace(box, TILL_RULE_CRASH);
+        replace(box, TILL_RULE_CRASH, is_gone);
     }
 }
 
@@ -428,12 +431,33 @@ static void describe(char *out, size_t size, till_rule_code_t code, int status)
         snprintf(out, size, "it ended (exit code %d)", WEXITSTATUS(status));
 }
 
+/* A rule cannot bring SIGKILL upon its box: that was the kernel, short of memory, or a person. Nobody is to blame, and
+ * the exchange begins anew - once, for who is killed each time is a culprit all the same. */
+static bool is_blameless(const till_rulebox_t *box, const struct exchange *exchange, int status)
+{
+    return box->is_gone && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !exchange->is_again;
+}
+
+static void put_first(till_rulebox_t *box, struct exchange *exchange)
+{
+    exchange->is_again = true;
+    exchange->next = box->first;
+    box->first = exchange;
+    if (exchange->next == NULL)
+        box->last = &exchange->next;
+    ++box->queued;
+}
+
 static void tell_loss(till_rulebox_t *box, int status)
 {
     struct exchange *exchange = box->current;
 
     box->replaced_in_s = (double)(now_ns(CLOCK_MONOTONIC) - box->lost_ns) / 1e9;
     box->current = NULL;
+    if (exchange != NULL && is_blameless(box, exchange, status)) {
+        put_first(box, exchange);
+        exchange = NULL;
+    }
     send_next(box);
     if (exchange == NULL)
         return;

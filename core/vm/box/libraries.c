@@ -8,7 +8,7 @@ static const char *const BASE[] = {"assert", "error",  "getmetatable", "ipairs",
 static const char *const STRING[] = {"byte", "char", "len", "lower", "reverse", "sub", "upper", NULL};
 static const char *const MATH[] = {"abs", "ceil", "floor", "fmod", "huge", "max", "min", "modf", "pi", "sqrt", NULL};
 
-static void open(lua_State *L, lua_CFunction library, const char *name)
+static void open_library(lua_State *L, lua_CFunction library, const char *name)
 {
     lua_pushcfunction(L, library);
     lua_pushstring(L, name);
@@ -76,10 +76,10 @@ static const char *const NONE[] = {NULL};
 
 void till_sandbox_libraries(lua_State *L)
 {
-    open(L, luaopen_base, "");
-    open(L, luaopen_string, LUA_STRLIBNAME);
-    open(L, luaopen_table, LUA_TABLIBNAME);
-    open(L, luaopen_math, LUA_MATHLIBNAME);
+    open_library(L, luaopen_base, "");
+    open_library(L, luaopen_string, LUA_STRLIBNAME);
+    open_library(L, luaopen_table, LUA_TABLIBNAME);
+    open_library(L, luaopen_math, LUA_MATHLIBNAME);
     push_some(L, LUA_GLOBALSINDEX, BASE);
     int globals = lua_gettop(L);
     till_sandbox_base(L);

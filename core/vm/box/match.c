@@ -1,6 +1,7 @@
 /* match.c - see match.h */
 #include "vm/box/match.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <string.h>
 #include "vm/box/sandbox.h"
@@ -413,6 +414,7 @@ static const char *fit(till_match_t *m, unsigned i, const char *at)
 
 bool till_match_at(till_match_t *match, const char *at)
 {
+    assert(at >= match->begin && at <= match->end && at != NULL);
     match->found = at;
     match->found_end = fit(match, 0, at);
     return match->found_end != NULL;
