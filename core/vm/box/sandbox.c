@@ -159,6 +159,17 @@ static int fill(lua_State *L)
     return 0;
 }
 
+/* What the C library does once, when something is thrown for the first time, is done before anything is locked up. */
+static void warm_up(void)
+{
+    till_verdict_t verdict;
+    till_buf_t code;
+
+    till_buf_init(&code, 0);
+    till_sandbox_compile((till_slice_t){")", 1}, false, &code, &verdict);
+    till_buf_dispose(&code);
+}
+
 bool till_sandbox_open(void)
 {
     box.arena = till_arena_create();
@@ -171,6 +182,7 @@ bool till_sandbox_open(void)
     lua_gc(box.L, LUA_GCSETPAUSE, GC_LATER);
     lua_sethook(box.L, on_count, LUA_MASKCOUNT, HOOK_COUNT);
     till_image_take(&box.base, box.arena);
+    warm_up();
     return true;
 }
 

@@ -14,6 +14,7 @@
 #include "vm/box/client.h"
 #include "vm/box/probe.h"
 
+#define COUNT_OF(list) (int)(sizeof(list) / sizeof((list)[0]))
 #define PATIENCE_MS 20000
 #define HONEST "return function() return 7 end"
 #define CRASH "local _ for _ in (nil):foo() do end"
@@ -42,6 +43,44 @@ START_TEST(whatever_else_it_asks_of_the_kernel_kills_it)
     ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "%s: ended with status %x", probes[_i], status);
     ck_assert_int_eq(test_box_run(&box, HONEST, strlen(HONEST), PATIENCE_MS).code, TILL_RULE_VALUE);
     till_buf_dispose(&body);
+    test_box_close(&box);
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    till_rule_code_t code;
+} ends[] = {
+    {HONEST, TILL_RULE_VALUE},
+    {"return )", TILL_RULE_SYNTAX},
+    {"return 1LL", TILL_RULE_SYNTAX},
+    {"return 7", TILL_RULE_CONTRACT},
+    {"error('x')", TILL_RULE_ERROR},
+    {"return function() error({}) end", TILL_RULE_ERROR},
+    {"return function() return nil .. 'x' end", TILL_RULE_ERROR},
+    {"return function() return { pcall(error, 'x') } end", TILL_RULE_VALUE},
+    {"return function() return { ('a,b'):gsub('%w', string.upper) } end", TILL_RULE_VALUE},
+    {"return function() return ('%5.2f %s'):format(1 / 3, tostring(1e15)) end", TILL_RULE_VALUE},
+    {"return function() local t = {} for i = 1, 5e4 do t[i] = { i } end return #t end", TILL_RULE_VALUE},
+    {"return function() return 0.5 end", TILL_RULE_ANSWER},
+    {"return function() while true do end end", TILL_RULE_BUDGET},
+    {"return function() return ('a'):rep(60):find(('a-'):rep(30) .. 'b') end", TILL_RULE_BUDGET},
+    {"return function() local s = ('x'):rep(4e5) while true do s = s:reverse() end end", TILL_RULE_DEADLINE},
+    {"return function() local s = 'x' while true do s = s .. s end end", TILL_RULE_MEMORY},
+    {"return function() local function f() return 1 + f() end f() end", TILL_RULE_DEPTH},
+    {"return function() local function f() return ('x'):gsub('x', f) end f() end", TILL_RULE_DEPTH},
+};
+
+/* Sanitizers call the kernel for more, so the list has to be tried without: each way to end, in a box of its own. */
+START_TEST(every_end_but_a_crash_is_told_by_the_box_as_it_ships)
+{
+    test_box_t box;
+
+    ck_assert(test_box_open(&box, "moontill-box-probed"));
+    test_verdict_t verdict = test_box_run(&box, ends[_i].text, strlen(ends[_i].text), PATIENCE_MS);
+    ck_assert_msg(!verdict.is_lost, "%s: the box died with status %x", ends[_i].text, test_box_replace(&box));
+    ck_assert_msg(verdict.code == ends[_i].code, "%s: %s: %s", ends[_i].text, till_rule_code_name(verdict.code),
+                  verdict.message);
     test_box_close(&box);
 }
 END_TEST
@@ -373,6 +412,7 @@ Suite *box_suite(void)
 
     tcase_set_timeout(jail, 60);
     tcase_add_loop_test(jail, whatever_else_it_asks_of_the_kernel_kills_it, 0, TILL_PROBE_COUNT);
+    tcase_add_loop_test(jail, every_end_but_a_crash_is_told_by_the_box_as_it_ships, 0, COUNT_OF(ends));
     tcase_add_test(jail, what_asks_nothing_comes_back);
     tcase_add_test(jail, is_locked_up_before_it_is_asked);
     tcase_add_test(jail, ends_with_its_keeper_and_that_with_us);

@@ -54,6 +54,11 @@ t.describe("loops without end", function()
     ended("of insert in front", "local t = {} while true do table.insert(t, 1, 1) end"),
     ended("of format", "while true do ('%99.99f'):format(1e300) end"),
     ended("of rep", "while true do ('x'):rep(400000) end"),
+    { why = "of comparisons of long texts", code = "deadline", more = { rule_ms = 20 },
+      text = run [[local a = ('x'):rep(400000) local b = a .. 'y'
+        while true do local _ = a < b end]] },
+    { why = "of long texts that are numbers", code = "deadline", more = { rule_ms = 20 },
+      text = run "local s = ('1'):rep(400000) while true do local _ = s + 1 end" },
     { why = "of long work in one instruction", code = "deadline", more = { rule_ms = 20 },
       text = run "local s = ('x'):rep(400000) while true do s = s:reverse() end" },
     { why = "at its outermost", text = "while true do end", code = "budget" },
@@ -203,6 +208,15 @@ t.describe("what crashes LuaJIT", function()
 
   try {
     crash("a call of nil between `in` and `do`", "local _ for _ in (nil):foo() do end"),
+    crash("behind a comment", "local _ for _ in --[[ nothing ]] (nil):foo() do end"),
+    crash("in brackets", "local _ for _ in ((nil)):foo() do end"),
+    crash("with arguments", "local _, a for _ in (nil):foo(a) do end"),
+    crash("with two names", "local _ for _, b in (nil):foo() do end"),
+    crash("within the function", "return function() local _ for _ in (nil):foo() do end end"),
+    { why = "coroutines within one another: there are none", code = "error", says = "coroutine",
+      text = "local function f() return coroutine.wrap(f)() end return f()" },
+    { why = "handlers of errors: there are none", code = "error", says = "xpcall",
+      text = run "local function f() return xpcall(f, f) end return f()" },
     { why = "pcall as a metamethod", text = run [[local m = { __index = pcall, __newindex = pcall,
         __add = pcall, __eq = pcall, __lt = pcall, __le = pcall, __concat = pcall, __unm = pcall }
       local t, u = setmetatable({}, m), setmetatable({}, m)
