@@ -62,7 +62,8 @@ static int l_tostring(lua_State *L)
     return 1;
 }
 
-static int of_base(lua_State *L, int base)
+/** [-0, +1] nil where it is none */
+static void push_of_base(lua_State *L, int base)
 {
     const char *text = luaL_checkstring(L, 1);
     char *end;
@@ -72,23 +73,23 @@ static int of_base(lua_State *L, int base)
     while (*end == ' ')
         ++end;
     if (end == text || *end != '\0')
-        return 0;
-    lua_pushnumber(L, (lua_Number)n);
-    return 1;
+        lua_pushnil(L);
+    else
+        lua_pushnumber(L, (lua_Number)n);
 }
 
 static int l_tonumber(lua_State *L)
 {
     int base = luaL_optint(L, 2, 10);
+    bool is_short = lua_type(L, 1) != LUA_TSTRING || lua_objlen(L, 1) <= NUMBER_TEXT_MAX;
 
     luaL_checkany(L, 1);
-    if (lua_type(L, 1) == LUA_TSTRING && lua_objlen(L, 1) > NUMBER_TEXT_MAX)
-        return 0;
-    if (base != 10)
-        return of_base(L, base);
-    if (!lua_isnumber(L, 1))
-        return 0;
-    lua_pushnumber(L, lua_tonumber(L, 1));
+    if (is_short && base != 10)
+        push_of_base(L, base);
+    else if (is_short && lua_isnumber(L, 1))
+        lua_pushnumber(L, lua_tonumber(L, 1));
+    else
+        lua_pushnil(L);
     return 1;
 }
 

@@ -2,11 +2,11 @@
 #include "vm/box/match.h"
 #include "vm/box/sandbox.h"
 
-static void read_pattern(lua_State *L, int index, till_pattern_t *pattern)
+static void read_pattern(lua_State *L, int index, till_pattern_t *pattern, bool may_anchor)
 {
     size_t len;
     const char *text = luaL_checklstring(L, index, &len);
-    const char *fault = till_pattern_read(pattern, text, len);
+    const char *fault = till_pattern_read(pattern, text, len, may_anchor);
 
     if (fault != NULL)
         luaL_error(L, "%s", fault);
@@ -21,7 +21,7 @@ static void begin(lua_State *L, int index, till_match_t *match, const till_patte
     match->end = match->begin + len;
 }
 
-/** Where to begin, as an offset; more than the length: nowhere. */
+/** Where to begin, as an offset. */
 static size_t start_of(lua_State *L, int index, size_t len)
 {
     lua_Number at = luaL_optnumber(L, index, 1);
@@ -30,7 +30,7 @@ static size_t start_of(lua_State *L, int index, size_t len)
         at += (lua_Number)len + 1;
     if (!(at > 1))
         return 0;
-    return at > (lua_Number)len + 1 ? len + 1 : (size_t)at - 1;
+    return at > (lua_Number)len ? len : (size_t)at - 1;
 }
 
 static void push_capture(lua_State *L, const till_match_t *match, unsigned i)
@@ -83,11 +83,9 @@ static int search(lua_State *L, bool is_find)
     luaL_checklstring(L, 1, &len);
     luaL_checkstring(L, 2);
     start = start_of(L, 3, len);
-    if (start > len)
-        return 0;
     if (is_find && lua_toboolean(L, 4))
         return find_plainly(L, start);
-    read_pattern(L, 2, &pattern);
+    read_pattern(L, 2, &pattern, true);
     begin(L, 1, &match, &pattern);
     if (!till_match_search(&match, match.begin + start))
         return 0;
@@ -118,8 +116,7 @@ static int l_gmatch_step(lua_State *L)
     till_pattern_t pattern;
     till_match_t match;
 
-    read_pattern(L, lua_upvalueindex(2), &pattern);
-    pattern.is_anchored = false;
+    read_pattern(L, lua_upvalueindex(2), &pattern, false);
     begin(L, lua_upvalueindex(1), &match, &pattern);
     size_t at = (size_t)lua_tointeger(L, lua_upvalueindex(3));
     if (at > (size_t)(match.end - match.begin) || !till_match_search(&match, match.begin + at))
@@ -228,7 +225,7 @@ static int l_gsub(lua_State *L)
                   "string/function/table expected");
     lua_Number most = luaL_optnumber(L, 4, 1e9);
     lua_settop(L, 3);
-    read_pattern(L, 2, &pattern);
+    read_pattern(L, 2, &pattern, true);
     begin(L, 1, &match, &pattern);
     return replace_all(L, &match, &pattern, most);
 }

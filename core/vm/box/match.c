@@ -248,12 +248,12 @@ static void read_item(struct source *s)
         read_single(s);
 }
 
-const char *till_pattern_read(till_pattern_t *pattern, const char *text, size_t len)
+const char *till_pattern_read(till_pattern_t *pattern, const char *text, size_t len, bool may_anchor)
 {
     struct source s = {.at = text, .end = text + len, .pattern = pattern};
 
     pattern->count = pattern->captures = 0;
-    pattern->is_anchored = len != 0 && text[0] == '^';
+    pattern->is_anchored = may_anchor && len != 0 && text[0] == '^';
     s.at += pattern->is_anchored;
     while (s.at != s.end && s.fault == NULL) {
         till_sandbox_charge(1);

@@ -61,8 +61,9 @@ typedef struct till_match {
     till_capture_t captures[TILL_MATCH_CAPTURES];
 } till_match_t;
 
-/** The literals borrow from `text`. @return NULL, or what is wrong with it */
-const char *till_pattern_read(till_pattern_t *pattern, const char *text, size_t len);
+/** The literals borrow from `text`. Unless it may anchor, a ^ at its beginning stands for itself. @return NULL, or what
+ * is wrong with it */
+const char *till_pattern_read(till_pattern_t *pattern, const char *text, size_t len, bool may_anchor);
 /** Exactly at `at`, which is within the match's text. @return whether it fits; then found, found_end and captures say
  * how */
 bool till_match_at(till_match_t *match, const char *at);
