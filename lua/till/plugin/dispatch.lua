@@ -113,7 +113,7 @@ local function waiting(plugin, hook, args, budget_ms)
     local value, failure = guarded(plugin, hook, args)
     waiter:signal({ value = value, failure = failure })
   end)
-  local answer, failure = waiter:wait(limit)
+  local answer, failure = waiter:wait(limit, true)
   if not answer then
     task:cancel()
     return nil, failure
