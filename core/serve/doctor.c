@@ -13,7 +13,9 @@
 #include "io/http.h"
 #include "io/redis.h"
 #include "io/sql.h"
+#include "serve/channel.h"
 #include "serve/control.h"
+#include "serve/line.h"
 #include "serve/options.h"
 #include "serve/server.h"
 
@@ -109,7 +111,8 @@ static void keep_line(void *data, const char *line, size_t len)
 }
 
 /* @return whether one runs */
-static bool put_running(till_buf_t *out, const till_cli_t *cli, const till_serve_opts_t *opts)
+static bool put_running(till_buf_t *out, const till_cli_t *cli, const till_serve_opts_t *opts,
+                        char live[TILL_GENERATION_NAME + 1])
 {
     const char *where = opts->control_socket != NULL ? opts->control_socket : cli->var_dir;
     char error[1024] = "";
@@ -120,6 +123,7 @@ static bool put_running(till_buf_t *out, const till_cli_t *cli, const till_serve
     if (runs) {
         put_name(out, "running");
         till_buf_append(out, line.base, line.len);
+        till_line_text(line.base, line.len, "generation", live, TILL_GENERATION_NAME + 1);
     }
     if (!runs)
         put_text(out, "running_error", error);
@@ -127,17 +131,21 @@ static bool put_running(till_buf_t *out, const till_cli_t *cli, const till_serve
     return runs;
 }
 
-/* As a worker loads it, plugins and all, but without anything to wait for. */
-static void put_generation(till_buf_t *out, const till_cli_t *cli, const till_conf_t *conf)
+/* As a worker loads it, plugins and all, but without anything to wait for; with the rules of what runs, as a reload
+ * would make it. */
+static void put_generation(till_buf_t *out, const till_cli_t *cli, const till_conf_t *conf, const char *live)
 {
+    char error[2048] = "";
+    till_bundle_t *rules = till_bundle_load(cli->var_dir, live, error, sizeof(error));
     const till_bundle_source_t source = {.lua_dir = cli->lua_dir,
                                          .plugin_dirs = cli->plugin_dirs,
                                          .plugin_dir_count = cli->plugin_dir_count,
-                                         .conf = conf};
+                                         .conf = conf,
+                                         .rules = rules};
     const till_vm_env_t env = {.conf = conf, .process = "doctor"};
-    char error[2048] = "";
     till_bundle_t *bundle = till_bundle_read(&source, error, sizeof(error));
 
+    till_bundle_destroy(rules);
     if (bundle != NULL)
         put_text(out, "generation", till_bundle_name(bundle));
     till_vm_t *vm = bundle != NULL ? till_vm_create(bundle, &env, error, sizeof(error)) : NULL;
@@ -150,14 +158,15 @@ static void put_generation(till_buf_t *out, const till_cli_t *cli, const till_co
 static void gather(till_buf_t *out, const till_cli_t *cli, const till_conf_t *conf)
 {
     till_serve_opts_t opts;
+    char live[TILL_GENERATION_NAME + 1] = "";
 
     till_serve_opts_read(&opts, conf);
     till_buf_putc(out, '{');
     put_versions(out);
     put_machine(out, &opts);
-    if (!put_running(out, cli, &opts))
+    if (!put_running(out, cli, &opts, live))
         put_ports(out, &opts);
-    put_generation(out, cli, conf);
+    put_generation(out, cli, conf, live);
     put_text(out, "conf_file", cli->conf_file);
     put_bool(out, "signing_secret_is_made", till_cli_made_secret(conf));
     if (opts.cert_file != NULL && opts.key_file != NULL) {

@@ -20,12 +20,30 @@ static till_child_t *worker_of(till_master_t *master, uint64_t client)
     return (client & OF_WORKER) != 0 && slot < TILL_CHILDREN ? &master->children[slot] : NULL;
 }
 
+/* What Lua has a reason to ask for; the rest is the operator's. */
+static bool may_ask(const till_message_t *message)
+{
+    static const char *const allowed[] = {"reload", "rollback", "activate", "generations", "hurry"};
+    char command[32];
+    bool may = false;
+
+    till_line_text(message->text, strlen(message->text), "command", command, sizeof(command));
+    for (size_t i = 0; i != sizeof(allowed) / sizeof(allowed[0]); ++i)
+        may |= strcmp(command, allowed[i]) == 0;
+    return may;
+}
+
 void till_answer_on_ask(till_master_t *master, till_child_t *child, const till_message_t *message)
 {
     uint64_t id = strtoull(message->name, NULL, 10) & (((uint64_t)1 << SLOT_SHIFT) - 1);
     uint64_t slot = (uint64_t)(child - master->children);
 
-    till_commands_on_line(master, OF_WORKER | slot << SLOT_SHIFT | id, message->text, strlen(message->text));
+    uint64_t client = OF_WORKER | slot << SLOT_SHIFT | id;
+
+    if (may_ask(message))
+        till_commands_on_line(master, client, message->text, strlen(message->text));
+    else
+        till_answer_refuse(master, client, "a worker may not ask for this");
 }
 
 /* A worker waits for the last line only. */

@@ -93,8 +93,9 @@ static int l_wait(lua_State *L)
         wait->next->at = &wait->next;
     waiter->waits = wait;
     till_op_init(&wait->op, till_vm_env_of(L)->loop, ms != 0 ? ms : 1, on_abort, on_woken);
+    bool is_work = lua_toboolean(L, 3);
     lua_settop(L, 1); /* the waiter stays alive with the one who waits */
-    return till_co_park_wakeable(co, L, &wait->op, 1);
+    return is_work ? till_co_park(co, L, &wait->op, 1) : till_co_park_wakeable(co, L, &wait->op, 1);
 }
 
 static int l_signal(lua_State *L)

@@ -62,7 +62,7 @@ end
 local function wait(batch)
   local waiter = co.waiter()
   batch.waiters[#batch.waiters + 1] = waiter
-  local answer, failure = waiter:wait(WAIT_MS)
+  local answer, failure = waiter:wait(WAIT_MS, true)
   if not answer then return nil, failure end
   return answer.rows, answer.failure
 end
@@ -89,7 +89,7 @@ function loader:load_many(keys)
     end
   end
   for _, batch in ipairs(batches) do
-    local answer, failure = seen[batch].waiter:wait(WAIT_MS)
+    local answer, failure = seen[batch].waiter:wait(WAIT_MS, true)
     if not answer then return nil, failure end
     if not answer.rows then return nil, answer.failure end
     seen[batch].rows = answer.rows

@@ -9,7 +9,7 @@ import fs from "node:fs";
 import http2 from "node:http2";
 import { Worker } from "node:worker_threads";
 import { after, before, describe, it } from "node:test";
-import { IS_SANITIZED, SLOWNESS, Shop, until } from "./support/shop.mjs";
+import { IS_SANITIZED, SLOWNESS, Shop, rested } from "./support/shop.mjs";
 import { ATTACKS } from "./support/attacks.mjs";
 import { placeOf } from "./support/frames.mjs";
 import { isAlive, workers } from "./support/process.mjs";
@@ -93,6 +93,7 @@ describe("an attack", () => {
 
   for (const [name, reason] of Object.entries(EXPECTED)) {
     it(`is borne: ${name}`, async () => {
+      await rested(shop); // what the one before left to do is not this one's
       const seen = await hostile();
       const rounds = await assertServed(name);
       assert.equal((await webWorker()).pid, pid, "the worker was replaced");
@@ -107,7 +108,7 @@ describe("an attack", () => {
   }
 
   it("leaves nothing behind", async () => {
-    await until("connections to end", async () => /^till_http_in_flight 0$/m.test((await shop.ops("/metrics")).text));
+    await rested(shop);
     assert.ok((await measure()) <= Math.max(2 * calm, 50) * SLOWNESS);
     assert.doesNotMatch(shop.log, /skipping frame|AddressSanitizer|runtime error|Assertion/);
   });

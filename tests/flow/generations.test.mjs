@@ -5,7 +5,7 @@ import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { Shop, idem, newKey, tempDir, until } from "./support/shop.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
-import { value } from "./support/db.mjs";
+import { query, value } from "./support/db.mjs";
 import { control } from "./support/process.mjs";
 
 let shop, plugins;
@@ -129,11 +129,14 @@ describe("a rollback", () => {
     const odd = await shop.cli("rollback", "xyz");
     assert.equal(odd.code, 1);
     assert.match(odd.stderr, /xyz: a hash has up to 64 hex digits/);
-    const firsts = (await list()).map((g) => g.hash[0]);
-    const twice = firsts.find((digit, i) => firsts.indexOf(digit) !== i);
-    const ambiguous = await shop.cli("rollback", twice);
+    const hash = await liveHash(), twin = `${hash.slice(0, 40)}${"0".repeat(24)}`;
+    await query(shop, `INSERT INTO generations (hash, library, plugins, configuration, rules, program, author, files, size)
+      SELECT UNHEX('${twin}'), library, plugins, configuration, rules, program, author, files, size FROM generations
+      WHERE hash = UNHEX('${hash}')`);
+    const ambiguous = await shop.cli("rollback", hash.slice(0, 20));
     assert.equal(ambiguous.code, 1);
-    assert.match(ambiguous.stderr, new RegExp(`\\d generations begin with ${twice}: `));
+    assert.match(ambiguous.stderr, new RegExp(`2 generations begin with ${hash.slice(0, 20)}: .*; give more digits`));
+    await query(shop, `DELETE FROM generations WHERE hash = UNHEX('${twin}')`);
   });
 });
 

@@ -193,8 +193,8 @@ describe("HUP", () => {
     assert.equal(done.code, 0, done.stderr);
     const lines = done.stdout.trim().split("\n").map((line) => JSON.parse(line));
     assert.match(lines[0].progress, /server\.max_body_bytes/);
-    assert.ok(lines.some((line) => /^web-\d+ \(pid \d+\) serves$/.test(line.progress)), done.stdout);
-    assert.ok(lines.some((line) => /^web-\d+ \(pid \d+\) drains$/.test(line.progress)), done.stdout);
+    assert.ok(lines.some((line) => /^web-\d+ \(pid \d+\) serves, \d+ ms$/.test(line.progress)), done.stdout);
+    assert.ok(lines.some((line) => /^web-\d+ \(pid \d+\) drains, \d+ ms$/.test(line.progress)), done.stdout);
     assert.equal(lines.at(-1).replaced, true);
     const answer = await shop.h1("POST", "/store/v1/carts", { agent: false, body: { x: "y".repeat(3000) } });
     assert.equal(answer.status, 413);

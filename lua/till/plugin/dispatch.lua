@@ -117,7 +117,7 @@ local function waiting(plugin, hook, args, budget_ms)
     local value, failure = guarded(plugin, hook, args)
     waiter:signal({ value = value, failure = failure })
   end)
-  local answer, failure = waiter:wait(limit + math.min(GRACE_MS, limit / 10))
+  local answer, failure = waiter:wait(limit + math.min(GRACE_MS, limit / 10), true)
   if not answer then
     task:cancel()
     return nil, failure

@@ -7,9 +7,10 @@
 --   task(ms, fn, ...)  as turn_end, but within `ms`, and for this call alone -> task; task:cancel()
 --                      and the end of this call end it at its next wait
 --   closing()          has this generation been replaced?
---   waiter()           -> w. w:wait(ms) -> value | nil, err(timeout, cancelled);
+--   waiter()           -> w. w:wait(ms [, is_work]) -> value | nil, err(timeout, cancelled);
 --                      w:signal(value) wakes all who wait now; met by nobody it is kept for the
---                      next wait. A wait of a background call ends (cancelled) when closing.
+--                      next wait. A wait of a background call ends (cancelled) when closing,
+--                      unless `is_work`: it waits for what it has begun, not for more to do.
 --   no_wait(fn, ...)   calls fn; a binding that would wait below it throws instead
 --   time_left()        milliseconds of the call's deadline; nil where it has none
 --   cancelled()        is the call over (client gone, out of time)? Waits fail at once then.
@@ -33,8 +34,8 @@ local methods = {}
 local meta = { __index = methods }
 
 
-function methods:wait(ms)
-  local woken, err = self.inner:wait(ms)
+function methods:wait(ms, is_work)
+  local woken, err = self.inner:wait(ms, is_work)
   if not woken then return nil, err end
   return self.value
 end

@@ -163,6 +163,14 @@ export class Shop {
   }
 }
 
+/** Waits until nothing is under way and nobody is refused for what was before. */
+export function rested(shop) {
+  return until("the server is at rest", async () => {
+    const { text } = await shop.ops("/metrics");
+    return /^till_http_in_flight 0$/m.test(text) && !/^till_admission_share\{[^}]*\} (?!0$)/m.test(text);
+  }, 60_000);
+}
+
 let counter = 0;
 /** A fresh Idempotency-Key. */
 export const newKey = () => `test-${process.pid}-${Date.now()}-${++counter}`;
