@@ -2,7 +2,7 @@
 #
 #     make run ARGS='--listen 127.0.0.1:9443 --no-demo'     make fuzz ARGS='10 json'     make test ARGS=flow
 export ARGS
-.PHONY: build dev-build run test lint scan coverage fuzz bench deps clean
+.PHONY: build dev-build run test lint scan coverage fuzz bench bench-reload deps clean
 
 build:
 	@scripts/deps.sh
@@ -33,6 +33,9 @@ fuzz:
 
 bench:
 	@scripts/bench.sh $(ARGS)
+
+bench-reload:
+	@scripts/bench.sh reload box generations $(ARGS)
 
 deps:
 	@scripts/deps.sh test

@@ -130,6 +130,7 @@ static bool set_up(till_master_t *master)
     till_children_init(master);
     if (!open_control(master) || !read_setup(master) || !first_generation(master))
         return false;
+    till_change_warm(master, "lua/till/");
     return till_children_plan(master, &master->now, SET_NOW);
 }
 

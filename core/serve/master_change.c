@@ -10,6 +10,7 @@
 #include "serve/master_priv.h"
 #include "serve/server.h"
 #include "vm/bundle.h"
+#include "vm/code.h"
 
 #define PREPARE_TIMEOUT_MS 60000
 #define COMMIT_TIMEOUT_MS 10000
@@ -148,6 +149,24 @@ static void replace_if_stale(const till_master_t *master, const till_child_t *ch
     kill(child->pid, SIGTERM);
 }
 
+void till_change_warm(const till_master_t *master, const char *prefix)
+{
+    char error[256];
+    till_bundle_t *bundle = till_bundle_load(master->opts->var_dir, master->live, error, sizeof(error));
+
+    if (bundle != NULL)
+        till_code_warm(bundle, prefix);
+    till_bundle_destroy(bundle);
+}
+
+/* Workers have it, so its text crashes nobody. */
+static void warm_all(const till_master_t *master)
+{
+    till_code_next();
+    till_change_warm(master, "lua/till/");
+    till_change_warm(master, "plugins/");
+}
+
 static void finish(till_master_t *master)
 {
     till_change_t *change = &master->change;
@@ -159,6 +178,7 @@ static void finish(till_master_t *master)
     till_answer_succeed(master, change->wish.client, "\"unchanged\":false,\"replaced\":false", ms);
     for (size_t i = 0; i != TILL_CHILDREN; ++i)
         replace_if_stale(master, &master->children[i]);
+    warm_all(master);
 }
 
 static uint64_t wall_ms(void)

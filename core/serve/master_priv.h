@@ -220,6 +220,8 @@ bool till_change_make_bundle(till_master_t *master, const till_conf_t *conf, cha
                              char *error, size_t size);
 /** Workers that run as somebody else must be able to read what root has written. */
 void till_change_give_to_user(const till_master_t *master, const char *name);
+/** Compiles what is live, for the workers and trials that are forked from now on; `prefix` as till_code_warm's. */
+void till_change_warm(const till_master_t *master, const char *prefix);
 /** From here on workers start with it. */
 void till_change_go_live(till_master_t *master, const char *name);
 /** From the folders. */

@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/buf.h"
@@ -81,19 +82,67 @@ static void keep(lua_State *L, const uint8_t key[TILL_SHA256_LEN])
     till_buf_dispose(&code);
 }
 
+static void key_of(uint8_t key[TILL_SHA256_LEN], const char *chunk, till_slice_t text)
+{
+    const till_slice_t parts[] = {{chunk, strlen(chunk)}, text};
+
+    till_sha256_parts(key, parts, 2);
+}
+
 int till_code_load(lua_State *L, const char *text, size_t len, const char *chunk)
 {
-    const till_slice_t parts[] = {{chunk, strlen(chunk)}, {text, len}};
     uint8_t key[TILL_SHA256_LEN];
     int rc;
 
-    till_sha256_parts(key, parts, 2);
+    key_of(key, chunk, (till_slice_t){text, len});
     if ((rc = load_kept(L, key, chunk)) != LUA_ERRFILE)
         return rc;
     rc = luaL_loadbufferx(L, text, len, chunk, "t");
     if (rc == 0)
         keep(L, key);
     return rc;
+}
+
+/* @return whether it is kept */
+static bool touch(const char *path, till_slice_t text)
+{
+    char chunk[516];
+    uint8_t key[TILL_SHA256_LEN];
+
+    snprintf(chunk, sizeof(chunk), "@%s", path);
+    key_of(key, chunk, text);
+    pthread_mutex_lock(&lock);
+    struct piece *piece = *find(key);
+    if (piece != NULL)
+        piece->used_in = generation;
+    pthread_mutex_unlock(&lock);
+    return piece != NULL;
+}
+
+static void compile(lua_State *L, const char *path, till_slice_t text)
+{
+    char chunk[516];
+
+    snprintf(chunk, sizeof(chunk), "@%s", path);
+    (void)till_code_load(L, text.base, text.len, chunk); /* what is wrong is told by whoever runs it */
+    lua_settop(L, 0);
+}
+
+void till_code_warm(const till_bundle_t *bundle, const char *prefix)
+{
+    lua_State *L = NULL;
+    const char *path;
+    till_slice_t text;
+
+    for (size_t i = 0; (path = till_bundle_path(bundle, i)) != NULL; ++i) {
+        if (strncmp(path, prefix, strlen(prefix)) != 0 || !till_bundle_file(bundle, path, &text) || touch(path, text))
+            continue;
+        if (L == NULL && (L = luaL_newstate()) == NULL)
+            return;
+        compile(L, path, text);
+    }
+    if (L != NULL)
+        lua_close(L);
 }
 
 void till_code_next(void)

@@ -89,6 +89,26 @@ START_TEST(what_two_generations_did_not_use_is_dropped)
 }
 END_TEST
 
+START_TEST(what_a_bundle_holds_is_compiled_ahead)
+{
+    const till_bundle_entry_t entries[] = {{"lua/till/a.lua", {"return 1", 8}},
+                                           {"lua/till/bad.lua", {"return +", 8}},
+                                           {"plugins/x/handler.lua", {"return 2", 8}},
+                                           {"rules/hostile.lua", {"return 3", 8}}};
+    till_bundle_t *bundle = till_bundle_make(entries, 4);
+    size_t before = till_code_count();
+
+    till_code_warm(bundle, "lua/till/");
+    ck_assert_uint_eq(till_code_count(), before + 1);
+    ck_assert_int_eq(load("return 1", "@lua/till/a.lua"), 0);
+    ck_assert_uint_eq(till_code_count(), before + 1);
+    till_code_warm(bundle, "plugins/");
+    till_code_warm(bundle, "plugins/");
+    ck_assert_uint_eq(till_code_count(), before + 2);
+    till_bundle_destroy(bundle);
+}
+END_TEST
+
 Suite *code_suite(void)
 {
     Suite *suite = suite_create("vm/code");
@@ -101,6 +121,7 @@ Suite *code_suite(void)
     tcase_add_test(tc, what_does_not_compile_is_not_kept);
     tcase_add_test(tc, bytecode_is_no_text);
     tcase_add_test(tc, what_two_generations_did_not_use_is_dropped);
+    tcase_add_test(tc, what_a_bundle_holds_is_compiled_ahead);
     suite_add_tcase(suite, tc);
     return suite;
 }
