@@ -23,6 +23,7 @@
 #define FILE_MAX (1024 * 1024)
 #define BUNDLE_MAX (64 * 1024 * 1024)
 #define DEPTH_MAX 16
+#define NAME_MAX_BYTES 255 /* what the database keeps whole */
 #define SETTLE_MS 15 /* an editor that empties a file has written it again by then */
 #define READINGS 12  /* of folders in which something is being saved */
 
@@ -167,10 +168,15 @@ static bool read_file(struct reader *reader, const char *disk, const char *path)
     size_t len = 0;
     char *content;
     const char *fault;
+    char shown[201];
     struct stat st;
 
     if (!is_inside(reader, disk))
         return refuse(reader, disk, "leads out of its folder or to nothing");
+    if (strlen(path) > NAME_MAX_BYTES || !till_utf8_is_valid(path, strlen(path))) {
+        snprintf(shown, sizeof(shown), "%.200s", path);
+        return refuse(reader, shown, "a file's name is UTF-8, and with its folders of up to 255 bytes");
+    }
     if ((content = slurp(disk, FILE_MAX, &len, &st)) == NULL)
         return refuse(reader, disk, errno == EFBIG ? "is larger than 1 MB or no file" : strerror(errno));
     check_torn(reader, disk, &st);
