@@ -24,6 +24,7 @@
 #define BUNDLE_MAX (64 * 1024 * 1024)
 #define DEPTH_MAX 16
 #define NAME_MAX_BYTES 255 /* what the database keeps whole */
+#define FRESH_S 60
 #define SETTLE_MS 15 /* an editor that empties a file has written it again by then */
 #define READINGS 12  /* of folders in which something is being saved */
 
@@ -514,6 +515,15 @@ static bool is_kept(const char *name, const char *const *keep, size_t n)
     return name[0] == '.';
 }
 
+/* Somebody may be writing it just now. */
+static bool is_fresh(int folder, const char *name)
+{
+    struct stat st;
+
+    return strchr(name, '.') != NULL && fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           time(NULL) - st.st_mtime < FRESH_S;
+}
+
 void till_bundle_prune(const char *dir, const char *const *keep, size_t n)
 {
     char path[PATH_MAX];
@@ -524,7 +534,7 @@ void till_bundle_prune(const char *dir, const char *const *keep, size_t n)
     if (folder == NULL)
         return;
     while ((entry = readdir(folder)) != NULL) {
-        if (!is_kept(entry->d_name, keep, n))
+        if (!is_kept(entry->d_name, keep, n) && !is_fresh(dirfd(folder), entry->d_name))
             unlinkat(dirfd(folder), entry->d_name, 0);
     }
     closedir(folder);

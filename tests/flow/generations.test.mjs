@@ -183,6 +183,18 @@ describe("the admin API", () => {
     assert.equal(entries[0].actor, changes[0].author);
   });
 
+  it("keeps a reason of 500 characters whole, whatever they are, and refuses a longer one", async () => {
+    const a = await live("a long reason"), reason = "\u{1F9FE}".repeat(500);
+    await live("b long reason");
+    const ask = (text) => admin("POST", `/generations/${a}/activate`, { body: { reason: text } });
+    assertOk(await ask(reason), 200);
+    assert.equal(assertOk(await admin("GET", "/generation-changes?limit=1"), 200).data[0].reason, reason);
+    assertProblem(await ask(`${reason}.`), 422, "invalid_request");
+    const refused = await reload("--reason", "r".repeat(501));
+    assert.equal(refused.code, 1);
+    assert.match(refused.stdout, /reason: give a text of up to 500 characters/);
+  });
+
   it("does it once under one key", async () => {
     const a = await live("once a");
     await live("once b");
