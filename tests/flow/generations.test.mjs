@@ -6,7 +6,7 @@ import { after, before, describe, it } from "node:test";
 import { Shop, idem, newKey, tempDir, until } from "./support/shop.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
 import { query, value } from "./support/db.mjs";
-import { control } from "./support/process.mjs";
+import { control, workers } from "./support/process.mjs";
 
 let shop, plugins;
 before(async () => {
@@ -105,6 +105,15 @@ describe("a reload", () => {
     assert.equal(change.reason, "a try");
     assert.equal((await list()).find((g) => g.hash === change.to).state, "refused");
     assert.equal(await inTable(), before);
+  });
+});
+
+describe("the requests that a generation served", () => {
+  it("are counted to the last, also of a worker that is stopped", async () => {
+    const hash = await live("counted"); // 16 of them
+    await words();
+    for (const worker of (await workers(shop)).filter((w) => w.name.startsWith("web"))) process.kill(worker.pid, "SIGTERM");
+    await until("all are counted", async () => (await list()).find((g) => g.hash === hash).requests === 32);
   });
 });
 
