@@ -109,7 +109,7 @@ static void on_ran(void *data, till_status_t status, const char *text, size_t le
         till_log_msg(TILL_LOG_ERROR, "generation.errand", "%.*s", (int)len, text != NULL ? text : "");
         till_buf_puts(&line, "{\"ok\":false");
         till_line_put(&line, "error", "a worker could not do what the database was needed for; the log says why");
-        if (status == TILL_TIMEOUT || status == TILL_CANCELLED)
+        if (status == TILL_TIMEOUT || status == TILL_CANCELLED || status == TILL_UNAVAILABLE)
             till_buf_puts(&line, ",\"unknown\":true");
         till_buf_putc(&line, '}');
     }

@@ -55,6 +55,29 @@ bool till_line_true(const char *line, size_t len, const char *member)
     return is_true;
 }
 
+bool till_line_has(const char *line, size_t len, const char *member)
+{
+    till_json_reader_t reader;
+
+    till_json_reader_init(&reader, line, len);
+    bool has = find(&reader, member) > TILL_JSON_END;
+    till_json_reader_dispose(&reader);
+    return has;
+}
+
+bool till_line_is_object(const char *line, size_t len)
+{
+    till_json_reader_t reader;
+    till_json_token_t token;
+
+    till_json_reader_init(&reader, line, len);
+    bool is_object = (token = till_json_next(&reader)) == TILL_JSON_OBJECT_BEGIN;
+    while (token > TILL_JSON_END)
+        token = till_json_next(&reader);
+    till_json_reader_dispose(&reader);
+    return is_object && token == TILL_JSON_END;
+}
+
 static void begin_member(till_buf_t *out, const char *member)
 {
     if (out->len != 0 && out->base[out->len - 1] != '{')

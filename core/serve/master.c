@@ -183,7 +183,8 @@ static void record_first(till_master_t *master)
 
 void till_master_on_child_ready(till_master_t *master)
 {
-    if (master->is_announced || !till_children_are_ready(master, SET_NOW) || master->change.phase != PHASE_IDLE)
+    if (master->is_announced || master->is_stopping || !till_children_are_ready(master, SET_NOW) ||
+        master->change.phase != PHASE_IDLE)
         return;
     if (master->is_to_record) {
         record_first(master);
@@ -263,6 +264,7 @@ static void turn(till_master_t *master)
     till_change_check_deadline(master);
     till_upgrade_turn(master);
     till_change_catch_up(master);
+    till_master_on_child_ready(master); /* a reload may have come while it started */
     till_errand_turn(master);
     till_follow_turn(master);
     till_children_check_leaving(master);

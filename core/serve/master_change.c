@@ -203,6 +203,15 @@ void till_change_go_live(till_master_t *master, const char *name)
     till_live_remember(master);
 }
 
+/* Of a change that is under way, and of a successor, the files are not known here. */
+void till_change_prune(const till_master_t *master)
+{
+    const char *const keep[] = {master->live, master->previous, master->truth.name};
+
+    if (master->change.phase == PHASE_IDLE && till_upgrade_is_idle(master) && !master->is_stopping)
+        till_bundle_prune(master->opts->var_dir, keep, 3);
+}
+
 /* From here on there is no way back: a worker that dies is started with the new one. */
 void till_change_commit(till_master_t *master)
 {

@@ -98,22 +98,49 @@ static void do_stop(till_master_t *master, till_buf_t *out)
     till_master_begin_stop(master, 0);
 }
 
-static void read_wish(till_wish_t *wish, const char *kind, uint64_t client, const char *line, size_t len)
+static size_t count_characters(const char *text)
+{
+    size_t n = 0;
+
+    for (; *text != '\0'; ++text)
+        n += (*text & 0xc0) != 0x80;
+    return n;
+}
+
+/* @return whether the member is missing, or was taken */
+static bool take_text(const char *line, size_t len, const char *member, char *out, size_t size, size_t max)
+{
+    return (till_line_text(line, len, member, out, size) || !till_line_has(line, len, member)) &&
+           count_characters(out) <= max;
+}
+
+/* One that is there and cannot be taken is not taken for one that is missing: without a hash a rollback goes to the
+ * generation before, without `expect` it overwrites what somebody else has just made live.
+ * @return NULL, or what is wrong */
+static const char *read_wish(till_wish_t *wish, const char *kind, uint64_t client, const char *line, size_t len)
 {
     *wish = (till_wish_t){.client = client};
     snprintf(wish->kind, sizeof(wish->kind), "%s", kind);
-    till_line_text(line, len, "reason", wish->reason, sizeof(wish->reason));
-    till_line_text(line, len, "expect", wish->expect, sizeof(wish->expect));
-    if (!till_line_text(line, len, "author", wish->author, sizeof(wish->author)))
+    if (!take_text(line, len, "reason", wish->reason, sizeof(wish->reason), TILL_REASON_MAX))
+        return "reason: give a text of up to 500 characters";
+    if (!take_text(line, len, "author", wish->author, sizeof(wish->author), TILL_AUTHOR_MAX))
+        return "author: give a text of up to 190 characters";
+    if (!take_text(line, len, "expect", wish->expect, sizeof(wish->expect), TILL_GENERATION_NAME))
+        return "expect: give the 64 hex digits of a hash";
+    if (!till_line_has(line, len, "author"))
         snprintf(wish->author, sizeof(wish->author), "control socket");
+    return NULL;
 }
 
 static void reload(till_master_t *master, uint64_t client, const char *line, size_t len)
 {
     till_wish_t wish;
+    const char *wrong = read_wish(&wish, "reload", client, line, len);
 
-    read_wish(&wish, "reload", client, line, len);
-    till_change_reload(master, &wish);
+    if (wrong != NULL)
+        till_answer_refuse(master, client, wrong);
+    else
+        till_change_reload(master, &wish);
 }
 
 /* Both take what is in the database; without a hash it is the generation before the live one. */
@@ -121,10 +148,13 @@ static void go_to(till_master_t *master, uint64_t client, const char *kind, cons
 {
     till_wish_t wish;
     char hash[1024]; /* of one that is too long it is said so */
+    const char *wrong = read_wish(&wish, kind, client, line, len);
 
-    read_wish(&wish, kind, client, line, len);
-    till_line_text(line, len, "hash", hash, sizeof(hash));
-    if (master->is_stopping)
+    if (wrong == NULL && !take_text(line, len, "hash", hash, sizeof(hash), sizeof(hash)))
+        wrong = "hash: give up to 64 hex digits; `moontill generations` lists them";
+    if (wrong != NULL)
+        till_answer_refuse(master, client, wrong);
+    else if (master->is_stopping)
         till_answer_refuse(master, client, "the server is being stopped");
     else if (!till_upgrade_is_idle(master))
         till_answer_refuse(master, client, "the server is being replaced");
@@ -202,7 +232,10 @@ void till_commands_on_line(void *data, uint64_t client, const char *line, size_t
     char command[128];
     till_buf_t answer;
 
-    till_line_text(line, len, "command", command, sizeof(command));
+    if (till_line_is_object(line, len))
+        till_line_text(line, len, "command", command, sizeof(command));
+    else
+        command[0] = '\0';
     if (begin(master, command, client, line, len))
         return;
     till_buf_init(&answer, 0);

@@ -74,17 +74,28 @@ static void say_foreign(till_master_t *master, const char *program)
     tell_behind(master);
 }
 
+static void take_news(till_truth_t *truth, const char *line, size_t len)
+{
+    uint64_t sequence = till_line_int(line, len, "sequence", truth->sequence);
+
+    if (sequence != truth->sequence) {
+        truth->is_behind = truth->is_foreign = false;
+        truth->backoff_ms = 0;
+    }
+    truth->sequence = sequence;
+    till_line_text(line, len, "generation", truth->name, sizeof(truth->name));
+}
+
 static void on_news(till_master_t *master, const char *line, size_t len)
 {
     till_truth_t *truth = &master->truth;
-    char program[48];
+    char program[48], reason[1024];
 
-    truth->sequence = till_line_int(line, len, "sequence", truth->sequence);
-    till_line_text(line, len, "generation", truth->name, sizeof(truth->name));
-    truth->is_behind = truth->is_foreign = false;
-    truth->backoff_ms = 0;
+    take_news(truth, line, len);
     if (is_there(master))
         till_follow_arrived(master, truth->sequence);
+    else if (till_line_text(line, len, "unusable", reason, sizeof(reason)))
+        till_follow_failed(master, reason);
     else if (till_line_text(line, len, "program", program, sizeof(program)) && strcmp(program, till_version()) != 0)
         say_foreign(master, program);
     else
@@ -103,7 +114,8 @@ static void on_looked(till_master_t *master, const char *line, size_t len)
         on_news(master, line, len);
 }
 
-static void look(till_master_t *master, uint64_t now)
+/* What is behind looks as one that knows nothing: its copy of the generation may be what is missing. */
+static void look(till_master_t *master, uint64_t now, bool is_again)
 {
     till_buf_t text;
 
@@ -111,7 +123,7 @@ static void look(till_master_t *master, uint64_t now)
     till_buf_init(&text, 0);
     till_buf_putc(&text, '{');
     till_line_put(&text, "verb", "look");
-    till_line_put_int(&text, "sequence", master->truth.sequence);
+    till_line_put_int(&text, "sequence", is_again ? 0 : master->truth.sequence);
     till_buf_putc(&text, '}');
     till_errand_begin(master, ERRAND_LOOK, &text, on_looked);
 }
@@ -122,8 +134,6 @@ void till_follow_turn(till_master_t *master)
 
     if (!may_go(master))
         return;
-    if (master->truth.is_behind && now >= master->truth.again_ms && !is_there(master))
-        go_there(master);
-    else if (now >= master->truth.look_ms && till_errand_is_idle(master, ERRAND_LOOK))
-        look(master, now);
+    if (now >= master->truth.look_ms && till_errand_is_idle(master, ERRAND_LOOK))
+        look(master, now, master->truth.is_behind && now >= master->truth.again_ms && !is_there(master));
 }

@@ -82,10 +82,13 @@ typedef enum till_phase {
     PHASE_CLOSING
 } till_phase_t;
 
+#define TILL_AUTHOR_MAX 190 /* characters that the database keeps */
+#define TILL_REASON_MAX 500
+
 /* Who wants a change, and why. */
 typedef struct till_wish {
     char kind[16]; /* start, reload, rollback, activate, follow */
-    char author[192], reason[512];
+    char author[TILL_AUTHOR_MAX * 4 + 1], reason[TILL_REASON_MAX * 4 + 1];
     char expect[TILL_GENERATION_NAME + 1]; /* only if this is live until then; "": whatever is */
     uint64_t client;                       /* who asked, and is answered; 0: nobody */
     uint64_t begun_ms;                     /* when it was begun; 0: not yet */
@@ -224,6 +227,8 @@ void till_change_give_to_user(const till_master_t *master, const char *name);
 void till_change_warm(const till_master_t *master, const char *prefix);
 /** From here on workers start with it. */
 void till_change_go_live(till_master_t *master, const char *name);
+/** Drops the files of what was refused: the database has them, and here they would fill the disk. */
+void till_change_prune(const till_master_t *master);
 /** From the folders. */
 void till_change_reload(till_master_t *master, const till_wish_t *wish);
 /** To one that DIR/generations holds. */

@@ -59,6 +59,7 @@ static void on_moved(till_master_t *master, uint64_t sequence)
     till_answer_step(master, "recorded", NULL, text);
     TILL_CRASH("generation.master_after_record");
     till_follow_arrived(master, sequence);
+    master->is_to_record = false;
     snprintf(master->truth.name, sizeof(master->truth.name), "%s", master->change.name);
     if (master->change.is_roll)
         till_roll_decide(master);
@@ -138,10 +139,10 @@ void till_record_begin(till_master_t *master)
 
 static void on_noted(till_master_t *master, const char *line, size_t len)
 {
-    (void)master;
     if (!till_line_true(line, len, "ok"))
         till_log_msg(TILL_LOG_WARN, "generation.unrecorded", "the refusal stands only in the log: %.*s", (int)len,
                      line);
+    till_change_prune(master);
 }
 
 /* Of two that come at once the last is kept: the log has both. */
@@ -165,6 +166,10 @@ static void on_fetched(till_master_t *master, const char *line, size_t len)
 
     if (master->change.phase != PHASE_FETCHING)
         return;
+    if (till_line_true(line, len, "unknown")) { /* the worker was on its way out; another one will do */
+        till_errand_again(master, ERRAND_CHANGE, AGAIN_MS);
+        return;
+    }
     master->change.phase = PHASE_IDLE;
     if (till_line_true(line, len, "ok") && till_line_text(line, len, "generation", name, sizeof(name))) {
         till_change_begin(master, name, &wish);

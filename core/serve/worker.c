@@ -22,6 +22,7 @@
 #define FRESH_MS 10000 /* the database answered "lately" */
 #define JOBS_AGAIN_MS 1000
 #define ORPHAN_SECONDS 2
+#define LAST_WORDS_MS 1000 /* of background work that was told to end: it tells the database what it has counted */
 
 struct worker {
     const till_worker_opts_t *opts;
@@ -109,7 +110,7 @@ static void on_drained(void *data)
     struct worker *worker = data;
 
     worker->is_drained = true;
-    retire_all(worker, 0);
+    retire_all(worker, LAST_WORDS_MS);
     end_if_done(worker);
 }
 

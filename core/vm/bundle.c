@@ -23,6 +23,8 @@
 #define FILE_MAX (1024 * 1024)
 #define BUNDLE_MAX (64 * 1024 * 1024)
 #define DEPTH_MAX 16
+#define NAME_MAX_BYTES 255 /* what the database keeps whole */
+#define FRESH_S 60
 #define SETTLE_MS 15 /* an editor that empties a file has written it again by then */
 #define READINGS 12  /* of folders in which something is being saved */
 
@@ -167,10 +169,15 @@ static bool read_file(struct reader *reader, const char *disk, const char *path)
     size_t len = 0;
     char *content;
     const char *fault;
+    char shown[201];
     struct stat st;
 
     if (!is_inside(reader, disk))
         return refuse(reader, disk, "leads out of its folder or to nothing");
+    if (strlen(path) > NAME_MAX_BYTES || !till_utf8_is_valid(path, strlen(path))) {
+        snprintf(shown, sizeof(shown), "%.200s", path);
+        return refuse(reader, shown, "a file's name is UTF-8, and with its folders of up to 255 bytes");
+    }
     if ((content = slurp(disk, FILE_MAX, &len, &st)) == NULL)
         return refuse(reader, disk, errno == EFBIG ? "is larger than 1 MB or no file" : strerror(errno));
     check_torn(reader, disk, &st);
@@ -508,6 +515,15 @@ static bool is_kept(const char *name, const char *const *keep, size_t n)
     return name[0] == '.';
 }
 
+/* Somebody may be writing it just now. */
+static bool is_fresh(int folder, const char *name)
+{
+    struct stat st;
+
+    return strchr(name, '.') != NULL && fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           time(NULL) - st.st_mtime < FRESH_S;
+}
+
 void till_bundle_prune(const char *dir, const char *const *keep, size_t n)
 {
     char path[PATH_MAX];
@@ -518,7 +534,7 @@ void till_bundle_prune(const char *dir, const char *const *keep, size_t n)
     if (folder == NULL)
         return;
     while ((entry = readdir(folder)) != NULL) {
-        if (!is_kept(entry->d_name, keep, n))
+        if (!is_kept(entry->d_name, keep, n) && !is_fresh(dirfd(folder), entry->d_name))
             unlinkat(dirfd(folder), entry->d_name, 0);
     }
     closedir(folder);

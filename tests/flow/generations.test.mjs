@@ -6,7 +6,7 @@ import { after, before, describe, it } from "node:test";
 import { Shop, idem, newKey, tempDir, until } from "./support/shop.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
 import { query, value } from "./support/db.mjs";
-import { control } from "./support/process.mjs";
+import { control, workers } from "./support/process.mjs";
 
 let shop, plugins;
 before(async () => {
@@ -108,6 +108,15 @@ describe("a reload", () => {
   });
 });
 
+describe("the requests that a generation served", () => {
+  it("are counted to the last, also of a worker that is stopped", async () => {
+    const hash = await live("counted"); // 16 of them
+    await words();
+    for (const worker of (await workers(shop)).filter((w) => w.name.startsWith("web"))) process.kill(worker.pid, "SIGTERM");
+    await until("all are counted", async () => (await list()).find((g) => g.hash === hash).requests === 32);
+  });
+});
+
 describe("a rollback", () => {
   it("goes to the one before, and to any by the beginning of its hash", async () => {
     const first = await live("first");
@@ -181,6 +190,18 @@ describe("the admin API", () => {
     const entries = assertOk(await admin("GET", `/audit?subject=${a}`), 200).data;
     assert.equal(entries[0].action, "generations.activate");
     assert.equal(entries[0].actor, changes[0].author);
+  });
+
+  it("keeps a reason of 500 characters whole, whatever they are, and refuses a longer one", async () => {
+    const a = await live("a long reason"), reason = "\u{1F9FE}".repeat(500);
+    await live("b long reason");
+    const ask = (text) => admin("POST", `/generations/${a}/activate`, { body: { reason: text } });
+    assertOk(await ask(reason), 200);
+    assert.equal(assertOk(await admin("GET", "/generation-changes?limit=1"), 200).data[0].reason, reason);
+    assertProblem(await ask(`${reason}.`), 422, "invalid_request");
+    const refused = await reload("--reason", "r".repeat(501));
+    assert.equal(refused.code, 1);
+    assert.match(refused.stdout, /reason: give a text of up to 500 characters/);
   });
 
   it("does it once under one key", async () => {

@@ -1,6 +1,7 @@
 // Several servers on one database: they come to the same generation, with Redis and without, or say that they cannot.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import fs from "node:fs";
 import http from "node:http";
@@ -162,6 +163,23 @@ if conf.get("shop.name") == "The second" then error("not on this machine") end`)
     assert.ok(data.some((c) => c.kind === "follow" && c.outcome === "refused" && c.machine.endsWith(`:${port}`)));
     await change("for all again");
     assert.equal(await second.metric("till_generation_behind"), 0);
+  });
+
+  it("that finds it broken in the database says so, and takes it when it is whole", async () => {
+    await change("broken");
+    const hash = await inTable(), text = fs.readFileSync(path.join(plugins, "probe-word", "handler.lua"));
+    const put = (bytes) => value(shop, `UPDATE generation_files SET content = COMPRESS(UNHEX('${Buffer.from(bytes).toString("hex")}'))
+      WHERE hash = UNHEX('${createHash("sha256").update(text).digest("hex")}')`);
+    await change("whole");
+    fs.rmSync(path.join(second.dir, "generations", hash));
+    await put("return 1");
+    const back = await shop.cli("rollback", hash);
+    assert.equal(back.code, 0, back.stderr);
+    await until("it says so", () => /generation\.behind.*do not fit its name/.test(second.log), MINUTE);
+    assert.equal(await second.word(), "whole");
+    assert.equal(await second.metric("till_generation_behind"), 1);
+    await put(text);
+    await until("it has it live", async () => (await second.word()) === "broken", MINUTE);
   });
 });
 

@@ -238,7 +238,8 @@ function run.look(order)
   local answer = { generation = live.hash, sequence = live.sequence, program = row.program }
   if row.program ~= generation.program() then return answer end
   local ok, e3 = fetch(live.hash)
-  if not ok then return nil, e3 end
+  if not ok and e3.retryable then return nil, e3 end
+  answer.unusable = not ok and e3.message or nil
   return answer
 end
 

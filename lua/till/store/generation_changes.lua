@@ -11,6 +11,7 @@
 --
 -- move is safe to repeat: a change that was made already answers with the number that it got then.
 local db = require "till.store.db"
+local err = require "till.util.err"
 local generations = require "till.store.generations"
 local page = require "till.store.page"
 local sql = require "till.prim.sql"
@@ -52,12 +53,34 @@ local function insert(tx, change, outcome, sequence)
 end
 
 
+-- It was made, and another one since: who lost the answer is not to be told that it was refused.
+local function made(tx, change, live)
+  local row, e = tx:one("SELECT sequence FROM generation_changes WHERE id = ? AND outcome = 'live'",
+    sql.bytes(ulid.bin(change.id)))
+  if row == nil then return nil, e end
+  if row then return row.sequence end
+  return false, live
+end
+
+
+-- The purge holds the row of what is live meanwhile, as we do: so it has not been here, or is done.
+local function is_there(tx, hash)
+  local row, e = tx:one("SELECT hash FROM generations WHERE hash = ? FOR UPDATE", param(hash))
+  if row == nil then return nil, e end
+  if row then return true end
+  return nil, err.new("not_found", "generation " .. hash:sub(1, 12)
+    .. " was purged meanwhile; try again")
+end
+
+
 local function apply(tx, change)
   local live, e = read(tx, " FOR UPDATE")
   if not live then return nil, e end
   if live.change == change.id then return live.sequence end
-  if live.sequence ~= change.sequence then return false, live end
+  if live.sequence ~= change.sequence then return made(tx, change, live) end
   if change.expect and live.hash ~= change.expect then return false, live end
+  local there, e1 = is_there(tx, change.to)
+  if not there then return nil, e1 end
   local sequence, now = live.sequence + 1, db.now()
   change.from = live.hash
   local ok, e2 = tx:exec("UPDATE generation_live SET generation = ?, sequence = ?, change_id = ?,"

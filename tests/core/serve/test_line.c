@@ -46,6 +46,24 @@ START_TEST(only_true_is_true)
 }
 END_TEST
 
+START_TEST(a_member_is_there_whatever_it_is)
+{
+    ck_assert(till_line_has(LINE, sizeof(LINE) - 1, "n"));
+    ck_assert(till_line_has(LINE, sizeof(LINE) - 1, "no"));
+    ck_assert(!till_line_has(LINE, sizeof(LINE) - 1, "nothing"));
+}
+END_TEST
+
+START_TEST(an_object_is_whole_and_alone)
+{
+    ck_assert(till_line_is_object(LINE, sizeof(LINE) - 1));
+    ck_assert(!till_line_is_object(LINE, sizeof(LINE) - 2));
+    ck_assert(!till_line_is_object("{} {}", 5));
+    ck_assert(!till_line_is_object("[]", 2));
+    ck_assert(!till_line_is_object("", 0));
+}
+END_TEST
+
 START_TEST(members_are_written_one_after_the_other)
 {
     till_buf_t out;
@@ -69,6 +87,8 @@ Suite *line_suite(void)
     tcase_add_test(tc, what_does_not_fit_is_not_there);
     tcase_add_test(tc, numbers_are_whole_and_not_below_nothing);
     tcase_add_test(tc, only_true_is_true);
+    tcase_add_test(tc, a_member_is_there_whatever_it_is);
+    tcase_add_test(tc, an_object_is_whole_and_alone);
     tcase_add_test(tc, members_are_written_one_after_the_other);
     suite_add_tcase(suite, tc);
     return suite;

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -259,6 +260,17 @@ START_TEST(a_bad_one_changes_nothing_and_says_where)
 }
 END_TEST
 
+static pid_t pid_of(const char *worker)
+{
+    char key[64];
+    const char *at;
+
+    ck_assert_int_eq(order("status"), 0);
+    snprintf(key, sizeof(key), "\"%s\",\"pid\":", worker);
+    ck_assert_ptr_nonnull(at = strstr(answer.last, key));
+    return (pid_t)strtol(at + strlen(key), NULL, 10);
+}
+
 static unsigned kept_generations(void)
 {
     char path[128];
@@ -289,17 +301,93 @@ START_TEST(only_the_live_generation_and_the_one_before_are_kept)
 }
 END_TEST
 
-/* web-0 refuses it at once, web-1 still computes when the next one is asked for. */
-START_TEST(a_reload_may_follow_a_refused_one_at_once)
+START_TEST(what_was_refused_is_not_kept)
+{
+    uint64_t until = till_wall_ms() + 20000;
+
+    for (int i = 0; i != 3; ++i) {
+        char text[32];
+        snprintf(text, sizeof(text), "error(\"not today %d\")", i);
+        write_main(text);
+        ck_assert_int_eq(order("reload"), 1);
+    }
+    while (kept_generations() != 1) {
+        ck_assert_msg(till_wall_ms() < until, "there are %u", kept_generations());
+        usleep(10000);
+    }
+    expect_body("one");
+}
+END_TEST
+
+static void write_prim(const char *name)
 {
     char path[128];
 
     snprintf(path, sizeof(path), "%s/till/prim", lua_dir);
     mkdir(path, 0755);
-    snprintf(path, sizeof(path), "%s/till/prim/co.lua", lua_dir);
+    snprintf(path, sizeof(path), "%s/till/prim/%s.lua", lua_dir, name);
     FILE *file = fopen(path, "w");
-    fputs("local c = require \"till.c.co\" return c", file);
+    ck_assert_ptr_nonnull(file);
+    fprintf(file, "local c = require \"till.c.%s\" return c", name);
     fclose(file);
+}
+
+/* Its VM is on its way out, and it answers for none. */
+START_TEST(an_errand_of_a_worker_that_drains_is_done_by_another)
+{
+    char first[65];
+
+    live_name(first);
+    write_prim("time");
+    write_main("local time = require \"till.prim.time\"\n"
+               "return {http = function(req) return 200, {}, \"slow\", \"/x\" end, background = function() end,\n"
+               "  jobs = function() time.sleep(2000) end, generation = " RECORDS "}\n");
+    ck_assert_int_eq(order("reload"), 0);
+    kill(pid_of("jobs-0"), SIGTERM);
+    ck_assert_msg(roll_back_to(first) == 0, "%s", answer.last);
+    expect_body("one");
+}
+END_TEST
+
+static void wait_control(void)
+{
+    uint64_t until = till_wall_ms() + 20000;
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/control.sock", dir);
+    while (access(path, F_OK) != 0) {
+        ck_assert_msg(till_wall_ms() < until, "it listens to no orders");
+        usleep(1000);
+    }
+}
+
+START_TEST(a_reload_while_it_starts_does_not_keep_it_from_being_ready)
+{
+    char ops[32];
+    int ready;
+    struct pollfd said;
+
+    ck_assert_int_eq(order("stop"), 0);
+    end_master(0);
+    write_main("for _ = 1, 1e8 do end\n" GENERATION("slow"));
+    snprintf(ops, sizeof(ops), "127.0.0.1:%u", shop.ops_port);
+    master = start_master(&ready, "127.0.0.1:0", ops);
+    wait_control();
+    ck_assert_int_eq(order("status"), 0); /* it has read the folders */
+    write_main(GENERATION("two"));
+    ck_assert_msg(order("reload") == 0, "%s", answer.last);
+    said = (struct pollfd){.fd = ready, .events = POLLIN};
+    ck_assert_int_eq(poll(&said, 1, 20000), 1);
+    ck_assert_int_eq(read(ready, &shop.port, sizeof(shop.port)), sizeof(shop.port));
+    close(ready);
+    expect_body("two");
+}
+END_TEST
+
+/* web-0 refuses it at once, web-1 still computes when the next one is asked for. */
+START_TEST(a_reload_may_follow_a_refused_one_at_once)
+{
+    write_prim("co");
     write_main("local name = require(\"till.prim.co\").process()\n"
                "if name == \"web-0\" then error(\"refused\") end\n"
                "if name == \"web-1\" then for _ = 1, 2e8 do end end\n" GENERATION("slow"));
@@ -310,17 +398,6 @@ START_TEST(a_reload_may_follow_a_refused_one_at_once)
     expect_body("next");
 }
 END_TEST
-
-static pid_t pid_of(const char *worker)
-{
-    char key[64];
-    const char *at;
-
-    ck_assert_int_eq(order("status"), 0);
-    snprintf(key, sizeof(key), "\"%s\",\"pid\":", worker);
-    ck_assert_ptr_nonnull(at = strstr(answer.last, key));
-    return (pid_t)strtol(at + strlen(key), NULL, 10);
-}
 
 static bool is_replaced(const char *worker, pid_t old)
 {
@@ -430,6 +507,37 @@ START_TEST(orders_that_are_none_are_refused)
 }
 END_TEST
 
+static void expect_refused(const char *json, const char *sentence)
+{
+    char error[512];
+
+    answer = (struct answer){0};
+    ck_assert_int_eq(till_control_call(dir, json, on_line, &answer, error, sizeof(error)), 1);
+    ck_assert_msg(strstr(answer.last, sentence) != NULL, "%.80s: %s", json, answer.last);
+}
+
+/* Without its hash it would be a rollback to the one before, without `expect` it would overwrite somebody's change. */
+START_TEST(what_cannot_be_read_is_not_taken_for_what_is_missing)
+{
+    char first[65], json[4200], many[4001];
+
+    live_name(first);
+    memset(many, 'f', sizeof(many) - 1);
+    many[sizeof(many) - 1] = '\0';
+    snprintf(json, sizeof(json), "{\"command\":\"rollback\",\"hash\":\"%s\"}", many);
+    expect_refused(json, "hash: ");
+    expect_refused("{\"command\":\"rollback\",\"hash\":12}", "hash: ");
+    snprintf(json, sizeof(json), "{\"command\":\"rollback\",\"hash\":\"%s\"} x", first);
+    expect_refused(json, "not a command");
+    snprintf(json, sizeof(json), "{\"command\":\"activate\",\"hash\":\"%s\",\"expect\":\"%s\"}", first, many);
+    expect_refused(json, "expect: ");
+    snprintf(json, sizeof(json), "{\"command\":\"reload\",\"reason\":\"%.501s\"}", many);
+    expect_refused(json, "reason: ");
+    snprintf(json, sizeof(json), "{\"command\":\"reload\",\"author\":\"%.191s\"}", many);
+    expect_refused(json, "author: ");
+}
+END_TEST
+
 /* Only the first line of a connection is an order: the second would stop the server. */
 START_TEST(what_follows_an_order_is_ignored)
 {
@@ -513,6 +621,9 @@ Suite *master_suite(void)
     tcase_add_test(tc, it_serves_and_stops);
     tcase_add_test(tc, a_reload_changes_every_worker);
     tcase_add_test(tc, only_the_live_generation_and_the_one_before_are_kept);
+    tcase_add_test(tc, what_was_refused_is_not_kept);
+    tcase_add_test(tc, an_errand_of_a_worker_that_drains_is_done_by_another);
+    tcase_add_test(tc, a_reload_while_it_starts_does_not_keep_it_from_being_ready);
     tcase_add_test(tc, a_bad_one_changes_nothing_and_says_where);
     tcase_add_test(tc, a_reload_may_follow_a_refused_one_at_once);
     tcase_add_test(tc, a_worker_that_dies_is_replaced_with_what_is_live);
@@ -521,6 +632,7 @@ Suite *master_suite(void)
     tcase_add_test(tc, hup_reloads);
     tcase_add_test(tc, a_second_server_is_refused);
     tcase_add_test(tc, orders_that_are_none_are_refused);
+    tcase_add_test(tc, what_cannot_be_read_is_not_taken_for_what_is_missing);
     tcase_add_test(tc, what_follows_an_order_is_ignored);
     tcase_add_test(alone, who_asks_where_nobody_is_is_told_so);
     tcase_add_test(alone, a_port_that_is_taken_is_named);

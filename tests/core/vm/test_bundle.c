@@ -61,21 +61,35 @@ START_TEST(a_copy_that_is_torn_is_written_anew)
 }
 END_TEST
 
-START_TEST(rules_are_taken_over_and_nothing_else)
+static void make_library(char *lua_dir, size_t size)
 {
-    char lua_dir[80], path[120], error[256];
-    till_bundle_t *before = make(false);
-    const till_bundle_source_t source = {.lua_dir = lua_dir, .rules = before};
+    char path[120];
 
-    snprintf(lua_dir, sizeof(lua_dir), "%s/lua", dir);
+    snprintf(lua_dir, size, "%s/lua", dir);
     mkdir(lua_dir, 0755);
     snprintf(path, sizeof(path), "%s/till", lua_dir);
     mkdir(path, 0755);
-    snprintf(path, sizeof(path), "%s/till/other.lua", lua_dir);
+}
+
+static void write_file(const char *folder, const char *name)
+{
+    char path[600];
+
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
     FILE *file = fopen(path, "w");
-    ck_assert_ptr_nonnull(file);
+    ck_assert_msg(file != NULL, "%s", path);
     fputs("return 1", file);
     fclose(file);
+}
+
+START_TEST(rules_are_taken_over_and_nothing_else)
+{
+    char lua_dir[80], error[256];
+    till_bundle_t *before = make(false);
+    const till_bundle_source_t source = {.lua_dir = lua_dir, .rules = before};
+
+    make_library(lua_dir, sizeof(lua_dir));
+    write_file(lua_dir, "till/other.lua");
     till_bundle_t *bundle = till_bundle_read(&source, error, sizeof(error));
     ck_assert_msg(bundle != NULL, "%s", error);
     ck_assert_str_eq(till_bundle_path(bundle, 0), "lua/till/other.lua");
@@ -87,6 +101,32 @@ START_TEST(rules_are_taken_over_and_nothing_else)
 }
 END_TEST
 
+static void expect_refused(const char *name)
+{
+    char lua_dir[80], error[512];
+    const till_bundle_source_t source = {.lua_dir = lua_dir};
+
+    make_library(lua_dir, sizeof(lua_dir));
+    write_file(lua_dir, name);
+    ck_assert_ptr_null(till_bundle_read(&source, error, sizeof(error)));
+    ck_assert_msg(strstr(error, "up to 255 bytes") != NULL, "%s", error);
+}
+
+/* The database would keep another name than ours, so another generation than was made. */
+START_TEST(a_name_that_the_database_would_not_keep_is_refused)
+{
+    char name[256]; /* below lua/: 256 bytes with that */
+
+    memset(name, 'n', sizeof(name));
+    memcpy(name, "till/", 5);
+    memcpy(name + 248, ".lua", 5);
+    expect_refused(name);
+}
+END_TEST
+
+START_TEST(a_name_that_is_not_utf8_is_refused) { expect_refused("till/a\xff.lua"); }
+END_TEST
+
 Suite *bundle_suite(void)
 {
     Suite *suite = suite_create("vm/bundle");
@@ -96,6 +136,8 @@ Suite *bundle_suite(void)
     tcase_add_test(tc, the_order_of_the_files_makes_no_other_generation);
     tcase_add_test(tc, a_copy_that_is_torn_is_written_anew);
     tcase_add_test(tc, rules_are_taken_over_and_nothing_else);
+    tcase_add_test(tc, a_name_that_the_database_would_not_keep_is_refused);
+    tcase_add_test(tc, a_name_that_is_not_utf8_is_refused);
     suite_add_tcase(suite, tc);
     return suite;
 }

@@ -87,6 +87,26 @@ t.describe("till.store.generation_changes", function()
       t.equal((go_live(shop, "two", hash_of("one"))), first + 1)
       t.equal(changes.previous(), hash_of("one"))
     end))
+
+  t.it("tells who lost the answer that the change was made, whatever was made since", live.test(
+    function(shop)
+      local changes = shop.require("till.store.generation_changes")
+      put(shop, "one", 20)
+      put(shop, "two", 10)
+      local first, change = go_live(shop, "one")
+      t.equal((go_live(shop, "two")), first + 1)
+      t.equal(changes.move(change), first)
+      t.equal(assert(changes.live()).hash, hash_of("two"))
+    end))
+
+  t.it("makes nothing live that was purged meanwhile", live.test(function(shop)
+    local changes = shop.require("till.store.generation_changes")
+    local before = assert(changes.live())
+    local moved, e = changes.move((select(2, go_live(shop, "never put"))))
+    t.equal(moved, nil)
+    t.equal(e.message:match("was purged meanwhile; try again$") ~= nil, true)
+    t.same(assert(changes.live()), before)
+  end))
 end)
 
 
