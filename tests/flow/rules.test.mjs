@@ -443,6 +443,8 @@ describe("a rule that is published", () => {
     await unpublish(rule);
     assertOk(await shop.admin("DELETE", `/rules/${rule.id}`, { headers: await etag() }), 204);
     assertProblem(await post(`/rules/${rule.id}/publish`, { reason: "x" }), 409, "conflict");
+    assertProblem(await post(`/rules/${rule.id}/schedule`, { reason: "x", ends_at: "2030-01-01T00:00:00Z" }), 409, "conflict");
+    assert.equal((await get(`/rules/${rule.id}`)).body.rule.version, 1);
   });
 });
 

@@ -10,6 +10,7 @@
 
 #define KEEP_MAX (512 * 1024) /* of a buffer between exchanges */
 #define BUCKETS 1024
+#define ROOM_FOR_VERDICTS (1 << 20) /* of a thousand rules, and one answer */
 
 /* A rule's text, as it was when it came first. */
 struct kept {
@@ -156,7 +157,10 @@ static till_wire_t take_text(till_wire_t *wire, bool *is_known)
 /* The worker is ours: a frame of it that makes no sense is a bug, and ends us. */
 static void one_rule(struct server *server, const struct request *request, till_wire_t *wire, bool has_input)
 {
-    static const till_verdict_t no_input = {.code = TILL_RULE_MEMORY, .message = "the input is too large"};
+    static const till_verdict_t no_input = {.code = TILL_RULE_MEMORY, .message = "the input is too large"},
+                                no_room = {.code = TILL_RULE_ANSWER,
+                                           .message = "not run: the rules before it have answered all that one "
+                                                      "cart may be answered (7 MB)"};
     bool is_known;
     uint32_t id = till_wire_u32(wire);
     till_wire_t text = take_text(wire, &is_known), args = till_wire_piece(wire);
@@ -172,6 +176,8 @@ static void one_rule(struct server *server, const struct request *request, till_
         put_verdict(&server->out, &kept->verdict);
     else if (!has_input)
         put_verdict(&server->out, &no_input);
+    else if (server->out.len > TILL_WIRE_REPLY_MAX - ROOM_FOR_VERDICTS)
+        put_verdict(&server->out, &no_room);
     else
         put_run(&server->out, kept, args, &request->limits);
 }

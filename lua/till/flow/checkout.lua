@@ -228,9 +228,13 @@ local function claimed(env, fn, ...)
 end
 
 
+-- Whoever resumes it may be of another generation, whose rules of price make something else of
+-- `given`: what was shown and is paid for goes along.
 local function as_flow(cart, quote, env)
   env.anew = true
-  return drive(cart, freeze(cart, quote), env)
+  local data = freeze(cart, quote)
+  data.result = quote.result
+  return drive(cart, data, env)
 end
 
 

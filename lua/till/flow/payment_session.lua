@@ -34,7 +34,7 @@ end
 
 -- -> response | false: not so simple | nil, err
 local function at_once(ctx, cart, ask)
-  local s = script.new()
+  local s, version = script.new(), cart.version -- which may be another's when the script has run
   carts.lock(s, cart)
   local rows, e = stock.reserve(s, cart.id, stock.items(cart.priced), until_ms())
   if not rows then return nil, e end
@@ -45,7 +45,7 @@ local function at_once(ctx, cart, ask)
   local done, e2 = s:run()
   if not done then return done, e2 end
   ctx:committed()
-  cart.session = { version = cart.version, held = rows, payments = { p } }
+  cart.session = { version = version, held = rows, payments = { p } }
   return response
 end
 

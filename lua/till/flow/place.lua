@@ -198,7 +198,7 @@ function place.run(data, env)
   local p, e = payment_of(data)
   if p == nil then return nil, e end
   local parts, refusal = { payment = p, policy = policy_of(data, p),
-    result = price.calculate(data.given) }, nil
+    result = data.result or price.calculate(data.given) }, nil -- a flow from before has none
   for _ = 1, ATTEMPTS do
     local state, e2 = held_for(data)
     if not state then return nil, e2 end

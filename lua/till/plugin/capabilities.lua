@@ -15,6 +15,7 @@
 --   capabilities.allows_secret(owner, ref) -> true | nil, sentence
 --
 -- owner = { manifest =, config = its options, once they are known }
+local statement = require "till.plugin.statement"
 local text = require "till.util.text"
 
 local capabilities = {}
@@ -147,40 +148,6 @@ end
 
 -- ---- tables ---------------------------------------------------------------------------------
 
-local BEFORE_TABLE = { from = true, join = true, into = true, update = true, table = true }
-local NO_TABLE = { ["for"] = true, key = true } -- FOR UPDATE, ON DUPLICATE KEY UPDATE
-local BETWEEN = { ignore = true, low_priority = true, ["if"] = true, ["not"] = true,
-  exists = true, ["("] = true }
-local ENDS_LIST = { where = true, set = true, on = true, using = true, group = true, order = true,
-  limit = true, having = true, values = true, select = true, union = true, [")"] = true }
-
-
-local function strip(statement)
-  return (statement:gsub("/%*.-%*/", " "):gsub("'[^']*'", "''"):gsub('"[^"]*"', '""')
-    :gsub("%-%- [^\n]*", " "):gsub("#[^\n]*", " "):gsub("`", ""):lower():gsub("[,()]", " %0 "))
-end
-
-
--- The names behind FROM, JOIN, INTO, UPDATE and TABLE, and in a list of them.
-local function tables_in(statement)
-  local out, wants, in_list, before = {}, false, false, nil
-  for token in strip(statement):gmatch("[%w_%.$,()]+") do
-    if BEFORE_TABLE[token] and not NO_TABLE[before] then
-      wants, in_list = true, token == "from" or token == "update"
-    elseif ENDS_LIST[token] then
-      wants, in_list = false, false
-    elseif token == "," then
-      wants = in_list
-    elseif wants and not BETWEEN[token] then
-      out[#out + 1] = token
-      wants = false
-    end
-    before = token
-  end
-  return out
-end
-
-
 function capabilities.is_open(m, kind)
   for _, rest in ipairs(each(m, kind)) do
     if rest == "" then return true end
@@ -189,14 +156,19 @@ function capabilities.is_open(m, kind)
 end
 
 
-function capabilities.allows_statement(owner, statement)
+function capabilities.allows_statement(owner, statement_text)
   local allowed, named = {}, false
   for _, name in ipairs(each(owner.manifest, "sql")) do
     if name == "" then return true end
     allowed[name], named = true, true
   end
   if not named then return nil, "put \"sql\" into `capabilities`" end
-  for _, name in ipairs(tables_in(statement)) do
+  local names, why = statement.tables(statement_text)
+  if not names then
+    return nil, ("a plugin with tables of its own says what can be read in one way alone: %s")
+      :format(why)
+  end
+  for _, name in ipairs(names) do
     if not allowed[name] then
       return nil, ("put \"sql:%s\" into `capabilities` of plugins/%s/plugin.lua"):format(name,
         owner.manifest.name)

@@ -16,6 +16,7 @@
 -- A plugin that says `waits = false` is called at once.
 local err = require "till.util.err"
 local co = require "till.prim.co"
+local copy = require "till.util.copy"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local time = require "till.prim.time"
@@ -182,10 +183,18 @@ local function call(plugin, hook, args)
 end
 
 
+-- What one does to it changes nothing, for the others and for whoever asks.
+local function own(args)
+  local out = { n = args.n }
+  for i = 1, args.n do out[i] = copy.deep(args[i]) end
+  return out
+end
+
+
 local function ask_all(hook, terms, args)
   local out, first = {}, nil
   for _, plugin in ipairs(asked(hook, 3)) do
-    local value, failure = call(plugin, hook, args)
+    local value, failure = call(plugin, hook, own(args))
     if failure and terms.on_error == "stop" then return nil, failure end
     first = first or failure
     if value ~= nil then out[#out + 1] = { plugin = plugin.name, value = value } end

@@ -27,10 +27,19 @@ local function forbidden(owner, why)
 end
 
 
+-- What is looked at is what is used: a metatable could say one thing first and then another.
+local function plain(given)
+  local out = {}
+  for key, value in next, given do out[key] = value end
+  return out
+end
+
+
 guard["till.prim.http"] = function(owner, real)
   return {
     request = function(options)
       if type(options) ~= "table" then error("http.request needs a table", 2) end
+      options = plain(options)
       local allowed, why = capabilities.allows_url(owner, options.url)
       if not allowed then return forbidden(owner, why) end
       return real.request(options)
@@ -49,6 +58,7 @@ guard["till.prim.conf"] = function(owner, real)
       return real.get(name)
     end,
     secret = function(ref)
+      ref = type(ref) == "table" and plain(ref) or ref
       local allowed, why = capabilities.allows_secret(owner, ref)
       if not allowed then return forbidden(owner, why) end
       return real.secret(ref)

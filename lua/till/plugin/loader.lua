@@ -12,6 +12,7 @@ local bundle = require "till.prim.bundle"
 local capabilities = require "till.plugin.capabilities"
 local conf = require "till.prim.conf"
 local config = require "till.plugin.config"
+local copy = require "till.util.copy"
 local findings = require "till.plugin.findings"
 local manifest = require "till.plugin.manifest"
 local sandbox = require "till.plugin.sandbox"
@@ -119,7 +120,7 @@ local function load_one(m, given, try, is_configured)
   local handlers = try(m.name, handlers_of, owner)
   local options = try(m.name, options_of, m, given, is_configured)
   if not handlers or not options then return nil end
-  owner.config = options
+  owner.config = copy.deep(options) -- what the plugin does to its own allows it nothing
   name_hosts(owner)
   local plugin = { name = m.name, version = m.version, priority = m.priority, hooks = m.hooks,
     waits = m.waits ~= false, manifest = m, config = options, handlers = handlers }

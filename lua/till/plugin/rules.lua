@@ -28,6 +28,8 @@ rules.MAX_TEXT = 65536
 rules.MAX_OPTIONS = 65536 -- bytes of schema and of args, each, as JSON
 rules.MAX_LIVE = 500
 
+local MAX_NAME, MAX_DEPTH = 255, 30
+
 for hook, terms in pairs(HOOKS) do
   if terms.rule then rules.HOOKS[#rules.HOOKS + 1] = hook end
 end
@@ -89,13 +91,28 @@ local function check_schema(schema)
 end
 
 
+-- Names that the box cannot be told of (core/vm/box/value.c), or tables too deep.
+local function is_too_far(value, depth)
+  if type(value) ~= "table" then return false end
+  if depth > MAX_DEPTH then return true end
+  for key, inner in pairs(value) do
+    if #tostring(key) > MAX_NAME or is_too_far(inner, depth + 1) then return true end
+  end
+  return false
+end
+
+
 local function check_args(schema, args)
   if not is_plain(args) then return fault("/args", "must be an object of values", "type") end
   if #json.encode(args) > rules.MAX_OPTIONS then
     return fault("/args", "is too large", "too_large")
   end
-  local _, why = config.resolve(schema, args)
+  local resolved, why = config.resolve(schema, args)
   if why then return pointed("/args", why) end
+  if is_too_far(resolved, 1) then
+    return fault("/args", ("names have at most %d bytes, and tables stand at most %d deep in one"
+      .. " another"):format(MAX_NAME, MAX_DEPTH), "too_large")
+  end
 end
 
 

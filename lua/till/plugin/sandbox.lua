@@ -20,15 +20,25 @@ local sandbox = {}
 local GLOBALS = {
   assert = assert, bit = bit, error = error, ipairs = ipairs,
   math = math, next = next, pairs = pairs, pcall = pcall, rawequal = rawequal, rawget = rawget,
-  rawset = rawset, select = select, setmetatable = setmetatable, string = string, table = table,
+  rawset = rawset, select = select, string = string, table = table,
   tonumber = tonumber, tostring = tostring, type = type, unpack = unpack, xpcall = xpcall,
 }
 
 
--- That of strings is everybody's.
+-- Those of strings, errors and the rest of the library are everybody's: a plugin sees its own.
+local metas = setmetatable({}, { __mode = "k" })
+
+
+function GLOBALS.setmetatable(value, meta)
+  if type(meta) == "table" then metas[meta] = true end
+  return setmetatable(value, meta)
+end
+
+
 function GLOBALS.getmetatable(value)
-  if type(value) == "string" then return false end
-  return getmetatable(value)
+  local meta = getmetatable(value)
+  if type(meta) == "table" and not metas[meta] or type(value) == "string" then return false end
+  return meta
 end
 
 

@@ -89,9 +89,30 @@ local function exchange(ask, what)
 end
 
 
-function box.evaluate(ask)
-  return exchange(ask, "E")
+local function part_of(ask, from, to)
+  local part = {}
+  for key, value in pairs(ask) do part[key] = value end
+  part.rules = { unpack(ask.rules, from, to) }
+  return part
 end
+
+
+-- What does not go over in one piece goes in two.
+local function evaluate(ask)
+  local answers, err = exchange(ask, "E")
+  local n = #ask.rules
+  if answers or err.code ~= "body_too_large" or n == 1 then return answers, err end
+  local middle = math.floor(n / 2)
+  answers, err = evaluate(part_of(ask, 1, middle))
+  if not answers then return nil, err end
+  local rest
+  rest, err = evaluate(part_of(ask, middle + 1, n))
+  for i = 1, rest and #rest or 0 do answers[middle + i] = rest[i] end
+  return rest and answers, err
+end
+
+
+box.evaluate = evaluate
 
 
 function box.check(ask)

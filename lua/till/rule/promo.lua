@@ -16,8 +16,25 @@ local ALL_LEVELS = { line = true, order = true, shipping = true }
 local MULTIBUY = { buy_x_get_y = true, n_for_m = true, bundle_price = true, multi_price = true }
 
 
+local SHORT = 16
+local sets = setmetatable({}, { __mode = "k" })
+
+
+-- A merchant's rule may name thousands, and each is held against every line.
+local function set_of(list)
+  local set = sets[list]
+  if set then return set end
+  set = {}
+  for i = 1, #list do set[list[i]] = true end
+  sets[list] = set
+  return set
+end
+
+
 local function contains(list, value)
-  for i = 1, #list do
+  local n = #list
+  if n > SHORT then return set_of(list)[value] == true end
+  for i = 1, n do
     if list[i] == value then return true end
   end
   return false

@@ -184,6 +184,33 @@ t.describe("paying", function()
       shop.inventory("TEA").on_hand }, { 1, 1, 4 })
     t.equal((select(2, shop.complete(cart))).type, "order")
   end))
+
+  t.it("places what was paid for, whatever the code that resumes it would make of it",
+    with_shop(function(shop, raw)
+      local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+      shop.pay(cart, "test", "tok_ok")
+      local place, price = raw.require "till.flow.place", raw.require "till.rule.price"
+      local run, calculate = place.run, price.calculate
+      place.run = function() error("killed", 0) end
+      t.equal((shop.complete(cart)), 500)
+      place.run = run
+      price.calculate = function(given) -- of another generation
+        given.lines[1].unit_price = given.lines[1].unit_price + 100
+        return calculate(given)
+      end
+      raw.clock.skip_ms = 31000
+      for _, row in ipairs(raw.require("till.store.sagas").stuck(10)) do
+        t.ok(raw.require("till.flow.checkout").resume(row))
+      end
+      price.calculate = calculate
+      local order = (select(2, shop.complete(cart))).order
+      local owed = raw.sql.one("SELECT CAST(SUM(amount) AS SIGNED) AS n FROM ledger_entries"
+        .. " WHERE account = 'receivable' AND amount > 0")
+      t.equal(owed.n, order.total.amount)
+      local kept = raw.sql.one("SELECT CAST(JSON_VALUE(trace, '$.total') AS SIGNED) AS total"
+        .. " FROM order_lines")
+      t.equal(kept.total, order.lines[1].total.amount)
+    end))
 end)
 
 

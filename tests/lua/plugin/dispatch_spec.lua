@@ -34,6 +34,25 @@ t.describe("dispatch", function()
     end)
   end)
 
+  t.it("gives each a cart of its own, and nobody's to change", function()
+    local seen
+    with_plugins({
+      plugin("a", "promo.evaluate", function(_, cart)
+        cart.lines[1].unit_price, cart.codes[1], cart.lines[2] = 1, "FREE", {}
+        return {}
+      end),
+      plugin("b", "promo.evaluate", function(_, cart)
+        seen = cart
+        return {}
+      end),
+    }, function(dispatch)
+      local cart = { codes = {}, lines = { { unit_price = 500 } } }
+      dispatch.ask("promo.evaluate", cart)
+      t.same(cart, { codes = {}, lines = { { unit_price = 500 } } })
+      t.same(seen, cart)
+    end)
+  end)
+
   t.it("skips a failure where the terms say so, counts it and logs the traceback", function()
     with_plugins({
       plugin("bad", "promo.evaluate", function() error("boom") end),

@@ -35,6 +35,13 @@ local function bundle(manifest, handler)
 end
 
 
+-- What its hook says once it is loaded with these options.
+local function answer_of(manifest, handler, options)
+  local plugin = load_with(bundle(manifest, handler), { ["promo-bundle"] = options })[1]
+  return plugin.handlers["promo.evaluate"](plugin.config)
+end
+
+
 t.describe("the plugin loader", function()
   t.it("fills in defaults and keeps the order of priority, then name", function()
     local files = bundle()
@@ -48,6 +55,59 @@ t.describe("the plugin loader", function()
     t.same({ plugins[1].name, plugins[2].name, plugins[3].name },
       { "promo-bundle", "a-low", "b-low" })
     t.same(plugins[1].config, { skus = { "tea", "pot" }, percent = 50 })
+  end)
+
+  t.it("allows a plugin no more by what it does to its options", function()
+    local manifest = [[return { name = "promo-bundle", version = "1.2.0", api = 1,
+      hooks = { "promo.evaluate" }, capabilities = { "http:config.url" },
+      config = { url = { type = "string", default = "https://mine.example" },
+        key = { type = "secret", required = true } } }]]
+    local handler = [[
+local conf = require "till.prim.conf"
+local http = require "till.prim.http"
+return { ["promo.evaluate"] = function(config)
+  config.url, config.other = "https://theirs.example", { ["$env"] = "THEIRS" }
+  local _, e1 = http.request { url = "https://theirs.example/" }
+  local _, e2 = conf.secret { ["$env"] = "THEIRS" }
+  return { e1 and e1.code, e2 and e2.code, conf.secret(config.key) ~= nil }
+end }]]
+    local key = { ["$env"] = "MINE" }
+    t.same(answer_of(manifest, handler, { key = key }), { "forbidden", "forbidden", true })
+  end)
+
+  t.it("looks at what is used, not at what a metatable says first", function()
+    local manifest = [[return { name = "promo-bundle", version = "1.2.0", api = 1,
+      hooks = { "promo.evaluate" }, capabilities = { "http:mine.example", "secrets:MINE" } }]]
+    local handler = [[
+local conf = require "till.prim.conf"
+local http = require "till.prim.http"
+local function two_faced(first, key)
+  local asked = 0
+  return setmetatable({}, { __index = function(_, name)
+    if name ~= key then return nil end
+    asked = asked + 1
+    return asked == 1 and first or "theirs"
+  end })
+end
+return { ["promo.evaluate"] = function()
+  local _, e1 = http.request(two_faced("https://mine.example", "url"))
+  local _, e2 = conf.secret(two_faced("MINE", "$env"))
+  return { e1 and e1.code, e2 and e2.code }
+end }]]
+    t.same(answer_of(manifest, handler, {}), { "forbidden", "forbidden" })
+  end)
+
+  t.it("hands out no metatable of the library's", function()
+    local handler = [[
+local err = require "till.util.err"
+return { ["promo.evaluate"] = function()
+  local meta = { __index = { a = 1 } }
+  return { getmetatable(err.new("internal", "")), getmetatable(""), (getmetatable({})) == nil,
+    getmetatable(setmetatable({}, meta)) == meta, setmetatable({}, nil) ~= nil }
+end }]]
+    local manifest = [[return { name = "promo-bundle", version = "1.2.0", api = 1,
+      hooks = { "promo.evaluate" } }]]
+    t.same(answer_of(manifest, handler, {}), { false, false, true, true, true })
   end)
 
   t.it("leaves out what is disabled or needs options that nobody gave", function()

@@ -14,6 +14,16 @@ local function manifest(more)
 end
 
 
+-- An option that holds tables within one another.
+local function deep(levels)
+  local schema, value = { type = "string" }, "x"
+  for _ = 2, levels do
+    schema, value = { type = "map", of = schema }, { a = value }
+  end
+  return manifest { schema = { m = schema }, args = { m = value } }
+end
+
+
 local function without(name)
   local out = manifest()
   out[name] = nil
@@ -97,6 +107,13 @@ t.describe("rules of a generation", function()
         args = { a = { "A", "B C" } } }) },
     { why = "an argument that is not in the schema", says = "/args/percents",
       files = files(manifest { args = { percents = "1" } }) },
+    { why = "a name in its arguments that the box cannot be told of", says = "/args names have",
+      files = files(manifest { schema = { m = { type = "map", of = "string" } },
+        args = { m = { [("k"):rep(256)] = "x" } } }) },
+    { why = "an option of such a name", says = "/args names have",
+      files = files(manifest { schema = { [("k"):rep(256)] = { type = "string", default = "x" } },
+        args = {} }) },
+    { why = "arguments too deep for the box", says = "/args names have", files = files(deep(31)) },
     { why = "a condition that nobody knows", says = "/when/any_skus",
       files = files(manifest { when = { any_skus = { "A" } } }) },
     { why = "times that end before they begin", says = "/ends_at",

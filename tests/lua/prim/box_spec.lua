@@ -43,6 +43,36 @@ t.describe("till.prim.box", function()
     t.equal(answers[3].value, 7)
   end)
 
+  t.it("blames nobody where all answers together are too much", function()
+    local text = [[return function()
+      local out = {}
+      for i = 1, 15 do out[i] = ("x"):rep(4000) end
+      return out
+    end]]
+    local rules = {}
+    for i = 1, 200 do rules[i] = { name = "r" .. i, text = text } end
+    local answers = assert(box.evaluate { hook = "promo.evaluate", input = {}, rules = rules,
+      deadline_ms = 20000 })
+    t.equal(#answers[1].value, 15)
+    t.same({ answers[200].failure.code, answers[200].failure.message:match("^[^:]*") },
+      { "answer", "not run" })
+    for i = 1, 200 do
+      t.ok(answers[i].value or answers[i].failure.code == "answer", "of rule " .. i)
+    end
+  end)
+
+  t.it("asks in parts where arguments are too much for one exchange", function()
+    local fine = "return function(args, input) return { args.n, #args.text, input.n } end"
+    local rules = {}
+    for i = 1, 100 do
+      rules[i] = { name = "r" .. i, text = fine, args = { n = i, text = ("x"):rep(60000) } }
+    end
+    local answers = assert(box.evaluate { hook = "promo.evaluate", input = { n = 7 },
+      rules = rules, deadline_ms = 20000 })
+    t.equal(#answers, 100)
+    for i = 1, 100 do t.same(answers[i].value, { i, 60000, 7 }) end
+  end)
+
   t.it("checks a text without running its function", function()
     t.ok(box.check { hook = "promo.evaluate", name = "a",
       text = "return function() error('x') end" })

@@ -214,6 +214,7 @@ local function rescheduled(ctx, rule)
     if now.version ~= rule.version then
       return nil, err.new("busy", "the rule was changed meanwhile")
     end
+    if now.state == "archived" then return nil, err.new("conflict", "the rule is archived") end
     return rules.edit(tx, now, draft, note_of(ctx))
   end)
 end
