@@ -218,6 +218,8 @@ function run.fetch(order)
   if not hash then return nil, e end
   local row, e2 = generations.get(hash)
   if not row then return nil, e2 end
+  local good, e4 = store.check_refused(row)
+  if not good then return nil, e4 end
   if row.program ~= generation.program() then
     return nil, err.new("conflict", ("generation %s belongs to version %s of the program and this"
       .. " is %s: run that version, or reload"):format(hash:sub(1, 12), row.program,
