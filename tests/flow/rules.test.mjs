@@ -482,6 +482,18 @@ describe("a rule is not called", () => {
     });
   });
 
+  it("by other times alone, when it is scheduled: an edit that is not published stays unpublished", async () => {
+    const { cart } = await cartOf(1000);
+    await withRule({}, async (rule) => {
+      const headers = { "if-match": (await get(`/rules/${rule.id}`)).headers.etag };
+      assertOk(await shop.admin("PATCH", `/rules/${rule.id}`, { headers, body: { args: { percent: "50" } } }), 200);
+      const ends_at = new Date(Date.now() + 3_600_000).toISOString();
+      const { rule: planned } = assertOk(await post(`/rules/${rule.id}/schedule`, { reason: "longer", ends_at }), 200);
+      assert.deepEqual([planned.version, planned.live.version, planned.ends_at, planned.args], [3, 3, ends_at, {}]);
+      assert.equal((await reprice(cart)).discount_total.amount, 100);
+    });
+  });
+
   it("without the code on which it hangs", async () => {
     const { cart } = await cartOf(1000);
     const enter = (code) => shop.store("POST", `/carts/${cart.id}/promotions`, { body: { code } });
