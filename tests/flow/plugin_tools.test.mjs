@@ -64,6 +64,15 @@ describe("moontill plugin test", () => {
     assert.match(tested.stdout, /FAILED is two\n {2}at plugins\/cart-bad\/cart_bad_spec\.lua:4\n {2}got 1, expected 2/);
   });
 
+  it("tells of a plugin that does not load once, and by the plugin's line", async () => {
+    write("cart-typo", 'local t = require "till.test"\n\nt.plugin("cart-typo", {}, function(plugin)\n  t.it("runs", function() end)\nend)\n');
+    fs.writeFileSync(path.join(dir, "cart-typo/handler.lua"), "return {\n  local x\n}\n");
+    const { stdout } = await plugin("test", "cart-typo");
+    assert.match(stdout, /FAILED cart-typo\n {2}at plugins\/cart-typo\/cart_typo_spec\.lua:3\n {2}plugins\/cart-typo\/handler\.lua:2: unexpected symbol/);
+    assert.match(stdout, /^0 passed, 1 failed, 0 skipped$/m);
+    assert.doesNotMatch(stdout, /traceback/);
+  });
+
   it("ends a spec that never ends, and one that crashes", async () => {
     write("cart-loop", 'while true do end\n');
     assert.match((await plugin("test", "cart-loop")).stdout, /plugins\/cart-loop: specs: it computes without end/);
