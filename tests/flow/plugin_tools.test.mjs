@@ -73,6 +73,14 @@ describe("moontill plugin test", () => {
     assert.doesNotMatch(stdout, /traceback/);
   });
 
+  it("is told apart from being active: check says what is left out, and why", async () => {
+    write("cart-idle");
+    fs.writeFileSync(path.join(dir, "cart-idle/plugin.lua"), 'return { name = "cart-idle", version = "1.0.0", api = 1, opt_in = true, hooks = { "cart.validate" } }\n');
+    const checked = await plugin("check", "cart-idle");
+    assert.equal(checked.code, 0, checked.stdout);
+    assert.match(checked.stdout, /^plugins\.cart-idle: it is left out: not enabled in the configuration$/m);
+  });
+
   it("ends a spec that never ends, and one that crashes", async () => {
     write("cart-loop", 'while true do end\n');
     assert.match((await plugin("test", "cart-loop")).stdout, /plugins\/cart-loop: specs: it computes without end/);
