@@ -206,8 +206,9 @@ describe("what is no rule", () => {
   }
 
   it("is told of all at once", async () => {
-    const doc = assertPointsAt(await post("/rules", draft({ text: "retrun", args: { percent: 1 } })), "/text");
-    assert.deepEqual(doc.errors.map((e) => e.pointer), ["/args/percent", "/text"]);
+    const doc = assertPointsAt(await post("/rules", draft({ text: "retrun", args: { percent: 1 }, when: { min_subtotal: 5 },
+      starts_at: "2026-12-02T00:00:00Z", ends_at: "2026-12-01T00:00:00Z" })), "/text");
+    assert.deepEqual(doc.errors.map((e) => e.pointer), ["/args/percent", "/when/currency", "/ends_at", "/text"]);
   });
 
   it("is nothing that a good one becomes by a change", async () => {
