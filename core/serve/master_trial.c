@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "serve/check.h"
 #include "serve/master_priv.h"
+#include "serve/pools.h"
 
 #define TRIAL_TIMEOUT_MS 90000
 #define WORDS_MAX 1800 /* of a refusal */
@@ -94,6 +95,7 @@ static int try_it(const till_master_t *master, const till_setup_t *next, const c
 static void run_child(till_master_t *master, const till_setup_t *next, const char *name, int out)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)!nice(TILL_LOADER_NICENESS);
     dup2(out, 1);
     int code = till_children_settle(master, next) ? try_it(master, next, name) : 1;
     fflush(NULL);

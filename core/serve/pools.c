@@ -2,7 +2,6 @@
 #include "serve/pools.h"
 
 #define COMMAND_MS 600000
-#define LOADER_NICENESS 10 /* a tenth of what a thread gets that serves, where both want a core */
 
 static const char *str_or_null(const till_conf_t *conf, const char *name)
 {
@@ -77,7 +76,7 @@ void till_pools_init(till_pools_t *pools, const till_conf_t *conf, const char *p
                             .redis = make_redis(loop, conf),
                             .http = make_http(loop, conf),
                             .offload = till_offload_create(loop, 2, 0),
-                            .loader = till_offload_create(loop, 1, LOADER_NICENESS),
+                            .loader = till_offload_create(loop, 1, TILL_LOADER_NICENESS),
                             .box = till_rulebox_create(loop)};
     pools->env = (till_vm_env_t){.loop = loop,
                                  .sql = pools->sql,

@@ -8,6 +8,8 @@
 
 #include "vm/vm.h"
 
+#define TILL_LOADER_NICENESS 10 /* a tenth of what a thread gets that serves, where both want a core */
+
 typedef struct till_pools {
     till_loop_t *loop;
     till_sql_pool_t *sql;

@@ -103,7 +103,7 @@ before(async () => {
   shop = await Shop.start({ args: ["--no-demo", "--plugins", plugins, "--set", "server.workers=1", "--set", "server.jobs_workers=0",
     "--set", "mysql.connections=2", "--set", "server.request_timeout_ms=30000", "--set", "server.queue_target_ms=0",
     "--set", "server.queue_timeout_ms=0"] });
-  background = await until("the background calls run", async () => (await gauges())("till_vm_calls"));
+  background = await until("the background calls run", async () => (await gauges())("till_vm_calls") === 2 && 2);
   await query(shop, "CREATE TABLE gone_probe (id BIGINT UNSIGNED NOT NULL)");
 });
 after(async () => {
@@ -199,11 +199,11 @@ for (const [how, ask] of Object.entries(LEAVE)) {
       const second = shop.h1("GET", "/plugins/gone-probe/wait/sql", { key: null, agent: false });
       await running(2);
       const leave = await wait("point");
-      await until("it waits", async () => (await gauges())("till_sql_waiting") === 1);
+      await inFlight(3);
       const stays = shop.h1("GET", "/plugins/gone-probe/wait/point", { key: null, agent: false });
-      await until("another waits behind it", async () => (await gauges())("till_sql_waiting") === 2);
+      await inFlight(4); // it waits behind
       leave();
-      await until("it waits no more", async () => (await gauges())("till_sql_waiting") === 1);
+      await inFlight(3);
       assert.equal(await takeEnded(), "point:cancelled");
       await query(shop, "SELECT CONCAT('KILL QUERY ', id) FROM information_schema.processlist WHERE info LIKE 'SELECT SLEEP%'")
         .then((rows) => query(shop, rows.map(([kill]) => kill).join(";")));

@@ -17,7 +17,8 @@ before(async () => {
   const category = assertOk(await shop.admin("POST", "/categories", { body: { handle: "walked", title: "Walked" } }), 201).category;
   const promotion = assertOk(await shop.admin("POST", "/promotions", { headers: idem(), body: PROMOTION() }), 201).promotion;
   const changed = await makeProduct(shop);
-  place = { cart, order, category, promotion, product: made.product, variant: made.variant, changed };
+  const { rule } = assertOk(await shop.admin("POST", "/rules", { headers: idem(), body: RULE() }), 201);
+  place = { cart, order, category, promotion, product: made.product, variant: made.variant, changed, rule };
   openapi = (await shop.h2("GET", "/openapi.json", { key: null })).body;
 });
 after(() => shop?.stop());
@@ -30,6 +31,13 @@ const PRODUCT = () => ({
   variants: [{ sku: newKey(), title: "One", options: { size: "S" }, external_ref: newKey(),
     prices: [{ currency: "GBP", amount: 100, list: "default", kind: "base", customer_group: "trade", starts_at: "2020-01-01T00:00:00Z" }] }],
 });
+
+const TEXT = 'return function(args, cart) return { { level = "order", type = "percent", value = "1" } } end';
+const RULE = () => ({ name: `walk-${newKey()}`, hook: "promo.evaluate", title: "Walked", text: TEXT, schema: { word: { type: "string", default: "x" } },
+  args: { word: "x" }, when: { currency: "GBP", any_tag: ["tea"] }, reason: "walk", starts_at: "2020-01-01T00:00:00Z", ends_at: "2999-01-01T00:00:00Z" });
+
+const CART = { currency: "GBP", country: "GB", codes: ["A"], customer_group: "trade", lines: [{ sku: "MADE-UP", title: "Walked", unit_price: 100, quantity: 1,
+  tags: ["tea"], tax_class: "standard" }] };
 
 // A body that is good, for each route that takes texts.
 const WALK = {
@@ -53,13 +61,27 @@ const WALK = {
   "POST /admin/v1/orders/{id}/fulfilments": () => ({ tracking_number: "AB1", carrier: "post", lines: [{ line_id: place.order.lines[0].id, quantity: 1 }] }),
   "POST /admin/v1/staff": () => ({ email: `${newKey()}@example.com`, name: "Walked", password: "long enough to be one", roles: ["viewer"] }),
   "POST /admin/v1/keys": () => ({ name: "Walked", kind: "secret", roles: ["viewer"] }),
+  "POST /admin/v1/rules": RULE,
+  "PATCH /admin/v1/rules/{id}": () => {
+    const { name, hook, ...rest } = RULE();
+    return rest;
+  },
+  "POST /admin/v1/rules/validate": () => ({ name: "walk", hook: "promo.evaluate", text: TEXT }),
+  "POST /admin/v1/rules/try": () => ({ rule: { name: "walk", hook: "promo.evaluate", text: TEXT }, cart: CART, at: "2030-01-01T00:00:00Z" }),
+  "POST /admin/v1/rules/{id}/try": () => ({ cart: CART }),
+  "POST /admin/v1/rules/{id}/publish": () => ({ reason: "walk" }),
+  "POST /admin/v1/rules/{id}/schedule": () => ({ reason: "walk", starts_at: "2020-01-01T00:00:00Z", ends_at: "2999-01-01T00:00:00Z" }),
+  "POST /admin/v1/rules/{id}/restore": () => ({ reason: "walk" }),
+  "POST /admin/v1/rules/{id}/unpublish": () => ({ reason: "walk" }),
+  "POST /admin/v1/generations/reload": () => ({ reason: "walk" }),
+  "POST /admin/v1/generations/{hash}/activate": () => ({ reason: "walk" }),
   "POST /auth/v1/staff/sessions": () => ({ email: "nobody@example.com", password: "nobody's password" }),
   "POST /auth/v1/customers": () => ({ email: `${newKey()}@example.com`, password: "long enough to be one", first_name: "Ada", last_name: "L", phone: "1" }),
   "POST /auth/v1/customers/sessions": () => ({ email: "nobody@example.com", password: "nobody's password" }),
 };
 
 const IDS = { carts: () => place.cart.id, products: () => place.changed.product.id, variants: () => place.changed.variant.id, categories: () => place.category.id,
-  promotions: () => place.promotion.id, orders: () => place.order.id, inventory: () => encodeURIComponent(place.variant.sku) };
+  promotions: () => place.promotion.id, orders: () => place.order.id, rules: () => place.rule.id, generations: () => "live", inventory: () => encodeURIComponent(place.variant.sku) };
 
 function send(route, body) {
   const [method, template] = route.split(" ");
