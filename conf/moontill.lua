@@ -140,9 +140,11 @@ return {
 
   -- The code of the shop, and what was before it.
   generations = {
-    -- new, folders, live: what a start takes: the folders where nobody has seen yet what they hold; the folders always; or what the database says is live
+    -- new, folders, live: what a start takes: the folders where nobody has seen yet what they
+    -- hold; the folders always; or what the database says is live
     start = "new",
-    -- generations, 2 to 100000: the newest that are kept; besides what is live, was live before it, or has orders and open carts
+    -- generations, 2 to 100000: the newest that are kept; besides what is live, was live before
+    -- it, or priced an order
     keep = 200,
   },
 
@@ -232,7 +234,7 @@ return {
   -- its manifest checks it. Keys are given as env("NAME") or file("/path"), for example:
   --
   --   ["payment-stripe"] = { secret_key = env("STRIPE_SECRET_KEY") },
-  --   ["tax-table"] = { prices_include_tax = true },
+  --   ["tax-simple"] = { prices_include_tax = false },
   plugins = {
   },
 }

@@ -64,7 +64,7 @@
     INT("vm.memory_cap_mb", 256, 16, 4096, "MB of a generation", "a plugin that wants more gets an error")                  \
     INT("vm.retire_timeout_ms", 30000, 100, 600000, "ms", "how long an old generation may finish what it began")            \
     STR("generations.start", "new", "new|folders|live", "what a start takes: the folders where nobody has seen yet what they hold; the folders always; or what the database says is live") \
-    INT("generations.keep", 200, 2, 100000, "generations", "the newest that are kept; besides what is live, was live before it, or has orders and open carts") \
+    INT("generations.keep", 200, 2, 100000, "generations", "the newest that are kept; besides what is live, was live before it, or priced an order") \
     STR("shop.name", "Moontill demo", "", "in mails, documents and the storefront")                                         \
     STR("shop.currency", "GBP", "", "ISO 4217; of carts that name none")                                                    \
     STR("shop.country", "GB", "", "ISO 3166-1; of carts that name none")                                                    \

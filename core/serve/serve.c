@@ -225,7 +225,7 @@ static void print_change(const char *line, size_t len)
     char name[128];
 
     if (till_line_text(line, len, "generation", name, sizeof(name)))
-        printf("live: generation %.12s\n", name);
+        printf("live: generation %.12s%s\n", name, till_line_true(line, len, "unchanged") ? ", as before" : "");
 }
 
 static void print_line(const char *line, size_t len) { printf("%.*s\n", (int)len, line); }

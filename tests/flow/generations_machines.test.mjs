@@ -185,12 +185,14 @@ if conf.get("shop.name") == "The second" then error("not on this machine") end`)
 
 describe("a start", () => {
   it("with folders that nobody has seen makes them live for all", async () => {
+    const before = await inTable();
     const other = await Server.start({ word: "never seen" });
     try {
       assert.equal(await other.word(), "never seen");
       const hash = await inTable();
       await until("the others follow", async () => (await isAt(shop, hash)) && (await isAt(second, hash)), MINUTE);
       assert.equal(await wordOfFirst(), "never seen");
+      assert.equal(await value(shop, `SELECT LOWER(HEX(parent)) FROM generations WHERE hash = UNHEX('${hash}')`), before);
     } finally {
       await other.stop();
     }

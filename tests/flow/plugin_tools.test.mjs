@@ -64,6 +64,23 @@ describe("moontill plugin test", () => {
     assert.match(tested.stdout, /FAILED is two\n {2}at plugins\/cart-bad\/cart_bad_spec\.lua:4\n {2}got 1, expected 2/);
   });
 
+  it("tells of a plugin that does not load once, and by the plugin's line", async () => {
+    write("cart-typo", 'local t = require "till.test"\n\nt.plugin("cart-typo", {}, function(plugin)\n  t.it("runs", function() end)\nend)\n');
+    fs.writeFileSync(path.join(dir, "cart-typo/handler.lua"), "return {\n  local x\n}\n");
+    const { stdout } = await plugin("test", "cart-typo");
+    assert.match(stdout, /FAILED cart-typo\n {2}at plugins\/cart-typo\/cart_typo_spec\.lua:3\n {2}plugins\/cart-typo\/handler\.lua:2: unexpected symbol/);
+    assert.match(stdout, /^0 passed, 1 failed, 0 skipped$/m);
+    assert.doesNotMatch(stdout, /traceback/);
+  });
+
+  it("is told apart from being active: check says what is left out, and why", async () => {
+    write("cart-idle");
+    fs.writeFileSync(path.join(dir, "cart-idle/plugin.lua"), 'return { name = "cart-idle", version = "1.0.0", api = 1, opt_in = true, hooks = { "cart.validate" } }\n');
+    const checked = await plugin("check", "cart-idle");
+    assert.equal(checked.code, 0, checked.stdout);
+    assert.match(checked.stdout, /^plugins\.cart-idle: it is left out: not enabled in the configuration$/m);
+  });
+
   it("ends a spec that never ends, and one that crashes", async () => {
     write("cart-loop", 'while true do end\n');
     assert.match((await plugin("test", "cart-loop")).stdout, /plugins\/cart-loop: specs: it computes without end/);

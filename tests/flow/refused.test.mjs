@@ -5,7 +5,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { execFileSync } from "node:child_process";
 import { after, before, describe, it } from "node:test";
-import { Shop, moontill, tempDir } from "./support/shop.mjs";
+import { Shop, moontill, tempDir, until } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
 import { control, workers } from "./support/process.mjs";
 
@@ -219,6 +219,18 @@ describe("a reload of", () => {
       assert.match(await refused(), expected);
     });
   }
+
+  it("text that crashes LuaJIT is refused, and a rollback to it as well", async () => {
+    writeGood();
+    prepend("local _ for _ in (nil):foo() do end");
+    assert.match(await refused(), /LuaJIT crashed on it/);
+    const newest = async () => JSON.parse((await shop.cli("generations", "--limit", "1", "--json")).stdout).data[0];
+    await until("it is noted", async () => (await newest()).state === "refused");
+    const answer = await shop.cli("rollback", (await newest()).hash);
+    assert.equal(answer.code, 1);
+    assert.match(answer.stderr, /was refused when it came and has never been live/);
+    assert.deepEqual((await workers(shop)).map((w) => w.pid), pids, "no worker has died of it");
+  });
 
   it("what is good again is taken", async () => {
     writeGood();

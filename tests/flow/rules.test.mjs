@@ -206,8 +206,9 @@ describe("what is no rule", () => {
   }
 
   it("is told of all at once", async () => {
-    const doc = assertPointsAt(await post("/rules", draft({ text: "retrun", args: { percent: 1 } })), "/text");
-    assert.deepEqual(doc.errors.map((e) => e.pointer), ["/args/percent", "/text"]);
+    const doc = assertPointsAt(await post("/rules", draft({ text: "retrun", args: { percent: 1 }, when: { min_subtotal: 5 },
+      starts_at: "2026-12-02T00:00:00Z", ends_at: "2026-12-01T00:00:00Z" })), "/text");
+    assert.deepEqual(doc.errors.map((e) => e.pointer), ["/args/percent", "/when/currency", "/ends_at", "/text"]);
   });
 
   it("is nothing that a good one becomes by a change", async () => {
@@ -481,6 +482,18 @@ describe("a rule is not called", () => {
       assert.equal((await reprice(cart)).discount_total.amount, 0);
       assertPointsAt(await schedule({ starts_at: at(2000), ends_at: at(1000) }), "/ends_at");
       assertPointsAt(await schedule({ starts_at: "tomorrow" }), "/starts_at");
+    });
+  });
+
+  it("by other times alone, when it is scheduled: an edit that is not published stays unpublished", async () => {
+    const { cart } = await cartOf(1000);
+    await withRule({}, async (rule) => {
+      const headers = { "if-match": (await get(`/rules/${rule.id}`)).headers.etag };
+      assertOk(await shop.admin("PATCH", `/rules/${rule.id}`, { headers, body: { args: { percent: "50" } } }), 200);
+      const ends_at = new Date(Date.now() + 3_600_000).toISOString();
+      const { rule: planned } = assertOk(await post(`/rules/${rule.id}/schedule`, { reason: "longer", ends_at }), 200);
+      assert.deepEqual([planned.version, planned.live.version, planned.ends_at, planned.args], [3, 3, ends_at, {}]);
+      assert.equal((await reprice(cart)).discount_total.amount, 100);
     });
   });
 

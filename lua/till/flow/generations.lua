@@ -1,7 +1,7 @@
 -- till/flow/generations - the code of the shop: what is live, what was, and making something live.
 --
 --   live() -> { hash, since, sequence, … } | nil, err          of the database, not of this worker
---   list(opts) -> rows, newest first    get(hash) -> generation | nil, err
+--   get(hash) -> generation | nil, err
 --   resolve(prefix) -> hash | nil, err     also of "live", "previous" ("" is that too)
 --   files(hash) -> { path = text } | nil, err
 --   diff(a, b) -> { { path, change = "added|removed|changed", text = unified diff } } | nil, err
@@ -103,11 +103,6 @@ function generations.files(hash)
   if files == nil then return nil, e end
   if not files then return nil, err.new("not_found", "there is no generation " .. hash) end
   return files
-end
-
-
-function generations.list(opts)
-  return store.list(opts)
 end
 
 
@@ -218,6 +213,8 @@ function run.fetch(order)
   if not hash then return nil, e end
   local row, e2 = generations.get(hash)
   if not row then return nil, e2 end
+  local good, e4 = store.check_refused(row)
+  if not good then return nil, e4 end
   if row.program ~= generation.program() then
     return nil, err.new("conflict", ("generation %s belongs to version %s of the program and this"
       .. " is %s: run that version, or reload"):format(hash:sub(1, 12), row.program,
@@ -252,10 +249,12 @@ local function to_change(order)
 end
 
 
+-- A server that starts has it already: its parent is what was live for all before.
 local function keep(order)
   local files, why = generation.read(order.to)
   if not files then return nil, err.new("internal", why) end
-  return store.put(files, order.to, { parent = order.from ~= order.to and order.from or nil,
+  local before = order.from == order.to and (changes.live() or {}).hash or order.from
+  return store.put(files, order.to, { parent = before ~= order.to and before or nil,
     program = generation.program(), author = order.author, reason = order.reason })
 end
 

@@ -4,6 +4,7 @@
 --   findings.try(plugin, fn, ...)  -> what fn returned; while gathering nil where it threw
 --   findings.add(plugin, message)  notes one; throws it where nobody gathers
 --   findings.list()                -> { { plugin =, at = "file:line" or nil, message = }, ... }
+--   findings.leave_out(plugin, reason), findings.left_out(plugin) -> reason | nil: that is no fault
 --
 -- A message begins with its place where it has one: "plugins/promo-x/handler.lua:3: ...".
 local bundle = require "till.prim.bundle"
@@ -12,7 +13,7 @@ local co = require "till.prim.co"
 local findings = {}
 
 local gathers = co.process() == "check"
-local list = {}
+local list, left_out = {}, {}
 local PLACELESS = { ["not enough memory"] = true, ["stack overflow"] = true }
 
 
@@ -40,6 +41,16 @@ end
 
 function findings.list()
   return list
+end
+
+
+function findings.leave_out(plugin, reason)
+  left_out[plugin] = reason
+end
+
+
+function findings.left_out(plugin)
+  return left_out[plugin]
 end
 
 

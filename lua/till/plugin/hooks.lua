@@ -1,7 +1,7 @@
 -- till/plugin/hooks - the places where a plugin may speak, and the terms of each.
 --
 -- This table is the contract: the loader checks a plugin against it and the dispatcher obeys it.
--- docs/plugins.md tells of each in words.
+-- docs/hooks.md tells of each in words, and is written from this and till.plugin.hooks_doc.
 --
 --   many      every plugin that has it is asked, by priority (false: one is, by name or the first)
 --   may_yield the handler may wait for I/O

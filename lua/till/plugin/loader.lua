@@ -177,6 +177,7 @@ function loader.load()
     local reason = m and left_out(m, given[name])
     if reason then
       out[name] = reason
+      findings.leave_out(name, reason)
     elseif m then
       plugins[#plugins + 1] = load_one(m, given[name], findings.try, true)
     end

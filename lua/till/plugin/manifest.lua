@@ -94,7 +94,7 @@ local function check_hooks(m, refused)
     if not HOOKS[hook] then
       local near = text.nearest(tostring(hook), sorted(HOOKS))
       refused(tostring(hook), ("there is no hook %s%s"):format(tostring(hook),
-        near and "; was " .. near .. " meant?" or "; see docs/plugins.md"))
+        near and "; was " .. near .. " meant?" or "; see docs/hooks.md"))
     elseif seen[hook] then
       refused(hook, ("hook %s stands twice"):format(hook))
     end

@@ -133,8 +133,14 @@ end
 
 function rules.check(m)
   local _, errors = shape:check(m)
-  return errors or check_schema(m.schema) or check_args(m.schema, m.args) or check_when(m.when)
-    or check_window(m)
+  if errors then return errors end
+  local in_schema, out = check_schema(m.schema), {}
+  local in_args = not in_schema and check_args(m.schema, m.args) or nil
+  for _, list in ipairs { in_schema or {}, in_args or {}, check_when(m.when) or {},
+    check_window(m) or {} } do
+    for _, e in ipairs(list) do out[#out + 1] = e end
+  end
+  return out[1] and out or nil
 end
 
 

@@ -8,11 +8,13 @@
 --   paths(a, b) -> { { path, before, after } } whose texts differ; hashes of texts, nil: not there
 --   text(file) -> the text
 --   is_known(parts)            has anybody ever stored these library, plugins and configuration?
+--   check_refused(generation) -> true | nil, err     may it be made live, though it was refused?
 --   last_of(program)           -> hash of what was live last and belongs to it | false
 --   served(hash, n)            adds to the requests
 -- Hashes are 64 hex digits here, 32 bytes in the tables.
 local crypto = require "till.prim.crypto"
 local db = require "till.store.db"
+local err = require "till.util.err"
 local page = require "till.store.page"
 local sql = require "till.prim.sql"
 
@@ -279,12 +281,30 @@ function generations.text(file)
 end
 
 
-function generations.is_known(parts)
+local function is_any(parts, condition)
   local row, e = sql.one("SELECT 1 AS known FROM generations WHERE library = ? AND plugins = ?"
-    .. " AND configuration = ? LIMIT 1", param(parts.library), param(parts.plugins),
-    param(parts.configuration))
+    .. " AND configuration = ?" .. condition .. " LIMIT 1", param(parts.library),
+    param(parts.plugins), param(parts.configuration))
   if row == nil then return nil, e end
   return row and true or false
+end
+
+
+function generations.is_known(parts)
+  return is_any(parts, "")
+end
+
+
+-- What was refused may kill every worker that loads it: a rollback is not tried aside. Where the
+-- same code has been live, it was refused for something else.
+function generations.check_refused(row)
+  if not row.refused_at then return true end
+  local was_live, e = is_any(row, " AND live_at IS NOT NULL")
+  if was_live == nil then return nil, e end
+  if was_live then return true end
+  return nil, err.new("conflict", ("generation %s was refused when it came and has never been live"
+    .. " (`moontill generations history` says why): mend the folders and reload"):format(
+    row.hash:sub(1, 12)))
 end
 
 

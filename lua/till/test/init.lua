@@ -197,13 +197,14 @@ end
 
 
 local function run_file(path, load)
+  local failed = current.failed
   current.file, current.path, current.seen, current.inside = path, {}, 0, false
   local chunk, err = load(path)
   if not chunk then return report(path, { message = tostring(err) }) end
   local good, failure = xpcall(chunk, on_error)
   if not good then
     settle(path, false, failure)
-  elseif current.seen == 0 then
+  elseif current.seen == 0 and current.failed == failed then
     report(path, { message = "holds no test" })
   end
 end

@@ -38,10 +38,14 @@ local NEXT = [[
 %s
 %s
 
-  moontill plugin test %s      its specs, in the server's own VM
-  moontill plugin check %s     all that a load would refuse
-  moontill dev --watch%s       reloads whenever a file is saved
-  moontill reload              makes it live in a server that runs
+  moontill plugin test %s
+      its specs, in the server's own VM
+  moontill plugin check %s
+      all that a load would refuse
+  moontill dev --watch%s
+      a shop that reloads whenever a file is saved
+  moontill reload
+      makes it live in a server that runs
 
 docs/hooks.md tells of every hook, docs/plugins.md of all that a plugin may use.
 ]]

@@ -201,10 +201,13 @@ local function publishes(act)
 end
 
 
+-- The next version is what is live, with other times: an edit that nobody has published yet does
+-- not go live by that.
 local function rescheduled(ctx, rule)
-  local latest, e = rules.find_version(rule, rule.version)
-  if not latest then return nil, e end
-  local draft = rules.draft(rule, latest, { starts_at = ctx.body.starts_at,
+  local live = rules.live(rule)
+  local current, e = rules.find_version(rule, live and live.version or rule.version)
+  if not current then return nil, e end
+  local draft = rules.draft(rule, current, { starts_at = ctx.body.starts_at,
     ends_at = ctx.body.ends_at })
   local ok, e2 = rules.check(draft)
   if not ok then return nil, e2 end
