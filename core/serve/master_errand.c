@@ -29,13 +29,18 @@ static till_child_t *find_worker(till_master_t *master)
 static void give_out(till_master_t *master, till_errand_t *errand)
 {
     till_child_t *child = find_worker(master);
+    till_buf_t text;
     char id[24];
 
     if (child == NULL)
         return;
+    till_buf_init(&text, 0);
+    till_buf_append(&text, errand->text, strlen(errand->text) - 1);
+    till_buf_puts(&text, errand->is_again ? ",\"again\":true}" : "}");
     snprintf(id, sizeof(id), "%llu", (unsigned long long)errand->id);
-    if (till_channel_send(child->channel, "run", id, errand->text))
+    if (till_channel_send(child->channel, "run", id, text.base))
         errand->child = child;
+    till_buf_dispose(&text);
 }
 
 void till_errand_begin(till_master_t *master, till_errand_kind_t kind, till_buf_t *text, till_errand_cb done)
@@ -53,6 +58,7 @@ void till_errand_again(till_master_t *master, till_errand_kind_t kind, uint64_t 
 
     errand->id = ++master->last_errand;
     errand->child = NULL;
+    errand->is_again = true;
     errand->not_before_ms = till_master_now() + delay_ms;
 }
 

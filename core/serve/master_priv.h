@@ -117,7 +117,8 @@ typedef void (*till_errand_cb)(till_master_t *master, const char *line, size_t l
 typedef struct till_errand {
     uint64_t id;         /* 0: there is none */
     till_child_t *child; /* who does it; NULL: nobody yet */
-    char *text;
+    char *text;          /* a JSON object with members */
+    bool is_again;       /* nobody knows whether it was done already */
     uint64_t not_before_ms;
     till_errand_cb done;
 } till_errand_t;

@@ -5,7 +5,7 @@ import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { Shop, idem, newKey, tempDir, until } from "./support/shop.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
-import { query, value } from "./support/db.mjs";
+import { query, queryAsOwner, value } from "./support/db.mjs";
 import { control, workers } from "./support/process.mjs";
 
 let shop, plugins;
@@ -105,6 +105,26 @@ describe("a reload", () => {
     assert.equal(change.reason, "a try");
     assert.equal((await list()).find((g) => g.hash === change.to).state, "refused");
     assert.equal(await inTable(), before);
+  });
+});
+
+describe("a database that is only read", () => {
+  it("refuses a change, and what is asked for afterwards is made", async () => {
+    const first = await live("writable"), before = await liveHash();
+    write("read only");
+    await queryAsOwner(shop, "SET GLOBAL read_only = 1");
+    try {
+      const refused = await reload();
+      assert.equal(refused.code, 1);
+      assert.match(json(refused.stdout).at(-1).error, /the database is read-only/);
+    } finally {
+      await queryAsOwner(shop, "SET GLOBAL read_only = 0");
+    }
+    assert.equal(await inTable(), before);
+    assert.deepEqual(await words(), ["writable"]);
+    await live("writable again");
+    assert.equal((await shop.cli("rollback")).code, 0);
+    assert.equal(await inTable(), first);
   });
 });
 

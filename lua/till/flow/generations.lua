@@ -35,6 +35,7 @@ local CHANNEL = "till:generation"
 local TELL_MS = 5000
 local LOOKUPS = 20
 local LOOKUP_MS = 250
+local READ_ONLY = 1290
 
 
 -- ---- reading ----------------------------------------------------------------
@@ -268,9 +269,10 @@ local function move(order)
       sequence, e = nil, err.new("conn_lost", "the answer was lost", { unknown_outcome = true })
     end
     if sequence ~= nil or not (e.unknown_outcome or e.retryable) then return sequence, e end
+    order.again = order.again or e.unknown_outcome
     if not time.sleep(LOOKUP_MS) then break end
   end
-  return nil, err.new("unknown_outcome", tostring(e), { unknown_outcome = true })
+  return nil, e
 end
 
 
@@ -301,7 +303,15 @@ function run.note(order)
 end
 
 
---- The outcome is unknown where asking again may tell it.
+-- Where something may have been done, now or when it was asked before; and while the database is
+-- away, which is waited for. An error that it answers with has changed nothing.
+local function is_unknown(order, e)
+  local is_answer = e.errcode and (e.errcode < 2000 or e.errcode >= 3000) -- between: the client's
+  return e.unknown_outcome
+    or order.verb == "record" and e.retryable and (order.again or not is_answer) or false
+end
+
+
 function generations.run(text)
   local order = json.decode(text)
   local answer, e = run[order.verb](order)
@@ -309,8 +319,8 @@ function generations.run(text)
     answer.ok = true
     return json.encode(answer)
   end
-  local is_unknown = e.unknown_outcome or order.verb == "record" and e.retryable or false
-  return json.encode { ok = false, error = e.message, unknown = is_unknown,
+  local sentence = e.errcode == READ_ONLY and "the database is read-only: nothing can go live"
+  return json.encode { ok = false, error = sentence or e.message, unknown = is_unknown(order, e),
     stale = err.is(e, "precondition_failed") }
 end
 
@@ -325,15 +335,10 @@ local function tell_served()
 end
 
 
-local function hear()
+function generations.background()
   redis.subscribe(CHANNEL, function(text)
     if text then generation.ask { command = "hurry" } end
   end)
-end
-
-
-function generations.background()
-  hear()
   local waiter = co.waiter()
   while not co.closing() do
     waiter:wait(TELL_MS)
