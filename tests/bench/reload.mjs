@@ -119,7 +119,7 @@ async function atRest(bench, shop, plugins) {
   bench.spread("the longest turn of a loop meanwhile", turns, "ms", { most: 5 });
 }
 
-/** In turns: without reloads, with one each REST_MS, and with one after the other. */
+/** In turns: without reloads, with pauses of REST_MS between them, and with one after the other. */
 async function underLoad(bench, shop, plugins) {
   const count = Math.ceil(RELOADS / bench.rounds);
   const rested = [], ceaseless = [], steadily = [], busy = [];
@@ -141,8 +141,8 @@ async function underLoad(bench, shop, plugins) {
   bench.figure("requests", done, "");
   bench.figure(`requests that failed, ${2 * RELOADS} reloads, half of them bad`, failed, "", { most: 0 });
   bench.spread("p99 without reloads", steadily, "ms");
-  bench.spread(`p99 with a reload each ${REST_MS} ms, to p99 without`, rested, "", { most: 1.5 });
-  bench.spread("p99 with one reload after the other, to p99 without", ceaseless, "");
+  bench.spread(`p99 with pauses of ${REST_MS} ms between reloads, to p99 without`, rested, "", { most: 1.5 });
+  bench.spread("p99 with one reload after the other, to p99 without", ceaseless, "", { most: 1.5 });
 }
 
 export default async function (bench) {
