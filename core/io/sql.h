@@ -21,7 +21,8 @@
  *
  * Statuses: TILL_CONN_LOST (retryable, outcome of a COMMIT unknown),
  * TILL_TIMEOUT (the deadline here, or 1969 and 1317 from the server, which leave
- * the transaction open), TILL_CANCELLED, TILL_DEADLOCK (1213, 1205, 1020: the
+ * the transaction open), TILL_CANCELLED, TILL_DEADLOCK (1213, 1205, 1020, and a
+ * 1969 before half of statement_ms, which is a step of the server's clock: the
  * transaction is rolled back), TILL_DUPLICATE (1062), TILL_REJECTED (everything
  * else the server refused), TILL_OVERLOADED (too many wait for a connection, or
  * it waited for too long: nothing was begun).

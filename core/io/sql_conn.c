@@ -193,6 +193,14 @@ static till_status_t status_of(unsigned errcode)
     }
 }
 
+/* The server ends statements by the wall clock: when that steps forward, all that run are over at once. One that has
+ * not had half its time is undone, as by a deadlock, and may be asked again. */
+static bool is_ended_early(const till_sql_conn_t *conn, unsigned errcode)
+{
+    return errcode == ER_STATEMENT_TIMEOUT &&
+           (till_hist_now() - conn->call->begun) * 2000 < (double)conn->opts->statement_ms;
+}
+
 static void end_call(till_sql_conn_t *conn, till_status_t status, bool broken)
 {
     till_sql_call_t *call = conn->call;
@@ -210,7 +218,7 @@ static void end_call(till_sql_conn_t *conn, till_status_t status, bool broken)
  * transaction open (the server rolls back for 1213 only) the rest is undone. */
 static bool fail_with(till_sql_conn_t *conn, unsigned errcode, const char *message)
 {
-    till_status_t status = status_of(errcode);
+    till_status_t status = is_ended_early(conn, errcode) ? TILL_DEADLOCK : status_of(errcode);
 
     till_sql_call_fail(conn->call, errcode, message);
     if (status == TILL_DEADLOCK && till_sql_conn_in_transaction(conn)) {

@@ -5,7 +5,7 @@ import { after, before, describe, it } from "node:test";
 import { Provider } from "../flow/support/provider.mjs";
 import { Shop, buy, idem, makeCart, makeProduct, tempDir, until } from "../flow/support/shop.mjs";
 import { assertOk, assertProblem } from "../flow/support/checks.mjs";
-import { assertInvariants, count, query, queryAsOwner } from "../flow/support/db.mjs";
+import { assertInvariants, count, ownerSession, query, queryAsOwner } from "../flow/support/db.mjs";
 import { control, serverOf } from "../flow/support/process.mjs";
 
 const MINUTE = 60_000;
@@ -130,16 +130,15 @@ describe("MariaDB", () => {
   });
 
   it("that has no connection left is waited for", async () => {
-    // even its owner gets a connection only when one is free
-    const owner = (sql) => until("the owner is let in", () => queryAsOwner(shop, sql).catch(() => false), MINUTE);
-    const [[most]] = await owner("SELECT @@max_connections");
+    const owner = ownerSession(shop);
+    const [[most]] = await owner.ask("SELECT @@max_connections");
     const mine = "SELECT CONCAT('KILL ', id, ';') FROM information_schema.processlist WHERE user = 'moontill'";
-    await owner("SET GLOBAL max_connections = 10");
+    const kill = async (which) => owner.ask((await owner.ask(`${mine} AND ${which}`)).join("\n") || "DO 0");
+    await owner.ask("SET GLOBAL max_connections = 10");
     let isOver = false, areGone = false;
     const takers = Promise.all(Array.from({ length: 10 }, async () => {
       while (!isOver) await query(shop, "SELECT SLEEP(600)", { force: true });
     })).then(() => (areGone = true));
-    const kill = async (which) => queryAsOwner(shop, (await owner(`${mine} AND ${which}`)).join("\n") || "DO 0", { force: true });
     try {
       const refused = await until("nothing is left for the shop", async () => {
         await kill("info IS NULL");
@@ -149,12 +148,13 @@ describe("MariaDB", () => {
       assertUnavailable(refused, "conn_lost");
     } finally {
       isOver = true;
-      await owner(`SET GLOBAL max_connections = ${most}`);
+      await owner.ask(`SET GLOBAL max_connections = ${most}`);
       await until("the takers are gone", async () => {
         await kill("info LIKE 'SELECT SLEEP%'");
         return areGone;
-      });
+      }, MINUTE);
       await takers;
+      owner.close();
     }
     await isWell();
   });

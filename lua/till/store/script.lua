@@ -10,6 +10,8 @@
 -- statement, prepared once for its text. What fails inside rolls all of it back; a deadlock runs it
 -- again. Where there are too many parameters for a statement that is worth keeping they run one by
 -- one in a transaction. err.unknown_outcome is true where it was sent and its answer lost.
+-- Ended by max_statement_time (1969) before its COMMIT it is undone; afterwards nobody knows, which
+-- 1317 says: a step of the server's clock ends both, and only what is undone may run again.
 --
 -- `?` as everywhere; no statement here may give rows. A statement sees what those before it did.
 -- Rows that others wait for come last, for they are locked until the end.
@@ -22,9 +24,11 @@ local meta = { __index = methods }
 local HEAD = "BEGIN NOT ATOMIC DECLARE refused INT DEFAULT 0;"
   .. " DECLARE EXIT HANDLER FOR SQLSTATE '45000' BEGIN ROLLBACK; SELECT refused; END;"
   .. " DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;"
+  .. " DECLARE EXIT HANDLER FOR 1969 BEGIN ROLLBACK;"
+  .. " IF refused < 0 THEN RESIGNAL SET MYSQL_ERRNO = 1317; END IF; RESIGNAL; END;"
   .. " START TRANSACTION; "
 local CHECK = "; IF ROW_COUNT() < %d THEN SET refused = %d; SIGNAL SQLSTATE '45000'; END IF; "
-local TAIL = "COMMIT; SELECT 0 AS refused%s; END"
+local TAIL = "SET refused = -1; COMMIT; SELECT 0 AS refused%s; END"
 local MOST_PARAMS = 300 -- some six lines of an order
 
 

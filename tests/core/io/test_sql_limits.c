@@ -229,6 +229,32 @@ START_TEST(the_server_ends_a_statement_after_its_time)
 }
 END_TEST
 
+/* What a step of the server's clock does to all that runs; _i: on a lease, alone. */
+START_TEST(a_statement_ended_before_its_time_is_undone_as_by_a_deadlock)
+{
+    const char *sql = "SET STATEMENT max_statement_time = 0.01 FOR SELECT SLEEP(20)";
+    answer_t a = {0};
+    till_sql_conn_t *conn;
+
+    open_with(1, 0, 10000, false);
+    if (_i == 0) {
+        conn = lease();
+        must_run(conn, "START TRANSACTION");
+        ck_assert_int_eq(run_on(conn, sql, &a), TILL_DEADLOCK);
+        till_sql_release(conn);
+    } else {
+        till_sql_query(pool, slice(sql), NULL, 0, LIMIT_MS, on_answer, &a);
+        wait_for(&a);
+        ck_assert_int_eq(a.status, TILL_DEADLOCK);
+    }
+    ck_assert_uint_eq(a.errcode, 1969);
+    ck_assert_uint_eq(stats().timeouts, 0);
+    ck_assert_int_eq(number("SELECT @@in_transaction"), 0);
+    ck_assert_uint_eq(stats().reconnects, 0);
+    close_pool();
+}
+END_TEST
+
 /* Commits wait here behind BACKUP STAGE, for longer than a statement may take. */
 START_TEST(a_commit_has_no_limit_in_the_server)
 {
@@ -304,6 +330,7 @@ Suite *sql_limits_suite(void)
     tcase_add_loop_test(tc, what_nobody_waits_for_is_ended_in_the_server, 0, 2);
     tcase_add_test(tc, the_killer_goes_before_those_who_wait);
     tcase_add_test(tc, the_server_ends_a_statement_after_its_time);
+    tcase_add_loop_test(tc, a_statement_ended_before_its_time_is_undone_as_by_a_deadlock, 0, 2);
     tcase_add_test(tc, a_commit_has_no_limit_in_the_server);
     tcase_add_test(tc, a_commit_that_is_given_up_is_not_killed);
     suite_add_tcase(suite, tc);

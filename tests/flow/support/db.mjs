@@ -5,10 +5,14 @@ import { once } from "node:events";
 import os from "node:os";
 import { until } from "./shop.mjs";
 
+const client = (shop, user, options = []) => spawn("mariadb", [...options, `--socket=${shop.dev.mysql_socket}`, `--user=${user}`,
+  "--batch", "--skip-column-names", "--raw", shop.dev.database], { stdio: ["pipe", "pipe", "pipe"] });
+
+const rowsOf = (text) => text.split("\n").slice(0, -1).map((line) => line.split("\t"));
+
 /** Rows as lists of texts; `force` goes on after a statement that failed. */
 export async function query(shop, sql, { force = false, user = "moontill" } = {}) {
-  const child = spawn("mariadb", [...(force ? ["--force"] : []), `--socket=${shop.dev.mysql_socket}`, `--user=${user}`, "--batch",
-    "--skip-column-names", "--raw", shop.dev.database], { stdio: ["pipe", "pipe", "pipe"] });
+  const child = client(shop, user, force ? ["--force"] : []);
   const out = { stdout: "", stderr: "" };
   child.stdout.on("data", (piece) => (out.stdout += piece));
   child.stderr.on("data", (piece) => (out.stderr += piece));
@@ -16,11 +20,32 @@ export async function query(shop, sql, { force = false, user = "moontill" } = {}
   child.stdin.end(sql);
   const [code] = await once(child, "close");
   assert.ok(code === 0 || force, `${sql}\n${out.stderr}`);
-  return out.stdout.split("\n").slice(0, -1).map((line) => line.split("\t"));
+  return rowsOf(out.stdout);
 }
 
 /** Rows of what only the owner of the database server may see: other people's connections and transactions. */
 export const queryAsOwner = (shop, sql, options) => query(shop, sql, { ...options, user: os.userInfo().username });
+
+/** A connection of the owner's that stays: ask(sql) answers with rows also when nobody else is let in. */
+export function ownerSession(shop) {
+  const END = "--that is all--";
+  const child = client(shop, os.userInfo().username, ["--force", "--unbuffered"]);
+  let out = "", answered = () => {};
+  child.stdout.on("data", (piece) => {
+    out += piece;
+    if (!out.endsWith(`${END}\n`)) return;
+    answered(rowsOf(out.slice(0, -END.length - 1)));
+  });
+  return {
+    ask: (sql) => new Promise((resolve, reject) => {
+      out = "";
+      answered = resolve;
+      child.once("exit", () => reject(new Error(`the owner's connection is gone: ${sql}`)));
+      child.stdin.write(`${sql};\nSELECT '${END}';\n`);
+    }),
+    close: () => child.stdin.end(),
+  };
+}
 
 /** Waits until `n` transactions are open in all of the server. */
 export const transactions = (shop, n) => until(`${n} transactions are open`, async () => {

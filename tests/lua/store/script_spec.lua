@@ -108,6 +108,29 @@ t.describe("a script", function()
     t.same(values(), { 0, 0, 1, 1, 1 })
   end))
 
+  -- As a step of the server's clock does it: far before the limit that the pool has set.
+  local function ended_early(given)
+    assert(sql.exec("SET max_statement_time = 0.2"))
+    local s = script.new()
+    s:exec(ADD, 1, 1)
+    if given then s:give("SLEEP(20) AS slept") else s:exec("SET @till_slept = SLEEP(20)") end
+    local row, e = s:run()
+    assert(sql.exec("SET max_statement_time = DEFAULT"))
+    return row, e
+  end
+
+  t.it("whose time was over before its COMMIT is undone, and may run again", with_rows(function()
+    local row, e = ended_early(false)
+    t.same({ row, e.code, e.errcode, e.unknown_outcome }, { nil, "deadlock", 1969, nil })
+    t.same(values(), { 0, 0 })
+  end))
+
+  t.it("whose time was over after its COMMIT has an unknown outcome", with_rows(function()
+    local row, e = ended_early(true)
+    t.same({ row, e.code, e.errcode, e.unknown_outcome }, { nil, "timeout", 1317, true })
+    t.same(values(), { 1, 0 })
+  end))
+
   t.it("is run again when it is the victim of a deadlock", with_rows(function()
     local co = require "till.prim.co"
     local met, over = co.waiter(), co.waiter()
