@@ -22,7 +22,7 @@
 #define FRESH_MS 10000 /* the database answered "lately" */
 #define JOBS_AGAIN_MS 1000
 #define ORPHAN_SECONDS 2
-#define WARM_MS 250 /* a new generation may look at what is asked for, before it is served */
+#define WARM_MS 250        /* a new generation may look at what is asked for, before it is served */
 #define LAST_WORDS_MS 1000 /* of background work that was told to end: it tells the database what it has counted */
 
 struct worker {
@@ -184,8 +184,7 @@ static void start_entries(struct worker *worker)
 /* What a step of a swap took: nobody is served meanwhile. */
 static void note_step(struct worker *worker, double begun)
 {
-    till_metrics_observe(worker->opts->metrics, "till_generation_swap_duration_seconds", NULL,
-                         till_hist_now() - begun);
+    till_metrics_observe(worker->opts->metrics, "till_generation_swap_duration_seconds", NULL, till_hist_now() - begun);
 }
 
 static void go_live(struct worker *worker, till_vm_t *vm)

@@ -255,8 +255,8 @@ end
 
 
 function jobs.run(worker)
-  local state = { swept = -SWEEP_MS, purged = time.mono_ms() - PURGE_MS + FIRST_PURGE_MS, told = -TELL_MS, tells = worker == "jobs-0",
-    waiter = co.waiter() }
+  local state = { swept = -SWEEP_MS, purged = time.mono_ms() - PURGE_MS + FIRST_PURGE_MS,
+    told = -TELL_MS, tells = worker == "jobs-0", waiter = co.waiter() }
   local handle = redis.subscribe(CHANNEL, function()
     local waiter = state.waiter
     if waiter then
