@@ -21,6 +21,9 @@
     M(counter, "till_rate_limited_total", "limit", "Requests refused because somebody asked too often.")               \
     M(counter, "till_logins_total", "kind result", "Attempts to log in.")                                              \
     M(counter, "till_idempotent_replays_total", "", "Answers given again under their Idempotency-Key.")                \
+    M(counter, "till_combined_batches_total", "kind", "Transactions of several callers who waited for the same row.")  \
+    M(counter, "till_combined_calls_total", "kind", "Callers in those.")                                               \
+    M(counter, "till_combined_splits_total", "kind", "Batches that did not go through whole, and went on in parts.")   \
     M(gauge, "till_sql_up", "", "1 where the database answered a worker within the last 10 s.")                        \
     M(gauge, "till_sql_connections_open", "", "Connections to the database.")                                          \
     M(gauge, "till_sql_connections_idle", "", "Connections to the database that wait for work.")                       \
