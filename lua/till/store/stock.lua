@@ -130,10 +130,15 @@ function stock.reserve_last(script, rows)
 end
 
 
+local AT_ONCE = 1000 -- a statement takes 2000 parameters
+
+
 local function to_state(script, ids, state)
-  if #ids == 0 then return end
-  script:must(stock.AGAIN, #ids, "UPDATE reservations SET state = '" .. state .. "' WHERE id IN ("
-    .. sql.marks(#ids) .. ") AND state = 'held'", unpack(ids))
+  for from = 1, #ids, AT_ONCE do
+    local n = math.min(AT_ONCE, #ids - from + 1)
+    script:must(stock.AGAIN, n, "UPDATE reservations SET state = '" .. state .. "' WHERE id IN ("
+      .. sql.marks(n) .. ") AND state = 'held'", unpack(ids, from, from + n - 1))
+  end
 end
 
 
