@@ -188,6 +188,7 @@ local function take_one(tx, cart_id, item, until_ms)
   local shares, e = units.take(tx, variant, item.quantity, sweeper(tx, variant))
   if shares == false then return refuse(tx, item, variant) end
   if not shares then return nil, e end
+  if shares.first then stock.remember_first(item.variant_id, shares.first) end
   local events = {}
   for i, share in ipairs(shares) do
     local row, e2 = stock.insert(tx, cart_id, item, share, db.at_ms(until_ms))
