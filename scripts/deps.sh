@@ -9,10 +9,10 @@ cd "$(dirname "$0")/.."
 
 build=(make cmake ninja-build gcc libc6-dev pkg-config libh2o-evloop-dev libwslay-dev
     libluajit-5.1-dev luajit libmariadb-dev libhiredis-dev libcurl4-openssl-dev libssl-dev
-    zlib1g-dev liblzma-dev)
+    zlib1g-dev liblzma-dev librabbitmq-dev)
 serve=(mariadb-server mariadb-client redis-server curl xz-utils ca-certificates openssl)
 test=(check lua-check clang clang-format libclang-rt-14-dev nodejs git procps prometheus
-    nghttp2-client haproxy chromium) # prometheus: promtool
+    nghttp2-client haproxy chromium rabbitmq-server) # prometheus: promtool
 bench=(nodejs git luajit nghttp2-client wrk sysbench redis-tools)
 
 wanted=("${build[@]}" "${serve[@]}")

@@ -138,6 +138,17 @@ guard["till.prim.lock"] = function(owner, real)
 end
 
 
+guard["till.prim.job"] = function(owner, real)
+  return {
+    enqueue = function(job, payload, opts)
+      local own_opts = plain(opts or {})
+      own_opts.plugin = owner.manifest.name
+      return real.enqueue(job, payload, own_opts)
+    end,
+  }
+end
+
+
 guard["till.prim.co"] = function(_, real)
   return { spawn = function(fn, ...) real.spawn_within(SPAWN_MS, fn, ...) end }
 end

@@ -46,6 +46,14 @@ return {
       deprecated = "0.5, `capabilities` do it: take the call out" },
   } },
 
+  { module = "till.prim.job", doc = "Work that is put off, for the plugin's own hook job.run.",
+    functions = {
+      { "enqueue", "job: string; payload: any; options?: {delay_ms?: integer, key?: string}",
+        "done: true?; err: till.Err?",
+        "Waits. A jobs worker does it, at least once, not before `delay_ms` have passed. Jobs of "
+        .. "one `key` are done one after another, in this order." },
+    } },
+
   { module = "till.prim.json", doc = "JSON, strict in, the same bytes for the same value out.",
     functions = {
       { "encode", "value: any", "text: string", "Keys sorted; throws on what cannot be JSON." },
