@@ -38,16 +38,15 @@ till_op_t *till_outbox_append(till_sql_conn_t *conn, const till_event_t *events,
 enum { TILL_OUTBOX_CLAIM_MOST = 100, TILL_OUTBOX_KINDS_MOST = 32 };
 typedef struct till_outbox_kind {
     till_slice_t type;
-    unsigned most; /* of this type, at least 1 */
+    unsigned leave; /* so many places to the kinds after it; one is taken all the same, if there is any */
 } till_outbox_kind_t;
 
 /** `events` live until the callback returns. */
 typedef void (*till_outbox_claim_cb)(void *data, till_status_t status, const till_event_t *events, size_t n);
-/** Events of `n` kinds, those of the first one first, with SKIP LOCKED, leased for `lease_ms`: of each up to its `most`,
- * and TILL_OUTBOX_CLAIM_MOST in all. `kinds` is copied, but not what its slices show: that must live until the
- * callback. */
-till_op_t *till_outbox_claim(till_sql_pool_t *pool, const till_outbox_kind_t *kinds, size_t n, uint64_t lease_ms,
-                             uint64_t timeout_ms, till_outbox_claim_cb cb, void *data);
+/** Up to `max` events (at most TILL_OUTBOX_CLAIM_MOST) of `n` kinds, those of the first one first, with SKIP LOCKED,
+ * leased for `lease_ms`. `kinds` is copied, but not what its slices show: that must live until the callback. */
+till_op_t *till_outbox_claim(till_sql_pool_t *pool, const till_outbox_kind_t *kinds, size_t n, unsigned max,
+                             uint64_t lease_ms, uint64_t timeout_ms, till_outbox_claim_cb cb, void *data);
 enum { TILL_OUTBOX_DONE_MOST = 1000 };
 /** `n` different events of one claim, at least one; TILL_CONFLICT: some were taken over, the others are done. */
 till_op_t *till_outbox_done(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, uint64_t timeout_ms,

@@ -44,6 +44,7 @@ struct claiming {
     bool told; /* nobody waits any more; freed when `inner` is through as well */
     till_outbox_kind_t *kinds;
     size_t kind_count, kind; /* the one that is chosen of */
+    size_t max;
     uint64_t lease_ms, timeout_ms, claim;
     till_event_t events[TILL_OUTBOX_CLAIM_MOST];
     char *texts[TILL_OUTBOX_KINDS_MOST]; /* of the events, by kind */
@@ -194,7 +195,7 @@ static void on_chosen(void *data, till_status_t status, const till_sql_result_t 
     if (!goes_on(claiming, status))
         return;
     keep_events(claiming, result);
-    if (++claiming->kind != claiming->kind_count && claiming->n != TILL_OUTBOX_CLAIM_MOST)
+    if (++claiming->kind != claiming->kind_count && claiming->n != claiming->max)
         choose(claiming);
     else if (claiming->n != 0)
         mark(claiming);
@@ -205,8 +206,9 @@ static void on_chosen(void *data, till_status_t status, const till_sql_result_t 
 static void choose(struct claiming *claiming)
 {
     const till_outbox_kind_t *kind = &claiming->kinds[claiming->kind];
-    size_t room = TILL_OUTBOX_CLAIM_MOST - claiming->n;
-    const till_sql_value_t params[] = {till_sql_text(kind->type), till_sql_int(kind->most < room ? kind->most : room)};
+    size_t room = claiming->max - claiming->n;
+    const till_sql_value_t params[] = {till_sql_text(kind->type),
+                                       till_sql_int(kind->leave < room ? room - kind->leave : 1)};
 
     run(claiming, TILL_SLICE_LIT(choose_text), params, 2, on_chosen);
 }
@@ -232,15 +234,16 @@ static void on_acquired(void *data, till_status_t status, till_sql_conn_t *conn)
         run(claiming, TILL_SLICE_LIT("BEGIN"), NULL, 0, on_begun);
 }
 
-till_op_t *till_outbox_claim(till_sql_pool_t *pool, const till_outbox_kind_t *kinds, size_t n, uint64_t lease_ms,
-                             uint64_t timeout_ms, till_outbox_claim_cb cb, void *data)
+till_op_t *till_outbox_claim(till_sql_pool_t *pool, const till_outbox_kind_t *kinds, size_t n, unsigned max,
+                             uint64_t lease_ms, uint64_t timeout_ms, till_outbox_claim_cb cb, void *data)
 {
     struct claiming *claiming = till_calloc(1, sizeof(*claiming));
 
-    assert(n != 0 && n <= TILL_OUTBOX_KINDS_MOST);
+    assert(n != 0 && n <= TILL_OUTBOX_KINDS_MOST && max != 0);
     claiming->kinds = till_alloc(n * sizeof(*kinds));
     memcpy(claiming->kinds, kinds, n * sizeof(*kinds));
     claiming->kind_count = n;
+    claiming->max = max < TILL_OUTBOX_CLAIM_MOST ? max : TILL_OUTBOX_CLAIM_MOST;
     claiming->lease_ms = lease_ms;
     claiming->timeout_ms = timeout_ms;
     claiming->claim = till_claim_draw();

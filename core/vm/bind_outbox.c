@@ -116,7 +116,7 @@ static void on_claimed(void *data, till_status_t status, const till_event_t *eve
     till_co_resume(co, 1);
 }
 
-/** [-0, +1] the list of { type, most } at 1, in memory that Lua owns; its strings stay in their tables */
+/** [-0, +1] the list of { type, leave } at 1, in memory that Lua owns; its strings stay in their tables */
 static const till_outbox_kind_t *check_kinds(lua_State *L, size_t *n)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -127,10 +127,10 @@ static const till_outbox_kind_t *check_kinds(lua_State *L, size_t *n)
         lua_rawgeti(L, 1, (int)i + 1);
         luaL_argcheck(L, lua_istable(L, -1), 1, "holds something that is no kind");
         kinds[i].type = field(L, "type");
-        lua_getfield(L, -1, "most");
-        lua_Integer most = lua_tointeger(L, -1);
-        luaL_argcheck(L, most >= 1, 1, "`most` is at least 1");
-        kinds[i].most = (unsigned)most;
+        lua_getfield(L, -1, "leave");
+        lua_Integer leave = lua_tointeger(L, -1);
+        luaL_argcheck(L, leave >= 0 && leave <= EVENTS_MAX, 1, "`leave` is between 0 and 1000");
+        kinds[i].leave = (unsigned)leave;
         lua_pop(L, 2);
     }
     return kinds;
@@ -138,16 +138,19 @@ static const till_outbox_kind_t *check_kinds(lua_State *L, size_t *n)
 
 static int l_claim(lua_State *L)
 {
-    uint64_t lease_ms = till_arg_ms(L, 2, 30000);
+    int max = luaL_checkint(L, 2);
+    uint64_t lease_ms = till_arg_ms(L, 3, 30000);
     till_sql_pool_t *pool = pool_of(L);
     size_t n;
 
+    luaL_argcheck(L, max >= 1 && max <= EVENTS_MAX, 2, "is not between 1 and 1000");
     till_co_check_yieldable(L, "outbox.claim");
     till_co_t *co = till_co_of(L);
     const till_outbox_kind_t *kinds = check_kinds(L, &n);
     if (till_co_refused(L, co))
         return 2;
-    till_op_t *op = till_outbox_claim(pool, kinds, n, lease_ms, till_co_time_left(L, TIME_MS), on_claimed, co);
+    till_op_t *op =
+        till_outbox_claim(pool, kinds, n, (unsigned)max, lease_ms, till_co_time_left(L, TIME_MS), on_claimed, co);
     lua_settop(L, 1); /* the kinds' names live in it */
     return till_co_park(co, L, op, 1);
 }

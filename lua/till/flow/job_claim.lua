@@ -2,7 +2,7 @@
 --
 --   job_claim.take()  -> { events =, slots = the claim that holds them or nil, leased_at = } | nil, err
 --   job_claim.pause(type, ms)    nothing of this type is taken by this worker for so long
---   job_claim.shares(due, room)  -> list of { type, most }: how many of which
+--   job_claim.shares(due, room)  -> list of { type, leave }: in which order, and what is left over
 --
 -- The types that are due are taken in the order of their priority. The first may have nearly all of
 -- a claim, but a sixteenth is kept for each of the others: nothing starves. A type with a limit is
@@ -56,8 +56,7 @@ function job_claim.shares(due, room)
   if #due > MOST_KINDS then cut(due) end
   local floor, out = math.max(1, math.floor(room / 16)), {}
   for i, entry in ipairs(due) do
-    local most = math.max(floor, room - (#due - i) * floor)
-    out[i] = { type = entry.kind.type, most = most }
+    out[i] = { type = entry.kind.type, leave = (#due - i) * floor }
   end
   return out
 end
@@ -89,8 +88,8 @@ function job_claim.take()
     end
   end
   if #due == 0 then return taking end
-  taking.events, e = outbox.claim(job_claim.shares(due, math.min(conf.get("jobs.batch"),
-    MOST_EVENTS)), conf.get("jobs.lease_ms"))
+  local room = math.min(conf.get("jobs.batch"), MOST_EVENTS)
+  taking.events, e = outbox.claim(job_claim.shares(due, room), room, conf.get("jobs.lease_ms"))
   if taking.events then return taking end
   if taking.slots then queue.free_slots(taking.slots) end
   return nil, e

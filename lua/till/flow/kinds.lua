@@ -88,7 +88,7 @@ end
 
 --- Refuses what is wrong with the configuration while a generation loads.
 function kinds.check()
-  tables = read_all()
+  tables, known = read_all(), {}
 end
 
 

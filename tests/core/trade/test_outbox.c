@@ -58,29 +58,29 @@ static void on_claim(void *data, till_status_t status, const till_event_t *event
 }
 
 /* Of these kinds, in this order; the types end with a NULL. */
-static struct batch claim_kinds(const char *const *types, unsigned most)
+static struct batch claim_kinds(const char *const *types, unsigned leave, unsigned max)
 {
     till_outbox_kind_t kinds[TILL_OUTBOX_KINDS_MOST];
     struct batch batch = {0};
     size_t n = 0;
 
     for (; types[n] != NULL; ++n)
-        kinds[n] = (till_outbox_kind_t){.type = TEXT(types[n]), .most = most};
-    till_outbox_claim(pool, kinds, n, LEASE_MS, TIMEOUT_MS, on_claim, &batch);
+        kinds[n] = (till_outbox_kind_t){.type = TEXT(types[n]), .leave = types[n + 1] != NULL ? leave : 0};
+    till_outbox_claim(pool, kinds, n, max, LEASE_MS, TIMEOUT_MS, on_claim, &batch);
     TEST_UNTIL(loop, batch.calls != 0);
     ck_assert_int_eq(batch.status, TILL_OK);
     return batch;
 }
 
 /* All that the tests append, as one who has no kinds to prefer. */
-static const till_outbox_kind_t *every_kind(unsigned most, size_t *n)
+static const till_outbox_kind_t *every_kind(size_t *n)
 {
     static const char *const types[] = {"order.placed", "first", "other", "second", "order.paid", "later", "x", "y"};
     static till_outbox_kind_t kinds[sizeof(types) / sizeof(types[0])];
 
     *n = sizeof(types) / sizeof(types[0]);
     for (size_t i = 0; i != *n; ++i)
-        kinds[i] = (till_outbox_kind_t){.type = TEXT(types[i]), .most = most};
+        kinds[i] = (till_outbox_kind_t){.type = TEXT(types[i])};
     return kinds;
 }
 
@@ -88,9 +88,9 @@ static struct batch claim(unsigned max, uint64_t lease_ms)
 {
     struct batch batch = {0};
     size_t n;
-    const till_outbox_kind_t *kinds = every_kind(max, &n);
+    const till_outbox_kind_t *kinds = every_kind(&n);
 
-    till_outbox_claim(pool, kinds, n, lease_ms, TIMEOUT_MS, on_claim, &batch);
+    till_outbox_claim(pool, kinds, n, max, lease_ms, TIMEOUT_MS, on_claim, &batch);
     ck_assert_int_eq(batch.calls, 0);
     TEST_UNTIL(loop, batch.calls != 0);
     ck_assert_int_eq(batch.status, TILL_OK);
@@ -362,7 +362,7 @@ END_TEST
 
 START_TEST(kinds_in_the_order_that_is_asked_for)
 {
-    static const char *const late_first[] = {"y", "x", "first", NULL}, *const one[] = {"x", NULL};
+    static const char *const late_first[] = {"y", "x", NULL}, *const one[] = {"x", NULL};
 
     for (int i = 0; i != 3; ++i) {
         char name[16];
@@ -372,17 +372,17 @@ START_TEST(kinds_in_the_order_that_is_asked_for)
         append(name, "y");
     }
     append("a:0", "y"); /* behind an x: no kind overtakes within its aggregate */
-    struct batch batch = claim_kinds(late_first, 2);
+    struct batch batch = claim_kinds(late_first, 2, 4);
     ck_assert_uint_eq(batch.n, 4);
     ck_assert_str_eq(batch.seen[0].type, "y");
     ck_assert_str_eq(batch.seen[1].type, "y");
     ck_assert_str_eq(batch.seen[2].type, "x");
     ck_assert_str_eq(batch.seen[3].aggregate, "a:1");
     ck_assert_uint_eq(batch.seen[3].claim, batch.seen[0].claim);
-    batch = claim_kinds(one, 100);
+    batch = claim_kinds(one, 0, 100);
     ck_assert_uint_eq(batch.n, 1);
     ck_assert_str_eq(batch.seen[0].aggregate, "a:2");
-    batch = claim_kinds(late_first, 100);
+    batch = claim_kinds(late_first, 1, 100);
     ck_assert_uint_eq(batch.n, 1); /* the third y; the fourth waits for a:0's x */
     ck_assert_str_eq(batch.seen[0].aggregate, "b:2");
 }
@@ -394,11 +394,11 @@ START_TEST(as_many_as_a_claim_takes)
 
     test_kernel_number(pool, "INSERT INTO outbox (aggregate, type, payload)"
                              " SELECT CONCAT('a:', seq), IF(seq % 2, 'x', 'y'), '{}' FROM seq_1_to_140");
-    struct batch batch = claim_kinds(types, 1000);
+    struct batch batch = claim_kinds(types, 10, 1000);
     ck_assert_uint_eq(batch.n, TILL_OUTBOX_CLAIM_MOST);
     ck_assert_str_eq(batch.seen[69].type, "x");
     ck_assert_str_eq(batch.seen[70].type, "y");
-    ck_assert_uint_eq(claim_kinds(types, 1000).n, 40);
+    ck_assert_uint_eq(claim_kinds(types, 10, 1000).n, 40);
 }
 END_TEST
 
@@ -426,7 +426,7 @@ START_TEST(claimers_at_once)
     enum { AGGREGATES = 12, EACH = 5, CLAIMERS = 6 };
     static struct batch batches[CLAIMERS];
     static uint64_t last[AGGREGATES];
-    const till_outbox_kind_t x = {.type = TEXT("x"), .most = 4};
+    const till_outbox_kind_t x = {.type = TEXT("x")};
     int delivered = 0;
 
     for (int i = 0; i != EACH; ++i) {
@@ -443,7 +443,7 @@ START_TEST(claimers_at_once)
         ck_assert_int_lt(round, 500);
         memset(batches, 0, sizeof(batches));
         for (int c = 0; c != CLAIMERS; ++c)
-            till_outbox_claim(pool, &x, 1, LEASE_MS, TIMEOUT_MS, on_claim, &batches[c]);
+            till_outbox_claim(pool, &x, 1, 4, LEASE_MS, TIMEOUT_MS, on_claim, &batches[c]);
         for (int c = 0; c != CLAIMERS; ++c)
             TEST_UNTIL(loop, batches[c].calls == 1);
         for (int c = 0; c != CLAIMERS; ++c) {
@@ -465,12 +465,12 @@ END_TEST
 
 START_TEST(cancelled_at_every_turn)
 {
-    const till_outbox_kind_t x = {.type = TEXT("x"), .most = 1};
+    const till_outbox_kind_t x = {.type = TEXT("x")};
 
     append("order:1", "x");
     for (int turns = 0; turns != 30; ++turns) {
         struct batch batch = {0};
-        till_op_t *op = till_outbox_claim(pool, &x, 1, LEASE_MS, TIMEOUT_MS, on_claim, &batch);
+        till_op_t *op = till_outbox_claim(pool, &x, 1, 1, LEASE_MS, TIMEOUT_MS, on_claim, &batch);
         for (int i = 0; i != turns && batch.calls == 0; ++i)
             till_loop_turn(loop, 1);
         if (batch.calls == 0)

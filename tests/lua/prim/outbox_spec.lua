@@ -25,8 +25,8 @@ end
 
 local function claim(most, lease_ms)
   local kinds = {}
-  for i, name in ipairs(KINDS) do kinds[i] = { type = name, most = most } end
-  return outbox.claim(kinds, lease_ms)
+  for i, name in ipairs(KINDS) do kinds[i] = { type = name } end
+  return outbox.claim(kinds, most, lease_ms)
 end
 
 
@@ -128,12 +128,12 @@ t.describe("till.prim.outbox", function()
   t.it("gives of the kinds that are asked for, in this order", empty(function()
     append({ aggregate = "a", type = "x" }, { aggregate = "b", type = "x" },
       { aggregate = "c", type = "other" }, { aggregate = "d", type = "first" })
-    t.same(types(outbox.claim({ { type = "other", most = 5 }, { type = "x", most = 1 } }, 30000)),
-      { "other", "x" })
-    t.same(types(outbox.claim({ { type = "other", most = 5 } }, 30000)), {})
-    t.throws(function() outbox.claim({}, 1000) end, "1 to 32 kinds")
-    t.throws(function() outbox.claim({ { type = "x" } }, 1000) end, "at least 1")
-    t.throws(function() outbox.claim({ { most = 1 } }, 1000) end, "is no string")
+    t.same(types(outbox.claim({ { type = "x", leave = 1 }, { type = "other" } }, 2, 30000)),
+      { "x", "other" })
+    t.same(types(outbox.claim({ { type = "other" } }, 5, 30000)), {})
+    t.throws(function() outbox.claim({}, 5, 1000) end, "1 to 32 kinds")
+    t.throws(function() outbox.claim({ { type = "x", leave = -1 } }, 5, 1000) end, "between 0")
+    t.throws(function() outbox.claim({ { leave = 1 } }, 5, 1000) end, "is no string")
   end))
 
   t.it("is leased anew, or given back untried, by who has it", empty(function()
