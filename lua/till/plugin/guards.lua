@@ -48,6 +48,19 @@ guard["till.prim.http"] = function(owner, real)
 end
 
 
+guard["till.prim.amqp"] = function(owner, real)
+  return {
+    publish = function(target, messages)
+      if type(target) ~= "table" then error("amqp.publish needs a table", 2) end
+      target = plain(target)
+      local allowed, why = capabilities.allows_broker(owner, target.host)
+      if not allowed then return forbidden(owner, why) end
+      return real.publish(target, messages)
+    end,
+  }
+end
+
+
 guard["till.prim.conf"] = function(owner, real)
   return {
     get = function(name)
