@@ -8,19 +8,21 @@
 #include "io/amqp_priv.h"
 #include "io/offload.h"
 
+struct call {
+    struct call *next, **at; /* those that are not told yet */
+    till_amqp_t *amqp;       /* NULL once that is gone */
+    till_amqp_work_t *work;
+    till_amqp_cb cb;
+    void *data;
+};
+
 struct till_amqp {
     till_loop_t *loop;
+    struct call *calls;
     till_offload_t *thread;  /* NULL until the first message */
     till_amqp_wire_t *wires; /* the thread's, while it runs */
     till_amqp_brake_t brake;
     till_amqp_work_t *running; /* under the brake's lock: what the thread is at */
-};
-
-struct call {
-    till_amqp_t *amqp;
-    till_amqp_work_t *work;
-    till_amqp_cb cb;
-    void *data;
 };
 
 static uint64_t mono_ms(void)
@@ -134,15 +136,36 @@ static void brake(till_amqp_t *amqp, const till_amqp_work_t *work, bool for_good
 
 /* ---- the loop's side ---------------------------------------------------- */
 
+static void remember(till_amqp_t *amqp, struct call *call)
+{
+    call->amqp = amqp;
+    call->at = &amqp->calls;
+    call->next = amqp->calls;
+    if (call->next != NULL)
+        call->next->at = &call->next;
+    amqp->calls = call;
+}
+
+static void forget(struct call *call)
+{
+    if (call->amqp != NULL) {
+        *call->at = call->next;
+        if (call->next != NULL)
+            call->next->at = call->at;
+    }
+    free(call);
+}
+
 static void on_worked(void *data, till_status_t status, void *arg)
 {
     struct call call = *(struct call *)data;
     till_amqp_work_t *work = arg;
 
-    free(data);
+    forget(data);
     if (work == NULL) {
         /* by its address alone: where the thread is through with it, it is freed and nobody's */
-        brake(call.amqp, call.work, false);
+        if (call.amqp != NULL)
+            brake(call.amqp, call.work, false);
         call.cb(call.data, status, NULL, 0, "no word from the broker in time");
         return;
     }
@@ -163,6 +186,8 @@ till_amqp_t *till_amqp_create(till_loop_t *loop)
 void till_amqp_destroy(till_amqp_t *amqp)
 {
     brake(amqp, NULL, true);
+    for (struct call *call = amqp->calls; call != NULL; call = call->next)
+        call->amqp = NULL;
     if (amqp->thread != NULL)
         till_offload_destroy(amqp->thread);
     till_amqp_wire_close_all(&amqp->wires, &amqp->brake);
@@ -181,7 +206,8 @@ till_op_t *till_amqp_publish(till_amqp_t *amqp, const till_amqp_target_t *target
     till_amqp_work_t *work = make_work(target, messages, n);
     work->amqp = amqp;
     work->until_ms = mono_ms() + timeout_ms - timeout_ms / 10; /* so that it can say itself what is wrong */
-    *call = (struct call){.amqp = amqp, .work = work, .cb = cb, .data = data};
+    *call = (struct call){.work = work, .cb = cb, .data = data};
+    remember(amqp, call);
     const till_job_t job = {.work = run_work, .done = on_worked, .drop = free_work, .arg = work, .data = call};
     return till_offload_run(amqp->thread, &job, timeout_ms);
 }

@@ -54,10 +54,10 @@ till_op_t *till_outbox_done(till_sql_pool_t *pool, const uint64_t *ids, size_t n
 /** Leases them anew, for `lease_ms` from now; as till_outbox_done otherwise. */
 till_op_t *till_outbox_extend(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, uint64_t lease_ms,
                               uint64_t timeout_ms, till_outbox_cb cb, void *data);
-/** Nothing was tried with them: they are due again at once, and the attempt is not counted. As till_outbox_done
- * otherwise. */
+/** Nothing was tried with them: they are due again at once, and the attempt is not counted. `reason` says why, for
+ * those who look at what waits; it may be empty, and is cut at 500 bytes. As till_outbox_done otherwise. */
 till_op_t *till_outbox_release(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim,
-                               uint64_t timeout_ms, till_outbox_cb cb, void *data);
+                               till_slice_t reason, uint64_t timeout_ms, till_outbox_cb cb, void *data);
 /** Again after backoff (2^attempts s up to 1 h, half of it jitter), or DEAD from the `max_attempts`th on. `reason` is
  * cut at 500 bytes. */
 till_op_t *till_outbox_retry(till_sql_pool_t *pool, uint64_t id, uint64_t claim, unsigned max_attempts,

@@ -205,15 +205,18 @@ static int l_extend(lua_State *L)
 static int l_release(lua_State *L)
 {
     uint64_t claim = (uint64_t)luaL_checknumber(L, 2);
+    till_slice_t reason = {"", 0};
     till_sql_pool_t *pool = pool_of(L);
     size_t n;
 
+    if (!lua_isnoneornil(L, 3))
+        reason = till_check_slice(L, 3);
     till_co_check_yieldable(L, "outbox.release");
     till_co_t *co = till_co_of(L);
     if (till_co_refused(L, co))
         return 2;
     const uint64_t *ids = check_ids(L, &n);
-    till_op_t *op = till_outbox_release(pool, ids, n, claim, till_co_time_left(L, TIME_MS), on_done, co);
+    till_op_t *op = till_outbox_release(pool, ids, n, claim, reason, till_co_time_left(L, TIME_MS), on_done, co);
     return till_co_park(co, L, op, 0);
 }
 

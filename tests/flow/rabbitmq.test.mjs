@@ -1,5 +1,7 @@
 // Events to a real RabbitMQ: in order per aggregate and at least once, whatever becomes of the broker, and never in anybody's way.
 import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import { Broker } from "./support/broker.mjs";
 import { Shop, until } from "./support/shop.mjs";
@@ -33,6 +35,7 @@ async function append(n, aggregates, type = "test.happened") {
   await query(shop, `INSERT INTO outbox (aggregate, type, payload, traceparent) VALUES ${rows.join(", ")}`);
 }
 
+const logOf = (of) => fs.readFileSync(path.join(of.dir, "moontill.log"), "utf8");
 const published = () => until("all is published", async () => (await count(shop, "outbox", "state = 'pending'")) === 0, LONG);
 const waiting = () => count(shop, "outbox", "state = 'pending' AND type = 'publish.events-rabbitmq'");
 
@@ -94,7 +97,7 @@ describe("events", { timeout: 10 * MINUTE }, () => {
     await until("they are done but for the broker", async () =>
       (await count(shop, "outbox", "state = 'pending' AND type = 'order.told'")) === 0, MINUTE);
     assert.equal(await waiting(), 30);
-    await until("somebody reads why", () => /"publish.away".*connecting to 127\.0\.0\.1/.test(shop.log));
+    await until("somebody reads why", () => /"publish\.away".*connecting to 127\.0\.0\.1/.test(logOf(shop)));
     const { body } = await shop.admin("GET", "/jobs");
     const row = body.data.find((entry) => entry.type === "publish.events-rabbitmq");
     assert.equal(row.pending, 30);
@@ -125,8 +128,15 @@ describe("a broker that does not let us in", { timeout: 5 * MINUTE }, () => {
     const other = await Shop.start({ args: ["--no-demo", "--set", "server.workers=1", ...settings({ password: "wrong" })] });
     try {
       await query(other, `INSERT INTO outbox (aggregate, type, payload) VALUES ('order:1', 'order.told', '{}')`);
-      await until("the log says why", () => /"publish.away".*logging in as guest.*ACCESS_REFUSED/.test(other.log), MINUTE);
+      await until("the log says why", () => /"publish\.away".*logging in as guest.*ACCESS_REFUSED/.test(logOf(other)), MINUTE);
       assert.equal(await count(other, "outbox", "state = 'done' AND type = 'order.told'"), 1);
+      await query(other, "UPDATE outbox SET created_at = created_at - INTERVAL 2 MINUTE WHERE state = 'pending'");
+      let found;
+      await until("doctor says so", async () => {
+        found = JSON.parse((await other.cli("doctor", "--json")).stdout).findings.find(({ check }) => check === "jobs.late");
+        return found;
+      }, MINUTE);
+      assert.match(found.finding, /publish\.events-rabbitmq: 1 wait, .*logging in as guest.*ACCESS_REFUSED/);
     } finally {
       await other.stop();
     }

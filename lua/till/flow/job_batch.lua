@@ -117,11 +117,11 @@ local function failed(batch, event, e)
 end
 
 
-local function give_back(batch)
-  local ids = ids_of(batch.todo)
-  batch.todo = {}
+local function give_back(batch, todo, reason)
+  local ids = ids_of(todo)
+  for _, event_id in ipairs(ids) do batch.todo[event_id] = nil end
   if #ids == 0 then return end
-  local ok, e = outbox.release(ids, batch.claim)
+  local ok, e = outbox.release(ids, batch.claim, reason)
   if not ok then log.warn("outbox.release", { events = #ids, error = tostring(e) }) end
 end
 
@@ -198,7 +198,11 @@ function deliver_copies(batch, events)
   keep_leases(batch)
   local failures, e = publish.deliver(events)
   if not failures then
-    if err.is(e) and e.retryable then return end
+    if err.is(e) and e.retryable then
+      local waiting = {}
+      for _, event in ipairs(events) do waiting[event.id] = event end
+      return give_back(batch, waiting, tostring(e))
+    end
     for _, event in ipairs(events) do failed(batch, event, e) end
     return
   end
@@ -273,7 +277,7 @@ function job_batch.deliver(taking)
     if not good then log.error("jobs.deliver", { error = tostring(e) }) end
     if trace then co.adopt(trace) end
     mark(batch)
-    give_back(batch)
+    give_back(batch, batch.todo)
     batch.is_over = true
     if batch.rest then batch.rest:signal() end
   end

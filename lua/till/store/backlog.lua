@@ -2,6 +2,7 @@
 --
 --   outbox() -> { [type] = { pending =, running =, dead =, oldest_s = } } | nil, err
 --             running: claimed, and the lease not over; oldest_s: how long the oldest that is due waits
+--   late_reason(type) -> what was last said of one of them that waits, or false | nil, err
 --   sagas()  -> list of { name, state, n, age_s } | nil, err
 --
 -- Asked for every few seconds, so nothing is counted beyond CAPPED of a type.
@@ -65,6 +66,14 @@ function backlog.outbox()
     out[row.type].dead = n
   end
   return out
+end
+
+
+function backlog.late_reason(event_type)
+  local row, e = sql.one("SELECT last_error FROM outbox WHERE state = 'pending' AND type = ?"
+    .. " AND last_error IS NOT NULL ORDER BY available_at LIMIT 1", event_type)
+  if not row then return row, e end
+  return row.last_error
 end
 
 
