@@ -23,10 +23,13 @@ t.plugin("events-rabbitmq", OPTIONS, function(plugin)
   end)
 
   t.it("refuses options that do not go together", function()
-    t.rejects(plugin, { host = "x", user = "u" }, "config.password: is needed")
+    t.rejects(plugin, { host = "x", user = "u" }, "config.password: is needed. Of `user`.")
     t.rejects(plugin, with { port = 0 }, "config.port: at least 1")
-    t.rejects(plugin, with { tls = true }, "config.ca_file: tls needs")
-    t.rejects(plugin, with { routing_key = "{kind}" }, "config.routing_key: braces")
-    t.rejects(plugin, with { unroutable = "lose" }, "config.unroutable: must be")
+    t.rejects(plugin, with { tls = true }, "config.ca_file: tls needs the authorities to believe,"
+      .. " such as /etc/ssl/certs/ca-certificates.crt")
+    t.rejects(plugin, with { routing_key = "{kind}" },
+      "config.routing_key: braces hold `type` or `aggregate`")
+    t.rejects(plugin, with { unroutable = "lose" },
+      "config.unroutable: must be retry or drop")
   end)
 end)

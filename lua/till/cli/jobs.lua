@@ -104,7 +104,7 @@ end
 
 
 local function settle(action, opts, one, all)
-  if not opts.id == not opts.type then
+  if (opts.id == nil) == (opts.type == nil) then
     return misuse(action:match("%l+$") .. " needs the number of an event, or --type TYPE")
   end
   local total = 0

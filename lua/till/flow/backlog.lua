@@ -17,7 +17,9 @@ local NOTHING = { pending = 0, running = 0, dead = 0, oldest_s = 0 }
 local function tell_outbox()
   local outbox, e = backlog_store.outbox()
   if not outbox then return nil, e end
-  for event_type in pairs(outbox) do types[event_type] = types[event_type] or { type = event_type } end
+  for event_type in pairs(outbox) do
+    types[event_type] = types[event_type] or { type = event_type }
+  end
   for event_type, labels in pairs(types) do
     local of_type = outbox[event_type] or NOTHING
     metrics.set("till_outbox_pending", labels, of_type.pending)

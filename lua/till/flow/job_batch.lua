@@ -138,7 +138,9 @@ local function extend(batch)
   elseif ok == false or err.is(e, "conflict") then
     batch.is_lost = true
   end
-  if not ok then log.warn("outbox.extend", { events = #ids, error = tostring(e or "slot lost") }) end
+  if not ok then
+    log.warn("outbox.extend", { events = #ids, error = tostring(e or "slot lost") })
+  end
 end
 
 

@@ -1,6 +1,7 @@
 -- till/flow/job_claim - what a jobs worker takes next.
 --
---   job_claim.take()  -> { events =, slots = the claim that holds them or nil, leased_at = } | nil, err
+--   job_claim.take()  -> { events =, slots = the claim that holds them or nil, leased_at = }
+--                        | nil, err
 --   job_claim.pause(type, ms)    nothing of this type is taken by this worker for so long
 --   job_claim.shares(due, room)  -> list of { type, leave }: in which order, and what is left over
 --

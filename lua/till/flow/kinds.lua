@@ -20,6 +20,11 @@ local DEFAULTS = {
   attempts = "job.run=5",
 }
 local RANGES = { priorities = { 1, 1000 }, limits = { 1, 1000 }, attempts = { 1, 100 } }
+local OWN = {
+  priorities = function() return conf.get("jobs.priorities") end,
+  limits = function() return conf.get("jobs.limits") end,
+  attempts = function() return conf.get("jobs.attempts") end,
+}
 
 local tables, known = nil, {}
 
@@ -43,7 +48,7 @@ local function read_all()
   local out = {}
   for name, default in pairs(DEFAULTS) do
     local range = RANGES[name]
-    local good, own = pcall(kinds.read, conf.get("jobs." .. name) or "", range[1], range[2])
+    local good, own = pcall(kinds.read, OWN[name]() or "", range[1], range[2])
     if not good then error(("jobs.%s: %s"):format(name, own), 0) end
     out[name] = { own = own, default = kinds.read(default, range[1], range[2]) }
   end

@@ -3,7 +3,7 @@
 --
 --   schedules.declare()     tells the database what this generation has
 --   schedules.tick()        appends a run of each that is due -> true | nil, err
---   schedules.run(payload, event) -> true | nil, err      a run of it, or a job that a plugin put off
+--   schedules.run(payload, event) -> true | nil, err      a run of it, or a job that was put off
 --   schedules.run_now(tx, name) -> true | nil, err(not_found, conflict: one is still to be done)
 --
 -- A run is an event of the aggregate "schedule:NAME", and of an aggregate one event at a time is

@@ -42,11 +42,12 @@ return {
   ["order.fulfilled"] = { doc = "All of it was sent. " .. AGAIN, takes = ORDER },
   ["order.cancelled"] = { doc = "It was cancelled. " .. AGAIN, takes = ORDER },
 
-  ["event.publish"] = { doc = "Events to be told elsewhere, all that one worker has at hand: of one "
-    .. "aggregate never two, and the next one only when this one is done. Which ones, an option "
-    .. "`events` of the plugin says: { \"order.*\", \"stock.changed\" }; without it all. Answer when "
-    .. "the receiver has them for good. An error that is retryable (conn_lost, timeout, unavailable) "
-    .. "says that the receiver is away: all wait, no attempt is counted, nothing else stops. " .. AGAIN,
+  ["event.publish"] = { doc = "Events to be told elsewhere, all that one worker has at hand: of "
+    .. "one aggregate never two, and the next one only when this one is done. Which ones, an "
+    .. "option `events` of the plugin says: { \"order.*\", \"stock.changed\" }; without it all. "
+    .. "Answer when the receiver has them for good. An error that is retryable (conn_lost, "
+    .. "timeout, unavailable) says that the receiver is away: all wait, no attempt is counted, "
+    .. "nothing else stops. " .. AGAIN,
     takes = { { "events", "till.Published[]", "Oldest first." } }, gives = "till.PublishAnswer",
     none = "all were published" },
   ["job.run"] = { doc = "A job of `schedules` in plugin.lua, or one of till.prim.job.enqueue. Of a "

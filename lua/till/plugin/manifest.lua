@@ -15,7 +15,8 @@
 --                             it is committed, and not before: nobody outside was told
 --   schedules = { sync = "every 15 minutes", report = "config.report_at" }
 --                             jobs that come again and again, of the hook job.run: when, as
---                             till.util.schedule reads it, or the option that says so; "off" is never
+--                             till.util.schedule reads it, or the option that says so ("off":
+--                             never)
 --   opt_in = true             active only where the configuration says enabled = true
 --   title, doc                for people
 local capabilities = require "till.plugin.capabilities"

@@ -81,7 +81,7 @@ return {
     { "created_at", "string", "RFC 3339." },
     { "traceparent", "string", "Of the request it came from; may be empty." } } },
   { "till.PublishAnswer", "What could not be published.", {
-    { "failed?", "table<string, string>", "By id, why: these come again, each after its own wait." } } },
+    { "failed?", "table<string, string>", "By id, why: these come again, each by itself." } } },
   { "till.WebhookRequest", "What came, unchecked.", {
     { "headers", "table<string, string>", "Names in lower case." },
     { "body", "string", "The bytes, for the signature." } } },

@@ -1,4 +1,4 @@
--- till/prim/amqp - messages to RabbitMQ (AMQP 0-9-1), each confirmed by the broker (core/io/amqp.h).
+-- till/prim/amqp - messages to RabbitMQ (AMQP 0-9-1), each confirmed by it (core/io/amqp.h).
 --
 --   publish(target, messages) waits -> list of "confirmed", "unroutable" (no queue wanted it) or
 --                             "refused" (the broker could not take it), one a message | nil, err

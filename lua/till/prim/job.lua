@@ -22,8 +22,9 @@ function job.enqueue(name, payload, opts)
     error("the key of a job is a text of at most 60 letters, digits and . _ : -", 2)
   end
   return sql.transaction(function(tx)
-    return outbox.append(tx, { { aggregate = ("job:%s:%s"):format(opts.plugin, key), type = "job.run",
-      payload = { plugin = opts.plugin, job = name, payload = payload }, delay_ms = opts.delay_ms } })
+    return outbox.append(tx, { { aggregate = ("job:%s:%s"):format(opts.plugin, key),
+      type = "job.run", payload = { plugin = opts.plugin, job = name, payload = payload },
+      delay_ms = opts.delay_ms } })
   end)
 end
 

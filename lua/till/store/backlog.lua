@@ -1,7 +1,7 @@
 -- till/store/backlog - how much is left to do: the outbox and the flows that are not over.
 --
 --   outbox() -> { [type] = { pending =, running =, dead =, oldest_s = } } | nil, err
---             running: claimed, and the lease not over; oldest_s: how long the oldest that is due waits
+--             running: claimed, and the lease not over; oldest_s: of the oldest that is due
 --   late_reason(type) -> what was last said of one of them that waits, or false | nil, err
 --   sagas()  -> list of { name, state, n, age_s } | nil, err
 --

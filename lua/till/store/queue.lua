@@ -5,8 +5,8 @@
 --   take_slot(kind, limit, claim, lease_ms)  -> true | false: all are held | nil, err
 --   extend_slots(claim, lease_ms) -> true | false: it held none any more | nil, err
 --   free_slots(claim) -> true | nil, err
---   unpublished(tx, events by id, claim) -> list of { id, created_at }: those of them that are still
---                        ours and were not handed on, locked | nil, err
+--   unpublished(tx, events by id, claim) -> list of { id, created_at }: those of them that are
+--                        still ours and were not handed on, locked | nil, err
 --   set_published(tx, ids) -> true | nil, err
 --
 -- A claim holds its slots as it holds events: until its lease is over. Times are the database's.

@@ -72,7 +72,8 @@ local function day_fits(spec, ms)
   local month, day = clock.day(ms):match("^%d+-(%d+)-(%d+)$")
   if not spec.month[tonumber(month)] then return false end
   local by_day = spec.day[tonumber(day)] == true
-  local by_weekday = spec.weekday[(math.floor(ms / clock.DAY) + 4) % 7] == true -- 1970 began Thursday
+  local weekday = (math.floor(ms / clock.DAY) + 4) % 7 -- 1970 began on a Thursday
+  local by_weekday = spec.weekday[weekday] == true
   if spec.day.any or spec.weekday.any then return by_day and by_weekday end
   return by_day or by_weekday
 end
@@ -106,14 +107,14 @@ end
 
 
 function schedule.parse(text)
-  local spec, why = every(text), nil
-  if spec then return spec end
+  local steps = every(text)
+  if steps then return steps end
   local words = {}
   for word in text:gmatch("%S+") do words[#words + 1] = word end
   if #words ~= 5 then
     return nil, text .. ": write \"every 15 minutes\", or five fields as in cron"
   end
-  spec, why = cron(words)
+  local spec, why = cron(words)
   if not spec then return nil, why end
   if not next_of_cron(spec, 0) then return nil, text .. ": that day never comes" end
   return spec

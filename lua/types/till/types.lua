@@ -166,7 +166,7 @@
 
 --- What could not be published.
 ---@class till.PublishAnswer
----@field failed? table<string, string> By id, why: these come again, each after its own wait.
+---@field failed? table<string, string> By id, why: these come again, each by itself.
 
 --- What came, unchecked.
 ---@class till.WebhookRequest

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "io/amqp.h"
-#include "support/servers.h"
+#include "support/child.h"
 
 static till_loop_t *loop;
 static till_amqp_t *amqp;

@@ -2,7 +2,7 @@ local t = require "till.test"
 local live = require "tests.support.live"
 
 
--- A shop whose plugin `mq` publishes order.* events; `told` is what it was given, `answer` what it says.
+-- A shop whose plugin `mq` publishes order.* events; `told` is what it was given.
 local function with_plugin(fn)
   return live.test(function(shop)
     local dispatch = shop.require "till.plugin.dispatch"

@@ -4,7 +4,7 @@ local live = require "tests.support.live"
 local MINUTE = 60000
 
 
--- A shop whose plugin `sync` has a job every 15 minutes; ran counts its runs, `answer` is what they give.
+-- A shop whose plugin `sync` has a job every 15 minutes; `ran` are its runs.
 local function with_job(fn)
   return live.test(function(shop)
     local dispatch = shop.require "till.plugin.dispatch"
