@@ -75,7 +75,7 @@ static struct batch claim_kinds(const char *const *types, unsigned leave, unsign
 /* All that the tests append, as one who has no kinds to prefer. */
 static const till_outbox_kind_t *every_kind(size_t *n)
 {
-    static const char *const types[] = {"order.placed", "first", "other", "second", "order.paid", "later", "x", "y"};
+    static const char *const types[] = {"order.placed", "first", "second", "other", "order.paid", "later", "x", "y"};
     static till_outbox_kind_t kinds[sizeof(types) / sizeof(types[0])];
 
     *n = sizeof(types) / sizeof(types[0]);
