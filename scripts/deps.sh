@@ -75,10 +75,14 @@ allow_starts() {
     has_policy=
 }
 
-# Of prometheus only promtool is wanted: it is not to run from the next boot on either.
+# Of prometheus only promtool is wanted, and the tests start a broker of their own: neither is to run from the next
+# boot on.
 disable_unwanted() {
-    [ -d /run/systemd/system ] && [[ " ${missing[*]} " == *" prometheus "* ]] || return 0
-    "${as_root[@]}" systemctl disable prometheus >/dev/null 2>&1 || true
+    local package
+    [ -d /run/systemd/system ] || return 0
+    for package in prometheus rabbitmq-server; do
+        [[ " ${missing[*]} " != *" $package "* ]] || "${as_root[@]}" systemctl disable $package >/dev/null 2>&1 || true
+    done
 }
 
 install() {

@@ -1,6 +1,6 @@
 -- till/flow/job_batch - delivers what was claimed together, and settles each event.
 --
---   job_batch.deliver(taking)     taking = what till.flow.job_claim.take gave
+--   job_batch.deliver(taking) -> how many were settled     taking = of till.flow.job_claim.take
 --
 -- An event is delivered at least once: to what the server does itself (till.flow.job_handlers),
 -- then to the plugins' hooks. First all are handed on to plugins that publish (till.flow.publish).
@@ -117,12 +117,14 @@ local function failed(batch, event, e)
 end
 
 
+-- -> how many
 local function give_back(batch, todo, reason)
   local ids = ids_of(todo)
   for _, event_id in ipairs(ids) do batch.todo[event_id] = nil end
-  if #ids == 0 then return end
+  if #ids == 0 then return 0 end
   local ok, e = outbox.release(ids, batch.claim, reason)
   if not ok then log.warn("outbox.release", { events = #ids, error = tostring(e) }) end
+  return #ids
 end
 
 
@@ -203,7 +205,8 @@ function deliver_copies(batch, events)
     if err.is(e) and e.retryable then
       local waiting = {}
       for _, event in ipairs(events) do waiting[event.id] = event end
-      return give_back(batch, waiting, tostring(e))
+      batch.given_back = batch.given_back + give_back(batch, waiting, tostring(e))
+      return
     end
     for _, event in ipairs(events) do failed(batch, event, e) end
     return
@@ -249,6 +252,7 @@ end
 
 local function new_batch(taking)
   local batch = { claim = taking.events[1].claim, slots = taking.slots, todo = {}, done = {},
+    given_back = 0,
     lease_ms = conf.get("jobs.lease_ms"), begun = time.mono_ms(), marked = time.mono_ms() }
   batch.leased_at = taking.leased_at or batch.begun
   for _, event in ipairs(taking.events) do batch.todo[event.id] = event end
@@ -273,13 +277,14 @@ end
 
 
 function job_batch.deliver(taking)
-  if #taking.events > 0 then
+  local settled = #taking.events
+  if settled > 0 then
     local batch, trace = new_batch(taking), co.traceparent()
     local good, e = xpcall(run, traced, batch, taking.events)
     if not good then log.error("jobs.deliver", { error = tostring(e) }) end
     if trace then co.adopt(trace) end
     mark(batch)
-    give_back(batch, batch.todo)
+    settled = settled - batch.given_back - give_back(batch, batch.todo)
     batch.is_over = true
     if batch.rest then batch.rest:signal() end
   end
@@ -287,6 +292,7 @@ function job_batch.deliver(taking)
     local ok, e = queue.free_slots(taking.slots)
     if not ok then log.warn("jobs.slot", { error = tostring(e) }) end
   end
+  return settled
 end
 
 

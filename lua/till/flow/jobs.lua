@@ -37,15 +37,14 @@ local function traced(thrown)
 end
 
 
--- -> how many there were
+-- -> how many were settled: where there is none, trying again at once would do no better
 local function drain()
   local taking, e = job_claim.take()
   if not taking then
     log.warn("outbox.claim", { error = tostring(e) })
     return 0
   end
-  job_batch.deliver(taking)
-  return #taking.events
+  return job_batch.deliver(taking)
 end
 
 
