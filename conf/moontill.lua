@@ -175,6 +175,13 @@ return {
     max_quantity = 10000,
   },
 
+  -- Orders, and what is held for them.
+  orders = {
+    -- true or false: buyers who wait for the same SKU in one worker go together, in one
+    -- transaction
+    combine = true,
+  },
+
   -- Sessions of staff and customers.
   auth = {
     -- hours, 1 to 720: of a staff or customer session without use

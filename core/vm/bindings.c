@@ -6,6 +6,7 @@ const till_binding_t till_bindings[] = {
     {"till.c.box", till_bind_box, false},
     {"till.c.bundle", till_bind_bundle, false},
     {"till.c.co", till_bind_co, false},
+    {"till.c.combine", till_bind_combine, false},
     {"till.c.conf", till_bind_conf, false},
     {"till.c.crypto", till_bind_crypto, false},
     {"till.c.csv", till_bind_csv, false},

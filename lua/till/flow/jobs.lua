@@ -6,6 +6,7 @@
 --
 -- What is taken next is till.flow.job_claim's business, delivering it till.flow.job_batch's, and
 -- what is done with an event stands in till.flow.job_handlers.
+local allotment = require "till.store.allotment"
 local backlog = require "till.flow.backlog"
 local checkout = require "till.flow.checkout"
 local co = require "till.prim.co"
@@ -15,9 +16,9 @@ local job_batch = require "till.flow.job_batch"
 local job_claim = require "till.flow.job_claim"
 local log = require "till.prim.log"
 local redis = require "till.prim.redis"
+local reservations = require "till.store.reservations"
 local sagas = require "till.store.sagas"
 local schedules = require "till.flow.schedules"
-local stock = require "till.store.stock"
 local time = require "till.prim.time"
 
 local jobs = {}
@@ -27,6 +28,7 @@ local SWEEP_MS = 1000
 local DECLARE_MS = 60000
 local TELL_MS = 5000
 local BATCH = 100
+local EXPIRE_MS = 500
 
 local RESUME = { checkout = checkout.resume }
 
@@ -82,7 +84,8 @@ local function sweep(state)
   if now - state.swept >= SWEEP_MS then
     state.swept = now
     attempt("schedules.tick", schedules.tick)
-    attempt("stock.expire", stock.expire, BATCH)
+    attempt("reservations.expire", reservations.expire, BATCH, EXPIRE_MS)
+    attempt("allotment.run", allotment.run, BATCH)
     attempt("sagas.resume", resume_sagas)
   end
   if state.tells and now - state.told >= TELL_MS then

@@ -5,6 +5,7 @@
 --   adjust(tx, change)  change { sku, location, delta | set_to, expected_quantity, reason, actor }
 --                       -> { variant_id, location, before, on_hand, reserved } | nil, err
 --   take_back(tx, cart_id, order_id, actor)  units of a cancelled order
+local allotment = require "till.store.allotment"
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
@@ -15,7 +16,8 @@ local inventory = {}
 
 
 local function variant_of(conn, sku)
-  return conn:one("SELECT id FROM variants WHERE sku = ?", sku)
+  return conn:one("SELECT v.id, EXISTS (SELECT 1 FROM bundle_parts p WHERE p.bundle_id = v.id)"
+    .. " AS is_bundle FROM variants v WHERE v.sku = ?", sku)
 end
 
 
@@ -88,6 +90,9 @@ local function places(tx, change)
     return nil, err.new("not_found", "there is no variant with the SKU " .. change.sku)
   end
   if not variant then return nil, e end
+  if variant.is_bundle == 1 then
+    return nil, err.new("conflict", change.sku .. " is a bundle: its stock is that of its parts")
+  end
   local location, e2 = tx:one("SELECT id FROM locations WHERE code = ?", change.location or "main")
   if location == false then
     return nil, err.new("not_found", "there is no location " .. change.location)
@@ -113,35 +118,16 @@ function inventory.adjust(tx, change)
       type = change.type or "adjusted", quantity = delta, on_hand = delta,
       reason = change.reason, actor = change.actor, reference = change.reference })
   end
+  if ok and delta > 0 then ok, e2 = allotment.allot(tx, variant, location) end
   if not ok then return nil, e2 end
   return { variant_id = id.text("var", variant), location = change.location or "main",
     before = row.on_hand, on_hand = wanted, reserved = row.reserved }
 end
 
 
--- Where each unit of an order came from.
-local function sold_rows(tx, cart_id)
-  return tx:query("SELECT variant_id, location_id, quantity FROM reservations"
-    .. " WHERE cart_id = ? AND state = 'sold' ORDER BY variant_id", db.bin("cart", cart_id))
-end
-
-
+--- All units of an order that was cancelled.
 function inventory.take_back(tx, cart_id, order_id, actor)
-  if not cart_id then return true end
-  local rows, e = sold_rows(tx, cart_id)
-  if not rows then return nil, e end
-  for _, row in ipairs(rows) do
-    local ok, e2 = tx:exec("UPDATE stock SET on_hand = on_hand + ?, version = version + 1"
-      .. " WHERE variant_id = ? AND location_id = ?", row.quantity, sql.bytes(row.variant_id),
-      sql.bytes(row.location_id))
-    if ok then
-      ok, e2 = stock.log_event(tx, { variant = row.variant_id, location = row.location_id,
-        type = "returned", quantity = row.quantity, on_hand = row.quantity, reference = order_id,
-        reason = "order cancelled", actor = actor })
-    end
-    if not ok then return nil, e2 end
-  end
-  return true
+  return allotment.take_back(tx, order_id, cart_id, actor)
 end
 
 

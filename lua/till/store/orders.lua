@@ -65,7 +65,8 @@ end
 -- Order and lines in one round trip: a second one costs more than the columns of the order once
 -- more with each line.
 local WHOLE = "SELECT " .. COLUMNS:gsub("(%l[%l_]*)", "o.%1") .. ", l.id AS l_id, l.position,"
-  .. " l.variant_id, l.sku, l.title, l.quantity, l.fulfilled_quantity, l.unit_price,"
+  .. " l.variant_id, l.sku, l.title, l.quantity, l.fulfilled_quantity,"
+  .. " l.backordered_quantity, l.unit_price,"
   .. " l.subtotal AS l_subtotal, l.discount_total AS l_discount_total,"
   .. " l.tax_total AS l_tax_total, l.total AS l_total"
   .. " FROM orders o LEFT JOIN order_lines l ON l.order_id = o.id WHERE o."
@@ -79,7 +80,8 @@ end
 local function to_line(row)
   return { id = id.text("line", row.l_id), variant_id = db.text("var", row.variant_id),
     sku = row.sku, title = row.title, quantity = row.quantity,
-    fulfilled_quantity = row.fulfilled_quantity, unit_price = row.unit_price,
+    fulfilled_quantity = row.fulfilled_quantity,
+    backordered_quantity = row.backordered_quantity, unit_price = row.unit_price,
     subtotal = row.l_subtotal, discount_total = row.l_discount_total,
     tax_total = row.l_tax_total, total = row.l_total }
 end
@@ -127,8 +129,17 @@ local LINE_INSERT = "INSERT INTO order_lines (id, order_id, position, variant_id
   .. LINE_MARKS
 
 
+local function is_backordered(order)
+  for _, l in ipairs(order.lines) do
+    if (l.backordered_quantity or 0) > 0 then return true end
+  end
+  return false
+end
+
+
 local function insert_lines(tx, order)
   local list, args, bin = order.lines, {}, db.bin("ord", order.id)
+  local insert = is_backordered(order) and tx.exec or tx.insert or tx.exec -- those are looked at
   for i, l in ipairs(list) do
     local row = { db.bin("line", l.id), bin, i, db.bin("var", l.variant_id), l.sku, l.title,
       l.quantity, l.unit_price, l.subtotal, l.discount_total, l.tax_total, l.total,
@@ -136,8 +147,21 @@ local function insert_lines(tx, order)
     for at = 1, LINE_COLUMNS do args[(i - 1) * LINE_COLUMNS + at] = row[at] end
     if i % LINES_AT_ONCE == 0 or i == #list then
       local count = (i - 1) % LINES_AT_ONCE + 1
-      local ok, e = tx:exec(LINE_INSERT .. (", " .. LINE_MARKS):rep(count - 1),
+      local ok, e = insert(tx, LINE_INSERT .. (", " .. LINE_MARKS):rep(count - 1),
         unpack(args, (i - count) * LINE_COLUMNS + 1, i * LINE_COLUMNS))
+      if not ok then return nil, e end
+    end
+  end
+  return true
+end
+
+
+-- So few lines are: the others do without the column.
+local function note_backordered(tx, order)
+  for _, l in ipairs(order.lines) do
+    if (l.backordered_quantity or 0) > 0 then
+      local ok, e = tx:exec("UPDATE order_lines SET backordered_quantity = ? WHERE id = ?",
+        l.backordered_quantity, db.bin("line", l.id))
       if not ok then return nil, e end
     end
   end
@@ -165,7 +189,9 @@ function orders.insert(tx, o)
     db.at(o.placed_at), db.at(o.placed_at))
   if not done then return nil, e end
   o.number = done.insert_id or o.number
-  return insert_lines(tx, o)
+  local ok, e2 = insert_lines(tx, o)
+  if not ok then return nil, e2 end
+  return note_backordered(tx, o)
 end
 
 
@@ -177,7 +203,7 @@ function orders.place(script, o)
   orders.insert(script, o)
   script:exec("SET " .. orders.NUMBER .. " = LAST_INSERT_ID()")
   script:give(orders.NUMBER .. " AS number")
-  script:exec("INSERT INTO order_events (order_id, type, actor, data, at) VALUES (?, 'placed', ?,"
+  script:insert("INSERT INTO order_events (order_id, type, actor, data, at) VALUES (?, 'placed', ?,"
     .. " JSON_OBJECT('number', " .. orders.NUMBER .. ", 'payment_status', ?), ?)",
     db.bin("ord", o.id), o.customer_id or "shopper", o.payment_status, db.now())
 end
@@ -285,8 +311,8 @@ function orders.ledger(tx, order_id, payment_id, currency, entries)
     end
   end
   if #args == 0 then return true end
-  return tx:exec("INSERT INTO ledger_entries (transaction_id, account, currency, amount, order_id,"
-    .. " payment_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+  return db.insert(tx, "INSERT INTO ledger_entries (transaction_id, account, currency, amount,"
+    .. " order_id, payment_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
     .. (", (?, ?, ?, ?, ?, ?, ?)"):rep(#args / 7 - 1), unpack(args))
 end
 

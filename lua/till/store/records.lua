@@ -28,7 +28,7 @@ function records.events(script, list)
     args[n + 1], args[n + 2] = event.aggregate, event.type
     args[n + 3], args[n + 4] = json.encode(event.payload), trace
   end
-  script:exec("INSERT INTO outbox (aggregate, type, payload, traceparent, available_at) VALUES "
+  script:insert("INSERT INTO outbox (aggregate, type, payload, traceparent, available_at) VALUES "
     .. EVENT .. (", " .. EVENT):rep(#list - 1), unpack(args))
 end
 
