@@ -63,8 +63,9 @@
     M(histogram, "till_loop_turn_duration_seconds", "", "How long one turn of an event loop let all others wait.")     \
     M(counter, "till_events_total", "type result", "Events of the outbox that were delivered, or failed.")             \
     M(gauge, "till_outbox_pending", "type", "Events of the outbox not delivered yet, counted up to 10,000.")           \
-    M(gauge, "till_outbox_oldest_age_seconds", "", "For how long the oldest event that is due has waited.")            \
-    M(gauge, "till_outbox_dead", "", "Events that were given up and wait for staff.")                                  \
+    M(gauge, "till_outbox_running", "type", "Events that a jobs worker has at hand, counted up to 10,000.")            \
+    M(gauge, "till_outbox_oldest_age_seconds", "type", "For how long the oldest event that is due has waited.")        \
+    M(gauge, "till_outbox_dead", "type", "Events that were given up and wait for staff, counted up to 10,000.")        \
     M(gauge, "till_sagas", "name state", "Flows that are not over: running, waiting, parked or failed.")               \
     M(gauge, "till_sagas_oldest_age_seconds", "name", "Since when the oldest flow that is not over has not moved.")    \
     M(counter, "till_cache_reads_total", "kind result", "Reads of a worker's cache.")                                  \

@@ -2,6 +2,7 @@
 #include "vm/vm_priv.h"
 
 const till_binding_t till_bindings[] = {
+    {"till.c.amqp", till_bind_amqp, false},
     {"till.c.box", till_bind_box, false},
     {"till.c.bundle", till_bind_bundle, false},
     {"till.c.co", till_bind_co, false},

@@ -15,6 +15,7 @@
 #define TILL_VM_VM_H
 
 #include "base/trace.h"
+#include "io/amqp.h"
 #include "io/http.h"
 #include "io/offload.h"
 #include "io/redis.h"
@@ -44,14 +45,16 @@ typedef enum till_priority {
 /** "read", "staff", "cart", "checkout"; "none". */
 const char *till_priority_name(till_priority_t priority);
 
-/* What a VM may use; all borrowed, outliving it. Any of sql, redis, http, box may be NULL (a check without I/O). */
+/* What a VM may use; all borrowed, outliving it. Any of sql, redis, http, box, amqp may be NULL (a check without I/O).
+ */
 typedef struct till_vm_env {
     till_loop_t *loop;
     till_sql_pool_t *sql;
     till_redis_t *redis;
     till_http_t *http;
     till_offload_t *offload;
-    till_rulebox_t *box;    /* for merchants' rules */
+    till_rulebox_t *box; /* for merchants' rules */
+    till_amqp_t *amqp;
     till_offload_t *loader; /* where a VM that is over is freed; NULL: at once */
     const till_conf_t *conf;
     const char *process; /* "web-0", "jobs-1", "command" */

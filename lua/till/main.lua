@@ -18,6 +18,7 @@ local dispatch = require "till.plugin.dispatch"
 local findings = require "till.plugin.findings"
 local loader = require "till.plugin.loader"
 local plugin_routes = require "till.http.plugin_routes"
+local kinds = require "till.flow.kinds"
 local router = require "till.http.router"
 local rulebook = require "till.flow.rulebook"
 local rules = require "till.plugin.rules"
@@ -46,6 +47,7 @@ end
 
 local plugins, left_out = loader.load()
 dispatch.setup(plugins)
+kinds.check()
 local merchants = findings.try(nil, rules.load) or {}
 rulebook.setup(merchants)
 local served = findings.try(nil, function() return router.new(groups()) end)
