@@ -193,6 +193,10 @@ return {
     poll_ms = 1000,
     -- attempts, 1 to 100: before an event goes to the dead letters
     max_attempts = 10,
+    -- attempts, 1 to 100: of a flow in vain, before it waits for staff
+    park_attempts = 12,
+    -- ms, 100 to 86400000: that a flow waits for an outcome, before it waits for staff
+    park_after_ms = 3600000,
   },
 
   -- The cache of each worker, for reads.

@@ -80,6 +80,8 @@
     INT("jobs.lease_ms", 60000, 1000, 3600000, "ms", "after which an event that was claimed is given to another worker")    \
     INT("jobs.poll_ms", 1000, 50, 60000, "ms", "between two looks when Redis wakes nobody")                                 \
     INT("jobs.max_attempts", 10, 1, 100, "attempts", "before an event goes to the dead letters")                            \
+    INT("jobs.park_attempts", 12, 1, 100, "attempts", "of a flow in vain, before it waits for staff")                  \
+    INT("jobs.park_after_ms", 3600000, 100, 86400000, "ms", "that a flow waits for an outcome, before it waits for staff")\
     INT("cache.ttl_ms", 30000, 0, 3600000, "ms", "how old a cached row may get when Redis is silent")                       \
     INT("cache.page_ms", 250, 0, 1000, "ms", "a page of the catalogue is given again as it is for so long, unless something of it changes; 0 never does") \
     INT("cache.max_entries", 20000, 0, 10000000, "entries of each kind", "what a worker keeps; the least used go first")    \

@@ -10,6 +10,7 @@
 -- and marked as done together; the others follow one by one.
 local backlog = require "till.flow.backlog"
 local cache = require "till.cache"
+local cancellation_flow = require "till.flow.cancellation_flow"
 local catalog = require "till.flow.catalog"
 local checkout = require "till.flow.checkout"
 local co = require "till.prim.co"
@@ -43,7 +44,7 @@ local TELL_MS = 5000
 local MARK_MS = 1000
 local BATCH = 100
 
-local RESUME = { checkout = checkout.resume }
+local RESUME = { checkout = checkout.resume, cancellation = cancellation_flow.resume }
 
 
 -- A refusal of the provider is final: staff see it in the order's timeline.

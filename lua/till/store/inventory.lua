@@ -4,7 +4,6 @@
 --                          | false | nil, err
 --   adjust(tx, change)  change { sku, location, delta | set_to, expected_quantity, reason, actor }
 --                       -> { variant_id, location, before, on_hand, reserved } | nil, err
---   take_back(tx, cart_id, order_id, actor)  units of a cancelled order
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
@@ -116,32 +115,6 @@ function inventory.adjust(tx, change)
   if not ok then return nil, e2 end
   return { variant_id = id.text("var", variant), location = change.location or "main",
     before = row.on_hand, on_hand = wanted, reserved = row.reserved }
-end
-
-
--- Where each unit of an order came from.
-local function sold_rows(tx, cart_id)
-  return tx:query("SELECT variant_id, location_id, quantity FROM reservations"
-    .. " WHERE cart_id = ? AND state = 'sold' ORDER BY variant_id", db.bin("cart", cart_id))
-end
-
-
-function inventory.take_back(tx, cart_id, order_id, actor)
-  if not cart_id then return true end
-  local rows, e = sold_rows(tx, cart_id)
-  if not rows then return nil, e end
-  for _, row in ipairs(rows) do
-    local ok, e2 = tx:exec("UPDATE stock SET on_hand = on_hand + ?, version = version + 1"
-      .. " WHERE variant_id = ? AND location_id = ?", row.quantity, sql.bytes(row.variant_id),
-      sql.bytes(row.location_id))
-    if ok then
-      ok, e2 = stock.log_event(tx, { variant = row.variant_id, location = row.location_id,
-        type = "returned", quantity = row.quantity, on_hand = row.quantity, reference = order_id,
-        reason = "order cancelled", actor = actor })
-    end
-    if not ok then return nil, e2 end
-  end
-  return true
 end
 
 
