@@ -139,7 +139,7 @@ local function answer(cart, state, e, env)
   if state == "done" then
     if env.order then return { type = "order", order = env.order } end
     return { type = "order", order = orders.of_cart(cart.id) or nil }
-  elseif state == "waiting" then
+  elseif state == "waiting" or state == "parked" then
     return { type = "processing" }
   end
   carts.unclaim(nil, cart.id, env.claim)
