@@ -22,6 +22,7 @@
 --   after the booking           all is done; the same request is told so
 --
 -- No answer, or a refusal: nothing is undone, the saga waits and is parked in the end.
+local allotment = require "till.store.allotment"
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local figures = require "till.flow.cancellation_figures"
@@ -31,7 +32,6 @@ local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local payments = require "till.store.payments"
 local promotions = require "till.store.promotions"
-local returns = require "till.store.returns"
 local sagas = require "till.store.sagas"
 local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
@@ -172,7 +172,7 @@ local function write(tx, order, c, p, found)
     ok, e = sagas.enqueue(tx, "cancellation", c.id, { order_id = order.id, payment_id = c.payment_id,
       amount = c.amount, money = c.money }, FIRST_LOOK_MS)
   end
-  if ok then ok, e = returns.take_back(tx, order.id, order.cart_id, c.actor, units) end
+  if ok then ok, e = allotment.take_back(tx, order.id, order.cart_id, c.actor, units) end
   if not ok then return nil, e end
   return c
 end

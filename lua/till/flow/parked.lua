@@ -26,8 +26,8 @@ local err = require "till.util.err"
 local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
+local reservations = require "till.store.reservations"
 local sagas = require "till.store.sagas"
-local stock = require "till.store.stock"
 
 local parked = {}
 
@@ -156,7 +156,7 @@ local function checkout_undone(tx, row, wish, by)
   if cart == nil then return nil, e3 end
   ok = true
   if cart and cart.claim then ok, e3 = carts.unclaim(tx, cart.id, cart.claim) end
-  if ok then ok, e3 = stock.release(tx, row.aggregate) end
+  if ok then ok, e3 = reservations.release(tx, row.aggregate) end
   return ok, e3
 end
 

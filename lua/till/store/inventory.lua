@@ -4,6 +4,7 @@
 --                          | false | nil, err
 --   adjust(tx, change)  change { sku, location, delta | set_to, expected_quantity, reason, actor }
 --                       -> { variant_id, location, before, on_hand, reserved } | nil, err
+local allotment = require "till.store.allotment"
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
@@ -14,7 +15,8 @@ local inventory = {}
 
 
 local function variant_of(conn, sku)
-  return conn:one("SELECT id FROM variants WHERE sku = ?", sku)
+  return conn:one("SELECT v.id, EXISTS (SELECT 1 FROM bundle_parts p WHERE p.bundle_id = v.id)"
+    .. " AS is_bundle FROM variants v WHERE v.sku = ?", sku)
 end
 
 
@@ -87,6 +89,9 @@ local function places(tx, change)
     return nil, err.new("not_found", "there is no variant with the SKU " .. change.sku)
   end
   if not variant then return nil, e end
+  if variant.is_bundle == 1 then
+    return nil, err.new("conflict", change.sku .. " is a bundle: its stock is that of its parts")
+  end
   local location, e2 = tx:one("SELECT id FROM locations WHERE code = ?", change.location or "main")
   if location == false then
     return nil, err.new("not_found", "there is no location " .. change.location)
@@ -112,6 +117,7 @@ function inventory.adjust(tx, change)
       type = change.type or "adjusted", quantity = delta, on_hand = delta,
       reason = change.reason, actor = change.actor, reference = change.reference })
   end
+  if ok and delta > 0 then ok, e2 = allotment.allot(tx, variant, location) end
   if not ok then return nil, e2 end
   return { variant_id = id.text("var", variant), location = change.location or "main",
     before = row.on_hand, on_hand = wanted, reserved = row.reserved }

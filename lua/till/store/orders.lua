@@ -129,6 +129,19 @@ local function insert_lines(tx, order)
 end
 
 
+-- So few lines are: the others do without the column.
+local function note_backordered(tx, order)
+  for _, l in ipairs(order.lines) do
+    if (l.backordered_quantity or 0) > 0 then
+      local ok, e = tx:exec("UPDATE order_lines SET backordered_quantity = ? WHERE id = ?",
+        l.backordered_quantity, db.bin("line", l.id))
+      if not ok then return nil, e end
+    end
+  end
+  return true
+end
+
+
 local function or_null(v)
   if v == nil then return sql.null end
   return v
@@ -149,7 +162,9 @@ function orders.insert(tx, o)
     db.at(o.placed_at), db.at(o.placed_at))
   if not done then return nil, e end
   o.number = done.insert_id or o.number
-  return insert_lines(tx, o)
+  local ok, e2 = insert_lines(tx, o)
+  if not ok then return nil, e2 end
+  return note_backordered(tx, o)
 end
 
 
