@@ -158,7 +158,8 @@ local function give_back(payment, key)
     local ok, e3 = tx:exec("INSERT INTO payment_test_refunds (refund_key, idem_key, amount)"
       .. " VALUES (?, ?, ?)", payment.idem_key, key, payment.amount)
     if ok and given == row.captured_amount then
-      ok, e3 = tx:exec("UPDATE payment_test_attempts SET state = 'refunded' WHERE idem_key = ?", key)
+      ok, e3 = tx:exec("UPDATE payment_test_attempts SET state = 'refunded'"
+        .. " WHERE idem_key = ?", key)
     end
     if not ok then return nil, e3 end
     return "done"

@@ -75,7 +75,8 @@ end
 -- Nothing was sent, and nothing is left: the order ends with it.
 local function is_whole(order, units)
   for _, line in ipairs(order.lines) do
-    if line.fulfilled_quantity > 0 or states.left(line) > (units[line.id] or 0) then return false end
+    local stays = states.left(line) - (units[line.id] or 0)
+    if line.fulfilled_quantity > 0 or stays > 0 then return false end
   end
   return true
 end
@@ -169,8 +170,8 @@ local function write(tx, order, c, p, found)
   if ok and c.whole then ok, e = promotions.unredeem(tx, order.id) end
   if ok then ok, e = tell(tx, order, c) end
   if ok and c.state == "pending" then
-    ok, e = sagas.enqueue(tx, "cancellation", c.id, { order_id = order.id, payment_id = c.payment_id,
-      amount = c.amount, money = c.money }, FIRST_LOOK_MS)
+    ok, e = sagas.enqueue(tx, "cancellation", c.id, { order_id = order.id,
+      payment_id = c.payment_id, amount = c.amount, money = c.money }, FIRST_LOOK_MS)
   end
   if ok then ok, e = allotment.take_back(tx, order.id, order.cart_id, c.actor, units) end
   if not ok then return nil, e end
@@ -253,7 +254,7 @@ local function begin(order_id, wish, actor, transaction, respond)
 end
 
 
-local function run(order_id, wish, actor, transaction, respond)
+function cancellation.cancel(order_id, wish, actor, transaction, respond)
   local ok, e = end_capture(order_id)
   if not ok then return nil, e end
   local c, answer = begin(order_id, wish, actor, transaction, respond)
@@ -264,13 +265,6 @@ local function run(order_id, wish, actor, transaction, respond)
   if state == nil then return nil, e2 end
   if env.answer then return env.answer end
   return answer_of(c.id, state == "done" and transaction or sql.transaction, respond)
-end
-
-
-function cancellation.cancel(order_id, wish, actor, transaction, respond)
-  return order_flow.alone(order_id, function()
-    return run(order_id, wish, actor, transaction, respond)
-  end)
 end
 
 

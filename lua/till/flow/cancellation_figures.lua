@@ -1,8 +1,8 @@
 -- till/flow/cancellation_figures - what belongs to units that are not sent, from the frozen figures
 -- of the order. Nothing is priced again.
 --
---   of(tx, order, lines, whole) -> found, frozen | nil, err    lines { line_id, quantity }; found as
---                       till.rule.refund makes it, frozen { line id -> id in the price trace };
+--   of(tx, order, lines, whole) -> found, frozen | nil, err    lines { line_id, quantity }; found
+--                       as till.rule.refund makes it, frozen { line id -> id in the price trace };
 --                       `whole` takes all of the shipping besides
 --   add_to(lines, found, frozen)    writes amount, tax and net of each line beside it
 --   reversed(found) -> entries      of the ledger: what the sale booked, the other way round

@@ -8,23 +8,16 @@
 --   cancel(tx, order_id, id, fields, actor)   before it was handed over: its units are left to send
 --                                             again
 --
--- All in the caller's transaction, which holds the order's row from then on; run them inside of
--- order_flow.alone. What may be done when stands in till.flow.order_states.
+-- All in the caller's transaction, which holds the order's row from then on. What may be done when
+-- stands in till.flow.order_states.
 local err = require "till.util.err"
 local fulfilments = require "till.store.fulfilments"
+local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local states = require "till.flow.order_states"
 
 local fulfilment = {}
-
-
-local function locked(tx, order_id)
-  local order, e = orders.lock(tx, order_id)
-  if order == nil then return nil, e end
-  if not order then return nil, err.new("not_found", "there is no such order") end
-  return order
-end
 
 
 local function at(i, detail)
@@ -53,7 +46,9 @@ end
 
 local function given_lines(order, given)
   local by_id, left, out, sums = {}, {}, {}, {}
-  for _, line in ipairs(order.lines) do by_id[line.id], left[line.id] = line, states.sendable(line) end
+  for _, line in ipairs(order.lines) do
+    by_id[line.id], left[line.id] = line, states.sendable(line)
+  end
   for i, line in ipairs(given) do
     local n = left[line.line_id]
     if not n or line.quantity > n then return refuse_line(order, by_id[line.line_id], n, i) end
@@ -105,7 +100,7 @@ end
 
 
 function fulfilment.create(tx, order_id, fields, actor)
-  local order, e = locked(tx, order_id)
+  local order, e = order_flow.locked(tx, order_id)
   local ok = order
   if ok then ok, e = states.allow(order, "fulfil") end
   if not ok then return nil, e end
@@ -119,7 +114,8 @@ function fulfilment.create(tx, order_id, fields, actor)
   if not ok then return nil, e end
   order.fulfilments[#order.fulfilments + 1] = f
   ok, e = states.change(tx, order, states.goods_moves(order, "send"))
-  if ok then ok, e = tell(tx, order, f.status == "shipped" and "fulfilled" or "packed", f, actor) end
+  local kind = f.status == "shipped" and "fulfilled" or "packed"
+  if ok then ok, e = tell(tx, order, kind, f, actor) end
   if ok then ok, e = hand_over(tx, order, f) end
   if not ok then return nil, e end
   return done(tx, order, f)
@@ -127,7 +123,7 @@ end
 
 
 local function find(tx, order_id, fulfilment_id)
-  local order, e = locked(tx, order_id)
+  local order, e = order_flow.locked(tx, order_id)
   if not order then return nil, e end
   for _, f in ipairs(order.fulfilments) do
     if f.id == fulfilment_id then return order, f end

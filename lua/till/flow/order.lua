@@ -4,8 +4,11 @@
 --   capture(payment_id, actor, transaction) -> what transaction returned | nil, err
 --                                 asks the provider, then books it
 --   note(tx, id, text, actor)     staff's own words in the timeline
---   alone(id, fn)                 what fn returned; no other `alone` of this order runs meanwhile
 --   locked(tx, id) -> order | nil, err(not_found)    its row is ours until the end
+--
+-- What changes an order holds its row from the first statement on; what is to happen outside is
+-- written down under that lock before anybody is asked. So nobody needs to wait for a provider's
+-- answer, or for the lease of somebody who died.
 --
 -- Sending stands in till.flow.fulfilment, cancelling in till.flow.cancellation, and what may be
 -- done when in till.flow.order_states.
@@ -16,7 +19,6 @@
 -- down has the capture ended first.
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
-local lock = require "till.prim.lock"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local payment = require "till.flow.payment"
@@ -25,23 +27,6 @@ local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
 
 local order_flow = {}
-
-
---- Makes collisions rare and their answers quick. What makes them harmless is the lock of the row,
---- and that what is to happen is written down under it before anybody outside is asked.
-function order_flow.alone(order_id, fn)
-  local ran = false
-  local result, e = lock.with("order:" .. order_id, { lease_ms = 30000, wait_ms = 3000 }, function()
-    ran = true
-    return fn()
-  end)
-  if not ran and err.is(e, "busy") then
-    return nil, err.new("busy", "another change of this order is running; try again")
-  elseif not ran and err.is(e, "conn_lost") then
-    return fn()
-  end
-  return result, e
-end
 
 
 local function missing()

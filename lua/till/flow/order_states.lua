@@ -1,4 +1,4 @@
--- till/flow/order_states - what may become of an order: the tables of legal moves, and their guards.
+-- till/flow/order_states - what may become of an order: the tables of legal moves, their guards.
 --
 --   MACHINES.status          of the order
 --   MACHINES.payment_status  of its money: what the shop may take, has, and gave back

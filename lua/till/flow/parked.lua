@@ -1,8 +1,8 @@
 -- till/flow/parked - flows that nobody goes on with until staff say so.
 --
 --   retry(tx, id, by)           -> saga | nil, err     it is due at once, with its tries anew
---   look_up(id)                 -> true | nil, err     outside of a transaction, before resolve: the
---                               providers of its payments are asked once more
+--   look_up(id)                 -> true | nil, err     outside of a transaction, before resolve:
+--                               the providers of its payments are asked once more
 --   resolve(tx, id, wish, by)   -> saga | nil, err     it is over by the word of staff:
 --       wish { as = "done" | "undone", order_id, payments = { { id, outcome } } }
 --   data_of(saga)               what of its data may be shown
@@ -10,8 +10,8 @@
 --
 -- What the word of staff may not do is charge twice, sell twice or lose a paid order:
 --
---   checkout as done     only with the order that is there for this cart, and where no other payment
---                        of the cart may still be money
+--   checkout as done     only with the order that is there for this cart, and where no other
+--                        payment of the cart may still be money
 --   checkout as undone   only where the cart has no order and none of its payments is or may be
 --                        money. Of one whose outcome the provider does not tell staff say it
 --                        (`not_found`, `voided`); of one that the provider says is authorized or
@@ -109,7 +109,8 @@ local function checkout_done(tx, row, wish)
   if not list then return nil, e2 end
   for _, p in ipairs(list) do
     if not DEAD[p.state] and p.state ~= "created" and p.order_id ~= order.id then
-      return conflict(("payment %s is %s and pays for no order: void it first"):format(p.id, p.state))
+      return conflict(("payment %s is %s and pays for no order: void it first")
+        :format(p.id, p.state))
     end
   end
   return true
@@ -123,8 +124,8 @@ local function bury(tx, p, said, by)
   if DEAD[p.state] then return true end
   if p.state == "created" then return payment.move(p, "void", {}, tx) end
   if not OPEN[p.state] then
-    return conflict(("payment %s is %s at its provider: retry the flow, it places the order or gives"
-      .. " the money back"):format(p.id, p.state))
+    return conflict(("payment %s is %s at its provider: retry the flow, it places the order or"
+      .. " gives the money back"):format(p.id, p.state))
   elseif not said then
     return conflict(("nobody knows whether payment %s was charged: look at its provider, and say"
       .. " what became of it in `payments`"):format(p.id))

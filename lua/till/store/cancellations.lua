@@ -59,8 +59,9 @@ function cancellations.create(tx, c)
   c.id, c.created_at = id.new("can"), time.rfc3339(now_ms)
   if c.state == "done" then c.done_at = c.created_at end
   local order = db.bin("ord", c.order_id)
-  local ok, e = tx:exec("INSERT INTO cancellations (id, order_id, position, request, whole, `lines`,"
-    .. " shipping, currency, amount, money, payment_id, state, reason, actor, created_at, done_at)"
+  local ok, e = tx:exec("INSERT INTO cancellations (id, order_id, position, request, whole,"
+    .. " `lines`, shipping, currency, amount, money, payment_id, state, reason, actor, created_at,"
+    .. " done_at)"
     .. " SELECT ?, ?, COALESCE(MAX(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
     .. " FROM cancellations WHERE order_id = ?", db.bin("can", c.id), order,
     c.request or sql.null, c.whole and 1 or 0, db.to_json(c.lines), db.to_json(c.shipping),

@@ -1,11 +1,11 @@
 -- till/store/fulfilments - parcels: which units of an order were packed together.
 --
---   create(tx, order_id, f) -> id          f { lines, status, actor, tracking_number, carrier }; f.id
---                                          is set
---   set(tx, id, fields)                    status, tracking_number, carrier
---   count(tx, line_id, n)                  so many units more are in parcels; the table refuses more
---                                          than there are
---   of_order(tx, order_bin) -> list        oldest first, with their lines
+--   create(tx, order_id, f) -> id      f { lines, status, actor, tracking_number, carrier }; it gets
+--                                      its id
+--   set(tx, id, fields)                status, tracking_number, carrier
+--   count(tx, line_id, n)              so many units more are in parcels; the table refuses more
+--                                      than there are
+--   of_order(tx, order_bin) -> list    oldest first, with their lines
 local db = require "till.store.db"
 local id = require "till.util.id"
 local sql = require "till.prim.sql"

@@ -183,7 +183,8 @@ end
 
 
 function orders.trace(order_id, tx)
-  local row, e = db.on(tx):one("SELECT price_trace FROM orders WHERE id = ?", db.bin("ord", order_id))
+  local row, e = db.on(tx):one("SELECT price_trace FROM orders WHERE id = ?",
+    db.bin("ord", order_id))
   if not row then return row, e end
   return db.json(row.price_trace) or {}
 end

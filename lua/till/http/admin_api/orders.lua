@@ -98,16 +98,14 @@ local function trace(ctx)
 end
 
 
--- One after the other, and each in a transaction with its answer.
+-- In a transaction with its answer.
 local function fulfilling(status, fn)
   return function(ctx)
-    return order_flow.alone(ctx.params.id, function()
-      return ctx:transaction(function(tx)
-        local order, f = fn(tx, ctx)
-        if not order then return nil, f end
-        return ctx:json(status, { fulfilment = views.fulfilment(f), order = views.order(order) },
-          { etag = order.version })
-      end)
+    return ctx:transaction(function(tx)
+      local order, f = fn(tx, ctx)
+      if not order then return nil, f end
+      return ctx:json(status, { fulfilment = views.fulfilment(f), order = views.order(order) },
+        { etag = order.version })
     end)
   end
 end
@@ -227,8 +225,8 @@ return {
     tag = "orders", auth = "admin", permission = "orders.write", params = PARAMS,
     idempotency = "required",
     doc = "Its units go back into stock, its money is not captured or given back, in the very"
-      .. " amounts of its price trace. 202: the provider has not given the money back yet; ask again"
-      .. " under the same key.",
+      .. " amounts of its price trace. 202: the provider has not given the money back yet; ask"
+      .. " again under the same key.",
     body = s.object { lines = LINES, reason = REASON },
     returns = { [200] = shapes.one("order", shapes.order),
       [202] = shapes.one("order", shapes.order) }, handler = cancel, errors = { "conflict" },

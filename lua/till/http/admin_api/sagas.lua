@@ -11,7 +11,7 @@ local saga_flow = require "till.flow.saga"
 local shapes = require "till.http.shapes"
 
 local PARAMS = { id = s.string { pattern = "^%d+$", max = 15 } }
-local REASON = s.string { min = 1, max = 255, doc = "Why; it stands in the audit and the timeline." }
+local REASON = s.string { min = 1, max = 255, doc = "Why; it stands in audit and timeline." }
 local STATES = { "running", "waiting", "parked", "done", "undone", "failed" }
 
 local SAGA = s.object({
