@@ -26,13 +26,13 @@ local cancellation_flow = {}
 local KEY_MS = 23 * 3600000 -- providers know a key for a day
 
 
-local function ask(c)
+local function ask(c, again)
   local p, e = payments.get(c.payment_id)
   if not p then return nil, e or err.new("internal", "the payment of the cancellation is gone") end
-  if c.money == "void" then return payment.ask_void(p) end
+  if c.money == "void" then return payment.ask_void(p, again) end
   local owed, e2 = cancellations.owed(nil, p.id)
   if not owed then return nil, e2 end
-  return payment.ask_refund(p, { id = c.id, amount = c.amount, owed = owed,
+  return payment.ask_refund(p, { id = c.id, amount = c.amount, owed = owed, again = again,
     old = time.now_ms() - time.parse(c.created_at) > KEY_MS })
 end
 
@@ -44,13 +44,16 @@ function cancellation_flow.found(id, tx)
 end
 
 
-local function ask_for_money(_, env)
+local function ask_for_money(data, env)
   local c, e = cancellation_flow.found(env.saga.aggregate)
   if not c then return nil, e end
   if c.state == "done" then return true end
   fault.crash "cancellation.after_decide"
-  local answer, e2 = ask(c)
-  if not answer then return nil, e2 end
+  local answer, e2 = ask(c, data.refused)
+  if not answer then
+    if err.is(e2, "payment_declined") then data.refused = (data.refused or 0) + 1 end
+    return nil, e2
+  end
   fault.crash "cancellation.after_money"
   return true
 end

@@ -8,9 +8,9 @@
 --   settle(payment)     looks up one whose outcome is unknown -> payment | nil, err
 --   void(payment)       lets go of it; what was captured is refunded -> payment | nil, err
 --   ask_capture(payment), ask_void(payment) -> true value | nil, err     of what is to be captured
---   ask_refund(payment [, part]) -> true value | nil, err    part { id, amount, owed, old }: a part
---                       of it, known by its id; owed is all that waits to be given back. An `old`
---                       one is only looked up: the provider may have forgotten its key
+--   ask_refund(payment [, part]) -> true value | nil, err    part { id, amount, owed, again, old }:
+--                       a part of it, known by its id; owed is all that waits to be given back. An
+--                       `old` one is only looked up: the provider may have forgotten its key
 --
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
 -- knows that the money may be on its way, and looks it up instead of asking again.
@@ -216,13 +216,18 @@ function payment.ask_capture(p)
 end
 
 
-function payment.ask_void(p) return finish(p, "payment.void", "voided", "-void") end
+--- `again`: how often it was refused for good; each refusal is final under its key.
+function payment.ask_void(p, again)
+  return finish(p, "payment.void", "voided", again and "-void-" .. again or "-void")
+end
 
 
 -- Its key makes it safe to ask again, and a lookup tells only of all refunds together.
 local function refund_part(p, part)
+  local key = p.idem_key .. "-refund-" .. part.id:match("[^_]*$")
+  if part.again then key = key .. "-" .. part.again end
   local answer = part.old and { outcome = "unknown" } or ask(p, "payment.refund",
-    { idem_key = p.idem_key .. "-refund-" .. part.id:match("[^_]*$"), amount = part.amount })
+    { idem_key = key, amount = part.amount })
   if answer.outcome == "unknown" then
     local seen = ask(p, "payment.lookup")
     local all = (p.refunded_amount or 0) + part.owed

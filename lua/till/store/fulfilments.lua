@@ -1,7 +1,7 @@
 -- till/store/fulfilments - parcels: which units of an order were packed together.
 --
---   create(tx, order_id, f) -> id      f { lines, status, actor, tracking_number, carrier }; it gets
---                                      its id
+--   create(tx, order_id, f) -> id      f { lines, status, actor, tracking_number, carrier }, which
+--                                      gets the id
 --   set(tx, id, fields)                status, tracking_number, carrier
 --   count(tx, line_id, n)              so many units more are in parcels; the table refuses more
 --                                      than there are
