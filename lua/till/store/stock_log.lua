@@ -10,11 +10,11 @@ local sql = require "till.prim.sql"
 
 local stock_log = {}
 
+local AT_ONCE = 150 -- a statement takes 2000 parameters
 local EVENT = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-function stock_log.add(tx, events)
-  if #events == 0 then return true end
+local function add_some(tx, events)
   local args, now = {}, db.now()
   for _, e in ipairs(events) do
     local n = #args
@@ -27,6 +27,15 @@ function stock_log.add(tx, events)
   return tx:exec("INSERT INTO stock_events (variant_id, location_id, type, quantity, on_hand_delta,"
     .. " reserved_delta, reference, reason, actor, at) VALUES " .. EVENT
     .. (", " .. EVENT):rep(#events - 1), unpack(args))
+end
+
+
+function stock_log.add(tx, events)
+  for from = 1, #events, AT_ONCE do
+    local ok, e = add_some(tx, { unpack(events, from, math.min(#events, from + AT_ONCE - 1)) })
+    if not ok then return nil, e end
+  end
+  return true
 end
 
 
