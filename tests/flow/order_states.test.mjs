@@ -82,7 +82,7 @@ describe("orders", () => {
     const next = random(SEED);
     t.diagnostic(`SEED=${SEED}`);
     const pick = (n) => Math.floor(next() * n);
-    for (let round = 0; round < 12; ++round) {
+    for (let round = 0; round < 20; ++round) {
       const { order, cart } = await buyWith(shop, [[tea.variant.id, 1 + pick(5)], [pot.variant.id, 1 + pick(3)]]);
       if (next() < 0.6) await captured(shop, order.id);
       const parcels = [];
