@@ -207,6 +207,10 @@ return {
     limits = "",
     -- of types of events, as "payment.capture=20", instead of jobs.max_attempts
     attempts = "",
+    -- attempts, 1 to 100: of a flow in vain, before it waits for staff
+    park_attempts = 12,
+    -- ms, 100 to 86400000: that a flow waits for an outcome, before it waits for staff
+    park_after_ms = 3600000,
   },
 
   -- The cache of each worker, for reads.

@@ -84,6 +84,8 @@
     STR("jobs.priorities", "", "", "of types of events, as \"product.updated=20 order.*=950\": those with more go first; 100 where nothing is said") \
     STR("jobs.limits", "", "", "workers, of all machines, that may be at one type at a time, as \"product.updated=2\"") \
     STR("jobs.attempts", "", "", "of types of events, as \"payment.capture=20\", instead of jobs.max_attempts")             \
+    INT("jobs.park_attempts", 12, 1, 100, "attempts", "of a flow in vain, before it waits for staff")                  \
+    INT("jobs.park_after_ms", 3600000, 100, 86400000, "ms", "that a flow waits for an outcome, before it waits for staff")\
     INT("cache.ttl_ms", 30000, 0, 3600000, "ms", "how old a cached row may get when Redis is silent")                       \
     INT("cache.page_ms", 250, 0, 1000, "ms", "a page of the catalogue is given again as it is for so long, unless something of it changes; 0 never does") \
     INT("cache.max_entries", 20000, 0, 10000000, "entries of each kind", "what a worker keeps; the least used go first")    \

@@ -8,6 +8,7 @@
 -- what is done with an event stands in till.flow.job_handlers.
 local allotment = require "till.store.allotment"
 local backlog = require "till.flow.backlog"
+local cancellation_flow = require "till.flow.cancellation_flow"
 local checkout = require "till.flow.checkout"
 local co = require "till.prim.co"
 local conf = require "till.prim.conf"
@@ -30,7 +31,7 @@ local TELL_MS = 5000
 local BATCH = 100
 local EXPIRE_MS = 500
 
-local RESUME = { checkout = checkout.resume }
+local RESUME = { checkout = checkout.resume, cancellation = cancellation_flow.resume }
 
 
 local function traced(thrown)

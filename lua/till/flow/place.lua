@@ -28,6 +28,7 @@ local reservations = require "till.store.reservations"
 local sagas = require "till.store.sagas"
 local script = require "till.store.script"
 local sql = require "till.prim.sql"
+local states = require "till.flow.order_states"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
 
@@ -44,8 +45,9 @@ end
 
 
 local function status_of(p, policy)
-  if not p or p.state == "captured" then return "captured" end
-  return policy.offline and "awaiting" or "authorized"
+  local event = (not p or p.state == "captured") and "capture"
+    or policy.offline and "await" or "authorize"
+  return states.begin("payment_status", event)
 end
 
 
@@ -56,7 +58,7 @@ local function lines_of(data, parts)
   for i, line in ipairs(data.priced.lines) do
     out[i] = { id = id.new("line"), variant_id = line.variant_id, sku = line.sku,
       title = line.title, quantity = line.quantity, fulfilled_quantity = 0,
-      backordered_quantity = missing[line.variant_id] or 0,
+      backordered_quantity = missing[line.variant_id] or 0, cancelled_quantity = 0,
       unit_price = line.unit_price, subtotal = line.subtotal,
       discount_total = line.discount_total, tax_total = line.tax_total, total = line.total,
       trace = frozen[line.id] }

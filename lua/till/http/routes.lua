@@ -17,6 +17,7 @@ return {
   "till.http.admin_api.rule_trials",
   "till.http.admin_api.people",
   "till.http.admin_api.jobs",
+  "till.http.admin_api.sagas",
   "till.http.admin_api.generations",
   "till.http.admin_api.audit",
 }

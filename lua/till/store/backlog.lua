@@ -11,7 +11,6 @@ local sql = require "till.prim.sql"
 local backlog = {}
 
 local CAPPED = 10000
-local PARKED_ATTEMPTS = 8
 
 
 local function types_of(state)
@@ -77,11 +76,11 @@ function backlog.late_reason(event_type)
 end
 
 
---- Waiting ones that were looked at again and again in vain are "parked": somebody has to look.
+--- Parked ones wait for somebody of the staff.
 function backlog.sagas()
-  return sql.query("SELECT name, IF(state = 'waiting' AND attempts >= ?, 'parked', state) AS state,"
-    .. " COUNT(*) AS n, TIMESTAMPDIFF(SECOND, MIN(updated_at), UTC_TIMESTAMP(3)) AS age_s"
-    .. " FROM sagas WHERE state IN ('running', 'waiting', 'failed') GROUP BY 1, 2", PARKED_ATTEMPTS)
+  return sql.query("SELECT name, state, COUNT(*) AS n,"
+    .. " TIMESTAMPDIFF(SECOND, MIN(updated_at), UTC_TIMESTAMP(3)) AS age_s FROM sagas"
+    .. " WHERE state IN ('running', 'waiting', 'parked', 'failed') GROUP BY name, state")
 end
 
 

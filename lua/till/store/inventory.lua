@@ -4,7 +4,6 @@
 --                          | false | nil, err
 --   adjust(tx, change)  change { sku, location, delta | set_to, expected_quantity, reason, actor }
 --                       -> { variant_id, location, before, on_hand, reserved } | nil, err
---   take_back(tx, cart_id, order_id, actor)  units of a cancelled order
 local allotment = require "till.store.allotment"
 local db = require "till.store.db"
 local err = require "till.util.err"
@@ -122,12 +121,6 @@ function inventory.adjust(tx, change)
   if not ok then return nil, e2 end
   return { variant_id = id.text("var", variant), location = change.location or "main",
     before = row.on_hand, on_hand = wanted, reserved = row.reserved }
-end
-
-
---- All units of an order that was cancelled.
-function inventory.take_back(tx, cart_id, order_id, actor)
-  return allotment.take_back(tx, order_id, cart_id, actor)
 end
 
 
