@@ -13,8 +13,9 @@
 --   moved(variant_ids)      their stock was changed, after the commit
 --
 -- How old an answer may be: not at all for the worker that wrote; the others have the word of a
--- change before the writer is answered (till.cache). Without Redis two seconds. Stock is at most
--- STOCK_MS old: what jobs and cancelled orders give back is not told.
+-- change before the writer is answered (till.cache). Without Redis two seconds. Stock comes from
+-- what all workers share (till.flow.stock_view), and is kept here for at most STOCK_MS: what jobs
+-- and cancelled orders give back is there as soon as its event is delivered.
 -- What is sold is never decided here: stock and the limits of promotions are conditions in the
 -- UPDATE that takes them, and the price is frozen with the order.
 local cache = require "till.cache"
@@ -25,6 +26,7 @@ local json = require "till.prim.json"
 local loader = require "till.loader"
 local products = require "till.store.products"
 local stock = require "till.store.stock"
+local stock_view = require "till.flow.stock_view"
 
 local catalog = {}
 
@@ -34,6 +36,7 @@ local MAX_PAGES = 1000
 local rows = loader.new(products.load, { max = 100 })
 local owners = loader.new(products.of_variants, { max = 500 })
 local free = loader.new(stock.available, { max = 500 })
+local shown = loader.new(stock_view.get, { max = 500 })
 
 cache.own("page", { max = MAX_PAGES })
 cache.own("stock", { ttl_ms = STOCK_MS })
@@ -179,15 +182,19 @@ local function variants_of(list)
 end
 
 
-local function load_free(variant_ids)
-  return free:load_many(variant_ids)
+local function load_shown(variant_ids)
+  local offers, e = shown:load_many(variant_ids)
+  if not offers then return nil, e end
+  local out = {}
+  for variant_id, offer in pairs(offers) do out[variant_id] = offer.available end
+  return out
 end
 
 
 function catalog.available(list)
   local ids = variants_of(list)
   if #ids == 0 then return {} end
-  return cache.get_many("stock", ids, load_free)
+  return cache.get_many("stock", ids, load_shown)
 end
 
 
@@ -224,6 +231,7 @@ end
 
 
 function catalog.moved(variant_ids)
+  stock_view.stale(variant_ids)
   cache.invalidate("stock", variant_ids)
 end
 

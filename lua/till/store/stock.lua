@@ -1,6 +1,7 @@
 -- till/store/stock - what is there, what is held, and the log of it.
 --
--- Every change writes its events in the same transaction. Rows of `stock` are changed by one
+-- Every change writes its events in the same transaction, and one outbox event `stock.changed` with
+-- the variants that they speak of. Rows of `stock` are changed by one
 -- conditional UPDATE each, in the order of the variants' ids: two transactions never wait for each
 -- other in a circle, and no reading beforehand is believed. A variant's own row is never locked.
 --
@@ -16,12 +17,14 @@
 --   release(tx, cart_id)
 --   expire(limit) -> how many carts lost what they held
 --   available(variant_ids) -> { variant id -> units }
+--   offers(variant_ids) -> { variant id -> { available =, version = } }
 --   log_event(tx, event)               for till.store.inventory
 --
 -- items: { variant_id, sku, quantity }, as stock.items(priced) makes them of a priced cart.
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
+local records = require "till.store.records"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
@@ -40,6 +43,22 @@ end
 local EVENT = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
+-- Whoever changes stock tells of it, once for all of his events: readers of stock go by that.
+local function tell(tx, events)
+  local ids, seen = {}, {}
+  for _, e in ipairs(events) do
+    local is_change = (e.on_hand or 0) ~= 0 or (e.reserved or 0) ~= 0
+    if is_change and not seen[e.variant] then
+      seen[e.variant] = true
+      ids[#ids + 1] = id.text("var", e.variant)
+    end
+  end
+  if #ids == 0 then return true end
+  return records.events(tx, { { aggregate = "stock:" .. (events[1].reference or ids[1]),
+    type = "stock.changed", payload = { variant_ids = ids } } })
+end
+
+
 local function log_events(tx, events)
   local args, now = {}, db.now()
   for _, e in ipairs(events) do
@@ -49,9 +68,11 @@ local function log_events(tx, events)
     args[n + 7], args[n + 8], args[n + 9] = e.reference or "", e.reason or "", e.actor or ""
     args[n + 10] = now
   end
-  return tx:exec("INSERT INTO stock_events (variant_id, location_id, type, quantity, on_hand_delta,"
-    .. " reserved_delta, reference, reason, actor, at) VALUES " .. EVENT
+  local ok, e = tx:exec("INSERT INTO stock_events (variant_id, location_id, type, quantity,"
+    .. " on_hand_delta, reserved_delta, reference, reason, actor, at) VALUES " .. EVENT
     .. (", " .. EVENT):rep(#events - 1), unpack(args))
+  if not ok then return nil, e end
+  return tell(tx, events)
 end
 
 
@@ -327,15 +348,28 @@ function stock.expire(limit)
 end
 
 
-function stock.available(variant_ids, tx)
+--- The version grows with everything that changes what can be sold.
+function stock.offers(variant_ids, tx)
   local out, bins = {}, db.bins("var", variant_ids)
   if #bins == 0 then return out end
-  local rows, e = db.on(tx):query("SELECT variant_id, CAST(SUM(on_hand - reserved) AS SIGNED)"
-    .. " AS free FROM stock WHERE variant_id IN (" .. sql.marks(#bins) .. ") GROUP BY variant_id",
-    unpack(bins))
+  local rows, e = db.on(tx):query("SELECT s.variant_id, CAST(SUM(IF(l.enabled, s.on_hand"
+    .. " - s.reserved, 0)) AS SIGNED) AS free, CAST(SUM(s.version) AS SIGNED) AS version"
+    .. " FROM stock s JOIN locations l ON l.id = s.location_id WHERE s.variant_id IN ("
+    .. sql.marks(#bins) .. ") GROUP BY s.variant_id", unpack(bins))
   if not rows then return nil, e end
-  for _, variant_id in ipairs(variant_ids) do out[variant_id] = 0 end
-  for _, row in ipairs(rows) do out[id.text("var", row.variant_id)] = row.free end
+  for _, variant_id in ipairs(variant_ids) do out[variant_id] = { available = 0, version = 0 } end
+  for _, row in ipairs(rows) do
+    out[id.text("var", row.variant_id)] = { available = row.free, version = row.version }
+  end
+  return out
+end
+
+
+function stock.available(variant_ids, tx)
+  local offers, e = stock.offers(variant_ids, tx)
+  if not offers then return nil, e end
+  local out = {}
+  for variant_id, offer in pairs(offers) do out[variant_id] = offer.available end
   return out
 end
 
