@@ -64,7 +64,7 @@ CREATE TABLE stock_findings (
     check_id    BIGINT UNSIGNED NOT NULL,
     kind        VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     subject     VARCHAR(160) COLLATE utf8mb4_bin NOT NULL COMMENT 'public id of a variant, an order or a cart',
-    location_id BINARY(16)       NULL,
+    location_id BINARY(16)   NOT NULL DEFAULT 0x00 COMMENT '0: of all',
     detail      JSON         NOT NULL COMMENT 'what was there, and what ought to be',
     repaired    TINYINT(1)   NOT NULL,
     at          DATETIME(3)  NOT NULL,

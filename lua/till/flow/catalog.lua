@@ -10,7 +10,7 @@
 --   forget(ids, handles)    products were changed, after the commit
 --   forget_found()          lists and searches may find something else
 --   forget_categories(), forget_all()
---   moved(variant_ids)      their stock was changed, after the commit
+--   moved(variant_ids)      their stock was changed, after the commit; moved_all()
 --
 -- How old an answer may be: not at all for the worker that wrote; the others have the word of a
 -- change before the writer is answered (till.cache). Without Redis two seconds. Stock comes from
@@ -227,6 +227,11 @@ end
 
 function catalog.forget_all()
   cache.flush()
+end
+
+
+function catalog.moved_all()
+  cache.flush { "stock" }
 end
 
 

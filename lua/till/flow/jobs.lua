@@ -20,11 +20,14 @@ local err = require "till.util.err"
 local generation_purge = require "till.store.generation_purge"
 local HOOKS = require "till.plugin.hooks"
 local json = require "till.prim.json"
+local locations = require "till.store.locations"
 local log = require "till.prim.log"
+local low_stock = require "till.flow.low_stock"
 local metrics = require "till.prim.metrics"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
+local reconcile = require "till.flow.reconcile"
 local redis = require "till.prim.redis"
 local sagas = require "till.store.sagas"
 local search = require "till.flow.search"
@@ -32,7 +35,9 @@ local search_store = require "till.store.search"
 local sessions = require "till.store.sessions"
 local sql = require "till.prim.sql"
 local stock = require "till.store.stock"
+local stock_view = require "till.flow.stock_view"
 local time = require "till.prim.time"
+local watch = require "till.flow.watch"
 
 local jobs = {}
 
@@ -74,9 +79,43 @@ local function orders_placed(payloads)
 end
 
 
-local TOGETHER = { ["order.placed"] = orders_placed }
+-- Many changes of one hot SKU are one look into the tables.
+local function stock_changed(payloads)
+  local ids, seen = {}, {}
+  for _, payload in ipairs(payloads) do
+    for _, variant_id in ipairs(payload.variant_ids or {}) do
+      if not seen[variant_id] then
+        seen[variant_id] = true
+        ids[#ids + 1] = variant_id
+      end
+    end
+  end
+  local ok, e = stock_view.refresh(ids)
+  if not ok then return nil, e end
+  return low_stock.changed(ids)
+end
+
+
+-- All that has stock at a place: its versions grew when the place was opened or shut.
+local function location_changed(payload)
+  local after
+  repeat
+    local ids, e = locations.variants(payload.location, after, 500)
+    if not ids then return nil, e end
+    local ok, e2 = stock_view.refresh(ids)
+    if not ok then return nil, e2 end
+    after = ids[500]
+  until not after
+  catalog.moved_all()
+  return true
+end
+
+
+local TOGETHER = { ["order.placed"] = orders_placed, ["stock.changed"] = stock_changed }
 local HANDLERS = { ["payment.capture"] = capture, ["product.updated"] = product_updated,
-  ["order.placed"] = function(payload) return orders_placed { payload } end }
+  ["order.placed"] = function(payload) return orders_placed { payload } end,
+  ["stock.changed"] = function(payload) return stock_changed { payload } end,
+  ["location.changed"] = location_changed }
 
 
 local function is_asked_for(event)
@@ -239,10 +278,12 @@ local function sweep(state)
     state.swept = now
     attempt("stock.expire", stock.expire, BATCH)
     attempt("sagas.resume", resume_sagas)
+    attempt("stock.check", reconcile.step)
   end
   if state.tells and now - state.told >= TELL_MS then
     state.told = now
     attempt("backlog.tell", backlog.tell)
+    attempt("watch", watch.sweep)
   end
   if now - state.purged >= PURGE_MS then
     state.purged = now

@@ -1,5 +1,5 @@
--- till/flow/stock_view - stock as shoppers are shown it, kept in Redis for all workers: speed, never
--- truth. What is sold is decided by the tables.
+-- till/flow/stock_view - stock as shoppers are shown it, kept in Redis for all workers: speed,
+-- never truth. What is sold is decided by the tables.
 --
 --   get(variant_ids)     -> { variant id -> offer } | nil, err     offer as till.store.stock.offers
 --   refresh(variant_ids) -> true | nil, err     the event `stock.changed`: what the tables say now
@@ -84,8 +84,7 @@ local function read(variant_ids)
   for i, id in ipairs(variant_ids) do
     local text = replies[i] and replies[i]:match("^%d+:({.*)$")
     local offer = text and json.decode(text)
-    out[id] = offer
-    if not offer then missing[#missing + 1] = id end
+    if offer then out[id] = offer else missing[#missing + 1] = id end
   end
   return out, missing
 end

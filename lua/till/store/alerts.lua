@@ -5,7 +5,9 @@
 --   close(kind, subject) -> was it open? | nil, err
 --   close_unseen(kind, since_ms)   those that nobody has seen since
 --   close_others(kind, subjects)   all that are open but these
+--   set_level(kind, subject, level)
 --   of(kind, subject) -> row | false | nil, err
+--   open() -> { kind = how many are open }
 --   list(opts) -> rows, newest first      opts of till.store.page; state, kind
 --
 -- The row is locked from raise to the end of the transaction: two that see one condition tell once.
@@ -17,24 +19,21 @@ local sql = require "till.prim.sql"
 local alerts = {}
 
 
--- Opened: 1 row is affected where it is new, 2 where it was closed. Else only what is known of it
--- changes. Assignments run from left to right: the state comes last.
+-- One that nobody has seen yet comes into being closed: so there is a row to lock. Assignments run
+-- from left to right.
 local function write(tx, kind, subject, seen)
   local now = db.now()
-  local level, times, detail = seen.level or 0, seen.times or 1, db.to_json(seen.detail or {})
-  local was, e = tx:one("SELECT id, state FROM alerts WHERE kind = ? AND subject = ? FOR UPDATE",
+  local made, e = tx:exec("INSERT IGNORE INTO alerts (kind, subject, state, detail, opened_at,"
+    .. " seen_at) VALUES (?, ?, 'closed', '{}', ?, ?)", kind, subject, now, now)
+  if not made then return nil, e end
+  local was, e2 = tx:one("SELECT id, state FROM alerts WHERE kind = ? AND subject = ? FOR UPDATE",
     kind, subject)
-  if was == nil then return nil, e end
-  if not was then
-    local made, e2 = tx:exec("INSERT INTO alerts (kind, subject, level, times, detail, opened_at,"
-      .. " seen_at) VALUES (?, ?, ?, ?, ?, ?, ?)", kind, subject, level, times, detail, now, now)
-    if not made then return nil, e2 end
-    return true, made.insert_id
-  end
+  if not was then return nil, e2 end
   local opens = was.state == "closed"
   local ok, e3 = tx:exec("UPDATE alerts SET level = ?, times = IF(?, 0, times) + ?, detail = ?,"
     .. " opened_at = IF(?, ?, opened_at), seen_at = ?, closed_at = NULL, state = 'open'"
-    .. " WHERE id = ?", level, opens, times, detail, opens, now, now, was.id)
+    .. " WHERE id = ?", seen.level or 0, opens, seen.times or 1, db.to_json(seen.detail or {}),
+    opens, now, now, was.id)
   if not ok then return nil, e3 end
   return opens, was.id
 end
@@ -42,7 +41,8 @@ end
 
 function alerts.raise(tx, kind, subject, seen)
   local opens, alert_id = write(tx, kind, subject, seen)
-  if not opens then return opens, alert_id end
+  if opens == nil then return nil, alert_id end
+  if not opens then return false end
   local payload = { alert_id = alert_id, subject = subject }
   for name, value in pairs(seen.detail or {}) do payload[name] = value end
   local ok, e = records.events(tx, { { aggregate = "alert:" .. alert_id, type = kind,
@@ -76,11 +76,28 @@ function alerts.close_others(kind, subjects)
 end
 
 
+--- The number that it goes by, without telling anybody.
+function alerts.set_level(kind, subject, level)
+  return sql.exec("UPDATE alerts SET level = ? WHERE kind = ? AND subject = ?", level, kind,
+    subject)
+end
+
+
 function alerts.of(kind, subject)
   local row, e = sql.one("SELECT id, state, level, times, detail, opened_at, seen_at, closed_at"
     .. " FROM alerts WHERE kind = ? AND subject = ?", kind, subject)
   if row then row.detail = db.json(row.detail) end
   return row, e
+end
+
+
+function alerts.open()
+  local rows, e = sql.query("SELECT kind, COUNT(*) AS n FROM alerts WHERE state = 'open'"
+    .. " GROUP BY kind")
+  if not rows then return nil, e end
+  local out = {}
+  for _, row in ipairs(rows) do out[row.kind] = row.n end
+  return out
 end
 
 

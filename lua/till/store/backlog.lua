@@ -2,6 +2,7 @@
 --
 --   outbox() -> { pending = { type = n }, oldest_s =, dead = } | nil, err
 --   sagas()  -> list of { name, state, n, age_s } | nil, err
+--   parked(limit) -> list of { name, aggregate, state, attempts, error, updated_at } | nil, err
 --
 -- Asked for every few seconds, so nothing is counted beyond CAPPED.
 local sql = require "till.prim.sql"
@@ -31,6 +32,14 @@ function backlog.sagas()
   return sql.query("SELECT name, IF(state = 'waiting' AND attempts >= ?, 'parked', state) AS state,"
     .. " COUNT(*) AS n, TIMESTAMPDIFF(SECOND, MIN(updated_at), UTC_TIMESTAMP(3)) AS age_s"
     .. " FROM sagas WHERE state IN ('running', 'waiting', 'failed') GROUP BY 1, 2", PARKED_ATTEMPTS)
+end
+
+
+--- Those that somebody has to look at, the oldest first.
+function backlog.parked(limit)
+  return sql.query("SELECT name, aggregate, state, attempts, error, updated_at FROM sagas"
+    .. " WHERE state = 'parked' OR state = 'waiting' AND attempts >= ? ORDER BY id LIMIT ?",
+    PARKED_ATTEMPTS, limit)
 end
 
 

@@ -4,12 +4,12 @@
 --   get(sku [, { as_of =, location = }] [, tx])
 --                       -> { sku, variant_id, on_hand, reserved, available, version, locations }
 --                          | false | nil, err       as_of: by the log, without a version
---   adjust(tx, change)  change { sku, location, delta | set_to, expected_quantity, override, reason,
---                       actor, reference } -> { variant_id, location, before, on_hand, reserved,
---                       released = carts } | nil, err
+--   adjust(tx, change)  change { sku, location, delta | set_to, expected_quantity, override,
+--                       reason, actor, reference } -> { variant_id, location, before, on_hand,
+--                       reserved, released = carts } | nil, err
 --   count(tx, change)   { …, quantity, taken_at | event_id, override } -> as adjust, with
 --                       moved = units that came and went since | nil, err
---   transfer(tx, change)   { …, from, to, quantity, expected_quantity } -> { variant_id } | nil, err
+--   transfer(tx, change)   { …, from, to, quantity, expected_quantity } -> { variant_id }
 --   take_back(tx, cart_id, order_id, actor)  units of a cancelled order
 --
 -- What is held for shoppers is never taken from them by the way: less than that is a conflict.
@@ -168,21 +168,19 @@ end
 
 --- @param wanted_of(row)  what there is to be | nil, err
 local function settle(tx, at, change, event, wanted_of)
-  local released, row, e = {}, nil, nil
-  if change.override then
-    released, e = make_room(tx, at, wanted_of)
-    if not released then return nil, e end
-  end
-  row, e = lock_row(tx, at)
-  if not row then return nil, e end
+  local released, e = {}, nil
+  if change.override then released, e = make_room(tx, at, wanted_of) end
+  if not released then return nil, e end
+  local row, e2 = lock_row(tx, at)
+  if not row then return nil, e2 end
   local ok, why = expected(row, change.expected_quantity)
   if not ok then return nil, why end
   local wanted, why2 = wanted_of(row)
   if not wanted then return nil, why2 end
   if wanted < math.max(0, row.reserved) then return nil, too_few(row, wanted) end
   event.on_hand = wanted - row.on_hand
-  ok, e = write(tx, at, event)
-  if not ok then return nil, e end
+  ok, why = write(tx, at, event)
+  if not ok then return nil, why end
   return { variant_id = id.text("var", at.variant), location = at.code, before = row.on_hand,
     on_hand = wanted, reserved = row.reserved, released = released }
 end

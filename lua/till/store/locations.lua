@@ -5,6 +5,7 @@
 --   create(tx, { code, name, priority, enabled }) -> true | nil, err(conflict)
 --   update(tx, code, { name, priority, enabled }) -> does what can be sold differ now? | nil, err
 --   remove(tx, code) -> true | nil, err(conflict: it has stock, units that are held, or a past)
+--   variants(code, after, limit) -> public ids of what has stock there, in order
 --
 -- Nothing is taken from a place that is shut (enabled = false); what is held there stays held and
 -- can be sold. Whatever changes what can be sold makes the versions of its stock higher: readers
@@ -117,6 +118,17 @@ function locations.remove(tx, code)
   if ok then ok, e2 = tx:exec("DELETE FROM locations WHERE id = ?", sql.bytes(row.id)) end
   if not ok then return nil, e2 end
   return true
+end
+
+
+--- Public ids of variants with stock there, in order; `after` is the last one of before, or nil.
+function locations.variants(code, after, limit)
+  local rows, e = sql.query("SELECT s.variant_id FROM stock s JOIN locations l"
+    .. " ON l.id = s.location_id WHERE l.code = ? AND s.variant_id > ? ORDER BY s.variant_id"
+    .. " LIMIT ?", code, after and db.bin("var", after) or sql.bytes(""), limit)
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do rows[i] = id.text("var", row.variant_id) end
+  return rows
 end
 
 

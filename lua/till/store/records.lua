@@ -28,8 +28,8 @@ function records.events(script, list)
     args[n + 1], args[n + 2] = event.aggregate, event.type
     args[n + 3], args[n + 4] = json.encode(event.payload), trace
   end
-  return script:exec("INSERT INTO outbox (aggregate, type, payload, traceparent, available_at) VALUES "
-    .. EVENT .. (", " .. EVENT):rep(#list - 1), unpack(args))
+  return script:exec("INSERT INTO outbox (aggregate, type, payload, traceparent, available_at)"
+    .. " VALUES " .. EVENT .. (", " .. EVENT):rep(#list - 1), unpack(args))
 end
 
 

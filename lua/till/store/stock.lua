@@ -1,9 +1,9 @@
 -- till/store/stock - what is there, what is held, and the log of it.
 --
--- Every change writes its events in the same transaction, and one outbox event `stock.changed` with
--- the variants that they speak of. Rows of `stock` are changed by one
--- conditional UPDATE each, in the order of the variants' ids: two transactions never wait for each
--- other in a circle, and no reading beforehand is believed. A variant's own row is never locked.
+-- Every change writes its events in the same transaction (till.store.stock_log). Rows are changed
+-- by one conditional UPDATE each, in the order of the variants' ids: two transactions never wait
+-- for each other in a circle, and no reading beforehand is believed. A variant's own row is never
+-- locked.
 --
 --   hold(tx, cart_id, items, until_ms) -> true | nil, err(sold_out)
 --   reserve(script, cart_id, items, until_ms)  the same for a cart that holds nothing yet, from the
@@ -24,8 +24,8 @@
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
-local records = require "till.store.records"
 local sql = require "till.prim.sql"
+local stock_log = require "till.store.stock_log"
 local time = require "till.prim.time"
 
 local stock = {}
@@ -40,44 +40,8 @@ function stock.items(priced)
 end
 
 
-local EVENT = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-
-
--- Whoever changes stock tells of it, once for all of his events: readers of stock go by that.
-local function tell(tx, events)
-  local ids, seen = {}, {}
-  for _, e in ipairs(events) do
-    local is_change = (e.on_hand or 0) ~= 0 or (e.reserved or 0) ~= 0
-    if is_change and not seen[e.variant] then
-      seen[e.variant] = true
-      ids[#ids + 1] = id.text("var", e.variant)
-    end
-  end
-  if #ids == 0 then return true end
-  return records.events(tx, { { aggregate = "stock:" .. (events[1].reference or ids[1]),
-    type = "stock.changed", payload = { variant_ids = ids } } })
-end
-
-
-local function log_events(tx, events)
-  local args, now = {}, db.now()
-  for _, e in ipairs(events) do
-    local n = #args
-    args[n + 1], args[n + 2], args[n + 3] = sql.bytes(e.variant), sql.bytes(e.location), e.type
-    args[n + 4], args[n + 5], args[n + 6] = e.quantity, e.on_hand or 0, e.reserved or 0
-    args[n + 7], args[n + 8], args[n + 9] = e.reference or "", e.reason or "", e.actor or ""
-    args[n + 10] = now
-  end
-  local ok, e = tx:exec("INSERT INTO stock_events (variant_id, location_id, type, quantity,"
-    .. " on_hand_delta, reserved_delta, reference, reason, actor, at) VALUES " .. EVENT
-    .. (", " .. EVENT):rep(#events - 1), unpack(args))
-  if not ok then return nil, e end
-  return tell(tx, events)
-end
-
-
 local function log_event(tx, e)
-  return log_events(tx, { e })
+  return stock_log.add(tx, { e })
 end
 
 
@@ -295,7 +259,7 @@ function stock.reserve(script, cart_id, items, until_ms)
       .. " expires_at) VALUES (?, ?, ?, ?, ?, ?)", sql.bytes(reservation), bin,
       sql.bytes(variant), sql.bytes(location), item.quantity, until_at)
   end
-  log_events(script, events)
+  stock_log.add(script, events)
   return rows
 end
 
@@ -319,7 +283,7 @@ function stock.sell(script, held, order_id)
   end
   script:must(stock.AGAIN, #held, "UPDATE reservations SET state = 'sold' WHERE id IN ("
     .. sql.marks(#held) .. ") AND state = 'held'", unpack(ids))
-  log_events(script, events)
+  stock_log.add(script, events)
 end
 
 

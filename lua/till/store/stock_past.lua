@@ -23,7 +23,8 @@ end
 
 
 function stock_past.as_of(variant, as_of, location, tx)
-  return db.on(tx):query("SELECT l.code, l.enabled, CAST(SUM(e.on_hand_delta) AS SIGNED) AS on_hand,"
+  return db.on(tx):query("SELECT l.code, l.enabled,"
+    .. " CAST(SUM(e.on_hand_delta) AS SIGNED) AS on_hand,"
     .. " CAST(SUM(e.reserved_delta) AS SIGNED) AS reserved FROM stock_events e JOIN locations l"
     .. " ON l.id = e.location_id WHERE e.variant_id = ? AND e.at <= ? AND (? OR l.code = ?)"
     .. " GROUP BY l.id ORDER BY l.priority, l.code", sql.bytes(variant), db.at(as_of),
