@@ -6,6 +6,7 @@
 -- completion alone: most of what is done to a cart comes over the same connection. Who changes one
 -- takes it out of memory; where the table has another version by now, or anything is refused, the
 -- cart is read and all is done once more. An answer to GET is always read.
+-- A change of a cart that holds stock makes it hold it for longer: the shopper is still there.
 --
 --   create(auth, { currency, country }) -> cart
 --   get(auth, id) -> cart | nil, err(not_found)    of another key or another customer: not found
@@ -17,15 +18,18 @@
 --   add, set_quantity, remove, set_fields    make such an fn; so do those of till.flow.cart_codes
 local carts = require "till.store.carts"
 local catalog = require "till.flow.catalog"
+local channel = require "till.flow.channel"
 local co = require "till.prim.co"
 local conf = require "till.prim.conf"
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
 local iso = require "till.util.iso"
+local log = require "till.prim.log"
 local lru = require "till.util.lru"
 local money = require "till.money"
 local pricing = require "till.flow.pricing"
+local reservations = require "till.store.reservations"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
@@ -38,7 +42,7 @@ local remembered = lru.new(REMEMBERED)
 
 
 local function remember(cart)
-  cart.check, cart.chose_shipping = nil, nil
+  cart.check, cart.chose_shipping, cart.holds_stock = nil, nil, nil
   remembered:set(cart.id, cart, time.mono_ms() + REMEMBER_MS)
 end
 
@@ -181,6 +185,13 @@ local function attempt(ctx, cart, fn, respond)
 end
 
 
+-- A shopper who is still about it keeps what he holds. Where that fails it ends when it would have.
+local function keep_held(cart)
+  local ok, e = reservations.extend(cart.id, channel.hold_until(cart))
+  if ok == nil then log.warn("cart.extend", { cart_id = cart.id, error = tostring(e) }) end
+end
+
+
 function cart_flow.change(ctx, cart_id, fn, respond)
   local cart = take(ctx.auth, cart_id)
   local is_read = not cart
@@ -190,6 +201,7 @@ function cart_flow.change(ctx, cart_id, fn, respond)
     if not cart then return nil, e end
     saved, e = attempt(ctx, cart, fn, respond)
     if saved then
+      if cart.holds_stock then keep_held(cart) end
       remember(cart)
       return cart
     end

@@ -52,6 +52,7 @@ local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
 local place = require "till.flow.place"
 local pricing = require "till.flow.pricing"
+local reservations = require "till.store.reservations"
 local rulebook = require "till.flow.rulebook"
 local sagas = require "till.store.sagas"
 local stock = require "till.store.stock"
@@ -213,7 +214,7 @@ end
 local function parts_at_once(cart, quote, env)
   if cart.state ~= "open" or env.once.claim then return false end
   local held = env.state.held
-  if not stock.is_held(held, stock.items(quote.priced)) then return false end
+  if not reservations.is_held(held, stock.items(quote.priced)) then return false end
   local p = paid_at_once(cart, quote, env.state)
   if p == nil then return false end
   return { held = held, payment = p, result = quote.result }

@@ -8,6 +8,7 @@
 -- the plugins' hooks. What fails comes again later, and ends with the dead letters. Of one claim
 -- all that no plugin asks for, and that the server does with one statement for many, is done first
 -- and marked as done together; the others follow one by one.
+local allotment = require "till.store.allotment"
 local backlog = require "till.flow.backlog"
 local cache = require "till.cache"
 local catalog = require "till.flow.catalog"
@@ -29,12 +30,12 @@ local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local reconcile = require "till.flow.reconcile"
 local redis = require "till.prim.redis"
+local reservations = require "till.store.reservations"
 local sagas = require "till.store.sagas"
 local search = require "till.flow.search"
 local search_store = require "till.store.search"
 local sessions = require "till.store.sessions"
 local sql = require "till.prim.sql"
-local stock = require "till.store.stock"
 local stock_view = require "till.flow.stock_view"
 local time = require "till.prim.time"
 local watch = require "till.flow.watch"
@@ -47,6 +48,7 @@ local PURGE_MS = 60000
 local TELL_MS = 5000
 local MARK_MS = 1000
 local BATCH = 100
+local EXPIRE_MS = 500
 
 local RESUME = { checkout = checkout.resume }
 
@@ -276,7 +278,8 @@ local function sweep(state)
   local now = time.mono_ms()
   if now - state.swept >= SWEEP_MS then
     state.swept = now
-    attempt("stock.expire", stock.expire, BATCH)
+    attempt("reservations.expire", reservations.expire, BATCH, EXPIRE_MS)
+    attempt("allotment.run", allotment.run, BATCH)
     attempt("sagas.resume", resume_sagas)
     attempt("stock.check", reconcile.step)
   end

@@ -24,6 +24,7 @@ local payments = require "till.store.payments"
 local price = require "till.rule.price"
 local promotions = require "till.store.promotions"
 local records = require "till.store.records"
+local reservations = require "till.store.reservations"
 local sagas = require "till.store.sagas"
 local script = require "till.store.script"
 local sql = require "till.prim.sql"
@@ -48,12 +49,14 @@ local function status_of(p, policy)
 end
 
 
-local function lines_of(data, result)
-  local frozen, out = {}, {}
+local function lines_of(data, parts)
+  local frozen, out, result = {}, {}, parts.result
+  local missing = reservations.missing(parts.held, data.items)
   for _, line in ipairs(result.lines) do frozen[line.id] = line end
   for i, line in ipairs(data.priced.lines) do
     out[i] = { id = id.new("line"), variant_id = line.variant_id, sku = line.sku,
       title = line.title, quantity = line.quantity, fulfilled_quantity = 0,
+      backordered_quantity = missing[line.variant_id] or 0,
       unit_price = line.unit_price, subtotal = line.subtotal,
       discount_total = line.discount_total, tax_total = line.tax_total, total = line.total,
       trace = frozen[line.id] }
@@ -75,7 +78,7 @@ local function order_of(data, parts)
     billing_address = head.billing_address or head.shipping_address,
     shipping_option_id = head.shipping_option_id, shipping_label = priced.shipping_label,
     promotions = priced.promotions, generation = data.generation, version = 1,
-    placed_at = time.rfc3339(time.now_ms()), lines = lines_of(data, parts.result),
+    placed_at = time.rfc3339(time.now_ms()), lines = lines_of(data, parts),
     fulfilments = {}, price_trace = { given = data.given, result = parts.result,
       generation = data.generation },
   }
@@ -165,9 +168,9 @@ end
 -- Exactly what is sold is held; where it is not any more, it is held now.
 local function held_for(data)
   local state, e = checkouts.state(data.cart_id)
-  if not state or stock.is_held(state.held, data.items) then return state, e end
+  if not state or reservations.is_held(state.held, data.items) then return state, e end
   local done, e2 = sql.transaction(function(tx)
-    return stock.hold(tx, data.cart_id, data.items, time.now_ms() + HOLD_MS)
+    return reservations.hold(tx, data.cart_id, data.items, time.now_ms() + HOLD_MS)
   end)
   if not done then return nil, e2 end
   return checkouts.state(data.cart_id)

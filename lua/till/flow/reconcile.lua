@@ -25,6 +25,7 @@ local time = require "till.prim.time"
 local reconcile = {}
 
 local SLICE = 50
+local LAST = ("\255"):rep(16)
 local LEASE_MS = 60000
 local KEPT_EVENTS = 500 -- that are summed up before a checkpoint spares it
 local SETTLED_MS = 3600000 -- no transaction is open for so long
@@ -78,6 +79,21 @@ local function put_right(pass, row)
     fault.crash "reconcile.in_repair"
     local ok, e2 = tell(tx, pass, { kind = "projection", subject = id.text("var", row.variant_id),
       location_id = row.location_id, detail = detail_of(found), repaired = found.repaired })
+    if ok == nil then return nil, e2 end
+    return true
+  end)
+end
+
+
+local function keep_promise(pass, row)
+  local reference = pass.repairs == 1 and "check:" .. pass.id or nil
+  return sql.transaction(function(tx)
+    local found, e = checks.repair_promise(tx, row.variant_id, reference)
+    if found == nil then return nil, e end
+    if not found then return true end
+    local ok, e2 = tell(tx, pass, { kind = "promised", subject = id.text("var", row.variant_id),
+      repaired = found.repaired, detail = { sku = found.sku, promised = found.promised,
+        log_promised = found.log_promised, held = found.held } })
     if ok == nil then return nil, e2 end
     return true
   end)
@@ -162,9 +178,20 @@ local function shown(pass, variants)
 end
 
 
+-- Of variants after the last one of the slice before.
+local function promises(pass, last)
+  local rows, e = checks.promises(pass.variant_id, last)
+  return each(rows, e, function(row)
+    return checks.is_kept(row) or keep_promise(pass, row)
+  end)
+end
+
+
 local function slice(pass, keys)
   local wrong, rows = reconcile.look(keys)
   local ok, e = each(wrong, rows, function(row) return put_right(pass, row) end)
+  if not ok then return nil, e end
+  ok, e = promises(pass, keys[#keys].variant_id)
   if not ok then return nil, e end
   local variants = variants_of(keys)
   for _, fn in ipairs { reservations, shown } do
@@ -177,6 +204,8 @@ end
 
 
 local function finish(pass)
+  local kept, e0 = promises(pass, LAST)
+  if not kept then return nil, e0 end
   local since, e = checks.since(pass)
   if not since then return nil, e end
   local rows, e2 = checks.orders_without(since, time.now_ms())

@@ -1,7 +1,7 @@
 -- till/flow/stock_view - stock as shoppers are shown it, kept in Redis for all workers: speed,
 -- never truth. What is sold is decided by the tables.
 --
---   get(variant_ids)     -> { variant id -> offer } | nil, err     offer as till.store.stock.offers
+--   get(variant_ids)     -> { variant id -> offer } | nil, err     offer as till.store.offers
 --   refresh(variant_ids) -> true | nil, err     the event `stock.changed`: what the tables say now
 --   stale(variant_ids)   whoever changed their stock, after the commit: not to be shown any more
 --   differs(variant_ids) -> { variant id -> { shown =, offer = } } | nil, err: whose value is not
@@ -15,12 +15,13 @@
 -- that a slow reader left behind is replaced. TTL_MS ends everything, also what came in between
 -- just when Redis was flushed. Flushed at any time: the tables are asked, and it fills again.
 -- While Redis is away they are asked too; events that find it so are done: it comes back with
--- what it had at most TTL_MS ago. Bundles have no version and are not kept.
+-- what it had at most TTL_MS ago. Bundles are not kept: their parts may be others, of lower
+-- versions.
 local co = require "till.prim.co"
 local json = require "till.prim.json"
 local metrics = require "till.prim.metrics"
+local offers = require "till.store.offers"
 local redis = require "till.prim.redis"
-local stock = require "till.store.stock"
 
 local view = {}
 
@@ -62,10 +63,10 @@ local function run(script, keys, args)
 end
 
 
-local function put(offers)
+local function put(loaded)
   local ids, args = {}, { TTL_MS }
-  for id, offer in pairs(offers) do
-    if offer.version then
+  for id, offer in pairs(loaded) do
+    if not offer.is_bundle then
       ids[#ids + 1] = id
       args[#args + 1] = ("%.0f"):format(offer.version)
       args[#args + 1] = json.encode(offer)
@@ -99,11 +100,11 @@ end
 function view.get(variant_ids)
   if #variant_ids == 0 then return {} end
   local out, missing = read(variant_ids)
-  if not out then return stock.offers(variant_ids) end
+  if not out then return offers.load(variant_ids) end
   count(HIT, #variant_ids - #missing)
   count(MISS, #missing)
   if #missing == 0 then return out end
-  local loaded, e = stock.offers(missing)
+  local loaded, e = offers.load(missing)
   if not loaded then return nil, e end
   for id, offer in pairs(loaded) do out[id] = offer end
   co.spawn(put, loaded)
@@ -112,7 +113,7 @@ end
 
 
 function view.refresh(variant_ids)
-  local loaded, e = stock.offers(variant_ids)
+  local loaded, e = offers.load(variant_ids)
   if not loaded then return nil, e end
   put(loaded)
   return true
@@ -127,7 +128,7 @@ end
 -- A value of an older version may have its event under way: that is no difference.
 local function is_wrong(shown, offer)
   if shown.version ~= offer.version then return shown.version > offer.version end
-  return shown.available ~= offer.available
+  return shown.available ~= offer.available or shown.more ~= offer.more
 end
 
 
@@ -136,11 +137,11 @@ function view.differs(variant_ids)
   local out, wrong = {}, {}
   local shown = #variant_ids > 0 and read(variant_ids)
   if not shown or not next(shown) then return out end
-  local offers, e = stock.offers(variant_ids)
-  if not offers then return nil, e end
+  local now, e = offers.load(variant_ids)
+  if not now then return nil, e end
   for id, value in pairs(shown) do
-    if is_wrong(value, offers[id]) then
-      out[id] = { shown = value, offer = offers[id] }
+    if is_wrong(value, now[id]) then
+      out[id] = { shown = value, offer = now[id] }
       wrong[#wrong + 1] = PREFIX .. id
     end
   end

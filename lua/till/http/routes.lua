@@ -11,6 +11,7 @@ return {
   "till.http.admin_api.inventory",
   "till.http.admin_api.locations",
   "till.http.admin_api.stock_checks",
+  "till.http.admin_api.stock_policies",
   "till.http.admin_api.imports",
   "till.http.admin_api.orders",
   "till.http.admin_api.promotions",

@@ -31,7 +31,7 @@ end
 local function line_view(currency)
   return function(line)
     local out = pick(line, { "id", "product_id", "variant_id", "handle", "image", "sku", "title",
-      "quantity", "fulfilled_quantity" })
+      "quantity", "fulfilled_quantity", "backordered_quantity" })
     for _, name in ipairs(LINE) do out[name] = money(line[name], currency) end
     return out
   end
@@ -111,16 +111,27 @@ local function price_in(variant, currency)
 end
 
 
+-- What a shopper can have of it: units that are there, else a promise, else nothing.
+local function show_offer(out, offer)
+  out.available, out.in_stock = offer.available, offer.available > 0
+  if out.in_stock then
+    out.availability = "available"
+  elseif offer.more > 0 then
+    out.availability = offer.policy
+  else
+    out.availability = "sold_out"
+  end
+  if offer.more > 0 then out.more, out.available_at = offer.more, offer.available_at end
+end
+
+
 local function public_variant(v, opts)
   local amount, was = price_in(v, opts.currency)
   local out = pick(v, { "id", "sku", "title", "weight_g" })
   out.options = v.options
   out.price = money(amount, opts.currency)
   out.compare_at_price = money(was, opts.currency)
-  if opts.available then
-    out.available = opts.available[v.id] or 0
-    out.in_stock = out.available > 0
-  end
+  if opts.offers then show_offer(out, opts.offers[v.id]) end
   return out
 end
 
@@ -133,7 +144,8 @@ local function admin_variant(v, opts)
     price.price = money(p.amount, p.currency)
     return price
   end)
-  if opts.available then out.available = opts.available[v.id] or 0 end
+  if opts.offers then show_offer(out, opts.offers[v.id]) end
+  out.parts = v.parts
   return out
 end
 
@@ -156,7 +168,7 @@ local function lowest(variants)
 end
 
 
---- opts: currency, available (variant id -> units), admin.
+--- opts: currency, offers (variant id -> till.store.offers), admin.
 function views.product(p, opts)
   local out = head_of(p)
   local variants = {}
@@ -228,7 +240,8 @@ end
 
 
 function views.key(k)
-  local out = pick(k, { "id", "kind", "name", "hint", "created_at", "revoked_at" })
+  local out = pick(k, { "id", "kind", "name", "hint", "reservation_minutes", "created_at",
+    "revoked_at" })
   out.roles = render.list(k.roles)
   return out
 end

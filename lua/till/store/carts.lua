@@ -4,7 +4,7 @@
 --   create(fields, tx) -> cart
 --   get(id [, tx])     -> cart | false | nil, err
 --   save(tx, cart)     -> true | false (somebody else was first) | nil, err; the cart is then as
---                     the table has it
+--                     the table has it, and cart.holds_stock says whether it does
 --   is_still(tx, cart) -> true | false | nil, err: the row is as it was read and nobody completes
 --                     it; locked until the end
 --   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
@@ -88,11 +88,14 @@ local function codes_of(cart)
 end
 
 
---- One statement is a transaction by itself: tx may be nil.
+--- One statement is a transaction by itself: tx may be nil. Whether the cart holds stock comes back
+-- as the id that it "inserted".
 function carts.save(tx, cart)
   local now_ms = time.now_ms()
   local now = db.at_ms(now_ms)
-  local done, e = db.on(tx):exec("UPDATE carts SET version = version + 1, currency = ?,"
+  local done, e = db.on(tx):exec("UPDATE carts SET version = version + 1 + 0 * LAST_INSERT_ID("
+    .. "EXISTS (SELECT 1 FROM reservations r WHERE r.cart_id = carts.id AND r.state = 'held')),"
+    .. " currency = ?,"
     .. " country = ?, email = ?, shipping_address = ?, billing_address = ?, shipping_option_id = ?,"
     .. " customer_id = ?, priced = ?, codes = ?, generation = ?, state = 'open', claim = NULL,"
     .. " claimed_until = NULL, updated_at = ? WHERE id = ? AND version = ?"
@@ -104,7 +107,7 @@ function carts.save(tx, cart)
   if not done then return nil, e end
   if done.affected == 0 then return false end
   cart.version, cart.state, cart.updated_at = cart.version + 1, "open", time.rfc3339(now_ms)
-  cart.claim, cart.claimed_until = nil, nil
+  cart.claim, cart.claimed_until, cart.holds_stock = nil, nil, done.insert_id == 1
   return true
 end
 

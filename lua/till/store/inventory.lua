@@ -14,12 +14,14 @@
 --
 -- What is held for shoppers is never taken from them by the way: less than that is a conflict.
 -- With `override` whole carts lose what they hold, the youngest first, but none that is being
--- completed: somebody may be paying for it.
+-- completed: somebody may be paying for it. Units that come in go to who waits for them.
+local allotment = require "till.store.allotment"
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
 local sql = require "till.prim.sql"
-local stock = require "till.store.stock"
+local reservations = require "till.store.reservations"
+local stock_log = require "till.store.stock_log"
 local stock_past = require "till.store.stock_past"
 
 local inventory = {}
@@ -76,11 +78,13 @@ end
 
 
 local function variant_of(tx, sku)
-  local variant, e = stock_past.variant(sku, tx)
+  local variant, is_bundle = stock_past.variant(sku, tx)
   if variant == false then
     return nil, err.new("not_found", "there is no variant with the SKU " .. sku)
+  elseif variant and is_bundle then
+    return nil, err.new("conflict", sku .. " is a bundle: its stock is that of its parts")
   end
-  return variant, e
+  return variant, is_bundle
 end
 
 
@@ -109,7 +113,7 @@ local function write(tx, at, event)
     .. " WHERE variant_id = ? AND location_id = ?", event.on_hand, at.vbin, at.lbin)
   if not ok then return nil, e end
   event.variant, event.location, event.quantity = at.variant, at.location, event.on_hand
-  return stock.log_event(tx, event)
+  return stock_log.add(tx, { event })
 end
 
 
@@ -157,7 +161,7 @@ local function make_room(tx, at, wanted_of)
         .. " wait for them"):format(row.reserved))
     end
     local cart_id = id.text("cart", held.cart_id)
-    local ok, e3 = stock.release(tx, cart_id)
+    local ok, e3 = reservations.release(tx, cart_id)
     if not ok then return nil, e3 end
     released[#released + 1] = cart_id
   end
@@ -180,6 +184,7 @@ local function settle(tx, at, change, event, wanted_of)
   if wanted < math.max(0, row.reserved) then return nil, too_few(row, wanted) end
   event.on_hand = wanted - row.on_hand
   ok, why = write(tx, at, event)
+  if ok and event.on_hand > 0 then ok, why = allotment.allot(tx, at.variant, at.location) end
   if not ok then return nil, why end
   return { variant_id = id.text("var", at.variant), location = at.code, before = row.on_hand,
     on_hand = wanted, reserved = row.reserved, released = released }
@@ -271,32 +276,15 @@ function inventory.transfer(tx, change)
     ok, e = write(tx, place_of, event)
     if not ok then return nil, e end
   end
+  ok, why = allotment.allot(tx, to.variant, to.location)
+  if not ok then return nil, why end
   return { variant_id = id.text("var", from.variant) }
 end
 
 
--- ---- cancelled orders ----------------------------------------------------------------------
-
--- Where each unit of an order came from.
-local function sold_rows(tx, cart_id)
-  return tx:query("SELECT variant_id, location_id, quantity FROM reservations"
-    .. " WHERE cart_id = ? AND state = 'sold' ORDER BY variant_id, location_id",
-    db.bin("cart", cart_id))
-end
-
-
+--- All units of an order that was cancelled.
 function inventory.take_back(tx, cart_id, order_id, actor)
-  if not cart_id then return true end
-  local rows, e = sold_rows(tx, cart_id)
-  if not rows then return nil, e end
-  for _, row in ipairs(rows) do
-    local at = { variant = row.variant_id, location = row.location_id,
-      vbin = sql.bytes(row.variant_id), lbin = sql.bytes(row.location_id) }
-    local ok, e2 = write(tx, at, { type = "returned", on_hand = row.quantity,
-      reference = order_id, reason = "order cancelled", actor = actor })
-    if not ok then return nil, e2 end
-  end
-  return true
+  return allotment.take_back(tx, order_id, cart_id, actor)
 end
 
 

@@ -65,7 +65,8 @@ end
 -- Order and lines in one round trip: a second one costs more than the columns of the order once
 -- more with each line.
 local WHOLE = "SELECT " .. COLUMNS:gsub("(%l[%l_]*)", "o.%1") .. ", l.id AS l_id, l.position,"
-  .. " l.variant_id, l.sku, l.title, l.quantity, l.fulfilled_quantity, l.unit_price,"
+  .. " l.variant_id, l.sku, l.title, l.quantity, l.fulfilled_quantity,"
+  .. " l.backordered_quantity, l.unit_price,"
   .. " l.subtotal AS l_subtotal, l.discount_total AS l_discount_total,"
   .. " l.tax_total AS l_tax_total, l.total AS l_total"
   .. " FROM orders o LEFT JOIN order_lines l ON l.order_id = o.id WHERE o."
@@ -79,7 +80,8 @@ end
 local function to_line(row)
   return { id = id.text("line", row.l_id), variant_id = db.text("var", row.variant_id),
     sku = row.sku, title = row.title, quantity = row.quantity,
-    fulfilled_quantity = row.fulfilled_quantity, unit_price = row.unit_price,
+    fulfilled_quantity = row.fulfilled_quantity,
+    backordered_quantity = row.backordered_quantity, unit_price = row.unit_price,
     subtotal = row.l_subtotal, discount_total = row.l_discount_total,
     tax_total = row.l_tax_total, total = row.l_total }
 end
@@ -145,6 +147,19 @@ local function insert_lines(tx, order)
 end
 
 
+-- So few lines are: the others do without the column.
+local function note_backordered(tx, order)
+  for _, l in ipairs(order.lines) do
+    if (l.backordered_quantity or 0) > 0 then
+      local ok, e = tx:exec("UPDATE order_lines SET backordered_quantity = ? WHERE id = ?",
+        l.backordered_quantity, db.bin("line", l.id))
+      if not ok then return nil, e end
+    end
+  end
+  return true
+end
+
+
 local function or_null(v)
   if v == nil then return sql.null end
   return v
@@ -165,7 +180,9 @@ function orders.insert(tx, o)
     db.at(o.placed_at), db.at(o.placed_at))
   if not done then return nil, e end
   o.number = done.insert_id or o.number
-  return insert_lines(tx, o)
+  local ok, e2 = insert_lines(tx, o)
+  if not ok then return nil, e2 end
+  return note_backordered(tx, o)
 end
 
 

@@ -16,6 +16,9 @@
 --                       under way is not in it
 --   keep(key, before_ms)      a checkpoint; forget(key)
 --   repair(tx, key, reference) -> { repaired =, … } | false: it is equal | nil, err
+--   promises(after, last)     the same of `backorders`: { variant_id, sku, promised, log_promised,
+--                       held } of variants after the one and up to the other
+--   repair_promise(tx, variant, reference)    likewise
 --   note(tx, finding)   { check_id, kind, subject, location_id, detail, repaired }, once a pass
 --   lost_sales(variants, since_ms)   sold reservations that no order has
 --   orders_without(from_ms, to_ms)   orders from carts that have no sale
@@ -28,7 +31,7 @@
 local db = require "till.store.db"
 local page = require "till.store.page"
 local sql = require "till.prim.sql"
-local stock = require "till.store.stock"
+local stock_log = require "till.store.stock_log"
 local time = require "till.prim.time"
 
 local checks = {}
@@ -206,10 +209,10 @@ local function compensate(tx, row, reference)
     .. " WHERE variant_id = ? AND location_id = ?", row.held, sql.bytes(row.variant_id),
     sql.bytes(row.location_id))
   if not ok then return nil, e end
-  return stock.log_event(tx, { variant = row.variant_id, location = row.location_id,
+  return stock_log.add(tx, { { variant = row.variant_id, location = row.location_id,
     type = "adjusted", quantity = row.on_hand - row.log_on_hand,
     on_hand = row.on_hand - row.log_on_hand, reserved = row.held - row.log_reserved,
-    reference = reference, reason = because(row), actor = "system" })
+    reference = reference, reason = because(row), actor = "system" } })
 end
 
 
@@ -231,6 +234,51 @@ function checks.repair(tx, key, reference)
     if not ok then return nil, e3 end
     row.repaired = true
   end
+  return row
+end
+
+
+-- ---- what is promised ------------------------------------------------------------------------
+
+local PROMISES = "SELECT b.variant_id, (SELECT v.sku FROM variants v WHERE v.id = b.variant_id)"
+  .. " AS sku, b.promised, b.policy, b.unit_limit,"
+  .. " (SELECT CAST(COALESCE(SUM(e.reserved_delta), 0) AS SIGNED) FROM stock_events e"
+  .. " WHERE e.variant_id = b.variant_id AND e.location_id IS NULL) AS log_promised,"
+  .. " (SELECT CAST(COALESCE(SUM(r.quantity), 0) AS SIGNED) FROM reservations r"
+  .. " WHERE r.variant_id = b.variant_id AND r.location_id IS NULL"
+  .. " AND r.state IN ('held', 'backordered')) AS held FROM backorders b WHERE "
+
+
+function checks.promises(after, last, tx)
+  return db.on(tx):query(PROMISES .. "b.variant_id > ? AND b.variant_id <= ?", sql.bytes(after),
+    sql.bytes(last))
+end
+
+
+function checks.is_kept(row)
+  return row.promised == row.log_promised and row.promised == row.held
+end
+
+
+--- As repair, for a row of `backorders`.
+function checks.repair_promise(tx, variant, reference)
+  local bin = sql.bytes(variant)
+  local locked, e = tx:one("SELECT version FROM backorders WHERE variant_id = ? FOR UPDATE", bin)
+  if not locked then return locked, e end
+  local row, e2 = tx:one(PROMISES .. "b.variant_id = ?", bin)
+  if not row then return nil, e2 end
+  if checks.is_kept(row) then return false end
+  if not reference or row.policy ~= "deny" and row.held > row.unit_limit then return row end
+  local ok, e3 = tx:exec("UPDATE backorders SET promised = ?, version = version + 1"
+    .. " WHERE variant_id = ?", row.held, bin)
+  if ok then
+    ok, e3 = stock_log.add(tx, { { variant = variant, type = "adjusted",
+      quantity = row.held - row.log_promised, reserved = row.held - row.log_promised,
+      reference = reference, actor = "system", reason = ("the log said that %d are promised,"
+        .. " backorders %d, reservations %d"):format(row.log_promised, row.promised, row.held) } })
+  end
+  if not ok then return nil, e3 end
+  row.repaired = true
   return row
 end
 
@@ -281,7 +329,7 @@ function checks.lost_sales(variants, since_ms)
   local n = #args
   args[n + 1] = db.at_ms(since_ms)
   return sql.query("SELECT r.cart_id, r.variant_id, r.quantity FROM reservations r"
-    .. " WHERE r.variant_id IN (" .. sql.marks(n) .. ") AND r.state = 'sold' AND r.expires_at > ?"
+    .. " WHERE r.variant_id IN (" .. sql.marks(n) .. ") AND r.state IN ('sold', 'backordered') AND r.expires_at > ?"
     .. " AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.cart_id = r.cart_id)", unpack(args))
 end
 
@@ -298,7 +346,7 @@ end
 
 function checks.orders_without(from_ms, to_ms)
   return sql.query("SELECT o.id FROM orders o WHERE o.placed_at > ? AND o.placed_at <= ?"
-    .. " AND o.cart_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM reservations r"
+    .. " AND o.cart_id IS NOT NULL AND o.status <> 'cancelled' AND NOT EXISTS (SELECT 1 FROM reservations r"
     .. " WHERE r.cart_id = o.cart_id AND r.state IN ('sold', 'backordered')) LIMIT 1000",
     db.at_ms(from_ms), db.at_ms(to_ms))
 end

@@ -1,6 +1,6 @@
 -- till/store/stock_past - the log of stock, read: what there was at a time, and what happened.
 --
---   variant(sku [, tx]) -> 16 bytes | false | nil, err
+--   variant(sku [, tx]) -> 16 bytes, is it a bundle? | false | nil, err
 --   as_of(variant, time, location [, tx]) -> rows { code, on_hand, reserved } | nil, err
 --   on_hand_at(tx, at, moment)      units at { vbin, lbin }, moment { taken_at | event_id }
 --   counted_since(tx, at, moment)   has anybody said since how many there are? | nil, err
@@ -16,9 +16,10 @@ local stock_past = {}
 
 
 function stock_past.variant(sku, tx)
-  local row, e = db.on(tx):one("SELECT id FROM variants WHERE sku = ?", sku)
+  local row, e = db.on(tx):one("SELECT v.id, EXISTS (SELECT 1 FROM bundle_parts p"
+    .. " WHERE p.bundle_id = v.id) AS is_bundle FROM variants v WHERE v.sku = ?", sku)
   if not row then return row, e end
-  return row.id
+  return row.id, row.is_bundle == 1
 end
 
 

@@ -94,11 +94,39 @@ const INVARIANTS = {
   "cash of an order is booked at most once": `
     SELECT HEX(order_id), account FROM ledger_entries WHERE account LIKE 'cash:%' AND amount > 0
     GROUP BY order_id, account HAVING COUNT(*) > 1`,
-  "what was sold is what orders hold": `
-    SELECT HEX(e.variant_id), -SUM(e.on_hand_delta), MAX(l.sold) FROM stock_events e
-    JOIN (SELECT variant_id, SUM(quantity) sold FROM order_lines l JOIN orders o ON o.id = l.order_id
-          WHERE o.cart_id IS NOT NULL GROUP BY variant_id) l USING (variant_id)
-    WHERE e.type = 'sold' GROUP BY e.variant_id HAVING -SUM(e.on_hand_delta) <> MAX(l.sold)`,
+  "what is promised is the sum of its events": `
+    SELECT HEX(b.variant_id), b.promised, SUM(e.reserved_delta) FROM backorders b
+    LEFT JOIN stock_events e ON e.variant_id = b.variant_id AND e.location_id IS NULL
+    GROUP BY b.variant_id HAVING b.promised <> COALESCE(SUM(e.reserved_delta), 0)`,
+  "what is promised is waited for by somebody": `
+    SELECT HEX(b.variant_id), b.promised, SUM(r.quantity) FROM backorders b LEFT JOIN reservations r
+      ON r.variant_id = b.variant_id AND r.location_id IS NULL AND r.state IN ('held', 'backordered')
+    GROUP BY b.variant_id HAVING b.promised <> COALESCE(SUM(r.quantity), 0)`,
+  "nothing waits that was not promised": `
+    SELECT HEX(r.id) FROM reservations r LEFT JOIN backorders b USING (variant_id)
+    WHERE r.location_id IS NULL AND r.state IN ('held', 'backordered') AND b.variant_id IS NULL
+       OR r.location_id IS NULL AND r.state = 'sold'`,
+  "no more is promised than may be": "SELECT HEX(variant_id) FROM backorders WHERE policy <> 'deny' AND promised > unit_limit",
+  "every line of an order has its units": `
+    SELECT o.number, l.sku, l.quantity, r.units FROM order_lines l JOIN orders o ON o.id = l.order_id
+    LEFT JOIN (SELECT cart_id, COALESCE(bundle_id, variant_id) AS bought, variant_id, SUM(quantity) AS units, MAX(per_unit) AS per_unit
+               FROM reservations WHERE state IN ('sold', 'backordered') GROUP BY cart_id, bought, variant_id) r
+      ON r.cart_id = o.cart_id AND r.bought = l.variant_id
+    WHERE o.cart_id IS NOT NULL AND o.status <> 'cancelled' AND COALESCE(r.units, 0) <> l.quantity * COALESCE(r.per_unit, 1)`,
+  "what has left the stock is what orders hold": `
+    SELECT HEX(e.variant_id), -SUM(e.on_hand_delta), MAX(r.units) FROM stock_events e
+    LEFT JOIN (SELECT variant_id, SUM(quantity) AS units FROM reservations WHERE state = 'sold' GROUP BY variant_id) r USING (variant_id)
+    WHERE e.type IN ('sold', 'allotted', 'returned') GROUP BY e.variant_id
+    HAVING -SUM(e.on_hand_delta) <> COALESCE(MAX(r.units), 0)`,
+  "a line lacks what its reservations lack": `
+    SELECT o.number, l.sku, l.backordered_quantity, r.waits FROM order_lines l JOIN orders o ON o.id = l.order_id
+    LEFT JOIN (SELECT cart_id, bought, MAX(CEIL(units / per_unit)) AS waits FROM
+                 (SELECT cart_id, COALESCE(bundle_id, variant_id) AS bought, SUM(quantity) AS units, MAX(per_unit) AS per_unit
+                  FROM reservations WHERE state = 'backordered' GROUP BY cart_id, bought, variant_id) parts
+               GROUP BY cart_id, bought) r ON r.cart_id = o.cart_id AND r.bought = l.variant_id
+    WHERE o.cart_id IS NOT NULL AND l.backordered_quantity <> COALESCE(r.waits, 0)`,
+  "a bundle has no stock of its own": `
+    SELECT HEX(s.variant_id) FROM stock s JOIN bundle_parts p ON p.bundle_id = s.variant_id WHERE s.on_hand <> 0 OR s.reserved <> 0`,
 };
 
 /** Fails with the rows that break one of the shop's invariants. */

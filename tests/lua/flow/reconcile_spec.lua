@@ -229,7 +229,7 @@ t.describe("what Redis shows of stock", function()
     shop.must(shop.complete(cart))
     shop.work()
     raw.clock.skip_ms = 3600000
-    assert(raw.require("till.store.stock").expire(10))
+    assert(raw.require("till.store.reservations").expire(10, 500))
     shop.work()
     t.ok(read(raw, tea):find('"available":7'), read(raw, tea))
   end))
@@ -238,14 +238,14 @@ t.describe("what Redis shows of stock", function()
     with_shop(function(shop, raw)
       local tea = shop.product("TEA", 1000, 9)
       shop.work()
-      local store, view = raw.require "till.store.stock", raw.require "till.flow.stock_view"
-      local offers = store.offers
-      local old = assert(offers { tea })
+      local store, view = raw.require "till.store.load", raw.require "till.flow.stock_view"
+      local load = store.load
+      local old = assert(load { tea })
       shop.stock("TEA", 3)
       shop.work()
-      store.offers = function() return old end
+      store.load = function() return old end
       assert(view.refresh { tea })
-      store.offers = offers
+      store.load = load
       t.ok(read(raw, tea):find('"available":3'), read(raw, tea))
       t.equal(shown(shop, raw, tea), 3)
     end))

@@ -141,9 +141,13 @@ end
 
 
 local function with_variant(ctx)
-  local variant, e = stock_past.variant(ctx.params.sku)
-  if variant == false then return nil, no_sku() end
-  return variant, e
+  local variant, is_bundle = stock_past.variant(ctx.params.sku)
+  if variant == false then
+    return nil, no_sku()
+  elseif variant and is_bundle then
+    return nil, err.new("conflict", "a bundle has no stock of its own: set it for its parts")
+  end
+  return variant, is_bundle
 end
 
 
