@@ -1,6 +1,7 @@
 -- till/cli/stock - `moontill stock check|reconcile|events|alerts`
 local alerts = require "till.store.alerts"
 local checks = require "till.store.stock_checks"
+local compare = require "till.store.stock_compare"
 local id = require "till.util.id"
 local json = require "till.prim.json"
 local reconcile = require "till.flow.reconcile"
@@ -62,7 +63,7 @@ end
 local function look_at_all(found)
   local at, n = ALL, 0
   while true do
-    local keys, e = checks.slice(at, SLICE)
+    local keys, e = compare.slice(at, SLICE)
     if not keys then return nil, e end
     if #keys == 0 then return n end
     local ok, e2 = look(rewound(keys), found)
@@ -76,7 +77,7 @@ local function look_at_one(found, sku)
   local variant, e = stock_past.variant(sku)
   if variant == nil then return nil, e end
   if not variant then return nil, "there is no variant with the SKU " .. sku end
-  local keys, e2 = checks.of_variant(variant)
+  local keys, e2 = compare.of_variant(variant)
   if not keys then return nil, e2 end
   local ok, e3 = look(keys, found)
   if not ok then return nil, e3 end

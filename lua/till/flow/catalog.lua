@@ -183,6 +183,7 @@ local function variants_of(list)
 end
 
 
+local function load_shown(variant_ids)
   return shown:load_many(variant_ids)
 end
 

@@ -13,6 +13,7 @@
 -- nothing more to do.
 local alerts = require "till.store.alerts"
 local checks = require "till.store.stock_checks"
+local compare = require "till.store.stock_compare"
 local conf = require "till.prim.conf"
 local fault = require "till.prim.fault"
 local id = require "till.util.id"
@@ -73,7 +74,7 @@ end
 local function put_right(pass, row)
   local reference = pass.repairs == 1 and "check:" .. pass.id or nil
   return sql.transaction(function(tx)
-    local found, e = checks.repair(tx, row, reference)
+    local found, e = compare.repair(tx, row, reference)
     if found == nil then return nil, e end
     if not found then return true end
     fault.crash "reconcile.in_repair"
@@ -88,7 +89,7 @@ end
 local function keep_promise(pass, row)
   local reference = pass.repairs == 1 and "check:" .. pass.id or nil
   return sql.transaction(function(tx)
-    local found, e = checks.repair_promise(tx, row.variant_id, reference)
+    local found, e = compare.repair_promise(tx, row.variant_id, reference)
     if found == nil then return nil, e end
     if not found then return true end
     local ok, e2 = tell(tx, pass, { kind = "promised", subject = id.text("var", row.variant_id),
@@ -111,11 +112,11 @@ end
 
 
 function reconcile.look(keys)
-  local rows, e = checks.compare(keys)
+  local rows, e = compare.rows(keys)
   if not rows then return nil, e end
   local out = {}
   for _, row in ipairs(rows) do
-    if not checks.is_equal(row) then out[#out + 1] = row end
+    if not compare.is_equal(row) then out[#out + 1] = row end
   end
   return out, rows
 end
@@ -125,8 +126,8 @@ local function keep_checkpoints(keys, rows)
   local by = {}
   for _, key in ipairs(keys) do by[key.variant_id .. key.location_id] = key end
   for _, row in ipairs(rows) do
-    if row.events > KEPT_EVENTS and checks.is_equal(row) then
-      local ok, e = checks.keep(by[row.variant_id .. row.location_id], time.now_ms() - SETTLED_MS)
+    if row.events > KEPT_EVENTS and compare.is_equal(row) then
+      local ok, e = compare.keep(by[row.variant_id .. row.location_id], time.now_ms() - SETTLED_MS)
       if not ok then return nil, e end
     end
   end
@@ -155,10 +156,10 @@ local function reservations(pass, variants)
         variant_id = id.text("var", row.variant_id), quantity = row.quantity } })
     end
   end
-  local lost, e2 = checks.lost_sales(variants, since)
+  local lost, e2 = compare.lost_sales(variants, since)
   local ok, e3 = each(lost, e2, finding "sale_without_order")
   if not ok then return nil, e3 end
-  local late, e4 = checks.overdue(variants, time.now_ms() - OVERDUE_MS)
+  local late, e4 = compare.overdue(variants, time.now_ms() - OVERDUE_MS)
   return each(late, e4, finding "held_too_long")
 end
 
@@ -180,9 +181,9 @@ end
 
 -- Of variants after the last one of the slice before.
 local function promises(pass, last)
-  local rows, e = checks.promises(pass.variant_id, last)
+  local rows, e = compare.promises(pass.variant_id, last)
   return each(rows, e, function(row)
-    return checks.is_kept(row) or keep_promise(pass, row)
+    return compare.is_kept(row) or keep_promise(pass, row)
   end)
 end
 
@@ -208,7 +209,7 @@ local function finish(pass)
   if not kept then return nil, e0 end
   local since, e = checks.since(pass)
   if not since then return nil, e end
-  local rows, e2 = checks.orders_without(since, time.now_ms())
+  local rows, e2 = compare.orders_without(since, time.now_ms())
   local ok, e3 = each(rows, e2, function(row)
     return note(pass, { kind = "order_without_sale", subject = id.text("ord", row.id),
       detail = {} })
@@ -225,7 +226,7 @@ end
 
 -- -> are there more? | nil, err
 local function go_on(pass)
-  local keys, e = checks.slice(pass, SLICE)
+  local keys, e = compare.slice(pass, SLICE)
   if not keys then return nil, e end
   if #keys == 0 then
     local ok, e2 = finish(pass)

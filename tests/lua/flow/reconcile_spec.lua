@@ -152,13 +152,13 @@ t.describe("a pass over all stock", function()
       exec(raw, "UPDATE stock SET on_hand = on_hand + 600")
       raw.clock.skip_ms = 2 * 3600000
       t.equal((pass(raw)).differences, 0)
-      local checks = raw.require "till.store.stock_checks"
+      local compare = raw.require "till.store.stock_compare"
       local kept = raw.sql.one("SELECT on_hand FROM stock_checkpoints")
       t.equal(kept.on_hand, 700)
       shop.stock("TEA", 650)
-      local keys = assert(checks.slice({ variant_id = ("\0"):rep(16),
+      local keys = assert(compare.slice({ variant_id = ("\0"):rep(16),
         location_id = ("\0"):rep(16) }, 10))
-      t.equal(assert(checks.compare(keys))[1].events, 1, "of 602")
+      t.equal(assert(compare.rows(keys))[1].events, 1, "of 602")
       t.equal((pass(raw)).differences, 0)
       exec(raw, "UPDATE stock_checkpoints SET on_hand = 3")
       t.equal((pass(raw)).differences, 0)
@@ -238,7 +238,7 @@ t.describe("what Redis shows of stock", function()
     with_shop(function(shop, raw)
       local tea = shop.product("TEA", 1000, 9)
       shop.work()
-      local store, view = raw.require "till.store.load", raw.require "till.flow.stock_view"
+      local store, view = raw.require "till.store.offers", raw.require "till.flow.stock_view"
       local load = store.load
       local old = assert(load { tea })
       shop.stock("TEA", 3)
