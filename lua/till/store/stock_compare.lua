@@ -118,7 +118,7 @@ local function compensate(tx, row, reference)
   return stock_log.add(tx, { { variant = row.variant_id, location = row.location_id,
     type = "adjusted", quantity = row.on_hand - row.log_on_hand,
     on_hand = row.on_hand - row.log_on_hand, reserved = row.held - row.log_reserved,
-    reference = reference, reason = because(row), actor = "system" } })
+    reference = reference, reason = because(row), actor = "system", tells = true } })
 end
 
 
@@ -180,7 +180,8 @@ function compare.repair_promise(tx, variant, reference)
   if ok then
     ok, e3 = stock_log.add(tx, { { variant = variant, type = "adjusted",
       quantity = row.held - row.log_promised, reserved = row.held - row.log_promised,
-      reference = reference, actor = "system", reason = ("the log said that %d are promised,"
+      reference = reference, actor = "system", tells = true,
+      reason = ("the log said that %d are promised,"
         .. " backorders %d, reservations %d"):format(row.log_promised, row.promised, row.held) } })
   end
   if not ok then return nil, e3 end
@@ -203,7 +204,8 @@ function compare.lost_sales(variants, since_ms)
   local n = #args
   args[n + 1] = db.at_ms(since_ms)
   return sql.query("SELECT r.cart_id, r.variant_id, r.quantity FROM reservations r"
-    .. " WHERE r.variant_id IN (" .. sql.marks(n) .. ") AND r.state IN ('sold', 'backordered') AND r.expires_at > ?"
+    .. " WHERE r.variant_id IN (" .. sql.marks(n) .. ")"
+    .. " AND r.state IN ('sold', 'backordered') AND r.expires_at > ?"
     .. " AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.cart_id = r.cart_id)", unpack(args))
 end
 
@@ -220,8 +222,9 @@ end
 
 function compare.orders_without(from_ms, to_ms)
   return sql.query("SELECT o.id FROM orders o WHERE o.placed_at > ? AND o.placed_at <= ?"
-    .. " AND o.cart_id IS NOT NULL AND o.status <> 'cancelled' AND NOT EXISTS (SELECT 1 FROM reservations r"
-    .. " WHERE r.cart_id = o.cart_id AND r.state IN ('sold', 'backordered')) LIMIT 1000",
+    .. " AND o.cart_id IS NOT NULL AND o.status <> 'cancelled' AND NOT EXISTS"
+    .. " (SELECT 1 FROM reservations r WHERE r.cart_id = o.cart_id"
+    .. " AND r.state IN ('sold', 'backordered')) LIMIT 1000",
     db.at_ms(from_ms), db.at_ms(to_ms))
 end
 

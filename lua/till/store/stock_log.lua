@@ -4,7 +4,7 @@
 --
 -- An event: variant, location (bytes; nil: units that are promised and not there yet), type,
 -- quantity as signed as its effect, on_hand and reserved (what they change, 0 when absent),
--- reference (cart, order, adjustment), reason, actor.
+-- reference (cart, order, adjustment), reason, actor; tells (told of also where its effect is 0).
 --
 -- Whoever changes stock tells of it: with the events of one call goes one `stock.changed` of the
 -- outbox, with the variants that they changed. Readers of stock go by that.
@@ -21,7 +21,7 @@ local EVENT = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 local function tell(tx, events)
   local ids, seen = {}, {}
   for _, e in ipairs(events) do
-    local is_change = (e.on_hand or 0) ~= 0 or (e.reserved or 0) ~= 0
+    local is_change = e.tells or (e.on_hand or 0) ~= 0 or (e.reserved or 0) ~= 0
     if is_change and not seen[e.variant] then
       seen[e.variant] = true
       ids[#ids + 1] = id.text("var", e.variant)

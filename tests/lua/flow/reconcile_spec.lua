@@ -275,3 +275,58 @@ t.describe("what Redis shows of stock", function()
       t.equal((pass(raw)).differences, 0, "its event may be under way")
     end))
 end)
+
+
+t.describe("promises of a pass", function()
+  local function promised(raw)
+    return raw.sql.one("SELECT promised FROM backorders").promised
+  end
+
+  t.it("are what reservations wait for, and are put right by an event",
+    with_shop(function(shop, raw)
+      local tea = shop.product("TEA", 1000, 1)
+      shop.must(raw.admin("PUT", "/admin/v1/inventory/TEA/backorders", { policy = "backorder",
+        limit = 10 }))
+      shop.must(shop.pay(shop.cart { { tea, 3 } }))
+      t.equal(promised(raw), 2)
+      t.equal((pass(raw)).differences, 0)
+      exec(raw, "UPDATE backorders SET promised = 7")
+      local before = events(raw)
+      local done, found = pass(raw)
+      t.same({ done.differences, done.repaired, found[1].kind }, { 1, 1, "promised" })
+      t.equal(promised(raw), 2)
+      local after = events(raw)
+      t.same({ #after, after[#after].reserved_delta }, { #before + 1, 0 },
+        "the log was right: the event says what was found")
+      t.equal((pass(raw)).differences, 0)
+    end))
+
+  t.it("are left alone where more is waited for than may be", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 1)
+    shop.must(raw.admin("PUT", "/admin/v1/inventory/TEA/backorders", { policy = "backorder",
+      limit = 10 }))
+    shop.must(shop.pay(shop.cart { { tea, 3 } }))
+    exec(raw, "UPDATE backorders SET promised = 1, unit_limit = 1")
+    local done = pass(raw)
+    t.same({ done.differences, done.repaired, promised(raw) }, { 1, 0, 1 })
+  end))
+end)
+
+
+t.describe("units that a count or a transfer brings", function()
+  t.it("go to who waits for them", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 1)
+    shop.must(raw.admin("PUT", "/admin/v1/inventory/TEA/backorders", { policy = "backorder",
+      limit = 10 }))
+    local cart = shop.cart { { tea, 3 } }
+    shop.must(shop.pay(cart))
+    shop.must(shop.complete(cart))
+    local last = raw.sql.one("SELECT MAX(id) AS id FROM stock_events").id
+    raw.clock.skip_ms = raw.clock.skip_ms + 10
+    shop.must(raw.admin("POST", "/admin/v1/inventory/TEA/counts", { quantity = 5, event_id = last,
+      reason = "stocktake" }, shop.key()))
+    t.equal(shop.inventory("TEA").on_hand, 3)
+    t.equal(raw.sql.one("SELECT promised FROM backorders").promised, 0)
+    t.equal((pass(raw)).differences, 0)
+  end))
+end)
