@@ -129,6 +129,7 @@ local function public_variant(v, opts)
   local amount, was = price_in(v, opts.currency)
   local out = pick(v, { "id", "sku", "title", "weight_g" })
   out.options = v.options
+  out.parts = v.parts
   out.price = money(amount, opts.currency)
   out.compare_at_price = money(was, opts.currency)
   if opts.offers then show_offer(out, opts.offers[v.id]) end

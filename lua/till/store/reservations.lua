@@ -29,14 +29,17 @@ local reservations = {}
 local BATCH = 100
 local MIN_GAIN_MS = 60000 -- less is not worth a line in the log
 
-local COLUMNS = "r.id, r.cart_id, r.variant_id, r.location_id, r.quantity, r.bundle_id"
+-- What is locked is what is read: a scan of a small table would wait for everybody. So the index is
+-- named.
+local FROM = "SELECT r.id, r.cart_id, r.variant_id, r.location_id, r.quantity, r.bundle_id"
+  .. " FROM reservations r FORCE INDEX (%s) "
 -- What nobody completes just now. The table of carts is not locked by it.
 local OVER = "r.state = 'held' AND r.expires_at < ? AND NOT EXISTS (SELECT 1 FROM carts c"
   .. " WHERE c.id = r.cart_id AND c.state = 'completing' AND c.claimed_until >= ?)"
 
 
 local function held_rows(tx, cart_id)
-  return tx:query("SELECT " .. COLUMNS .. " FROM reservations r WHERE r.cart_id = ?"
+  return tx:query(FROM:format "reservations_cart" .. "WHERE r.cart_id = ?"
     .. " AND r.state = 'held' ORDER BY r.variant_id, r.id FOR UPDATE", db.bin("cart", cart_id))
 end
 
@@ -78,7 +81,7 @@ end
 -- the next time. A SKU of which many end is changed once.
 local function expire_some(limit)
   return sql.transaction(function(tx)
-    local rows, e = tx:query("SELECT " .. COLUMNS .. " FROM reservations r WHERE " .. OVER
+    local rows, e = tx:query(FROM:format "reservations_expiry" .. "WHERE " .. OVER
       .. " ORDER BY r.expires_at LIMIT ? FOR UPDATE SKIP LOCKED", db.now(), db.now(), limit)
     if not rows then return nil, e end
     local ok, e2 = let_go(tx, rows, "expired")
@@ -134,7 +137,7 @@ end
 -- Units of a variant that others hold for too long, until there are enough.
 local function sweeper(tx, variant)
   return function(missing)
-    local rows, e = tx:query("SELECT " .. COLUMNS .. " FROM reservations r WHERE r.variant_id = ?"
+    local rows, e = tx:query(FROM:format "reservations_variant" .. "WHERE r.variant_id = ?"
       .. " AND r.location_id IS NOT NULL AND " .. OVER .. " ORDER BY r.expires_at LIMIT ?"
       .. " FOR UPDATE SKIP LOCKED", sql.bytes(variant), db.now(), db.now(), BATCH)
     if not rows then return nil, e end
@@ -150,7 +153,21 @@ local function sweeper(tx, variant)
 end
 
 
+-- Somebody else lets go of units just now (he has them locked): the transaction runs again, as
+-- after a deadlock.
+local function is_ending(tx, variant)
+  local row, e = tx:one("SELECT 1 AS yes FROM reservations r WHERE r.variant_id = ?"
+    .. " AND r.location_id IS NOT NULL AND " .. OVER .. " LIMIT 1", sql.bytes(variant), db.now(),
+    db.now())
+  if row == nil then return nil, e end
+  return row ~= false
+end
+
+
 local function refuse(tx, item, variant)
+  local ending, why = is_ending(tx, variant)
+  if ending == nil then return nil, why end
+  if ending then return nil, err.new("deadlock", "reservations of it are ending just now") end
   local left, e = offers.of_units(tx, variant)
   if not left then return nil, e end
   left = math.max(0, math.floor(left / (item.per_unit or 1)))

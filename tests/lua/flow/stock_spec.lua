@@ -1,5 +1,6 @@
 -- Reservations, and several locations.
 local t = require "till.test"
+local until_ = require "tests.support.until"
 local with_shop = require "tests.support.stock"
 
 
@@ -136,5 +137,28 @@ t.describe("several locations", function()
     t.same(shop.at("TEA", "shut"), { 9, 0 })
     local seen = shop.must(raw.store("GET", "/store/v1/products/" .. product.id)).product
     t.equal(seen.variants[1].available, 0)
+  end))
+end)
+
+
+t.describe("a shopper who comes while reservations end", function()
+  t.it("is not refused what somebody lets go of just then", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 1)
+    shop.pay(shop.cart { { tea, 1 } })
+    raw.clock.skip_ms = 16 * 60000
+    local cart, locked, done = shop.cart { { tea, 1 } }, false, false
+    until_.together(function()
+      raw.sql.transaction(function(tx)
+        tx:query("SELECT id FROM reservations WHERE state = 'held' FOR UPDATE")
+        locked = true
+        return until_.eventually("the shopper has his answer", function() return done end)
+      end)
+    end, function()
+      until_.eventually("they are locked", function() return locked end)
+      local status, body = shop.pay(cart)
+      done = true
+      t.same({ status, body.code }, { 503, "deadlock" })
+    end)
+    t.equal((shop.pay(cart)), 201)
   end))
 end)
