@@ -135,11 +135,19 @@ end
 
 -- ---- overrides -----------------------------------------------------------------------------
 
--- Carts are locked before rows of `stock`, as everywhere.
+-- Carts are locked before what they hold, as everywhere; one that somebody changes just now is
+-- passed over, so nobody waits in a circle.
 local function youngest_cart(tx, at)
-  return tx:one("SELECT r.cart_id FROM reservations r JOIN carts c ON c.id = r.cart_id"
-    .. " WHERE r.variant_id = ? AND r.location_id = ? AND r.state = 'held'"
-    .. " AND c.state <> 'completing' ORDER BY r.id DESC LIMIT 1 FOR UPDATE", at.vbin, at.lbin)
+  local rows, e = tx:query("SELECT cart_id FROM reservations WHERE variant_id = ?"
+    .. " AND location_id = ? AND state = 'held' ORDER BY id DESC LIMIT 1000", at.vbin, at.lbin)
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do
+    local cart, e2 = tx:one("SELECT id FROM carts WHERE id = ? AND state <> 'completing'"
+      .. " FOR UPDATE SKIP LOCKED", sql.bytes(row.cart_id))
+    if cart == nil then return nil, e2 end
+    if cart then return cart.id end
+  end
+  return false
 end
 
 
@@ -160,7 +168,7 @@ local function make_room(tx, at, wanted_of)
       return nil, err.new("conflict", ("%d are held by carts that are being paid for;"
         .. " wait for them"):format(row.reserved))
     end
-    local cart_id = id.text("cart", held.cart_id)
+    local cart_id = id.text("cart", held)
     local ok, e3 = reservations.release(tx, cart_id)
     if not ok then return nil, e3 end
     released[#released + 1] = cart_id
