@@ -27,6 +27,7 @@ local units = require "till.store.units"
 local reservations = {}
 
 local BATCH = 100
+local AT_ONCE = 1000 -- a statement takes 2000 parameters
 local MIN_GAIN_MS = 60000 -- less is not worth a line in the log
 
 -- What is locked is what is read: a scan of a small table would wait for everybody. So the index is
@@ -44,24 +45,29 @@ local function held_rows(tx, cart_id)
 end
 
 
-local function ids_of(rows)
-  local out = {}
-  for i, row in ipairs(rows) do out[i] = sql.bytes(row.id) end
-  return db.padded(out)
+local function set_state(tx, rows, state)
+  for from = 1, #rows, AT_ONCE do
+    local ids = {}
+    for i = from, math.min(#rows, from + AT_ONCE - 1) do ids[#ids + 1] = sql.bytes(rows[i].id) end
+    db.padded(ids)
+    local ok, e = tx:exec("UPDATE reservations SET state = ? WHERE id IN (" .. sql.marks(#ids)
+      .. ")", state, unpack(ids))
+    if not ok then return nil, e end
+  end
+  return true
 end
 
 
 -- Gives back reservations that this transaction has locked, the rows of stock last.
 local function let_go(tx, rows, state)
   if #rows == 0 then return true end
-  local events, ids = {}, ids_of(rows)
+  local events = {}
   for i, row in ipairs(rows) do
     events[i] = { variant = row.variant_id, location = row.location_id, type = state,
       quantity = row.quantity, reserved = -row.quantity,
       reference = id.text("cart", row.cart_id) }
   end
-  local ok, e = tx:exec("UPDATE reservations SET state = ? WHERE id IN (" .. sql.marks(#ids) .. ")",
-    state, unpack(ids))
+  local ok, e = set_state(tx, rows, state)
   if ok then ok, e = stock_log.add(tx, events) end
   if ok then ok, e = units.let_go(tx, rows) end
   return ok, e
@@ -182,6 +188,7 @@ local function take_one(tx, cart_id, item, until_ms)
   local shares, e = units.take(tx, variant, item.quantity, sweeper(tx, variant))
   if shares == false then return refuse(tx, item, variant) end
   if not shares then return nil, e end
+  if shares.first then stock.remember_first(item.variant_id, shares.first) end
   local events = {}
   for i, share in ipairs(shares) do
     local row, e2 = stock.insert(tx, cart_id, item, share, db.at_ms(until_ms))

@@ -15,6 +15,7 @@ local sql = require "till.prim.sql"
 
 local stock_log = {}
 
+local AT_ONCE = 150 -- a statement takes 2000 parameters
 local EVENT = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -33,8 +34,7 @@ local function tell(tx, events)
 end
 
 
-function stock_log.add(tx, events)
-  if #events == 0 then return true end
+local function add_some(tx, events)
   local args, now = {}, db.now()
   for _, e in ipairs(events) do
     local n = #args
@@ -44,10 +44,17 @@ function stock_log.add(tx, events)
     args[n + 6], args[n + 7], args[n + 8] = e.reserved or 0, e.reference or "", e.reason or ""
     args[n + 9], args[n + 10] = e.actor or "", now
   end
-  local ok, e = tx:exec("INSERT INTO stock_events (variant_id, location_id, type, quantity,"
+  return tx:exec("INSERT INTO stock_events (variant_id, location_id, type, quantity,"
     .. " on_hand_delta, reserved_delta, reference, reason, actor, at) VALUES " .. EVENT
     .. (", " .. EVENT):rep(#events - 1), unpack(args))
-  if not ok then return nil, e end
+end
+
+
+function stock_log.add(tx, events)
+  for from = 1, #events, AT_ONCE do
+    local ok, e = add_some(tx, { unpack(events, from, math.min(#events, from + AT_ONCE - 1)) })
+    if not ok then return nil, e end
+  end
   return tell(tx, events)
 end
 

@@ -128,6 +128,29 @@ t.describe("several locations", function()
     t.same(shop.at("TEA", "far"), { 2, 0 })
   end))
 
+  t.it("are asked at once where the first has none, and in their order where it has some",
+    with_shop(function(shop, raw)
+      shop.location("near", 50)
+      local tea = shop.product("TEA", 1000, 900)
+      shop.put("TEA", "near", 1)
+      local reservations, n = raw.require "till.store.reservations", 0
+      local hold = reservations.hold
+      reservations.hold = function(...)
+        n = n + 1
+        return hold(...)
+      end
+      shop.pay(shop.cart { { tea, 2 } })
+      t.same({ n, shop.at("TEA", "main"), shop.at("TEA", "near") }, { 1, { 900, 2 }, { 1, 0 } })
+      shop.pay(shop.cart { { tea, 1 } })
+      t.same({ n, shop.at("TEA", "near") }, { 1, { 1, 1 } })
+      until_.eventually("two that come within a second ask once", function()
+        local carts, before = { shop.cart { { tea, 1 } }, shop.cart { { tea, 2 } } }, n
+        for _, cart in ipairs(carts) do t.equal((shop.pay(cart)), 201) end
+        return n < before + 2
+      end)
+      t.equal(shop.at("TEA", "near")[2], 1)
+    end))
+
   t.it("that are shut give nothing", with_shop(function(shop, raw)
     shop.location("shut", 50, 0)
     local tea, product = shop.product("TEA", 1000, 1)
