@@ -175,6 +175,13 @@ return {
     max_quantity = 10000,
   },
 
+  -- Orders, and what is held for them.
+  orders = {
+    -- true or false: buyers who wait for the same SKU in one worker go together, in one
+    -- transaction
+    combine = true,
+  },
+
   -- Sessions of staff and customers.
   auth = {
     -- hours, 1 to 720: of a staff or customer session without use
@@ -201,6 +208,13 @@ return {
     poll_ms = 1000,
     -- attempts, 1 to 100: before an event goes to the dead letters
     max_attempts = 10,
+    -- of types of events, as "product.updated=20 order.*=950": those with more go first; 100 where
+    -- nothing is said
+    priorities = "",
+    -- workers, of all machines, that may be at one type at a time, as "product.updated=2"
+    limits = "",
+    -- of types of events, as "payment.capture=20", instead of jobs.max_attempts
+    attempts = "",
   },
 
   -- The cache of each worker, for reads.

@@ -74,6 +74,7 @@
     INT("cart.completion_claim_ms", 30000, 1000, 600000, "ms", "that one completion keeps others away from the cart")       \
     INT("cart.max_lines", 200, 1, 1000, "lines", "of one cart")                                                             \
     INT("cart.max_quantity", 10000, 1, 1000000, "units", "of one line")                                                     \
+    BOOL("orders.combine", true, "buyers who wait for the same SKU in one worker go together, in one transaction")          \
     INT("auth.session_hours", 12, 1, 720, "hours", "of a staff or customer session without use")                            \
     INT("auth.max_attempts", 10, 3, 1000, "attempts", "to log in within 15 minutes, by account and by address")             \
     INT("stock.check_interval_s", 3600, 0, 2592000, "s", "between the beginnings of two passes that compare all stock with its log; 0: none")\
@@ -82,6 +83,9 @@
     INT("jobs.lease_ms", 60000, 1000, 3600000, "ms", "after which an event that was claimed is given to another worker")    \
     INT("jobs.poll_ms", 1000, 50, 60000, "ms", "between two looks when Redis wakes nobody")                                 \
     INT("jobs.max_attempts", 10, 1, 100, "attempts", "before an event goes to the dead letters")                            \
+    STR("jobs.priorities", "", "", "of types of events, as \"product.updated=20 order.*=950\": those with more go first; 100 where nothing is said") \
+    STR("jobs.limits", "", "", "workers, of all machines, that may be at one type at a time, as \"product.updated=2\"") \
+    STR("jobs.attempts", "", "", "of types of events, as \"payment.capture=20\", instead of jobs.max_attempts")             \
     INT("cache.ttl_ms", 30000, 0, 3600000, "ms", "how old a cached row may get when Redis is silent")                       \
     INT("cache.page_ms", 250, 0, 1000, "ms", "a page of the catalogue is given again as it is for so long, unless something of it changes; 0 never does") \
     INT("cache.max_entries", 20000, 0, 10000000, "entries of each kind", "what a worker keeps; the least used go first")    \

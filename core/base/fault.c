@@ -27,6 +27,8 @@
     row("checkout.after_place")     /* it dies, the order is there, nobody was told */     \
     row("reconcile.in_repair")      /* it dies, a repair is begun, nothing is committed */  \
     row("reconcile.before_advance") /* it dies, a slice is repaired, the pass not moved */  \
+    row("combine.before_commit")    /* it dies, a batch of orders is not sent */            \
+    row("combine.after_commit")     /* it dies, the batch is there, nobody was told */      \
     row("rules.before_swap")        /* it dies, the publication is begun, nothing is live */ \
     row("rules.after_swap")         /* it dies, the rule is live, the tables know nothing */ \
     row("generation.before_record") /* a worker dies, all have loaded, nothing is moved */  \

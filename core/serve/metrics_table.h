@@ -55,12 +55,14 @@
     M(gauge, "till_generation_info", "generation", "Processes that run a generation.")                                 \
     M(gauge, "till_generation_behind", "", "1: what is live in the database cannot be loaded here, or is another version's.") \
     M(counter, "till_generation_swaps_total", "", "Generations that went live, in each process.")                      \
+    M(histogram, "till_generation_swap_duration_seconds", "", "How long a step of a swap let all others wait.")        \
     M(gauge, "till_loop_delay_seconds", "", "The longest turn of an event loop within the last second.")               \
     M(histogram, "till_loop_turn_duration_seconds", "", "How long one turn of an event loop let all others wait.")     \
     M(counter, "till_events_total", "type result", "Events of the outbox that were delivered, or failed.")             \
     M(gauge, "till_outbox_pending", "type", "Events of the outbox not delivered yet, counted up to 10,000.")           \
-    M(gauge, "till_outbox_oldest_age_seconds", "", "For how long the oldest event that is due has waited.")            \
-    M(gauge, "till_outbox_dead", "", "Events that were given up and wait for staff.")                                  \
+    M(gauge, "till_outbox_running", "type", "Events that a jobs worker has at hand, counted up to 10,000.")            \
+    M(gauge, "till_outbox_oldest_age_seconds", "type", "For how long the oldest event that is due has waited.")        \
+    M(gauge, "till_outbox_dead", "type", "Events that were given up and wait for staff, counted up to 10,000.")        \
     M(gauge, "till_sagas", "name state", "Flows that are not over: running, waiting, parked or failed.")               \
     M(gauge, "till_alerts_open", "kind", "Conditions that somebody should know of.")                                   \
     M(counter, "till_stock_checked_rows_total", "", "Rows of stock that were compared with their log.")                \

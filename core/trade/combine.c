@@ -14,7 +14,7 @@
  *  2. A key's `flying` is the number of flying seats that have it; a key has waiting groups only while it is not 0.
  *     So whenever a flight with a key ends, the first group that waits at this key is launched, and nobody is left.
  *  3. Groups of a key fly in the order in which their callers came, and so do the parts of a split: they are put before
- *     all who came later, and nobody joins them.
+ *     all who came later, and are as large as they are cut: nobody joins them.
  *  4. No waiting group is empty, none holds more than `most`.
  *  5. Where several keys of a caller are in flight he waits at the first of them. Another flight may then have one of
  *     his other keys at the same time as his: the database keeps these apart, for a key is a hint and not a lock.
@@ -45,7 +45,7 @@ struct group {
     combine_key_t *home; /* NULL: it never waited */
     till_combine_seat_t *first, *last;
     unsigned count, most;
-    bool flies, is_part; /* of a split: nobody joins */
+    bool flies;
 };
 
 struct till_combine_seat {
@@ -277,7 +277,7 @@ static void take_place(till_combine_seat_t *seat, combine_key_t *home, unsigned 
 {
     group_t *group = home->last;
 
-    if (group == NULL || group->is_part || group->count >= group->most || group->count >= most) {
+    if (group == NULL || group->count >= group->most || group->count >= most) {
         group = make_group(home, most);
         *(home->last != NULL ? &home->last->next : &home->first) = group;
         home->last = group;
@@ -349,7 +349,6 @@ static group_t *cut_off(group_t *group, unsigned from, unsigned count, combine_k
     group_t *part = make_group(group->home, count);
     till_combine_seat_t *seat = group->first;
 
-    part->is_part = true;
     while (from-- != 0)
         seat = seat->next;
     for (; count != 0; --count) {

@@ -15,6 +15,7 @@
 #define TILL_VM_VM_H
 
 #include "base/trace.h"
+#include "io/amqp.h"
 #include "io/http.h"
 #include "io/offload.h"
 #include "io/redis.h"
@@ -44,14 +45,16 @@ typedef enum till_priority {
 /** "read", "staff", "cart", "checkout"; "none". */
 const char *till_priority_name(till_priority_t priority);
 
-/* What a VM may use; all borrowed, outliving it. Any of sql, redis, http, box may be NULL (a check without I/O). */
+/* What a VM may use; all borrowed, outliving it. Any of sql, redis, http, box, amqp may be NULL (a check without I/O).
+ */
 typedef struct till_vm_env {
     till_loop_t *loop;
     till_sql_pool_t *sql;
     till_redis_t *redis;
     till_http_t *http;
     till_offload_t *offload;
-    till_rulebox_t *box;    /* for merchants' rules */
+    till_rulebox_t *box; /* for merchants' rules */
+    till_amqp_t *amqp;
     till_offload_t *loader; /* where a VM that is over is freed; NULL: at once */
     const till_conf_t *conf;
     const char *process; /* "web-0", "jobs-1", "command" */
@@ -87,6 +90,10 @@ typedef struct till_vm_env {
 till_vm_t *till_vm_create(till_bundle_t *bundle, const till_vm_env_t *env, char *error, size_t error_size);
 /** On the loop's thread, once, before any call. */
 void till_vm_attach(till_vm_t *vm);
+/** Fills the caches of `vm`, attached and not served yet, with the pages that `like` gave most in the last second; for
+ * at most `limit_ms`. `done` runs exactly once, perhaps inside this call; `vm` may be retired meanwhile, not before it
+ * has returned. */
+void till_vm_warm(till_vm_t *vm, const till_vm_t *like, uint64_t limit_ms, void (*done)(void *data), void *data);
 /** No more calls; `closed` runs when the last of them is gone (or was cancelled at the deadline) and the VM is freed.
  */
 void till_vm_retire(till_vm_t *vm, uint64_t deadline_ms, void (*closed)(void *data), void *data);

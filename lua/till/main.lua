@@ -4,6 +4,7 @@
 --   priority(method, path) -> "read", "staff", "cart" or "checkout"; asked under overload
 --   jobs(worker)       -> when co.closing() is true
 --   background()       -> at once, after its spawns
+--   warm()             -> when what this generation keeps is told of changes: before it is served
 --   generation(order) -> answer      both JSON: the master's errands in the database
 --   command(name, ...) -> exit code
 --
@@ -17,6 +18,7 @@ local dispatch = require "till.plugin.dispatch"
 local findings = require "till.plugin.findings"
 local loader = require "till.plugin.loader"
 local plugin_routes = require "till.http.plugin_routes"
+local kinds = require "till.flow.kinds"
 local router = require "till.http.router"
 local rulebook = require "till.flow.rulebook"
 local rules = require "till.plugin.rules"
@@ -45,6 +47,7 @@ end
 
 local plugins, left_out = loader.load()
 dispatch.setup(plugins)
+kinds.check()
 local merchants = findings.try(nil, rules.load) or {}
 rulebook.setup(merchants)
 local served = findings.try(nil, function() return router.new(groups()) end)
@@ -63,6 +66,11 @@ end
 
 function main.jobs(worker)
   return require("till.flow.jobs").run(worker)
+end
+
+
+function main.warm()
+  return cache.listen()
 end
 
 

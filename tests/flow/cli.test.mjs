@@ -175,7 +175,7 @@ describe("every command", () => {
   });
 
   it("answers machines in JSON", async () => {
-    for (const args of [["status"], ["generations"], ["jobs", "dead"], ["key", "list"], ["user", "list"], ["migrate", "--status"]]) {
+    for (const args of [["status"], ["generations"], ["jobs"], ["jobs", "dead"], ["jobs", "schedules"], ["key", "list"], ["user", "list"], ["migrate", "--status"]]) {
       const done = await shop.cli(...args, "--json");
       assert.equal(done.code, 0, `${args.join(" ")}: ${done.stderr}`);
       for (const line of done.stdout.trim().split("\n")) JSON.parse(line);

@@ -11,17 +11,22 @@ local backlog = {}
 local types, flows = {}, {}
 
 
+local NOTHING = { pending = 0, running = 0, dead = 0, oldest_s = 0 }
+
+
 local function tell_outbox()
   local outbox, e = backlog_store.outbox()
   if not outbox then return nil, e end
-  for event_type in pairs(outbox.pending) do
+  for event_type in pairs(outbox) do
     types[event_type] = types[event_type] or { type = event_type }
   end
   for event_type, labels in pairs(types) do
-    metrics.set("till_outbox_pending", labels, outbox.pending[event_type] or 0)
+    local of_type = outbox[event_type] or NOTHING
+    metrics.set("till_outbox_pending", labels, of_type.pending)
+    metrics.set("till_outbox_running", labels, of_type.running)
+    metrics.set("till_outbox_dead", labels, of_type.dead)
+    metrics.set("till_outbox_oldest_age_seconds", labels, of_type.oldest_s)
   end
-  metrics.set("till_outbox_oldest_age_seconds", nil, outbox.oldest_s)
-  metrics.set("till_outbox_dead", nil, outbox.dead)
   return true
 end
 

@@ -49,20 +49,19 @@ end
 
 
 local function dead()
-  local outbox, e = backlog.outbox()
-  if not outbox then return nil, e end
+  local n, e = backlog.dead()
+  if not n then return nil, e end
   local known, e2 = alerts.of(DEAD, OUTBOX)
   if known == nil then return nil, e2 end
   local before = known and known.level or 0
-  if outbox.dead > before then
-    return raise(DEAD, OUTBOX, { level = outbox.dead, detail = { dead = outbox.dead,
-      before = before } })
+  if n > before then
+    return raise(DEAD, OUTBOX, { level = n, detail = { dead = n, before = before } })
   end
-  if outbox.dead < before then
-    local ok, e3 = alerts.set_level(DEAD, OUTBOX, outbox.dead)
+  if n < before then
+    local ok, e3 = alerts.set_level(DEAD, OUTBOX, n)
     if not ok then return nil, e3 end
   end
-  if outbox.dead == 0 then return alerts.close(DEAD, OUTBOX) end
+  if n == 0 then return alerts.close(DEAD, OUTBOX) end
   return alerts.close_unseen(DEAD, time.now_ms() - QUIET_MS)
 end
 

@@ -42,8 +42,17 @@ return {
   ["order.fulfilled"] = { doc = "All of it was sent. " .. AGAIN, takes = ORDER },
   ["order.cancelled"] = { doc = "It was cancelled. " .. AGAIN, takes = ORDER },
 
-  ["job.run"] = { doc = "An event of this type in the outbox. The server itself writes none. "
-    .. AGAIN, takes = { { "event", "till.Event", "Its payload." } } },
+  ["event.publish"] = { doc = "Events to be told elsewhere, all that one worker has at hand: of "
+    .. "one aggregate never two, and the next one only when this one is done. Which ones, an "
+    .. "option `events` of the plugin says: { \"order.*\", \"stock.changed\" }; without it all. "
+    .. "Answer when the receiver has them for good. An error that is retryable (conn_lost, "
+    .. "timeout, unavailable) says that the receiver is away: all wait, no attempt is counted, "
+    .. "nothing else stops. " .. AGAIN,
+    takes = { { "events", "till.Published[]", "Oldest first." } }, gives = "till.PublishAnswer",
+    none = "all were published" },
+  ["job.run"] = { doc = "A job of `schedules` in plugin.lua, or one of till.prim.job.enqueue. Of a "
+    .. "schedule one run at a time is done, on whatever machines; what was missed is made up once. "
+    .. AGAIN, takes = { { "event", "till.Event", "Which one." } } },
   ["webhook.receive"] = { doc = "Somebody sent POST /hooks/v1/NAME. Nobody has checked who: verify "
     .. "the signature before anything else.",
     takes = { { "request", "till.WebhookRequest", "What came." } }, gives = "till.WebhookAnswer",

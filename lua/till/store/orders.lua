@@ -129,8 +129,17 @@ local LINE_INSERT = "INSERT INTO order_lines (id, order_id, position, variant_id
   .. LINE_MARKS
 
 
+local function is_backordered(order)
+  for _, l in ipairs(order.lines) do
+    if (l.backordered_quantity or 0) > 0 then return true end
+  end
+  return false
+end
+
+
 local function insert_lines(tx, order)
   local list, args, bin = order.lines, {}, db.bin("ord", order.id)
+  local insert = is_backordered(order) and tx.exec or tx.insert or tx.exec -- those are looked at
   for i, l in ipairs(list) do
     local row = { db.bin("line", l.id), bin, i, db.bin("var", l.variant_id), l.sku, l.title,
       l.quantity, l.unit_price, l.subtotal, l.discount_total, l.tax_total, l.total,
@@ -138,7 +147,7 @@ local function insert_lines(tx, order)
     for at = 1, LINE_COLUMNS do args[(i - 1) * LINE_COLUMNS + at] = row[at] end
     if i % LINES_AT_ONCE == 0 or i == #list then
       local count = (i - 1) % LINES_AT_ONCE + 1
-      local ok, e = tx:exec(LINE_INSERT .. (", " .. LINE_MARKS):rep(count - 1),
+      local ok, e = insert(tx, LINE_INSERT .. (", " .. LINE_MARKS):rep(count - 1),
         unpack(args, (i - count) * LINE_COLUMNS + 1, i * LINE_COLUMNS))
       if not ok then return nil, e end
     end
@@ -194,7 +203,7 @@ function orders.place(script, o)
   orders.insert(script, o)
   script:exec("SET " .. orders.NUMBER .. " = LAST_INSERT_ID()")
   script:give(orders.NUMBER .. " AS number")
-  script:exec("INSERT INTO order_events (order_id, type, actor, data, at) VALUES (?, 'placed', ?,"
+  script:insert("INSERT INTO order_events (order_id, type, actor, data, at) VALUES (?, 'placed', ?,"
     .. " JSON_OBJECT('number', " .. orders.NUMBER .. ", 'payment_status', ?), ?)",
     db.bin("ord", o.id), o.customer_id or "shopper", o.payment_status, db.now())
 end
@@ -302,8 +311,8 @@ function orders.ledger(tx, order_id, payment_id, currency, entries)
     end
   end
   if #args == 0 then return true end
-  return tx:exec("INSERT INTO ledger_entries (transaction_id, account, currency, amount, order_id,"
-    .. " payment_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+  return db.insert(tx, "INSERT INTO ledger_entries (transaction_id, account, currency, amount,"
+    .. " order_id, payment_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
     .. (", (?, ?, ?, ?, ?, ?, ?)"):rep(#args / 7 - 1), unpack(args))
 end
 

@@ -47,7 +47,7 @@ end
 --- tx may be a script: it runs when that does.
 function payments.create(tx, f)
   local payment_id, now_ms = id.new("pay"), time.now_ms()
-  local ok, e = db.on(tx):exec("INSERT INTO payments (id, cart_id, order_id, provider, state,"
+  local ok, e = db.insert(tx, "INSERT INTO payments (id, cart_id, order_id, provider, state,"
     .. " currency, amount, idem_key, data, created_at, updated_at)"
     .. " VALUES (?, ?, ?, ?, 'created', ?, ?, ?, ?, ?, ?)", db.bin("pay", payment_id),
     db.bin("cart", f.cart_id), db.bin("ord", f.order_id), f.provider, f.currency, f.amount,

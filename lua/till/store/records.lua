@@ -12,6 +12,7 @@
 -- pieces: a text, or { before, expression, after } with what only the database knows between them.
 local co = require "till.prim.co"
 local crypto = require "till.prim.crypto"
+local db = require "till.store.db"
 local json = require "till.prim.json"
 local sql = require "till.prim.sql"
 
@@ -28,8 +29,8 @@ function records.events(script, list)
     args[n + 1], args[n + 2] = event.aggregate, event.type
     args[n + 3], args[n + 4] = json.encode(event.payload), trace
   end
-  return script:exec("INSERT INTO outbox (aggregate, type, payload, traceparent, available_at)"
-    .. " VALUES " .. EVENT .. (", " .. EVENT):rep(#list - 1), unpack(args))
+  return db.insert(script, "INSERT INTO outbox (aggregate, type, payload, traceparent,"
+    .. " available_at) VALUES " .. EVENT .. (", " .. EVENT):rep(#list - 1), unpack(args))
 end
 
 

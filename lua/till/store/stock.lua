@@ -31,6 +31,7 @@
 local db = require "till.store.db"
 local id = require "till.util.id"
 local lru = require "till.util.lru"
+local script = require "till.store.script"
 local sql = require "till.prim.sql"
 local stock_log = require "till.store.stock_log"
 local time = require "till.prim.time"
@@ -88,13 +89,13 @@ end
 
 
 -- A part says whose it is: so few are that the others do without the columns.
-local function insert(script, cart_bin, row, until_at)
+local function insert(tx, cart_bin, row, until_at)
   local more, values, args = "", "", {}
   if row.bundle_id then
     more, values = ", bundle_id, per_unit", ", ?, ?"
     args = { sql.bytes(row.bundle_id), row.per_unit }
   end
-  return script:exec("INSERT INTO reservations (id, cart_id, variant_id, location_id, quantity,"
+  return db.insert(tx, "INSERT INTO reservations (id, cart_id, variant_id, location_id, quantity,"
     .. " expires_at" .. more .. ") VALUES (?, ?, ?, ?, ?, ?" .. values .. ")", sql.bytes(row.id),
     cart_bin, sql.bytes(row.variant_id), row.location_id and sql.bytes(row.location_id) or sql.null,
     row.quantity, until_at, unpack(args))
@@ -119,26 +120,35 @@ end
 
 
 --- -> what is held then, as reservations.unpack gives it | false: there is no location | nil, err
-function stock.reserve(script, cart_id, items, until_ms)
+function stock.reserve(s, cart_id, items, until_ms)
   local location, e = first_location()
   if not location then return location, e end
   local until_at, rows, events, now = db.at_ms(until_ms), {}, {}, time.mono_ms()
   for i, item in ipairs(items) do
-    rows[i] = stock.insert(script, cart_id, item,
+    rows[i] = stock.insert(s, cart_id, item,
       { location = first_of:get(item.variant_id, now) or location, quantity = item.quantity },
       until_at)
     events[i] = stock.reserved_event(rows[i], cart_id)
   end
-  stock_log.add(script, events)
+  stock_log.add(s, events)
   return rows
 end
 
 
-function stock.reserve_last(script, rows)
+-- One statement for a row, of all scripts that go together (till.store.script).
+local function change_stock(s, refusal, row, text, ...)
+  s:rank(script.STOCK)
+  s:sum(refusal, row.variant_id .. row.location_id, row.quantity, text, ...)
+  s:rank(script.OWN)
+end
+
+
+function stock.reserve_last(s, rows)
   for _, row in ipairs(units.merged(rows)) do
-    script:must(stock.AGAIN, 1, "UPDATE stock SET reserved = reserved + ?, version = version + 1"
-      .. " WHERE variant_id = ? AND location_id = ? AND on_hand - reserved >= ?", row.quantity,
-      sql.bytes(row.variant_id), sql.bytes(row.location_id), row.quantity)
+    change_stock(s, stock.AGAIN, row, "UPDATE stock SET reserved = reserved + ?,"
+      .. " version = version + 1 WHERE variant_id = ? AND location_id = ?"
+      .. " AND on_hand - reserved >= ?", script.SUM, sql.bytes(row.variant_id),
+      sql.bytes(row.location_id), script.SUM)
   end
 end
 
@@ -146,17 +156,17 @@ end
 local AT_ONCE = 1000 -- a statement takes 2000 parameters
 
 
-local function to_state(script, ids, state)
+local function to_state(s, ids, state)
   for from = 1, #ids, AT_ONCE do
     local n = math.min(AT_ONCE, #ids - from + 1)
-    script:must(stock.AGAIN, n, "UPDATE reservations SET state = '" .. state .. "' WHERE id IN ("
+    s:must(stock.AGAIN, n, "UPDATE reservations SET state = '" .. state .. "' WHERE id IN ("
       .. sql.marks(n) .. ") AND state = 'held'", unpack(ids, from, from + n - 1))
   end
 end
 
 
 -- What is promised stays promised when it is sold, until it is there (till.store.allotment).
-function stock.sell(script, held, order_id)
+function stock.sell(s, held, order_id)
   local there, missing, events = {}, {}, {}
   for i, row in ipairs(held) do
     local n = row.location_id and -row.quantity or 0
@@ -165,18 +175,19 @@ function stock.sell(script, held, order_id)
     events[i] = { variant = row.variant_id, location = row.location_id, type = "sold",
       quantity = -row.quantity, on_hand = n, reserved = n, reference = order_id }
   end
-  to_state(script, there, "sold")
-  to_state(script, missing, "backordered")
-  stock_log.add(script, events)
+  to_state(s, there, "sold")
+  to_state(s, missing, "backordered")
+  stock_log.add(s, events)
 end
 
 
-function stock.sell_last(script, held)
+function stock.sell_last(s, held)
   for _, row in ipairs(units.merged(held)) do
     if row.location_id then
-      script:exec("UPDATE stock SET on_hand = on_hand - ?, reserved = reserved - ?,"
-        .. " version = version + 1 WHERE variant_id = ? AND location_id = ?", row.quantity,
-        row.quantity, sql.bytes(row.variant_id), sql.bytes(row.location_id))
+      change_stock(s, nil, row, "UPDATE stock SET on_hand = on_hand - ?,"
+        .. " reserved = reserved - ?, version = version + 1 WHERE variant_id = ?"
+        .. " AND location_id = ?", script.SUM, script.SUM, sql.bytes(row.variant_id),
+        sql.bytes(row.location_id))
     end
   end
 end

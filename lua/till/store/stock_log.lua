@@ -44,7 +44,7 @@ local function add_some(tx, events)
     args[n + 6], args[n + 7], args[n + 8] = e.reserved or 0, e.reference or "", e.reason or ""
     args[n + 9], args[n + 10] = e.actor or "", now
   end
-  return tx:exec("INSERT INTO stock_events (variant_id, location_id, type, quantity,"
+  return db.insert(tx, "INSERT INTO stock_events (variant_id, location_id, type, quantity,"
     .. " on_hand_delta, reserved_delta, reference, reason, actor, at) VALUES " .. EVENT
     .. (", " .. EVENT):rep(#events - 1), unpack(args))
 end

@@ -19,20 +19,25 @@ end
 t.describe("till.store.backlog", function()
   t.it("counts by type what is not delivered, and the dead", live.test(function(shop)
     local backlog = shop.require("till.store.backlog")
-    t.same(backlog.outbox(), { pending = {}, oldest_s = 0, dead = 0 })
+    t.same(backlog.outbox(), {})
     for _ = 1, 3 do event(shop, { type = "order.placed" }) end
     event(shop, { type = "order.paid", due_s = -90 })
     event(shop, { type = "order.paid", state = "done", due_s = -900 })
     event(shop, { type = "order.paid", state = "dead", due_s = -900 })
+    event(shop, { type = "order.gone", state = "dead", due_s = -900 })
+    assert(shop.sql.exec("UPDATE outbox SET claim = 7, available_at = available_at"
+      .. " + INTERVAL 1 HOUR WHERE type = 'order.placed' LIMIT 2"))
     local found = backlog.outbox()
-    t.same(found.pending, { ["order.placed"] = 3, ["order.paid"] = 1 })
-    t.equal(found.dead, 1)
-    t.ok(found.oldest_s >= 90 and found.oldest_s < 120, tostring(found.oldest_s))
+    local placed, paid, gone = found["order.placed"], found["order.paid"], found["order.gone"]
+    t.same({ placed.pending, placed.running, placed.dead }, { 3, 2, 0 })
+    t.same({ paid.pending, paid.running, paid.dead }, { 1, 0, 1 })
+    t.same({ gone.pending, gone.running, gone.dead, gone.oldest_s }, { 0, 0, 1, 0 })
+    t.ok(paid.oldest_s >= 90 and paid.oldest_s < 120, tostring(paid.oldest_s))
   end))
 
   t.it("does not call late what is not due", live.test(function(shop)
     event(shop, { type = "order.placed", due_s = 3600 })
-    t.equal(shop.require("till.store.backlog").outbox().oldest_s, 0)
+    t.equal(shop.require("till.store.backlog").outbox()["order.placed"].oldest_s, 0)
   end))
 
   t.it("calls a flow parked that was looked at in vain for long", live.test(function(shop)
