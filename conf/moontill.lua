@@ -190,6 +190,14 @@ return {
     max_attempts = 10,
   },
 
+  -- Stock against its log, reservations and orders.
+  stock = {
+    -- s, 0 to 2592000: between the beginnings of two passes that compare all stock with its log; 0: none
+    check_interval_s = 3600,
+    -- a pass puts right what it finds, by events of its own; false: it only tells
+    check_repairs = true,
+  },
+
   -- Outbox and sagas.
   jobs = {
     -- events, 1 to 1000: claimed at a time

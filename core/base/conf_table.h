@@ -77,6 +77,8 @@
     BOOL("orders.combine", true, "buyers who wait for the same SKU in one worker go together, in one transaction")          \
     INT("auth.session_hours", 12, 1, 720, "hours", "of a staff or customer session without use")                            \
     INT("auth.max_attempts", 10, 3, 1000, "attempts", "to log in within 15 minutes, by account and by address")             \
+    INT("stock.check_interval_s", 3600, 0, 2592000, "s", "between the beginnings of two passes that compare all stock with its log; 0: none")\
+    BOOL("stock.check_repairs", true, "a pass puts right what it finds, by events of its own; false: it only tells")        \
     INT("jobs.batch", 100, 1, 1000, "events", "claimed at a time")                                                          \
     INT("jobs.lease_ms", 60000, 1000, 3600000, "ms", "after which an event that was claimed is given to another worker")    \
     INT("jobs.poll_ms", 1000, 50, 60000, "ms", "between two looks when Redis wakes nobody")                                 \

@@ -25,6 +25,8 @@
     row("checkout.after_authorize") /* it dies, the provider has answered */                \
     row("checkout.before_place")    /* it dies, nothing of the order is written */          \
     row("checkout.after_place")     /* it dies, the order is there, nobody was told */     \
+    row("reconcile.in_repair")      /* it dies, a repair is begun, nothing is committed */  \
+    row("reconcile.before_advance") /* it dies, a slice is repaired, the pass not moved */  \
     row("combine.before_commit")    /* it dies, a batch of orders is not sent */            \
     row("combine.after_commit")     /* it dies, the batch is there, nobody was told */      \
     row("cancellation.after_decide") /* it dies, the units are cancelled, the money is not back */ \

@@ -67,6 +67,12 @@
     M(gauge, "till_outbox_oldest_age_seconds", "type", "For how long the oldest event that is due has waited.")        \
     M(gauge, "till_outbox_dead", "type", "Events that were given up and wait for staff, counted up to 10,000.")        \
     M(gauge, "till_sagas", "name state", "Flows that are not over: running, waiting, parked or failed.")               \
+    M(gauge, "till_alerts_open", "kind", "Conditions that somebody should know of.")                                   \
+    M(counter, "till_stock_checked_rows_total", "", "Rows of stock that were compared with their log.")                \
+    M(counter, "till_stock_differences_total", "kind repaired", "Differences between stock, its log, reservations, orders and what is shown.")\
+    M(gauge, "till_stock_check_finished_time_seconds", "", "When the last pass over all stock ended.")                 \
+    M(counter, "till_stock_refused_total", "", "Shoppers who wanted more than there was.")                             \
+    M(counter, "till_stock_view_reads_total", "result", "Variants looked for in what Redis keeps of stock.")           \
     M(gauge, "till_sagas_oldest_age_seconds", "name", "Since when the oldest flow that is not over has not moved.")    \
     M(counter, "till_cache_reads_total", "kind result", "Reads of a worker's cache.")                                  \
     M(histogram, "till_hook_duration_seconds", "hook plugin", "Calls of plugins.")                                     \

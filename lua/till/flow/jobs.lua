@@ -16,11 +16,13 @@ local err = require "till.util.err"
 local job_batch = require "till.flow.job_batch"
 local job_claim = require "till.flow.job_claim"
 local log = require "till.prim.log"
+local reconcile = require "till.flow.reconcile"
 local redis = require "till.prim.redis"
 local reservations = require "till.store.reservations"
 local sagas = require "till.store.sagas"
 local schedules = require "till.flow.schedules"
 local time = require "till.prim.time"
+local watch = require "till.flow.watch"
 
 local jobs = {}
 
@@ -88,10 +90,12 @@ local function sweep(state)
     attempt("reservations.expire", reservations.expire, BATCH, EXPIRE_MS)
     attempt("allotment.run", allotment.run, BATCH)
     attempt("sagas.resume", resume_sagas)
+    attempt("stock.check", reconcile.step)
   end
   if state.tells and now - state.told >= TELL_MS then
     state.told = now
     attempt("backlog.tell", backlog.tell)
+    attempt("watch", watch.sweep)
   end
 end
 

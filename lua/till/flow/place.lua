@@ -97,19 +97,10 @@ function place.ledger(result, sign)
 end
 
 
-local function skus_of(order)
-  local out = {}
-  for i, line in ipairs(order.lines) do out[i] = line.sku end
-  return out
-end
-
-
 local function events_of(order, parts)
   local aggregate, p = "order:" .. order.id, parts.payment
   local list = {
     { aggregate = aggregate, type = "order.placed", payload = { order_id = order.id } },
-    { aggregate = "stock:" .. order.id, type = "stock.changed",
-      payload = { skus = skus_of(order) } },
   }
   if order.payment_status == "captured" then
     list[#list + 1] = { aggregate = aggregate, type = "order.paid",

@@ -9,6 +9,8 @@ return {
   "till.http.admin_api.products",
   "till.http.admin_api.categories",
   "till.http.admin_api.inventory",
+  "till.http.admin_api.locations",
+  "till.http.admin_api.stock_checks",
   "till.http.admin_api.stock_policies",
   "till.http.admin_api.imports",
   "till.http.admin_api.orders",

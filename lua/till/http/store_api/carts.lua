@@ -7,6 +7,7 @@ local orders = require "till.store.orders"
 local payment_methods = require "till.flow.payment_methods"
 local payment_session = require "till.flow.payment_session"
 local pricing = require "till.flow.pricing"
+local refusals = require "till.flow.refusals"
 local render = require "till.http.render"
 local around = require("till.http.respond").around
 local route = require "till.http.route"
@@ -85,7 +86,10 @@ local function start_payment(ctx)
       return ctx:json(201, { payment_session = views.payment_session(payment),
         cart = views.cart(cart) })
     end)
-  if not response then return nil, e end
+  if not response then
+    refusals.note(e, ctx.params.id)
+    return nil, e
+  end
   moved(seen)
   return response
 end
@@ -120,7 +124,10 @@ end
 local function complete(ctx)
   local env = completion(ctx)
   local result, e = checkout.complete(ctx, ctx.params.id, env)
-  if not result then return nil, e end
+  if not result then
+    refusals.note(e, ctx.params.id)
+    return nil, e
+  end
   if result.response then return result.response end
   if result.type == "order" then
     if env.order then return env.finish() end
@@ -128,6 +135,7 @@ local function complete(ctx)
       { etag = result.order.version })
   elseif result.type == "cart" then
     moved(result.cart)
+    refusals.note(result.error, ctx.params.id)
     return ctx:json(200, { type = "cart", cart = views.cart(result.cart),
       error = views.error(result.error) }, { etag = result.cart.version })
   end
