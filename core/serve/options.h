@@ -36,6 +36,10 @@ typedef struct till_serve_opts {
     uint64_t drain_timeout_ms;     /* at the end: for requests in flight */
     uint64_t retire_timeout_ms;    /* an old generation may take so long to finish what it began */
     uint64_t heartbeat_timeout_ms; /* a worker whose loop stood still for so long is killed; see watch.h */
+    unsigned max_streams;          /* open streams of changes per worker; more are 503 */
+    unsigned max_streams_per_client; /* likewise; more are 429 */
+    uint64_t live_heartbeat_ms;
+    uint64_t live_max_age_ms; /* a stream ends after half of it at least */
     till_log_level_t log_level;
     size_t compress_min; /* bytes; shorter answers go out as they are; 0: none is compressed */
 } till_serve_opts_t;

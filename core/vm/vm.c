@@ -142,6 +142,7 @@ static void free_vm(till_vm_t *vm)
     till_bundle_destroy(vm->bundle);
     till_pages_destroy(vm->pages);
     free(vm->headers);
+    free(vm->live_states);
     free(vm);
 }
 

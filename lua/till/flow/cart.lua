@@ -21,6 +21,7 @@ local co = require "till.prim.co"
 local conf = require "till.prim.conf"
 local db = require "till.store.db"
 local err = require "till.util.err"
+local hints = require "till.flow.live_hints"
 local id = require "till.util.id"
 local iso = require "till.util.iso"
 local lru = require "till.util.lru"
@@ -191,6 +192,7 @@ function cart_flow.change(ctx, cart_id, fn, respond)
     saved, e = attempt(ctx, cart, fn, respond)
     if saved then
       remember(cart)
+      hints.cart(cart.id)
       return cart
     end
     if saved == nil and is_read then return nil, e end

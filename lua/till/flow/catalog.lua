@@ -22,6 +22,7 @@ local categories = require "till.store.categories"
 local err = require "till.util.err"
 local id = require "till.util.id"
 local json = require "till.prim.json"
+local live_hints = require "till.flow.live_hints"
 local loader = require "till.loader"
 local products = require "till.store.products"
 local stock = require "till.store.stock"
@@ -225,6 +226,7 @@ end
 
 function catalog.moved(variant_ids)
   cache.invalidate("stock", variant_ids)
+  live_hints.stock(variant_ids)
 end
 
 

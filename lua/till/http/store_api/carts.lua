@@ -3,6 +3,7 @@ local cart_codes = require "till.flow.cart_codes"
 local cart_flow = require "till.flow.cart"
 local catalog = require "till.flow.catalog"
 local checkout = require "till.flow.checkout"
+local live_hints = require "till.flow.live_hints"
 local orders = require "till.store.orders"
 local payment_methods = require "till.flow.payment_methods"
 local payment_session = require "till.flow.payment_session"
@@ -120,6 +121,7 @@ end
 local function complete(ctx)
   local env = completion(ctx)
   local result, e = checkout.complete(ctx, ctx.params.id, env)
+  live_hints.cart(ctx.params.id)
   if not result then return nil, e end
   if result.response then return result.response end
   if result.type == "order" then
