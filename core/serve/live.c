@@ -237,7 +237,8 @@ till_live_t *till_live_create(till_server_t *server)
     live->server = server;
     live->face = (till_live_face_t){live, face_streams, face_each, face_tag, face_set, face_end};
     live->random = till_clock_us() * 0x9e3779b97f4a7c15u | 1;
-    live->gauges[0] = till_metrics_find(server->opts.metrics, TILL_METRIC_GAUGE, "till_live_streams", "protocol=\"sse\"");
+    live->gauges[0] =
+        till_metrics_find(server->opts.metrics, TILL_METRIC_GAUGE, "till_live_streams", "protocol=\"sse\"");
     live->gauges[1] =
         till_metrics_find(server->opts.metrics, TILL_METRIC_GAUGE, "till_live_streams", "protocol=\"websocket\"");
     till_metrics_set(server->opts.metrics, TILL_METRIC_GAUGE, "till_live_streams_limit", NULL,

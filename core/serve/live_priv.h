@@ -30,9 +30,9 @@ typedef struct till_watch {
     h2o_linklist_t link; /* of the topic's watches */
     till_topic_t *topic;
     till_stream_t *stream;
-    uint64_t told;    /* hash of the tag that is, or will be, known to the client */
-    unsigned changes; /* since what it was told */
-    bool is_dirty;    /* the topic's state is to be told */
+    uint64_t told;           /* hash of the tag that is, or will be, known to the client */
+    unsigned changes;        /* since what it was told */
+    bool is_dirty;           /* the topic's state is to be told */
     char *first, *first_tag; /* what it began with, until that was told */
 } till_watch_t;
 
@@ -78,9 +78,9 @@ struct till_stream {
     till_connection_t *connection;
     till_stream_state_t state;
     till_stream_end_t end;
-    unsigned code;    /* WebSocket: what it is closed with; 0: as `end` says */
-    uint64_t client;  /* hash */
-    till_buf_t out;   /* being written */
+    unsigned code;   /* WebSocket: what it is closed with; 0: as `end` says */
+    uint64_t client; /* hash */
+    till_buf_t out;  /* being written */
     bool is_writing, wants_beat;
     uint64_t writing_since, beat_at, ends_at;
     size_t count; /* of `watches` */

@@ -31,10 +31,7 @@ static uint64_t random_of(till_live_t *live)
     return live->random;
 }
 
-unsigned till_live_retry_ms(till_live_t *live)
-{
-    return RETRY_MIN_MS + (unsigned)(random_of(live) % RETRY_SPREAD_MS);
-}
+unsigned till_live_retry_ms(till_live_t *live) { return RETRY_MIN_MS + (unsigned)(random_of(live) % RETRY_SPREAD_MS); }
 
 static uint64_t now_of(const till_live_t *live) { return till_loop_now(live->server->opts.loop); }
 

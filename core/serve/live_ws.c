@@ -28,7 +28,9 @@ struct ws_stream {
     h2o_socket_t *sock; /* NULL: libh2o has it still */
     uint64_t heard_at, closing_at, second;
     unsigned frames; /* of this second */
-    bool has_pong, is_answered; /* is_answered: the client's close has come */
+    bool has_pong;
+    bool is_answered; /* the client's close has come, or nothing more is read */
+    bool is_cut;      /* closed when the write under way has failed */
     uint8_t pong_len, pong[TILL_WS_MAX_CONTROL];
 };
 
@@ -88,13 +90,17 @@ static void close_socket(till_stream_t *stream, till_stream_end_t why)
 
     if (sock == NULL)
         return;
-    till_stream_gone(stream, why);
+    if (stream->state == STREAM_OPEN)
+        stream->end = why;
+    stream->state = STREAM_ENDED;
     if (stream->is_writing) {
+        ws->is_cut = true;
         h2o_socket_read_stop(sock);
         shutdown(h2o_socket_get_fd(sock), SHUT_RDWR);
         return;
     }
     ws->sock = NULL;
+    till_stream_gone(stream, why);
     h2o_socket_close(sock);
 }
 
@@ -103,7 +109,7 @@ static void on_written(h2o_socket_t *sock, const char *err)
     till_stream_t *stream = sock->data;
     struct ws_stream *ws = stream->data;
 
-    if (err != NULL || stream->kind == NULL) {
+    if (err != NULL || ws->is_cut) {
         stream->is_writing = false;
         close_socket(stream, STREAM_END_CLIENT);
         return;

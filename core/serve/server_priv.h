@@ -85,10 +85,10 @@ typedef struct till_note {
     char route[128];
     char generation[13]; /* the beginning of it */
     till_trace_t trace;
-    const char *error; /* in the pool; of a 500 */
-    bool gone;         /* answered by nobody: the client went first */
-    bool shed;         /* refused at the door: counted, not logged */
-    bool is_stream;    /* its answer takes no end: serve/live.h looks after it */
+    const char *error;  /* in the pool; of a 500 */
+    bool gone;          /* answered by nobody: the client went first */
+    bool shed;          /* refused at the door: counted, not logged */
+    bool is_stream;     /* its answer takes no end: serve/live.h looks after it */
     uint64_t stream_us; /* from its last byte to the stream's begin */
     till_exchange_t *exchange;
 } till_note_t;

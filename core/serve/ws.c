@@ -109,8 +109,8 @@ static till_ws_event_t on_data(till_ws_t *ws, const struct frame *frame)
     till_buf_append(&ws->message, frame->payload, frame->len);
     if (!frame->is_last)
         return TILL_WS_PIECE;
-    bool is_good = ws->opcode != TILL_WS_TEXT || ws->message.len == 0 ||
-                   till_utf8_is_valid(ws->message.base, ws->message.len);
+    bool is_good =
+        ws->opcode != TILL_WS_TEXT || ws->message.len == 0 || till_utf8_is_valid(ws->message.base, ws->message.len);
     ws->opcode = 0;
     till_buf_dispose(&ws->message);
     till_buf_init(&ws->message, 0);

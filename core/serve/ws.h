@@ -41,8 +41,8 @@ typedef enum till_ws_event {
     TILL_WS_MESSAGE, /* a whole one, text or binary */
     TILL_WS_PINGED,  /* answer with the payload of the control frame */
     TILL_WS_PONGED,
-    TILL_WS_CLOSED,  /* the client ends it, with `code`; 1005: it gave none */
-    TILL_WS_FAILED,  /* close with `code` */
+    TILL_WS_CLOSED, /* the client ends it, with `code`; 1005: it gave none */
+    TILL_WS_FAILED, /* close with `code` */
 } till_ws_event_t;
 
 /* What is known between two frames; zeroed at the begin. */

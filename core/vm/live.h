@@ -33,8 +33,8 @@ typedef enum till_live_change {
 /* One topic as it is now. */
 typedef struct till_live_state {
     till_slice_t topic, owner, tag;
-    till_slice_t json;    /* an object that is not empty */
-    unsigned changes;     /* bits of till_live_change_t, against what the tag was before */
+    till_slice_t json; /* an object that is not empty */
+    unsigned changes;  /* bits of till_live_change_t, against what the tag was before */
 } till_live_state_t;
 
 /* What an answer begins that goes on as a stream. Borrowed as the response is. */

@@ -73,7 +73,7 @@ typedef struct till_vm_env {
                       void (*done)(void *data, till_status_t status, const char *text, size_t len), void *data);
     void *data_of_ask;
     const till_live_face_t *live; /* the streams of this process; NULL: it has none */
-    bool is_command; /* gives the bindings for files and terminals that only commands have */
+    bool is_command;              /* gives the bindings for files and terminals that only commands have */
     void (*on_metrics)(void *data, const char *name, const char *labels, double value,
                        char kind); /* 'c' add, 'g' set, 'h' observe */
     void *data;
@@ -122,9 +122,9 @@ typedef struct till_response {
     const till_header_t *headers;
     size_t header_count;
     till_slice_t body;
-    const char *route; /* template for the metrics: "/store/v1/carts/{id}", never NULL */
-    const char *error; /* of a 500: for the log only; else NULL */
-    uint64_t keep_ms;  /* the same answer may be given for so long (vm/pages.h) */
+    const char *route;             /* template for the metrics: "/store/v1/carts/{id}", never NULL */
+    const char *error;             /* of a 500: for the log only; else NULL */
+    uint64_t keep_ms;              /* the same answer may be given for so long (vm/pages.h) */
     const till_live_begin_t *live; /* not NULL: this answer goes on as a stream, and has no body */
 } till_response_t;
 

@@ -1,4 +1,4 @@
--- till/flow/live - what clients are told of as it happens: their cart, and whether things are there.
+-- till/flow/live - what clients are told of as it happens: their cart, and what is in stock.
 --
 --   open_cart(auth, cart_id) -> states | nil, err      states of till.flow.live_state, for
 --   open_stock(skus) -> states | nil, err              respond.stream

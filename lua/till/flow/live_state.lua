@@ -1,7 +1,7 @@
 -- till/flow/live_state - what a stream is told of a cart or of a product's stock, and its tag.
 --
---   of_cart(cart, free, held) -> state      free: { variant id -> units for sale }; held: the same of
---                      what is reserved for this cart, which it has for itself; nil: nothing
+--   of_cart(cart, free, held) -> state      free: { variant id -> units for sale }; held: the same
+--                      of what is reserved for this cart, which it has for itself; nil: nothing
 --   is_short(lines, free) -> does it want more of something than is for sale?
 --   tag_of(head, lines, free, held) -> tag;  head_of(cart) -> its part that stock does not touch
 --   changes(before, tag) -> sum of till.prim.live's changes; before "" is not known: all of them

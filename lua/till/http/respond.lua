@@ -3,7 +3,7 @@
 --   respond.json(status, body [, { etag=, headers=, keep_ms= }])   body is encoded here and now;
 --                      keep_ms: the core may give the same answer for so long (till.prim.pages)
 --   respond.text(status, type, text [, headers])
---   respond.stream(client, states)     goes on as a stream (till.flow.live); client: for whom it counts
+--   respond.stream(client, states)     goes on as a stream (till.flow.live), counted for client
 --   respond.is(v)
 --   respond.etag(version) -> "\"7\""    strong; a text that is quoted already is left alone
 --   respond.around(response, mark) -> what of the body comes before and after the mark, which

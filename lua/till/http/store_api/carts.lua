@@ -1,6 +1,7 @@
 -- till/http/store_api/carts - the shopper's cart, to its completion.
 local cart_codes = require "till.flow.cart_codes"
 local cart_flow = require "till.flow.cart"
+local cart_merge = require "till.flow.cart_merge"
 local catalog = require "till.flow.catalog"
 local checkout = require "till.flow.checkout"
 local live_hints = require "till.flow.live_hints"
@@ -137,6 +138,14 @@ local function complete(ctx)
 end
 
 
+local function merge(ctx)
+  local cart, more = cart_merge.merge(ctx.auth, ctx.params.id)
+  if not cart then return nil, more end
+  return ctx:json(200, { cart = views.cart(cart), left_out = render.list(more) },
+    { etag = cart.version })
+end
+
+
 local returns_cart = { [200] = shapes.one("cart", shapes.cart) }
 local QUANTITY = s.integer { min = 1, max = 1000000 }
 
@@ -208,6 +217,11 @@ return {
     params = { id = s.id("cart"), code = s.string { min = 1, max = 64 } }, if_match = "optional",
     returns = returns_cart,
     handler = function(ctx) return change(ctx, cart_codes.remove(ctx.params.code)) end,
+  }),
+  route.post("/store/v1/carts/{id}/merge", {
+    summary = "A guest's cart becomes the customer's, or goes into his", tag = "carts",
+    auth = "customer", params = CART, returns = returns_cart, handler = merge,
+    errors = { "completion_in_progress", "cart_completed", "busy" },
   }),
   route.post("/store/v1/carts/{id}/payment-sessions", {
     priority = "checkout",
