@@ -118,8 +118,8 @@ function cart_flow.check_open(cart)
       { order_id = cart.order_id })
   end
   if cart.state == "merged" then
-    return nil, err.new("cart_merged", "the cart went into another one, at a login",
-      { cart_id = cart.merged_into })
+    return nil, err.new("cart_merged", ("the cart went into %s, at a login")
+      :format(cart.merged_into))
   end
   local until_ms = cart.state == "completing" and cart.claimed_until
     and time.parse(cart.claimed_until)

@@ -123,10 +123,9 @@ end
 
 -- ---- looking ---------------------------------------------------------------------------------
 
-local function tell(state, before)
+local function tell(state, before, changes)
   if state.tag == before then return end
-  streams.set(state.topic, state.owner, state.tag, state.json,
-    live_state.changes(before, state.tag))
+  streams.set(state.topic, state.owner, state.tag, state.json, changes)
 end
 
 
@@ -178,7 +177,8 @@ local function tell_cart(cart_id, cart, free, held)
     if not cart then return cart, e end
     remember(cart)
   end
-  tell(live_state.of_cart(cart, free, held), before)
+  local state = live_state.of_cart(cart, free, held)
+  tell(state, before, live_state.changes(before, state.tag))
   return true
 end
 
@@ -195,7 +195,8 @@ local function tell_stock(variant_ids, free)
     local topic, sku = "stock:" .. variant_id, names[variant_id]
     local before = streams.tag(topic)
     if before and sku then
-      tell(live_state.of_stock(variant_id, sku, free[variant_id] or 0), before)
+      tell(live_state.of_stock(variant_id, sku, free[variant_id] or 0), before,
+        streams.changes.availability)
     end
   end
   return true

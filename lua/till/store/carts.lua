@@ -19,8 +19,8 @@
 --
 -- A cart: id, version, state, currency, country, email, shipping_address, billing_address,
 -- shipping_option_id, customer_id, key_id, priced, generation, claim, claimed_until, order_id,
--- merged_into, lines { id, variant_id, quantity }, codes, created_at, updated_at. `priced` is made from the
--- lines before each save (till.flow.pricing).
+-- merged_into, lines { id, variant_id, quantity }, codes, created_at, updated_at. `priced` is made
+-- from the lines before each save (till.flow.pricing).
 local db = require "till.store.db"
 local id = require "till.util.id"
 local json = require "till.prim.json"
