@@ -58,7 +58,7 @@ typedef enum till_stream_end {
 typedef struct till_stream_kind {
     unsigned gauge; /* of till_live's */
     void (*write_event)(till_buf_t *out, const till_watch_t *watch, const char *tag, const char *json, size_t len);
-    void (*write_beat)(till_buf_t *out);
+    void (*write_beat)(till_stream_t *stream, till_buf_t *out);
     /** More than events: answers to the client. May do nothing. */
     void (*write_more)(till_stream_t *stream, till_buf_t *out);
     void (*write_end)(till_stream_t *stream, till_buf_t *out);

@@ -30,7 +30,11 @@ static void write_event(till_buf_t *out, const till_watch_t *watch, const char *
     till_buf_puts(out, "\n\n");
 }
 
-static void write_beat(till_buf_t *out) { till_buf_puts(out, ":\n\n"); }
+static void write_beat(till_stream_t *stream, till_buf_t *out)
+{
+    (void)stream;
+    till_buf_puts(out, ":\n\n");
+}
 
 static void write_more(till_stream_t *stream, till_buf_t *out)
 {

@@ -78,7 +78,7 @@ static void compose(till_stream_t *stream)
     if (stream->state == STREAM_OPEN)
         write_watches(stream, out);
     if (stream->wants_beat && out->len == 0)
-        stream->kind->write_beat(out);
+        stream->kind->write_beat(stream, out);
     stream->wants_beat = false;
     if (stream->state == STREAM_ENDING)
         stream->kind->write_end(stream, out);

@@ -26,7 +26,8 @@
 struct ws_stream {
     till_ws_t ws;
     h2o_socket_t *sock; /* NULL: libh2o has it still */
-    uint64_t heard_at, closing_at, second;
+    uint64_t pinged_at; /* the first ping that nothing has come after; 0: none */
+    uint64_t closing_at, second;
     unsigned frames; /* of this second */
     bool has_pong;
     bool is_answered; /* the client's close has come, or nothing more is read */
@@ -61,7 +62,14 @@ static void write_event(till_buf_t *out, const till_watch_t *watch, const char *
     till_buf_dispose(&text);
 }
 
-static void write_beat(till_buf_t *out) { till_ws_write(out, TILL_WS_PING, NULL, 0); }
+static void write_beat(till_stream_t *stream, till_buf_t *out)
+{
+    struct ws_stream *ws = stream->data;
+
+    if (ws->pinged_at == 0)
+        ws->pinged_at = now_of(stream);
+    till_ws_write(out, TILL_WS_PING, NULL, 0);
+}
 
 /* Of several pings the last is answered (RFC 6455, 5.5.3). */
 static void write_more(till_stream_t *stream, till_buf_t *out)
@@ -188,7 +196,7 @@ static void read_frames(till_stream_t *stream)
     till_ws_event_t event;
     size_t taken;
 
-    ws->heard_at = now_of(stream);
+    ws->pinged_at = 0;
     while ((event = till_ws_read(&ws->ws, (uint8_t *)ws->sock->input->bytes, ws->sock->input->size, &taken)) !=
            TILL_WS_MORE) {
         if (!take(stream, event))
@@ -222,7 +230,7 @@ static bool tick(till_stream_t *stream, uint64_t now)
         close_socket(stream, STREAM_END_CLIENT);
         return false;
     }
-    if (stream->state == STREAM_OPEN && now - ws->heard_at > BEATS_UNHEARD * beat)
+    if (stream->state == STREAM_OPEN && ws->pinged_at != 0 && now - ws->pinged_at > BEATS_UNHEARD * beat)
         till_stream_end(stream, STREAM_END_SILENT);
     return true;
 }
@@ -265,7 +273,6 @@ static void on_upgraded(void *data, h2o_socket_t *sock, size_t request_len)
         return;
     }
     ws->sock = sock;
-    ws->heard_at = now_of(stream);
     sock->data = stream;
     setsockopt(h2o_socket_get_fd(sock), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     h2o_buffer_consume(&sock->input, request_len);
