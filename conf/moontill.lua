@@ -232,6 +232,20 @@ return {
     max_entries = 20000,
   },
 
+  -- Streams of changes to clients: server-sent events and WebSocket.
+  live = {
+    -- streams of a worker, 0 to 1000000: of changes to clients; each over HTTP/1.1 takes one of
+    -- server.max_connections
+    max_streams = 8000,
+    -- streams of a worker, 1 to 100000: of one session, or of one key from one address
+    max_per_client = 50,
+    -- ms, 1000 to 300000: without an event: then a sign of life is sent
+    heartbeat_ms = 15000,
+    -- minutes, 1 to 1440: after half of it to all of it a stream ends, and is begun anew with its
+    -- credential looked at
+    max_age_minutes = 30,
+  },
+
   -- Idempotency-Key.
   idem = {
     -- ms, 1000 to 600000: after which a retry may take over a request that never ended

@@ -15,6 +15,11 @@
     M(gauge, "till_http_connections_limit", "", "Connections that may be open.")                                       \
     M(counter, "till_http_client_gone_total", "", "Requests whose client went away before the answer.")                \
     M(counter, "till_http_hostile_total", "reason", "Connections hung up on for what they sent.")                      \
+    M(gauge, "till_live_streams", "protocol", "Open streams of changes to clients.")                                   \
+    M(gauge, "till_live_streams_limit", "", "Streams that may be open.")                                               \
+    M(counter, "till_live_events_total", "", "Events written to streams.")                                             \
+    M(counter, "till_live_refused_total", "why", "Streams refused: too many of the worker, or of one client.")         \
+    M(counter, "till_live_ended_total", "why", "Streams that ended.")                                                  \
     M(counter, "till_shed_total", "class why", "Requests refused for overload, by importance and by what was too much.")\
     M(gauge, "till_admission_delay_seconds", "queue", "The shortest wait of the last half second, the worst of the workers.")\
     M(gauge, "till_admission_share", "queue class", "The share of requests that is refused, the largest of the workers.")\

@@ -24,6 +24,7 @@ local categories = require "till.store.categories"
 local err = require "till.util.err"
 local id = require "till.util.id"
 local json = require "till.prim.json"
+local live_hints = require "till.flow.live_hints"
 local loader = require "till.loader"
 local offers = require "till.store.offers"
 local products = require "till.store.products"
@@ -235,6 +236,7 @@ end
 function catalog.moved(variant_ids)
   stock_view.stale(variant_ids)
   cache.invalidate("stock", variant_ids)
+  live_hints.stock(variant_ids)
 end
 
 

@@ -3,6 +3,7 @@ return {
   "till.http.store_api.products",
   "till.http.store_api.search",
   "till.http.store_api.carts",
+  "till.http.store_api.live",
   "till.http.store_api.orders",
   "till.http.auth_api",
   "till.http.hooks_api",

@@ -57,8 +57,8 @@ end
 function views.cart(cart)
   local priced = cart.priced
   local out = pick(cart, { "id", "version", "state", "country", "email", "shipping_address",
-    "billing_address", "shipping_option_id", "customer_id", "order_id", "created_at",
-    "updated_at" })
+    "billing_address", "shipping_option_id", "customer_id", "order_id", "merged_into",
+    "created_at", "updated_at" })
   out.lines = map(priced.lines, line_view(cart.currency))
   out.promotions = map(priced.promotions, promotion_line(cart.currency))
   out.codes = render.list(cart.codes)
