@@ -190,6 +190,14 @@ return {
     max_attempts = 10,
   },
 
+  -- Stock against its log, reservations and orders.
+  stock = {
+    -- s, 0 to 2592000: between the beginnings of two passes that compare all stock with its log; 0: none
+    check_interval_s = 3600,
+    -- a pass puts right what it finds, by events of its own; false: it only tells
+    check_repairs = true,
+  },
+
   -- Outbox and sagas.
   jobs = {
     -- events, 1 to 1000: claimed at a time
@@ -207,6 +215,10 @@ return {
     limits = "",
     -- of types of events, as "payment.capture=20", instead of jobs.max_attempts
     attempts = "",
+    -- attempts, 1 to 100: of a flow in vain, before it waits for staff
+    park_attempts = 12,
+    -- ms, 100 to 86400000: that a flow waits for an outcome, before it waits for staff
+    park_after_ms = 3600000,
   },
 
   -- The cache of each worker, for reads.
@@ -218,6 +230,20 @@ return {
     page_ms = 250,
     -- entries of each kind, 0 to 10000000: what a worker keeps; the least used go first
     max_entries = 20000,
+  },
+
+  -- Streams of changes to clients: server-sent events and WebSocket.
+  live = {
+    -- streams of a worker, 0 to 1000000: of changes to clients; each over HTTP/1.1 takes one of
+    -- server.max_connections
+    max_streams = 8000,
+    -- streams of a worker, 1 to 100000: of one session, or of one key from one address
+    max_per_client = 50,
+    -- ms, 1000 to 300000: without an event: then a sign of life is sent
+    heartbeat_ms = 15000,
+    -- minutes, 1 to 1440: after half of it to all of it a stream ends, and is begun anew with its
+    -- credential looked at
+    max_age_minutes = 30,
   },
 
   -- Idempotency-Key.

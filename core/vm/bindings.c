@@ -17,6 +17,7 @@ const till_binding_t till_bindings[] = {
     {"till.c.http", till_bind_http, false},
     {"till.c.idem", till_bind_idem, false},
     {"till.c.json", till_bind_json, false},
+    {"till.c.live", till_bind_live, false},
     {"till.c.lock", till_bind_lock, false},
     {"till.c.log", till_bind_log, false},
     {"till.c.metrics", till_bind_metrics, false},

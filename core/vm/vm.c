@@ -144,6 +144,7 @@ static void free_vm(till_vm_t *vm)
     till_combiner_destroy(vm->combiner);
     till_pages_destroy(vm->pages);
     free(vm->headers);
+    free(vm->live_states);
     free(vm);
 }
 

@@ -22,6 +22,7 @@
 #include "io/sql.h"
 #include "vm/box/client.h"
 #include "vm/bundle.h"
+#include "vm/live.h"
 
 typedef struct till_vm till_vm_t;
 typedef struct till_call till_call_t;
@@ -74,7 +75,8 @@ typedef struct till_vm_env {
     till_op_t *(*ask)(void *data_of_ask, till_slice_t command, uint64_t timeout_ms,
                       void (*done)(void *data, till_status_t status, const char *text, size_t len), void *data);
     void *data_of_ask;
-    bool is_command; /* gives the bindings for files and terminals that only commands have */
+    const till_live_face_t *live; /* the streams of this process; NULL: it has none */
+    bool is_command;              /* gives the bindings for files and terminals that only commands have */
     void (*on_metrics)(void *data, const char *name, const char *labels, double value,
                        char kind); /* 'c' add, 'g' set, 'h' observe */
     void *data;
@@ -127,9 +129,10 @@ typedef struct till_response {
     const till_header_t *headers;
     size_t header_count;
     till_slice_t body;
-    const char *route; /* template for the metrics: "/store/v1/carts/{id}", never NULL */
-    const char *error; /* of a 500: for the log only; else NULL */
-    uint64_t keep_ms;  /* the same answer may be given for so long (vm/pages.h) */
+    const char *route;             /* template for the metrics: "/store/v1/carts/{id}", never NULL */
+    const char *error;             /* of a 500: for the log only; else NULL */
+    uint64_t keep_ms;              /* the same answer may be given for so long (vm/pages.h) */
+    const till_live_begin_t *live; /* not NULL: this answer goes on as a stream, and has no body */
 } till_response_t;
 
 /** `response` lives until this returns. A cancelled call is told TILL_CANCELLED and `response` is NULL; so is one out

@@ -158,6 +158,9 @@ struct till_vm {
     struct till_combiner *combiner; /* made when it is first asked for */
     till_header_t *headers;         /* scratch of responses */
     size_t header_room;
+    till_live_state_t *live_states; /* likewise */
+    size_t live_room;
+    till_live_begin_t live;
     till_buf_t scratch; /* of encoders; kept between uses */
     till_json_reader_t reader;
     bool reader_open;
@@ -257,6 +260,7 @@ int till_bind_idem(lua_State *L);
 int till_bind_outbox(lua_State *L);
 int till_bind_time(lua_State *L);
 int till_bind_json(lua_State *L);
+int till_bind_live(lua_State *L);
 int till_bind_pages(lua_State *L);
 int till_bind_crypto(lua_State *L);
 int till_bind_ulid(lua_State *L);

@@ -14,7 +14,7 @@ import { BUILD, ROOT } from "./lib/ground.mjs";
 process.env.MOONTILL = path.join(BUILD, "moontill");
 const { Shop, tempDir, SLICE } = await import("../flow/support/shop.mjs");
 
-const NAMES = ["handler", "pages", "points", "redis", "price", "box", "memory", "clients", "journey", "orders", "reload", "generations",
+const NAMES = ["handler", "pages", "points", "redis", "price", "box", "memory", "clients", "journey", "orders", "expiry", "reload", "generations",
   "import"];
 
 function options(words) {

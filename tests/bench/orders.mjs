@@ -11,7 +11,8 @@ import { measure, run } from "./lib/load.mjs";
 import { ADDRESS, Client } from "./lib/shop.mjs";
 import { respawn } from "./lib/respawn.mjs";
 
-const BUYERS = 16, CARTS = 400;
+const BUYERS = 16, CARTS = 800;
+const CROWD = 64; // that all want the one SKU
 const USER = os.userInfo().username;
 const HERE = path.join(ROOT, "tests/bench");
 const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -72,17 +73,17 @@ async function prepareCarts(shop, variants, count) {
   return carts;
 }
 
-async function completeByHttp(shop, carts, file) {
+async function completeByHttp(shop, carts, file, buyers) {
   fs.writeFileSync(file, carts.join("\n") + "\n");
-  const { stdout, stderr } = await run("wrk", ["-t1", `-c${BUYERS}`, "-d600", "-s", `${HERE}/complete.lua`, shop.url, "--", file,
+  const { stdout, stderr } = await run("wrk", ["-t1", `-c${buyers}`, "-d600", "-s", `${HERE}/complete.lua`, shop.url, "--", file,
     shop.store_key], { maxBuffer: 1 << 24 });
   if (stderr) console.log(stderr.slice(0, 1000));
   return JSON.parse(stdout.trim().split("\n").at(-1));
 }
 
-function completeByProcedure(shop, carts) {
+function completeByProcedure(shop, carts, buyers) {
   return new Promise((resolve, reject) => {
-    const child = spawn(`${BUILD}/bench_order`, [shop.mysql_socket, USER, shop.database, String(BUYERS)],
+    const child = spawn(`${BUILD}/bench_order`, [shop.mysql_socket, USER, shop.database, String(buyers)],
       { stdio: ["pipe", "pipe", "inherit"] });
     let said = "";
     child.stdout.on("data", (piece) => (said += piece));
@@ -92,23 +93,23 @@ function completeByProcedure(shop, carts) {
 }
 
 /** The bare client's CPU counts: it does what our server does; what wrk uses does not. */
-function sides(bench, shop, variants) {
+function sides(bench, shop, variants, buyers) {
   const file = `${bench.dir}/carts.txt`;
   return {
     a: { name: "Moontill over HTTP", run: async () => {
       const carts = await prepareCarts(shop, variants, CARTS);
-      return measure(shop.roots, () => completeByHttp(shop, carts, file));
+      return measure(shop.roots, () => completeByHttp(shop, carts, file, buyers));
     } },
     b: { name: "bare client, procedure", run: async () => {
       const carts = await prepareCarts(shop, variants, CARTS);
-      return measure([...shop.roots, process.pid], () => completeByProcedure(shop, carts));
+      return measure([...shop.roots, process.pid], () => completeByProcedure(shop, carts, buyers));
     } },
   };
 }
 
 async function compareAll(bench, shop, when) {
   const variants = await variantsOf(shop);
-  const spread = sides(bench, shop, variants), hot = sides(bench, shop, variants.slice(0, 1));
+  const spread = sides(bench, shop, variants, BUYERS), hot = sides(bench, shop, variants.slice(0, 1), CROWD);
   await bench.compare(`orders spread over SKUs, ${when}`, { ...spread, goal: { of: "rate", least: 0.6 } });
   await bench.compare(`orders of one SKU, ${when}`, hot);
 }

@@ -196,6 +196,12 @@ describe("every command", () => {
     assertOk(await shop.h2("POST", "/auth/v1/staff/sessions", { key: null, body: { email: "cli@example.com", password: env.MOONTILL_PASSWORD } }), 201);
     assertRefused(await moontill(["user", "create", "--email", "cli@example.com", "--role", "viewer", "--var", shop.dir], { env }), 1, /already/);
     assertRefused(await shop.cli("key", "revoke", "key_nonsense"), 2, /id/);
+    const channel = ["key", "create", "--name", "Kiosk", "--kind", "publishable", "--reservation-minutes"];
+    assert.equal((await shop.cli(...channel, "5")).code, 0);
+    const { data } = (await shop.admin("GET", "/keys")).body;
+    assert.equal(data.find((key) => key.name === "Kiosk").reservation_minutes, 5);
+    for (const minutes of ["0", "1441", "soon"]) assertRefused(await shop.cli(...channel, minutes), 2, /1 to 1440/);
+    assertRefused(await shop.cli("key", "create", "--name", "x", "--reservation-minutes", "5"), 2, /publishable/);
   });
 });
 

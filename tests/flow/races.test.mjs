@@ -1,45 +1,23 @@
 // Many at once: what is there is sold once, what is asked twice happens once.
 import assert from "node:assert/strict";
-import http2 from "node:http2";
 import { after, before, describe, it } from "node:test";
 import { Shop, buy, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
+import { buyersOf, complete, many, session, settled } from "./support/buyers.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
 import { assertInvariants, bin, count, query } from "./support/db.mjs";
 
-let shop;
+let shop, buyers;
 before(async () => {
   shop = await Shop.start({ args: ["--no-demo", "--set", "server.workers=2"] });
+  buyers = buyersOf(shop);
 });
 after(async () => {
-  if (!shop) return;
-  for (const session of sessions) session.destroy();
-  await shop.stop();
+  buyers?.close();
+  await shop?.stop();
 });
 
-const sessions = [];
-/** A connection of its own for each client, so that both workers get some. */
-function client() {
-  const session = http2.connect(shop.dev.url, { ca: shop.ca });
-  session.on("error", () => {});
-  sessions.push(session);
-  return (method, target, options = {}) => shop.h2(method, `/store/v1${target}`, { ...options, session });
-}
-
-const many = (n, fn) => Promise.all(Array.from({ length: n }, (_, i) => fn(i)));
-const stockOf = async (sku) => assertOk(await shop.admin("GET", `/inventory/${encodeURIComponent(sku)}`), 200).inventory;
-const session = (ask, cart) => ask("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "manual" } });
-const complete = (ask, cart, key) => ask("POST", `/carts/${cart.id}/complete`, { headers: idem(key), body: {} });
-
-/** Repeats what the server asks to be repeated. */
-async function settled(ask) {
-  let answer;
-  await until("an answer that is final", async () => {
-    answer = await ask();
-    return answer.status !== 202 && answer.status !== 503 &&
-      !["completion_in_progress", "idempotency_in_flight", "busy"].includes(answer.body?.code);
-  });
-  return answer;
-}
+const client = () => buyers.client();
+const stockOf = (sku) => buyers.stockOf(sku);
 
 describe("stock", () => {
   it("of five is sold to five of forty", async () => {

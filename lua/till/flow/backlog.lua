@@ -9,6 +9,7 @@ local metrics = require "till.prim.metrics"
 local backlog = {}
 
 local types, flows = {}, {}
+local MOVES = { running = true, waiting = true } -- the others wait for staff
 
 
 local NOTHING = { pending = 0, running = 0, dead = 0, oldest_s = 0 }
@@ -51,7 +52,7 @@ local function tell_sagas()
   for _, row in ipairs(rows) do
     local flow = flow_of(row.name)
     flow.counts[row.state] = row.n
-    flow.age_s = math.max(flow.age_s or 0, row.state == "failed" and 0 or row.age_s)
+    flow.age_s = math.max(flow.age_s or 0, MOVES[row.state] and row.age_s or 0)
   end
   flow_of("checkout")
   for _, flow in pairs(flows) do

@@ -140,7 +140,7 @@ local function answer(cart, state, e, env)
   if state == "done" then
     if env.order then return { type = "order", order = env.order } end
     return { type = "order", order = orders.of_cart(cart.id) or nil }
-  elseif state == "waiting" then
+  elseif state == "waiting" or state == "parked" then
     return { type = "processing" }
   end
   carts.unclaim(nil, cart.id, env.claim)
@@ -181,7 +181,7 @@ local function already(cart)
 end
 
 
-local UNFINISHED = { running = true, waiting = true }
+local UNFINISHED = { running = true, waiting = true, parked = true }
 
 
 -- Does the flow buy what the cart holds now? A claim does not raise the version, a change does.
@@ -278,6 +278,7 @@ function complete(ctx, cart_id, env)
   local row, e2 = unfinished(cart)
   if row == nil then return nil, e2 end
   if not row then return fresh(ctx, cart, env) end
+  if row.state == "parked" then return { type = "processing" } end -- staff look after it
   return claimed(env, go_on, cart, row, env)
 end
 

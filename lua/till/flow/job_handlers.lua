@@ -8,13 +8,16 @@
 local cache = require "till.cache"
 local catalog = require "till.flow.catalog"
 local err = require "till.util.err"
+local locations = require "till.store.locations"
 local log = require "till.prim.log"
+local low_stock = require "till.flow.low_stock"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
 local schedules = require "till.flow.schedules"
 local search = require "till.flow.search"
 local search_store = require "till.store.search"
 local sql = require "till.prim.sql"
+local stock_view = require "till.flow.stock_view"
 
 
 -- A refusal of the provider is final: staff see it in the order's timeline.
@@ -45,14 +48,49 @@ local function orders_placed(payloads)
 end
 
 
+-- Many changes of one hot SKU are one look into the tables.
+local function stock_changed(payloads)
+  local ids, seen = {}, {}
+  for _, payload in ipairs(payloads) do
+    for _, variant_id in ipairs(payload.variant_ids or {}) do
+      if not seen[variant_id] then
+        seen[variant_id] = true
+        ids[#ids + 1] = variant_id
+      end
+    end
+  end
+  local ok, e = stock_view.refresh(ids)
+  if not ok then return nil, e end
+  return low_stock.changed(ids)
+end
+
+
+-- All that has stock at a place: its versions grew when the place was opened or shut.
+local function location_changed(payload)
+  local after
+  repeat
+    local ids, e = locations.variants(payload.location, after, 500)
+    if not ids then return nil, e end
+    local ok, e2 = stock_view.refresh(ids)
+    if not ok then return nil, e2 end
+    after = ids[500]
+  until not after
+  catalog.moved_all()
+  return true
+end
+
+
 return {
   one = {
     ["job.run"] = schedules.run,
+    ["location.changed"] = location_changed,
     ["order.placed"] = function(payload) return orders_placed { payload } end,
     ["payment.capture"] = capture,
     ["product.updated"] = product_updated,
+    ["stock.changed"] = function(payload) return stock_changed { payload } end,
   },
   together = {
     ["order.placed"] = orders_placed,
+    ["stock.changed"] = stock_changed,
   },
 }

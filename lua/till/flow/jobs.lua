@@ -8,6 +8,7 @@
 -- what is done with an event stands in till.flow.job_handlers.
 local allotment = require "till.store.allotment"
 local backlog = require "till.flow.backlog"
+local cancellation_flow = require "till.flow.cancellation_flow"
 local checkout = require "till.flow.checkout"
 local co = require "till.prim.co"
 local conf = require "till.prim.conf"
@@ -15,11 +16,13 @@ local err = require "till.util.err"
 local job_batch = require "till.flow.job_batch"
 local job_claim = require "till.flow.job_claim"
 local log = require "till.prim.log"
+local reconcile = require "till.flow.reconcile"
 local redis = require "till.prim.redis"
 local reservations = require "till.store.reservations"
 local sagas = require "till.store.sagas"
 local schedules = require "till.flow.schedules"
 local time = require "till.prim.time"
+local watch = require "till.flow.watch"
 
 local jobs = {}
 
@@ -30,7 +33,7 @@ local TELL_MS = 5000
 local BATCH = 100
 local EXPIRE_MS = 500
 
-local RESUME = { checkout = checkout.resume }
+local RESUME = { checkout = checkout.resume, cancellation = cancellation_flow.resume }
 
 
 local function traced(thrown)
@@ -87,10 +90,12 @@ local function sweep(state)
     attempt("reservations.expire", reservations.expire, BATCH, EXPIRE_MS)
     attempt("allotment.run", allotment.run, BATCH)
     attempt("sagas.resume", resume_sagas)
+    attempt("stock.check", reconcile.step)
   end
   if state.tells and now - state.told >= TELL_MS then
     state.told = now
     attempt("backlog.tell", backlog.tell)
+    attempt("watch", watch.sweep)
   end
 end
 

@@ -33,7 +33,7 @@ local function at_once(ctx, cart, ask)
   local s, version = script.new(), cart.version -- which may be another's when the script has run
   carts.lock(s, cart)
   local rows, e = stock.reserve(s, cart.id, stock.items(cart.priced), channel.hold_until(cart))
-  if not rows then return nil, e end
+  if not rows then return rows, e end
   local p = begin(s, cart, ask.provider, ask.data)
   local response = ask.respond(p, cart)
   ctx:record(s, response)

@@ -28,6 +28,7 @@ local reservations = require "till.store.reservations"
 local sagas = require "till.store.sagas"
 local script = require "till.store.script"
 local sql = require "till.prim.sql"
+local states = require "till.flow.order_states"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
 
@@ -44,8 +45,9 @@ end
 
 
 local function status_of(p, policy)
-  if not p or p.state == "captured" then return "captured" end
-  return policy.offline and "awaiting" or "authorized"
+  local event = (not p or p.state == "captured") and "capture"
+    or policy.offline and "await" or "authorize"
+  return states.begin("payment_status", event)
 end
 
 
@@ -56,7 +58,7 @@ local function lines_of(data, parts)
   for i, line in ipairs(data.priced.lines) do
     out[i] = { id = id.new("line"), variant_id = line.variant_id, sku = line.sku,
       title = line.title, quantity = line.quantity, fulfilled_quantity = 0,
-      backordered_quantity = missing[line.variant_id] or 0,
+      backordered_quantity = missing[line.variant_id] or 0, cancelled_quantity = 0,
       unit_price = line.unit_price, subtotal = line.subtotal,
       discount_total = line.discount_total, tax_total = line.tax_total, total = line.total,
       trace = frozen[line.id] }
@@ -95,19 +97,10 @@ function place.ledger(result, sign)
 end
 
 
-local function skus_of(order)
-  local out = {}
-  for i, line in ipairs(order.lines) do out[i] = line.sku end
-  return out
-end
-
-
 local function events_of(order, parts)
   local aggregate, p = "order:" .. order.id, parts.payment
   local list = {
     { aggregate = aggregate, type = "order.placed", payload = { order_id = order.id } },
-    { aggregate = "stock:" .. order.id, type = "stock.changed",
-      payload = { skus = skus_of(order) } },
   }
   if order.payment_status == "captured" then
     list[#list + 1] = { aggregate = aggregate, type = "order.paid",

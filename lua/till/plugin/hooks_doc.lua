@@ -28,14 +28,19 @@ return {
   ["payment.authorize"] = { doc = "Asks the provider for the money. `failed`: the provider cannot "
     .. "have got it (`err.sent` of till.prim.http is false). No answer is `unknown`, and is looked "
     .. "up later.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
-  ["payment.capture"] = { doc = "Takes what was authorized.", takes = PAYMENT,
+  ["payment.capture"] = { doc = "Takes `amount` of what was authorized: less than all of it "
+    .. "where a part of the order was cancelled. It is asked for once; what is left is let go of.",
+    takes = PAYMENT,
     gives = "till.PaymentAnswer", none = "unknown" },
   ["payment.void"] = { doc = "Lets go of what was authorized and not captured.", takes = PAYMENT,
     gives = "till.PaymentAnswer", none = "unknown" },
-  ["payment.refund"] = { doc = "Gives back `amount` of what was captured.", takes = PAYMENT,
+  ["payment.refund"] = { doc = "Gives back `amount` of what was captured: all of it or a part. "
+    .. "Every refund has an `idem_key` of its own, and comes again under it until its outcome is "
+    .. "known; `refunded` says that this one was done.", takes = PAYMENT,
     gives = "till.PaymentAnswer", none = "unknown" },
   ["payment.lookup"] = { doc = "What became of an attempt whose answer was lost. `not_found`: the "
-    .. "provider never got it.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
+    .. "provider never got it. `refunded`: all of it went back; of a part tell `refunded_amount`, "
+    .. "the sum of its refunds.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
 
   ["order.placed"] = { doc = "An order is there. " .. AGAIN, takes = ORDER },
   ["order.paid"] = { doc = "Its money is there. " .. AGAIN, takes = ORDER },

@@ -38,6 +38,7 @@
 --   local got, e = last:go({ "7" }, 1)
 local c = require "till.c.combine"
 local co = require "till.prim.co"
+local metrics = require "till.prim.metrics"
 
 local combine = { stats = c.stats }
 local methods = {}
@@ -50,7 +51,8 @@ function combine.kind(opts)
   if type(opts.name) ~= "string" or type(opts.run) ~= "function" then
     error("combine.kind needs a name and what to run", 2)
   end
-  return setmetatable({ name = opts.name, most = opts.most or MOST, run = opts.run }, meta)
+  return setmetatable({ name = opts.name, most = opts.most or MOST, run = opts.run,
+    labels = { kind = opts.name } }, meta)
 end
 
 
@@ -82,13 +84,22 @@ local function is_his_own(e)
 end
 
 
+local function count(self, members)
+  if not members[2] then return end
+  metrics.add("till_combined_batches_total", self.labels)
+  metrics.add("till_combined_calls_total", self.labels, #members)
+end
+
+
 -- -> whether he leads on
 local function fly(self, seat, own)
   local members = seat:members()
+  count(self, members)
   local answers, e = self.run(values_of(members))
   if answers == false then
     if #members == 1 then error(self.name .. ": one caller cannot be split") end
     seat:split(e)
+    metrics.add("till_combined_splits_total", self.labels)
     return true
   elseif answers == nil and is_his_own(e) then
     own.err = e

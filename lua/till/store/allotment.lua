@@ -10,8 +10,8 @@
 --                     are not there yet are given up first
 --
 -- Both change rows of `stock` last. allot waits for no order: one that is changed just now is left
--- to the job. Until the job has come by (a second), what expires or comes back may be bought by
--- others; what is received goes to those who wait.
+-- to the job, and so is who comes after the first hundred lines. Until the job has come by (a
+-- second), what expires or comes back may be bought by others.
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
@@ -23,7 +23,8 @@ local units = require "till.store.units"
 
 local allotment = {}
 
-local AT_ONCE = 50 -- reservations of one allotment
+local AT_ONCE = 100 -- reservations of one allotment
+local ROUNDS = 20 -- of one SKU, each time the job comes by
 
 
 -- What a line lacks is what its reservations say: of a bundle as much as its scarcest part.
@@ -139,6 +140,20 @@ function allotment.allot(tx, variant, location)
 end
 
 
+local function allot_all(row)
+  local total = 0
+  for _ = 1, ROUNDS do
+    local given, e = sql.transaction(function(tx)
+      return allotment.allot(tx, row.variant_id, row.location_id)
+    end)
+    if not given then return nil, e end
+    total = total + given
+    if given == 0 then break end
+  end
+  return total
+end
+
+
 function allotment.run(limit)
   local rows, e = sql.query("SELECT b.variant_id, s.location_id FROM backorders b"
     .. " JOIN stock s ON s.variant_id = b.variant_id AND s.on_hand > s.reserved JOIN locations l"
@@ -148,9 +163,7 @@ function allotment.run(limit)
   if not rows then return nil, e end
   local n = 0
   for _, row in ipairs(rows) do
-    local given, e2 = sql.transaction(function(tx)
-      return allotment.allot(tx, row.variant_id, row.location_id)
-    end)
+    local given, e2 = allot_all(row)
     if not given and not err.is(e2, "busy") then return nil, e2 end
     if given and given > 0 then n = n + 1 end
   end

@@ -4,6 +4,8 @@
 --             running: claimed, and the lease not over; oldest_s: of the oldest that is due
 --   late_reason(type) -> what was last said of one of them that waits, or false | nil, err
 --   sagas()  -> list of { name, state, n, age_s } | nil, err
+--   dead()   -> dead letters of all types | nil, err
+--   parked(limit) -> list of { name, aggregate, state, attempts, error, updated_at } | nil, err
 --
 -- Asked for every few seconds, so nothing is counted beyond CAPPED of a type.
 local sql = require "till.prim.sql"
@@ -11,7 +13,6 @@ local sql = require "till.prim.sql"
 local backlog = {}
 
 local CAPPED = 10000
-local PARKED_ATTEMPTS = 8
 
 
 local function types_of(state)
@@ -77,11 +78,28 @@ function backlog.late_reason(event_type)
 end
 
 
---- Waiting ones that were looked at again and again in vain are "parked": somebody has to look.
+--- Parked ones wait for somebody of the staff.
 function backlog.sagas()
-  return sql.query("SELECT name, IF(state = 'waiting' AND attempts >= ?, 'parked', state) AS state,"
-    .. " COUNT(*) AS n, TIMESTAMPDIFF(SECOND, MIN(updated_at), UTC_TIMESTAMP(3)) AS age_s"
-    .. " FROM sagas WHERE state IN ('running', 'waiting', 'failed') GROUP BY 1, 2", PARKED_ATTEMPTS)
+  return sql.query("SELECT name, state, COUNT(*) AS n,"
+    .. " TIMESTAMPDIFF(SECOND, MIN(updated_at), UTC_TIMESTAMP(3)) AS age_s FROM sagas"
+    .. " WHERE state IN ('running', 'waiting', 'parked', 'failed') GROUP BY name, state")
+end
+
+
+--- Dead letters of all types.
+function backlog.dead()
+  local row, e = sql.one("SELECT COUNT(*) AS n FROM (SELECT 1 FROM outbox WHERE state = 'dead'"
+    .. " LIMIT " .. CAPPED .. ") AS some")
+  if not row then return nil, e end
+  return row.n
+end
+
+
+--- Those that somebody has to look at, the oldest first.
+function backlog.parked(limit)
+  return sql.query("SELECT name, aggregate, state, attempts, error, updated_at FROM sagas"
+    .. " WHERE state = 'parked' OR state = 'waiting' AND attempts >= ? ORDER BY id LIMIT ?",
+    PARKED_ATTEMPTS, limit)
 end
 
 

@@ -4,8 +4,9 @@
 --   offers.of_units(tx, variant) -> units that could be had at most; variant in bytes
 --
 -- An offer: available (units that are there), more (units that may be promised besides), policy
--- (deny | backorder | preorder), available_at (of a preorder), version (another one: something of
--- it may have changed). A bundle's are those of its parts: as many as of the one there is least of.
+-- (deny | backorder | preorder), available_at (of a preorder), is_bundle, version (another one:
+-- something of it may have changed; it only grows, but for a bundle whose parts are changed). A
+-- bundle's are those of its parts: as many as of the one there is least of.
 local db = require "till.store.db"
 local id = require "till.util.id"
 local sql = require "till.prim.sql"
@@ -48,7 +49,7 @@ local function of_bundle(rows)
     all = math.min(all, each(row, row.free + row.more))
   end
   local out = { available = available, more = all - available, policy = "deny",
-    version = version }
+    version = version, is_bundle = true }
   for _, row in ipairs(rows) do
     if out.more > 0 and each(row, row.free) == available and out.policy ~= "preorder" then
       out.policy, out.available_at = row.policy, of_variant(row).available_at

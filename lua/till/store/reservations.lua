@@ -27,38 +27,47 @@ local units = require "till.store.units"
 local reservations = {}
 
 local BATCH = 100
+local AT_ONCE = 1000 -- a statement takes 2000 parameters
 local MIN_GAIN_MS = 60000 -- less is not worth a line in the log
 
-local COLUMNS = "r.id, r.cart_id, r.variant_id, r.location_id, r.quantity, r.bundle_id"
+-- What is locked is what is read: a scan of a small table would wait for everybody. So the index is
+-- named.
+local FROM = "SELECT r.id, r.cart_id, r.variant_id, r.location_id, r.quantity, r.bundle_id"
+  .. " FROM reservations r FORCE INDEX (%s) "
 -- What nobody completes just now. The table of carts is not locked by it.
 local OVER = "r.state = 'held' AND r.expires_at < ? AND NOT EXISTS (SELECT 1 FROM carts c"
   .. " WHERE c.id = r.cart_id AND c.state = 'completing' AND c.claimed_until >= ?)"
 
 
 local function held_rows(tx, cart_id)
-  return tx:query("SELECT " .. COLUMNS .. " FROM reservations r WHERE r.cart_id = ?"
+  return tx:query(FROM:format "reservations_cart" .. "WHERE r.cart_id = ?"
     .. " AND r.state = 'held' ORDER BY r.variant_id, r.id FOR UPDATE", db.bin("cart", cart_id))
 end
 
 
-local function ids_of(rows)
-  local out = {}
-  for i, row in ipairs(rows) do out[i] = sql.bytes(row.id) end
-  return db.padded(out)
+local function set_state(tx, rows, state)
+  for from = 1, #rows, AT_ONCE do
+    local ids = {}
+    for i = from, math.min(#rows, from + AT_ONCE - 1) do ids[#ids + 1] = sql.bytes(rows[i].id) end
+    db.padded(ids)
+    local ok, e = tx:exec("UPDATE reservations SET state = ? WHERE id IN (" .. sql.marks(#ids)
+      .. ")", state, unpack(ids))
+    if not ok then return nil, e end
+  end
+  return true
 end
 
 
 -- Gives back reservations that this transaction has locked, the rows of stock last.
 local function let_go(tx, rows, state)
   if #rows == 0 then return true end
-  local events, ids = {}, ids_of(rows)
+  local events = {}
   for i, row in ipairs(rows) do
     events[i] = { variant = row.variant_id, location = row.location_id, type = state,
       quantity = row.quantity, reserved = -row.quantity,
       reference = id.text("cart", row.cart_id) }
   end
-  local ok, e = tx:exec("UPDATE reservations SET state = ? WHERE id IN (" .. sql.marks(#ids) .. ")",
-    state, unpack(ids))
+  local ok, e = set_state(tx, rows, state)
   if ok then ok, e = stock_log.add(tx, events) end
   if ok then ok, e = units.let_go(tx, rows) end
   return ok, e
@@ -78,7 +87,7 @@ end
 -- the next time. A SKU of which many end is changed once.
 local function expire_some(limit)
   return sql.transaction(function(tx)
-    local rows, e = tx:query("SELECT " .. COLUMNS .. " FROM reservations r WHERE " .. OVER
+    local rows, e = tx:query(FROM:format "reservations_expiry" .. "WHERE " .. OVER
       .. " ORDER BY r.expires_at LIMIT ? FOR UPDATE SKIP LOCKED", db.now(), db.now(), limit)
     if not rows then return nil, e end
     local ok, e2 = let_go(tx, rows, "expired")
@@ -134,7 +143,7 @@ end
 -- Units of a variant that others hold for too long, until there are enough.
 local function sweeper(tx, variant)
   return function(missing)
-    local rows, e = tx:query("SELECT " .. COLUMNS .. " FROM reservations r WHERE r.variant_id = ?"
+    local rows, e = tx:query(FROM:format "reservations_variant" .. "WHERE r.variant_id = ?"
       .. " AND r.location_id IS NOT NULL AND " .. OVER .. " ORDER BY r.expires_at LIMIT ?"
       .. " FOR UPDATE SKIP LOCKED", sql.bytes(variant), db.now(), db.now(), BATCH)
     if not rows then return nil, e end
@@ -150,7 +159,21 @@ local function sweeper(tx, variant)
 end
 
 
+-- Somebody else lets go of units just now (he has them locked): the transaction runs again, as
+-- after a deadlock.
+local function is_ending(tx, variant)
+  local row, e = tx:one("SELECT 1 AS yes FROM reservations r WHERE r.variant_id = ?"
+    .. " AND r.location_id IS NOT NULL AND " .. OVER .. " LIMIT 1", sql.bytes(variant), db.now(),
+    db.now())
+  if row == nil then return nil, e end
+  return row ~= false
+end
+
+
 local function refuse(tx, item, variant)
+  local ending, why = is_ending(tx, variant)
+  if ending == nil then return nil, why end
+  if ending then return nil, err.new("deadlock", "reservations of it are ending just now") end
   local left, e = offers.of_units(tx, variant)
   if not left then return nil, e end
   left = math.max(0, math.floor(left / (item.per_unit or 1)))
@@ -165,6 +188,7 @@ local function take_one(tx, cart_id, item, until_ms)
   local shares, e = units.take(tx, variant, item.quantity, sweeper(tx, variant))
   if shares == false then return refuse(tx, item, variant) end
   if not shares then return nil, e end
+  if shares.first then stock.remember_first(item.variant_id, shares.first) end
   local events = {}
   for i, share in ipairs(shares) do
     local row, e2 = stock.insert(tx, cart_id, item, share, db.at_ms(until_ms))

@@ -17,6 +17,7 @@
 --   items(priced)                      what a priced cart takes: of a bundle its parts
 --   insert(tx, cart_id, item, share, until_at) -> row      one reservation; it takes no units
 --   reserved_event(row, cart_id), log_event(tx, event)
+--   remember_first(variant_id, location)   the locations before it have none: it is asked first
 --
 -- items: { variant_id, sku, quantity [, bundle_id, bundle_sku, per_unit] }; rows, held: { id,
 -- variant_id, location_id, quantity, bundle_id } in bytes; location_id nil: promised, not there
@@ -29,6 +30,7 @@
 -- that order; what is then missing is promised where the SKU's policy allows it.
 local db = require "till.store.db"
 local id = require "till.util.id"
+local lru = require "till.util.lru"
 local script = require "till.store.script"
 local sql = require "till.prim.sql"
 local stock_log = require "till.store.stock_log"
@@ -76,6 +78,16 @@ local function first_location()
 end
 
 
+-- Where there is some of a variant when the first location has none, for as long.
+local REMEMBERED = 10000
+local first_of = lru.new(REMEMBERED)
+
+
+function stock.remember_first(variant_id, location)
+  first_of:set(variant_id, location, time.mono_ms() + FIRST_MS)
+end
+
+
 -- A part says whose it is: so few are that the others do without the columns.
 local function insert(tx, cart_bin, row, until_at)
   local more, values, args = "", "", {}
@@ -111,10 +123,11 @@ end
 function stock.reserve(s, cart_id, items, until_ms)
   local location, e = first_location()
   if not location then return location, e end
-  local until_at, rows, events = db.at_ms(until_ms), {}, {}
+  local until_at, rows, events, now = db.at_ms(until_ms), {}, {}, time.mono_ms()
   for i, item in ipairs(items) do
     rows[i] = stock.insert(s, cart_id, item,
-      { location = location, quantity = item.quantity }, until_at)
+      { location = first_of:get(item.variant_id, now) or location, quantity = item.quantity },
+      until_at)
     events[i] = stock.reserved_event(rows[i], cart_id)
   end
   stock_log.add(s, events)
@@ -140,10 +153,15 @@ function stock.reserve_last(s, rows)
 end
 
 
+local AT_ONCE = 1000 -- a statement takes 2000 parameters
+
+
 local function to_state(s, ids, state)
-  if #ids == 0 then return end
-  s:must(stock.AGAIN, #ids, "UPDATE reservations SET state = '" .. state .. "' WHERE id IN ("
-    .. sql.marks(#ids) .. ") AND state = 'held'", unpack(ids))
+  for from = 1, #ids, AT_ONCE do
+    local n = math.min(AT_ONCE, #ids - from + 1)
+    s:must(stock.AGAIN, n, "UPDATE reservations SET state = '" .. state .. "' WHERE id IN ("
+      .. sql.marks(n) .. ") AND state = 'held'", unpack(ids, from, from + n - 1))
+  end
 end
 
 

@@ -3,7 +3,8 @@
 --
 --   merged(rows) -> a row for each variant and location, in the order in which they are locked
 --   take(tx, variant, quantity, sweep) -> { { location =, quantity = }, … } | false | nil, err
---       false: so many are not to be had; location nil: promised. sweep(n) makes n units that
+--       false: so many are not to be had; location nil: promised; shares.first: the location,
+--       where it is the first that has any and gave all of it. sweep(n) makes n units that
 --       others hold for too long give way -> how many rows did | nil, err
 --   let_go(tx, rows)          gives back what rows hold
 --   unpromise(tx, row)        promised units are given up, or are there now
@@ -113,7 +114,11 @@ function units.take(tx, variant, quantity, sweep)
     local ok, e = take_at(tx, bin, share)
     if not ok then return nil, e end
   end
-  if missing > 0 then shares[#shares + 1] = { quantity = missing } end
+  if missing > 0 then
+    shares[#shares + 1] = { quantity = missing }
+  elseif #shares == 1 and shares[1].location == rows[1].location_id then
+    shares.first = shares[1].location
+  end
   return shares
 end
 

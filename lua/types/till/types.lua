@@ -140,6 +140,7 @@
 ---@field provider_ref? string
 ---@field reason? string
 ---@field action? table `{type = "redirect", url =}`.
+---@field refunded_amount? integer Of a lookup: what went back so far.
 
 --- An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.
 ---@class till.Order

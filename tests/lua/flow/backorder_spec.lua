@@ -211,3 +211,22 @@ t.describe("a bundle", function()
     t.equal(shop.inventory("CUP").on_hand, 3)
   end))
 end)
+
+
+t.describe("a cart of many", function()
+  t.it("bundles of many parts is bought and comes back", with_shop(function(shop)
+    local lines, parts = {}, {}
+    for i = 1, 20 do parts[i] = { shop.product("P" .. i, 100, 1000), 1 + i % 3 } end
+    for i = 1, 12 do
+      local variant = shop.product("B" .. i, 5000, 0)
+      t.equal((shop.parts(variant, parts)), 200)
+      lines[i] = { variant, 2 }
+    end
+    local _, body = shop.buy(lines)
+    t.equal(body.type, "order")
+    t.equal(shop.count("reservations", "state = 'sold'"), 240)
+    t.equal(shop.inventory("P1").on_hand, 1000 - 12 * 2 * 2)
+    t.equal((shop.cancel(body.order.id)), 200)
+    t.same({ shop.inventory("P1").on_hand, shop.inventory("P20").on_hand }, { 1000, 1000 })
+  end))
+end)

@@ -1,5 +1,6 @@
 -- Reservations, and several locations.
 local t = require "till.test"
+local until_ = require "tests.support.until"
 local with_shop = require "tests.support.stock"
 
 
@@ -127,6 +128,29 @@ t.describe("several locations", function()
     t.same(shop.at("TEA", "far"), { 2, 0 })
   end))
 
+  t.it("are asked at once where the first has none, and in their order where it has some",
+    with_shop(function(shop, raw)
+      shop.location("near", 50)
+      local tea = shop.product("TEA", 1000, 900)
+      shop.put("TEA", "near", 1)
+      local reservations, n = raw.require "till.store.reservations", 0
+      local hold = reservations.hold
+      reservations.hold = function(...)
+        n = n + 1
+        return hold(...)
+      end
+      shop.pay(shop.cart { { tea, 2 } })
+      t.same({ n, shop.at("TEA", "main"), shop.at("TEA", "near") }, { 1, { 900, 2 }, { 1, 0 } })
+      shop.pay(shop.cart { { tea, 1 } })
+      t.same({ n, shop.at("TEA", "near") }, { 1, { 1, 1 } })
+      until_.eventually("two that come within a second ask once", function()
+        local carts, before = { shop.cart { { tea, 1 } }, shop.cart { { tea, 2 } } }, n
+        for _, cart in ipairs(carts) do t.equal((shop.pay(cart)), 201) end
+        return n < before + 2
+      end)
+      t.equal(shop.at("TEA", "near")[2], 1)
+    end))
+
   t.it("that are shut give nothing", with_shop(function(shop, raw)
     shop.location("shut", 50, 0)
     local tea, product = shop.product("TEA", 1000, 1)
@@ -136,5 +160,28 @@ t.describe("several locations", function()
     t.same(shop.at("TEA", "shut"), { 9, 0 })
     local seen = shop.must(raw.store("GET", "/store/v1/products/" .. product.id)).product
     t.equal(seen.variants[1].available, 0)
+  end))
+end)
+
+
+t.describe("a shopper who comes while reservations end", function()
+  t.it("is not refused what somebody lets go of just then", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 1)
+    shop.pay(shop.cart { { tea, 1 } })
+    raw.clock.skip_ms = 16 * 60000
+    local cart, locked, done = shop.cart { { tea, 1 } }, false, false
+    until_.together(function()
+      raw.sql.transaction(function(tx)
+        tx:query("SELECT id FROM reservations WHERE state = 'held' FOR UPDATE")
+        locked = true
+        return until_.eventually("the shopper has his answer", function() return done end)
+      end)
+    end, function()
+      until_.eventually("they are locked", function() return locked end)
+      local status, body = shop.pay(cart)
+      done = true
+      t.same({ status, body.code }, { 503, "deadlock" })
+    end)
+    t.equal((shop.pay(cart)), 201)
   end))
 end)
