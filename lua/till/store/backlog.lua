@@ -98,8 +98,7 @@ end
 --- Those that somebody has to look at, the oldest first.
 function backlog.parked(limit)
   return sql.query("SELECT name, aggregate, state, attempts, error, updated_at FROM sagas"
-    .. " WHERE state = 'parked' OR state = 'waiting' AND attempts >= ? ORDER BY id LIMIT ?",
-    PARKED_ATTEMPTS, limit)
+    .. " WHERE state = 'parked' ORDER BY id LIMIT ?", limit)
 end
 
 
