@@ -60,6 +60,7 @@
     M(gauge, "till_generation_info", "generation", "Processes that run a generation.")                                 \
     M(gauge, "till_generation_behind", "", "1: what is live in the database cannot be loaded here, or is another version's.") \
     M(counter, "till_generation_swaps_total", "", "Generations that went live, in each process.")                      \
+    M(histogram, "till_generation_swap_duration_seconds", "", "How long a step of a swap let all others wait.")        \
     M(gauge, "till_loop_delay_seconds", "", "The longest turn of an event loop within the last second.")               \
     M(histogram, "till_loop_turn_duration_seconds", "", "How long one turn of an event loop let all others wait.")     \
     M(counter, "till_events_total", "type result", "Events of the outbox that were delivered, or failed.")             \

@@ -22,6 +22,7 @@
 #define FRESH_MS 10000 /* the database answered "lately" */
 #define JOBS_AGAIN_MS 1000
 #define ORPHAN_SECONDS 2
+#define WARM_MS 250        /* a new generation may look at what is asked for, before it is served */
 #define LAST_WORDS_MS 1000 /* of background work that was told to end: it tells the database what it has counted */
 
 struct worker {
@@ -180,9 +181,16 @@ static void start_entries(struct worker *worker)
 
 /* ---- generations ---------------------------------------------------------- */
 
+/* What a step of a swap took: nobody is served meanwhile. */
+static void note_step(struct worker *worker, double begun)
+{
+    till_metrics_observe(worker->opts->metrics, "till_generation_swap_duration_seconds", NULL, till_hist_now() - begun);
+}
+
 static void go_live(struct worker *worker, till_vm_t *vm)
 {
     till_vm_t *old = worker->live;
+    double begun = till_hist_now();
 
     worker->live = vm;
     till_metrics_set_generation(worker->opts->metrics, till_vm_generation(vm));
@@ -190,6 +198,7 @@ static void go_live(struct worker *worker, till_vm_t *vm)
     till_log_msg(TILL_LOG_INFO, "generation.live", "%s", till_vm_generation(vm));
     start_entries(worker);
     retire(worker, old, worker->opts->limits->retire_timeout_ms);
+    note_step(worker, begun);
 }
 
 /* On a thread of the pool. */
@@ -221,25 +230,42 @@ static void load_failed(struct worker *worker, const struct load *load)
     }
 }
 
-static void load_succeeded(struct worker *worker, const struct load *load)
+static void begin_wanted(struct worker *worker);
+
+static void end_load(struct load *load)
 {
-    ++worker->open_vms;
-    till_vm_attach(load->vm);
+    struct worker *worker = load->worker;
+
+    worker->load = NULL;
+    free(load);
+    begin_wanted(worker);
+    end_if_done(worker);
+}
+
+static void serve_first(struct worker *worker, const struct load *load)
+{
+    go_live(worker, load->vm);
+    listen_on(worker, TILL_FACE_PUBLIC, worker->opts->listen_fd);
+    listen_on(worker, TILL_FACE_OPS, worker->opts->ops_fd);
+    tell(worker, "ready", load->name, NULL);
+}
+
+static void on_warm(void *data)
+{
+    struct load *load = data;
+    struct worker *worker = load->worker;
+
     if (load->is_aborted || worker->is_stopping) {
         retire(worker, load->vm, 0);
     } else if (load->is_first) {
-        go_live(worker, load->vm);
-        listen_on(worker, TILL_FACE_PUBLIC, worker->opts->listen_fd);
-        listen_on(worker, TILL_FACE_OPS, worker->opts->ops_fd);
-        tell(worker, "ready", load->name, NULL);
+        serve_first(worker, load);
     } else {
         TILL_CRASH("generation.prepared");
         worker->prepared = load->vm;
         tell(worker, "prepared", load->name, NULL);
     }
+    end_load(load);
 }
-
-static void begin_wanted(struct worker *worker);
 
 static void on_loaded(void *data, till_status_t status, void *arg)
 {
@@ -247,14 +273,20 @@ static void on_loaded(void *data, till_status_t status, void *arg)
     struct load *load = arg;
 
     (void)status; /* without a deadline, and nobody cancels it */
-    worker->load = NULL;
-    if (load->vm != NULL)
-        load_succeeded(worker, load);
-    else if (!load->is_aborted)
-        load_failed(worker, load);
-    free(load);
-    begin_wanted(worker);
-    end_if_done(worker);
+    if (load->vm == NULL) {
+        if (!load->is_aborted)
+            load_failed(worker, load);
+        end_load(load);
+        return;
+    }
+    double begun = till_hist_now();
+    ++worker->open_vms;
+    till_vm_attach(load->vm);
+    if (worker->live != NULL && !load->is_aborted)
+        till_vm_warm(load->vm, worker->live, WARM_MS, on_warm, load);
+    else
+        on_warm(load);
+    note_step(worker, begun);
 }
 
 static void begin_load(struct worker *worker, const char *name, bool is_first)

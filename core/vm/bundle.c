@@ -134,9 +134,9 @@ static char *read_whole(int fd, size_t size, size_t *len)
 
 /** `settled` (or NULL): what may be written just now is waited for, and this is it. @return the whole file, or NULL
  * with errno */
-static char *slurp(const char *path, size_t max, size_t *len, struct stat *settled)
+static char *slurp(const char *path, int flags, size_t max, size_t *len, struct stat *settled)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a pipe would be waited for */
+    int fd = open(path, flags | O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a pipe would be waited for */
     char *bytes = NULL;
     struct stat st;
 
@@ -164,7 +164,8 @@ static const char *content_fault(const char *content, size_t len)
     return NULL;
 }
 
-static bool read_file(struct reader *reader, const char *disk, const char *path)
+/* `is_link`: what it leads to may be anywhere. All others are where their folder is, and that is inside. */
+static bool read_file(struct reader *reader, const char *disk, const char *path, bool is_link)
 {
     size_t len = 0;
     char *content;
@@ -172,13 +173,13 @@ static bool read_file(struct reader *reader, const char *disk, const char *path)
     char shown[201];
     struct stat st;
 
-    if (!is_inside(reader, disk))
+    if (is_link && !is_inside(reader, disk))
         return refuse(reader, disk, "leads out of its folder or to nothing");
     if (strlen(path) > NAME_MAX_BYTES || !till_utf8_is_valid(path, strlen(path))) {
         snprintf(shown, sizeof(shown), "%.200s", path);
         return refuse(reader, shown, "a file's name is UTF-8, and with its folders of up to 255 bytes");
     }
-    if ((content = slurp(disk, FILE_MAX, &len, &st)) == NULL)
+    if ((content = slurp(disk, is_link ? 0 : O_NOFOLLOW, FILE_MAX, &len, &st)) == NULL)
         return refuse(reader, disk, errno == EFBIG ? "is larger than 1 MB or no file" : strerror(errno));
     check_torn(reader, disk, &st);
     if ((fault = content_fault(content, len)) != NULL) {
@@ -189,7 +190,7 @@ static bool read_file(struct reader *reader, const char *disk, const char *path)
     return true;
 }
 
-static bool read_folder(struct reader *reader, const char *disk, const char *path, unsigned depth);
+static bool read_folder(struct reader *reader, const char *disk, const char *path, bool is_link, unsigned depth);
 
 /* It was there when the folder was listed: a link to nothing, or a file that is being replaced. */
 static bool is_missing(struct reader *reader, const char *disk)
@@ -210,16 +211,17 @@ static bool read_entry(struct reader *reader, const char *disk, const char *path
     if ((size_t)snprintf(below, sizeof(below), "%s/%s", disk, name) >= sizeof(below) ||
         (size_t)snprintf(inside, sizeof(inside), "%s/%s", path, name) >= sizeof(inside))
         return refuse(reader, disk, "has a path that is too long");
-    if (stat(below, &st) != 0)
+    bool is_there = lstat(below, &st) == 0, is_link = is_there && S_ISLNK(st.st_mode);
+    if (!is_there || (is_link && stat(below, &st) != 0))
         return has_suffix(name, ".lua") ? is_missing(reader, below) : true;
     if (S_ISDIR(st.st_mode))
-        return read_folder(reader, below, inside, depth + 1);
+        return read_folder(reader, below, inside, is_link, depth + 1);
     if (!has_suffix(name, ".lua") || has_suffix(name, "_spec.lua"))
         return true;
-    return read_file(reader, below, inside);
+    return read_file(reader, below, inside, is_link);
 }
 
-static bool read_folder(struct reader *reader, const char *disk, const char *path, unsigned depth)
+static bool read_folder(struct reader *reader, const char *disk, const char *path, bool is_link, unsigned depth)
 {
     DIR *dir;
     struct dirent *entry;
@@ -228,7 +230,7 @@ static bool read_folder(struct reader *reader, const char *disk, const char *pat
 
     if (depth > DEPTH_MAX)
         return refuse(reader, disk, "is nested too deep");
-    if (!is_inside(reader, disk))
+    if (is_link && !is_inside(reader, disk))
         return refuse(reader, disk, "leads out of its folder");
     if ((dir = opendir(disk)) == NULL)
         return refuse(reader, disk, strerror(errno));
@@ -247,7 +249,7 @@ static bool read_root(struct reader *reader, const char *disk, const char *path)
 {
     if (realpath(disk, reader->root) == NULL)
         return refuse(reader, disk, strerror(errno));
-    return read_folder(reader, disk, path, 0);
+    return read_folder(reader, disk, path, true, 0);
 }
 
 static bool holds_plugin(const till_bundle_t *bundle, const char *prefix)
@@ -552,7 +554,7 @@ till_bundle_t *till_bundle_load(const char *dir, const char *name, char *error, 
         return NULL;
     }
     snprintf(path, sizeof(path), "%s/generations/%s", dir, name);
-    if ((bytes = slurp(path, BUNDLE_MAX, &len, NULL)) == NULL) {
+    if ((bytes = slurp(path, 0, BUNDLE_MAX, &len, NULL)) == NULL) {
         snprintf(error, error_size, "%s: %s", path, strerror(errno));
         return NULL;
     }

@@ -15,6 +15,7 @@ struct key {
 struct page {
     struct key key;
     uint64_t epoch, until_ms;
+    unsigned asked; /* how often, since it was first kept here */
     till_response_t response;
     till_header_t headers[];
 };
@@ -121,9 +122,10 @@ const till_response_t *till_pages_find(till_pages_t *pages, const till_request_t
 
     if (pages->kept == 0 || !make_key(&key, request))
         return NULL;
-    const struct page *page = pages->places[key.hash % PAGES];
+    struct page *page = pages->places[key.hash % PAGES];
     if (page == NULL || page->epoch != pages->epoch || now_ms >= page->until_ms || !is_same(&page->key, &key))
         return NULL;
+    ++page->asked;
     return &page->response;
 }
 
@@ -178,9 +180,62 @@ void till_pages_keep(till_pages_t *pages, const till_request_t *request, const t
     if (size > MAX_PAGE)
         return;
     struct page **place = &pages->places[key.hash % PAGES];
+    unsigned asked = *place != NULL && is_same(&(*place)->key, &key) ? (*place)->asked : 0;
     free(*place);
     *place = copy(&key, response, size);
     (*place)->epoch = epoch;
     (*place)->until_ms = until_ms;
+    (*place)->asked = asked + 1;
     ++pages->kept;
+}
+
+/* ---- what is asked for most ----------------------------------------------- */
+
+/* Into a list of at most `most`, whose first was asked for most. @return how many there are now */
+static size_t rank(const struct page **list, size_t n, size_t most, const struct page *page)
+{
+    size_t at = n;
+
+    while (at != 0 && list[at - 1]->asked < page->asked)
+        --at;
+    if (at == most)
+        return n;
+    n += n < most;
+    memmove(&list[at + 1], &list[at], (n - at - 1) * sizeof(list[0]));
+    list[at] = page;
+    return n;
+}
+
+static till_asked_t *ask_again(const struct key *key)
+{
+    static const till_slice_t names[] = {{"authorization", 13}, {"origin", 6}};
+    till_asked_t *asked = till_calloc(1, sizeof(*asked) + size_of(key, &(till_response_t){.route = ""}));
+    till_request_t *request = &asked->request;
+    char *at = asked->text;
+
+    *request = (till_request_t){.method = {"GET", 3}, .peer = {"127.0.0.1", 9}, .request_id = "warm"};
+    request->path = put(&at, key->parts[0]);
+    request->query = put(&at, key->parts[1]);
+    request->authority = put(&at, key->parts[2]);
+    request->headers = asked->headers;
+    for (int i = 0; i != 2; ++i) {
+        if (key->parts[3 + i].len != 0)
+            asked->headers[request->header_count++] = (till_header_t){names[i], put(&at, key->parts[3 + i])};
+    }
+    return asked;
+}
+
+size_t till_pages_hottest(const till_pages_t *pages, uint64_t since_ms, till_asked_t **out, size_t most)
+{
+    const struct page **list = till_calloc(most + 1, sizeof(const struct page *));
+    size_t n = 0;
+
+    for (size_t i = 0; i != PAGES; ++i) {
+        if (pages->places[i] != NULL && pages->places[i]->until_ms >= since_ms)
+            n = rank(list, n, most, pages->places[i]);
+    }
+    for (size_t i = 0; i != n; ++i)
+        out[i] = ask_again(&list[i]->key);
+    free(list);
+    return n;
 }

@@ -36,4 +36,15 @@ const till_response_t *till_pages_find(till_pages_t *pages, const till_request_t
 void till_pages_keep(till_pages_t *pages, const till_request_t *request, const till_response_t *response,
                      uint64_t epoch, uint64_t until_ms);
 
+/* The request that a page answered, to be asked again. One allocation: free() it. */
+typedef struct till_asked {
+    till_request_t request;
+    till_header_t headers[2];
+    char text[];
+} till_asked_t;
+
+/** Those asked for most, the first of all first, of pages that were not over before `since_ms`. @return how many of
+ * `out` are set; they are the caller's */
+size_t till_pages_hottest(const till_pages_t *pages, uint64_t since_ms, till_asked_t **out, size_t most);
+
 #endif

@@ -89,6 +89,10 @@ typedef struct till_vm_env {
 till_vm_t *till_vm_create(till_bundle_t *bundle, const till_vm_env_t *env, char *error, size_t error_size);
 /** On the loop's thread, once, before any call. */
 void till_vm_attach(till_vm_t *vm);
+/** Fills the caches of `vm`, attached and not served yet, with the pages that `like` gave most in the last second; for
+ * at most `limit_ms`. `done` runs exactly once, perhaps inside this call; `vm` may be retired meanwhile, not before it
+ * has returned. */
+void till_vm_warm(till_vm_t *vm, const till_vm_t *like, uint64_t limit_ms, void (*done)(void *data), void *data);
 /** No more calls; `closed` runs when the last of them is gone (or was cancelled at the deadline) and the VM is freed.
  */
 void till_vm_retire(till_vm_t *vm, uint64_t deadline_ms, void (*closed)(void *data), void *data);

@@ -8,6 +8,7 @@
 --   cache.invalidate(kind, ids)                      after the commit that changed them
 --   cache.flush([kinds])                             all of these kinds; without kinds everything
 --   cache.clear()                                    everything, here only
+--   cache.listen()            -> true | nil, err     waits until it is told of changes
 -- A value is shared by all who get it: nobody changes it. Prices come from here and may be as old
 -- as is said below. Whether there is stock, whether a promotion may be used once more and whether
 -- money moved is never decided from here, but by conditions in the database. Each kind has room for
@@ -36,12 +37,14 @@ local cache = {}
 local CHANNEL = "till:invalidate"
 local DEAF_TTL_MS = 2000
 local PING_MS = 2000
+local LISTEN_MS = 100
 
 local ALL = "*"
 
 local max_entries, ttl_ms
 local rooms = {} -- kind -> { kept, ttl_ms, tokens = id -> token }
 local is_deaf = true
+local heard -- who waits for the first message
 local started = false
 
 
@@ -228,6 +231,7 @@ local function on_message(text)
   end
   is_deaf = false
   cache.clear()
+  if heard then heard:signal(true) end
 end
 
 
@@ -249,6 +253,15 @@ function cache.start()
   started = true
   redis.subscribe(CHANNEL, on_message)
   co.spawn(watch)
+end
+
+
+-- Begins to be told of changes, before the generation is served.
+function cache.listen()
+  cache.start()
+  if not is_deaf then return true end
+  heard = co.waiter()
+  return heard:wait(LISTEN_MS)
 end
 
 

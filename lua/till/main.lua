@@ -5,6 +5,7 @@
 --   priority(method, path) -> "read", "staff", "cart" or "checkout"; asked under overload
 --   jobs(worker)       -> when co.closing() is true
 --   background()       -> at once, after its spawns
+--   warm()             -> when what this generation keeps is told of changes: before it is served
 --   generation(order) -> answer      both JSON: the master's errands in the database
 --   command(name, ...) -> exit code
 --
@@ -65,6 +66,11 @@ end
 
 function main.jobs(worker)
   return require("till.flow.jobs").run(worker)
+end
+
+
+function main.warm()
+  return cache.listen()
 end
 
 

@@ -4,6 +4,9 @@ import path from "node:path";
 import { BUILD, ROOT } from "./lib/ground.mjs";
 import { run } from "./lib/load.mjs";
 
+// Half of the 25,900 invoices of the shop whose transactions we have (data/) hold ten lines or fewer.
+const MEDIAN_CART = "1 rule, 10 lines";
+
 const rows = (text) => text.trim().split("\n").map((line) => line.split("\t")).filter((row) => row.length > 1);
 
 export default async function (bench) {
@@ -14,7 +17,8 @@ export default async function (bench) {
     processes.push(rows((await run(path.join(BUILD, "bench_box"), [], { cwd: ROOT })).stdout));
   }
   rounds[0].forEach(([title], row) => {
-    bench.spread(`${title}: added to pricing, median`, rounds.map((round) => Number(round[row][1])), "us");
+    bench.spread(`${title}: added to pricing, median`, rounds.map((round) => Number(round[row][1])), "us",
+      title === MEDIAN_CART ? { most: 60 } : undefined);
     bench.spread(`${title}: inside of the box`, rounds.map((round) => Number(round[row][3])), "us");
   });
   processes[0].forEach(([title], row) => {

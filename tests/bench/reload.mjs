@@ -108,6 +108,20 @@ async function longestTurn(shop) {
   return Number(/^till_loop_delay_seconds (\S+)/m.exec(text)[1]) * 1000;
 }
 
+const STEP = "till_generation_swap_duration_seconds";
+
+/** Steps of swaps that ran in a thread that serves, by the upper bounds of what they took, in seconds. */
+async function steps(shop) {
+  const text = await (await fetch(`${shop.ops_url}/metrics`)).text();
+  return [...text.matchAll(new RegExp(`^${STEP}_bucket\\{le="(\\S+)"\\} (\\d+)`, "gm"))].map(([, le, n]) => [Number(le.replace("+Inf", "Infinity")), Number(n)]);
+}
+
+/** So many of the steps since `before` took longer than `seconds`. */
+function longer(before, after, seconds) {
+  const at = after.findIndex(([bound]) => bound >= seconds);
+  return after.at(-1)[1] - before.at(-1)[1] - (after[at][1] - before[at][1]);
+}
+
 async function atRest(bench, shop, plugins) {
   const took = [], turns = [];
   await pause(1200); // turns of what was before
@@ -123,6 +137,7 @@ async function atRest(bench, shop, plugins) {
 async function underLoad(bench, shop, plugins) {
   const count = Math.ceil(RELOADS / bench.rounds);
   const rested = [], ceaseless = [], steadily = [], busy = [];
+  const before = await steps(shop);
   let failed = 0, done = 0;
   for (let round = 0; round < bench.rounds; round++) {
     const steady = await beside(shop, () => pause(bench.seconds * 1000));
@@ -138,6 +153,11 @@ async function underLoad(bench, shop, plugins) {
     }
   }
   bench.spread("the same under full load", busy, "ms");
+  const after = await steps(shop);
+  bench.figure("steps of swaps under full load, all processes", after.at(-1)[1] - before.at(-1)[1], "");
+  for (const ms of [1, 2.5])
+    bench.figure(`of them longer than ${ms} ms`, longer(before, after, ms / 1000), "");
+  bench.figure("of them longer than 5 ms: so long a request may have waited", longer(before, after, 0.005), "", { most: 0 });
   bench.figure("requests", done, "");
   bench.figure(`requests that failed, ${2 * RELOADS} reloads, half of them bad`, failed, "", { most: 0 });
   bench.spread("p99 without reloads", steadily, "ms");

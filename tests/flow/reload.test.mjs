@@ -210,3 +210,29 @@ describe("twenty reloads under load", () => {
     await assertInvariants(shop);
   });
 });
+
+describe("a price that is changed while new code comes in", () => {
+  it("is what the new code shows: what it was warmed with is told of changes", async () => {
+    const { product, variant } = await makeProduct(shop, { price: 1000 });
+    const shown = async () => {
+      const answers = await Promise.all(Array.from({ length: 16 }, () => shop.h1("GET", `/store/v1/products/${product.id}`, { agent: false })));
+      return [...new Set(answers.map((a) => assertOk(a, 200).product.price.amount))];
+    };
+    const setPrice = async (amount) => assertOk(await shop.admin("PUT", `/variants/${variant.id}/prices`,
+      { body: { prices: [{ currency: "GBP", amount }] } }), 200);
+    let over = false;
+    const visitors = (async () => {
+      while (!over) await shown(); // the page is the one that is asked for most
+    })();
+    for (let i = 1; i <= 10; ++i) {
+      write(`price ${i}`);
+      const reloaded = reload();
+      for (let cents = 0; cents < 5; ++cents) await setPrice(1000 + 10 * i + cents);
+      assert.equal((await reloaded).code, 0);
+      assert.deepEqual(await words(), [`price ${i}`]);
+      await until("everybody shows it", async () => (await shown()).join() === String(1000 + 10 * i + 4), 1000);
+    }
+    over = true;
+    await visitors;
+  });
+});

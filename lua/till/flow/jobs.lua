@@ -39,6 +39,7 @@ local jobs = {}
 local CHANNEL = "till:jobs"
 local SWEEP_MS = 1000
 local PURGE_MS = 60000
+local FIRST_PURGE_MS = 10000 -- not while a new generation is just beginning
 local TELL_MS = 5000
 local MARK_MS = 1000
 local BATCH = 100
@@ -254,8 +255,8 @@ end
 
 
 function jobs.run(worker)
-  local state = { swept = -SWEEP_MS, purged = 0, told = -TELL_MS, tells = worker == "jobs-0",
-    waiter = co.waiter() }
+  local state = { swept = -SWEEP_MS, purged = time.mono_ms() - PURGE_MS + FIRST_PURGE_MS,
+    told = -TELL_MS, tells = worker == "jobs-0", waiter = co.waiter() }
   local handle = redis.subscribe(CHANNEL, function()
     local waiter = state.waiter
     if waiter then

@@ -1,6 +1,7 @@
 /* test_pages.c - see core/vm/pages.h */
 #include <check.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "vm/pages.h"
 
@@ -167,6 +168,34 @@ START_TEST(pages_that_meet_drive_each_other_out)
 }
 END_TEST
 
+START_TEST(the_hottest_are_asked_again_as_they_came)
+{
+    static const till_header_t both[] = {{{"authorization", 13}, {"Bearer a", 8}}};
+    till_request_t cold = get("/cold", NULL, 0), hot = get("/hot", both, 1), over = get("/over", NULL, 0);
+    till_asked_t *asked[2];
+
+    keep(&over, "over", 99);
+    keep(&cold, "cold", 200);
+    keep(&hot, "hot", 200);
+    till_pages_find(pages, &hot, 0);
+    till_pages_drop(pages);
+    keep(&hot, "hot again", 200);
+    for (int i = 0; i != 9; ++i)
+        till_pages_find(pages, &over, 0);
+    ck_assert_uint_eq(till_pages_hottest(pages, 100, asked, 2), 2);
+    ck_assert_mem_eq(asked[0]->request.path.base, "/hot", 4);
+    ck_assert_mem_eq(asked[1]->request.path.base, "/cold", 5);
+    ck_assert_uint_eq(asked[1]->request.header_count, 0);
+    ck_assert_ptr_nonnull(till_pages_find(pages, &asked[0]->request, 0)); /* its key is the same */
+    free(asked[0]);
+    free(asked[1]);
+    ck_assert_uint_eq(till_pages_hottest(pages, 100, asked, 1), 1);
+    ck_assert_mem_eq(asked[0]->request.path.base, "/hot", 4);
+    free(asked[0]);
+    ck_assert_uint_eq(till_pages_hottest(pages, 300, asked, 2), 0);
+}
+END_TEST
+
 Suite *pages_suite(void)
 {
     Suite *suite = suite_create("vm/pages");
@@ -178,6 +207,7 @@ Suite *pages_suite(void)
     tcase_add_test(tc, each_part_of_the_key_tells_pages_apart);
     tcase_add_loop_test(tc, requests_of_their_own_are_neither_kept_nor_found, 0, 9);
     tcase_add_test(tc, only_whole_answers_of_a_bounded_size_are_kept);
+    tcase_add_test(tc, the_hottest_are_asked_again_as_they_came);
     tcase_add_test(tc, pages_that_meet_drive_each_other_out);
     suite_add_tcase(suite, tc);
     return suite;

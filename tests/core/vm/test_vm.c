@@ -324,6 +324,76 @@ START_TEST(no_background_call_outlives_its_generation)
 }
 END_TEST
 
+/* ---- warming ---------------------------------------------------------------------- */
+
+/* Says how many it has made; "/slow" takes its time. */
+static const char PAGES_MAIN[] = "local time = require 'till.prim.time'\n"
+                                 "local listens, made = 'deaf', 0\n"
+                                 "return { warm = function() listens = 'listens' end, http = function(req)\n"
+                                 "  if req.path == '/slow' and listens == 'listens' then time.sleep(600000) end\n"
+                                 "  made = made + 1\n"
+                                 "  return 200, nil, listens .. ' ' .. made, '/', 10000 end }";
+
+static void on_warm(void *data) { ++*(int *)data; }
+
+START_TEST(a_new_generation_is_warmed_with_what_the_old_one_gave)
+{
+    int warm = 0;
+    till_vm_t *old = load(PAGES_MAIN), *fresh = load(PAGES_MAIN);
+
+    ck_assert_str_eq(get(old, "/a").text, "deaf 1");
+    ck_assert_str_eq(get(old, "/b").text, "deaf 2");
+    till_vm_warm(fresh, old, 10000, on_warm, &warm);
+    TEST_UNTIL(loop, warm == 1);
+    ck_assert_mem_eq(get(fresh, "/a").text, "listens ", 8);
+    ck_assert_str_eq(get(fresh, "/new").text, "listens 3"); /* both were made before */
+    end(old);
+    end(fresh);
+}
+END_TEST
+
+START_TEST(warming_ends_in_time_whatever_a_page_does)
+{
+    int warm = 0;
+    till_vm_t *old = load(PAGES_MAIN), *fresh = load(PAGES_MAIN);
+
+    get(old, "/slow");
+    till_vm_warm(fresh, old, 20, on_warm, &warm);
+    TEST_UNTIL(loop, warm == 1);
+    ck_assert_mem_eq(get(fresh, "/a").text, "listens ", 8); /* it serves all the same */
+    end(old);
+    end(fresh);
+}
+END_TEST
+
+START_TEST(a_generation_that_is_retired_while_it_is_warmed_is_told_of_and_closed)
+{
+    int warm = 0, closed = 0;
+    till_vm_t *old = load(PAGES_MAIN), *fresh = load(PAGES_MAIN);
+
+    get(old, "/slow");
+    get(old, "/a");
+    till_vm_warm(fresh, old, 600000, on_warm, &warm);
+    TEST_UNTIL(loop, till_vm_calls(fresh) == 1);
+    till_vm_retire(fresh, 0, on_closed, &closed);
+    end(old); /* its pages are copied */
+    TEST_UNTIL(loop, closed == 1);
+    ck_assert_int_eq(warm, 1);
+}
+END_TEST
+
+START_TEST(nothing_to_warm_with_is_no_reason_to_wait)
+{
+    int warm = 0;
+    till_vm_t *old = load(PAGES_MAIN), *fresh = load(PAGES_MAIN);
+
+    till_vm_warm(fresh, old, 600000, on_warm, &warm);
+    ck_assert_int_eq(warm, 1);
+    end(old);
+    end(fresh);
+}
+END_TEST
+
 static const char BOMB[] = "local t = {} for i = 1, 1e9 do t[i] = 'x' .. i end";
 
 START_TEST(collections_are_counted)
@@ -460,6 +530,10 @@ Suite *vm_suite(void)
     tcase_add_test(tcase, retiring_lets_calls_end_and_wakes_background);
     tcase_add_test(tcase, the_deadline_of_retiring_cuts_what_is_left);
     tcase_add_test(tcase, no_background_call_outlives_its_generation);
+    tcase_add_test(tcase, a_new_generation_is_warmed_with_what_the_old_one_gave);
+    tcase_add_test(tcase, warming_ends_in_time_whatever_a_page_does);
+    tcase_add_test(tcase, a_generation_that_is_retired_while_it_is_warmed_is_told_of_and_closed);
+    tcase_add_test(tcase, nothing_to_warm_with_is_no_reason_to_wait);
     tcase_add_test(tcase, collections_are_counted);
     tcase_add_test(tcase, the_memory_cap_ends_the_call_and_not_the_vm);
     tcase_add_test(tcase, generations_come_and_go_without_a_trace);
