@@ -186,17 +186,17 @@ describe("a guest's cart at login", () => {
       const { login } = await register();
       const { token, customer } = assertOk(await login(), 201);
       const cookie = { cookie: `till_session=${token}`, origin: shop.dev.url };
-      const guests = await Promise.all([0, 1, 2, 3].map(async (i) => put((await begin()).id, i, i + 1)));
+      const guests = await Promise.all([0, 1, 2, 3, 4, 5, 6, 7].map(async (i) => put((await begin()).id, i, i + 1)));
       await Promise.all(guests.map((cart) => put(cart.id, 9, 1)));
       const owner = ownerSession(shop);
       await owner.ask(`USE ${shop.dev.database}; BEGIN; SELECT email FROM customers WHERE id = ${bin(customer.id)} FOR UPDATE`);
-      const merging = Promise.all([...guests, ...guests].map((cart) => apart("POST", `/carts/${cart.id}/merge`, { headers: cookie })));
+      const merging = Promise.all(guests.map((cart) => apart("POST", `/carts/${cart.id}/merge`, { headers: cookie })));
       await transactions(shop, 9); // as many as one worker has connections, and ours
       await owner.ask("COMMIT");
       owner.close();
       for (const answer of await merging) assertOk(answer, 200);
       const { cart } = assertOk(await login(), 201);
-      assert.deepEqual(lines(cart), expected([[0, 1], [1, 2], [2, 3], [3, 4], [9, 4]]));
+      assert.deepEqual(lines(cart), expected([...guests.map((_, i) => [i, i + 1]), [9, 8]]));
       assert.equal(await count(shop, "carts", `customer_id = ${bin(customer.id)} AND state = 'open'`), 1);
     }
   });
