@@ -18,9 +18,9 @@ local hints = require "till.flow.live_hints"
 local live_state = require "till.flow.live_state"
 local live_store = require "till.store.live"
 local log = require "till.prim.log"
+local offers = require "till.store.offers"
 local products = require "till.store.products"
 local redis = require "till.prim.redis"
-local stock = require "till.store.stock"
 local streams = require "till.prim.live"
 local time = require "till.prim.time"
 
@@ -28,7 +28,7 @@ local live = {}
 
 local LOOK_MS = 1000
 local GATHER_MS = 10
-local AT_ONCE = 1000 -- variants of one statement
+local AT_ONCE = 500 -- variants of one statement
 
 -- What is known of the carts that are watched: { version, state, owner, head, lines }. `wanted` is
 -- what lies in them; both are of this generation and fill again by themselves.
@@ -44,9 +44,9 @@ local function units_of(variant_ids)
   local out = {}
   for from = 1, #variant_ids, AT_ONCE do
     local part = { unpack(variant_ids, from, math.min(from + AT_ONCE - 1, #variant_ids)) }
-    local free, e = stock.available(part)
-    if not free then return nil, e end
-    for variant_id, units in pairs(free) do out[variant_id] = units end
+    local found, e = offers.load(part)
+    if not found then return nil, e end
+    for variant_id, offer in pairs(found) do out[variant_id] = offer.available end
   end
   return out
 end
