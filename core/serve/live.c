@@ -7,7 +7,7 @@ static char *copy_text(till_slice_t text)
 {
     char *out = till_alloc(text.len + 1);
 
-    memcpy(out, text.base, text.len);
+    h2o_memcpy(out, text.base, text.len); /* NULL and 0 are allowed */
     out[text.len] = '\0';
     return out;
 }

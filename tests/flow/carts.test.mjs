@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { Shop, buy, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
-import { assertInvariants, bin, count, value } from "./support/db.mjs";
+import { assertInvariants, bin, count, ownerSession, transactions, value } from "./support/db.mjs";
 import { sse1 } from "./support/live.mjs";
 import { workers } from "./support/process.mjs";
 
@@ -178,6 +178,27 @@ describe("a guest's cart at login", () => {
     const { token } = assertOk(await login(), 201);
     const cookie = { cookie: `till_session=${token}`, origin: shop.dev.url };
     assert.equal(assertOk(await apart("POST", `/carts/${guest.id}/merge`, { headers: cookie })).cart.id, his.id);
+  });
+
+  // All wait at the customer's row, where they have been given the same view of the carts, and go on together.
+  it("loses and doubles nothing when many come to the same point at once", async () => {
+    for (let round = 0; round !== 4; ++round) {
+      const { login } = await register();
+      const { token, customer } = assertOk(await login(), 201);
+      const cookie = { cookie: `till_session=${token}`, origin: shop.dev.url };
+      const guests = await Promise.all([0, 1, 2, 3, 4, 5, 6, 7].map(async (i) => put((await begin()).id, i, i + 1)));
+      await Promise.all(guests.map((cart) => put(cart.id, 9, 1)));
+      const owner = ownerSession(shop);
+      await owner.ask(`USE ${shop.dev.database}; BEGIN; SELECT email FROM customers WHERE id = ${bin(customer.id)} FOR UPDATE`);
+      const merging = Promise.all(guests.map((cart) => apart("POST", `/carts/${cart.id}/merge`, { headers: cookie })));
+      await transactions(shop, 9); // as many as one worker has connections, and ours
+      await owner.ask("COMMIT");
+      owner.close();
+      for (const answer of await merging) assertOk(answer, 200);
+      const { cart } = assertOk(await login(), 201);
+      assert.deepEqual(lines(cart), expected([...guests.map((_, i) => [i, i + 1]), [9, 8]]));
+      assert.equal(await count(shop, "carts", `customer_id = ${bin(customer.id)} AND state = 'open'`), 1);
+    }
   });
 
   it("loses and doubles nothing when many devices log in at once", async () => {

@@ -46,7 +46,8 @@ function schedules.declare()
   local names = {}
   for name, entry in pairs(all()) do
     names[#names + 1] = name
-    local ok, e = store.put(name, entry.when, schedule.next(entry.spec, time.now_ms()))
+    local next_ms = schedule.next(entry.spec, time.now_ms())
+    local ok, e = store.put(name, entry.when, next_ms, schedule.next(entry.spec, next_ms))
     if ok == nil then return nil, e end
   end
   return store.keep_only(names)

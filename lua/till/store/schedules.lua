@@ -1,6 +1,7 @@
 -- till/store/schedules - when jobs that come again and again are due, and how their last run went.
 --
---   put(name, text, next_at_ms)   there from now on; its next run is not later than that
+--   put(name, text, next_at_ms, following_ms)   there from now on; a time beyond `following`, which
+--                                 a clock that was wrong has left, becomes `next`
 --   keep_only(names)              the others are nobody's any more
 --   due(limit) -> names
 --   lock(tx, name)                -> row | false: somebody is at it, or it is not there
@@ -27,12 +28,12 @@ local function exec(tx, ...)
 end
 
 
-function schedules.put(name, text, next_at_ms)
+function schedules.put(name, text, next_at_ms, following_ms)
   local at = db.at_ms(next_at_ms)
   return exec(nil, "INSERT INTO job_schedules (name, schedule, next_at) VALUES (?, ?, ?)"
     .. " ON DUPLICATE KEY UPDATE next_at = IF(schedule = VALUES(schedule) AND is_present,"
-    .. " LEAST(next_at, ?), ?), schedule = VALUES(schedule), is_present = TRUE", name, text, at, at,
-    at)
+    .. " IF(next_at > ?, ?, next_at), ?), schedule = VALUES(schedule), is_present = TRUE", name,
+    text, at, db.at_ms(following_ms), at, at)
 end
 
 

@@ -96,6 +96,20 @@ t.describe("jobs of a schedule", function()
     assert(schedules.tick())
     work(shop)
     shop.clock.skip_ms = 0
+    assert(schedules.declare())
+    assert(schedules.tick())
+    work(shop)
+    t.equal(#job.ran, 1)
+    shop.clock.skip_ms = 10 * MINUTE
+    assert(schedules.tick())
+    work(shop)
+    t.equal(#job.ran, 1)
+  end))
+
+  t.it("come back from a clock that was a year ahead", with_job(function(shop, schedules, job)
+    shop.sql.exec("UPDATE job_schedules SET next_at = NOW(3) + INTERVAL 1 YEAR")
+    assert(schedules.declare())
+    shop.clock.skip_ms = 15 * MINUTE
     assert(schedules.tick())
     work(shop)
     t.equal(#job.ran, 1)

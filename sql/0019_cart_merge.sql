@@ -1,4 +1,4 @@
--- 0020 cart_merge: a cart that went into another one.
+-- 0019 cart_merge: a cart that went into another one.
 --
 -- Why: at login what a shopper gathered as a guest and the cart that he has as
 --      a customer become one. The guest's cart stays as a row that says where

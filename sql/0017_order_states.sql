@@ -1,4 +1,4 @@
--- 0018 order states: cancellations in part, fulfilments in steps, flows that are parked.
+-- 0017 order states: cancellations in part, fulfilments in steps, flows that are parked.
 --
 -- `cancellations` is what was decided: units that will not be sent, and the money that belongs to
 -- them. The decision is one transaction with its stock and its ledger; the money goes back

@@ -1,4 +1,4 @@
--- 0019 jobs: kinds of events with limits and priorities, discarded letters,
+-- 0018 jobs: kinds of events with limits and priorities, discarded letters,
 -- jobs of a schedule.
 --
 -- outbox.outbox_due now leads from type to type: which kinds are due is found
