@@ -20,6 +20,9 @@ local sql = require "till.prim.sql"
 local stock_view = require "till.flow.stock_view"
 
 
+local SOME = 500 -- variants: a statement takes 2000 parameters
+
+
 -- A refusal of the provider is final: staff see it in the order's timeline.
 local function capture(payload)
   local done, e = order_flow.capture(payload.payment_id, "system")
@@ -59,9 +62,13 @@ local function stock_changed(payloads)
       end
     end
   end
-  local ok, e = stock_view.refresh(ids)
-  if not ok then return nil, e end
-  return low_stock.changed(ids)
+  for from = 1, #ids, SOME do
+    local some = { unpack(ids, from, math.min(#ids, from + SOME - 1)) }
+    local ok, e = stock_view.refresh(some)
+    if ok then ok, e = low_stock.changed(some) end
+    if not ok then return nil, e end
+  end
+  return true
 end
 
 
@@ -69,11 +76,11 @@ end
 local function location_changed(payload)
   local after
   repeat
-    local ids, e = locations.variants(payload.location, after, 500)
+    local ids, e = locations.variants(payload.location, after, SOME)
     if not ids then return nil, e end
     local ok, e2 = stock_view.refresh(ids)
     if not ok then return nil, e2 end
-    after = ids[500]
+    after = ids[SOME]
   until not after
   catalog.moved_all()
   return true

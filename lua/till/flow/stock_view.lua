@@ -26,6 +26,7 @@ local redis = require "till.prim.redis"
 local view = {}
 
 local TTL_MS = 60000
+local AT_ONCE = 300 -- a command takes 1024 parts, of which each has three
 local PREFIX = "till:stock:"
 
 local PUT = [[
@@ -63,17 +64,26 @@ local function run(script, keys, args)
 end
 
 
+local function put_some(ids, loaded)
+  local args = { TTL_MS }
+  for _, id in ipairs(ids) do
+    args[#args + 1] = ("%.0f"):format(loaded[id].version)
+    args[#args + 1] = json.encode(loaded[id])
+  end
+  return run(PUT, keys_of(ids), args)
+end
+
+
 local function put(loaded)
-  local ids, args = {}, { TTL_MS }
+  local ids = {}
   for id, offer in pairs(loaded) do
-    if not offer.is_bundle then
-      ids[#ids + 1] = id
-      args[#args + 1] = ("%.0f"):format(offer.version)
-      args[#args + 1] = json.encode(offer)
+    if not offer.is_bundle then ids[#ids + 1] = id end
+    if #ids == AT_ONCE then
+      put_some(ids, loaded)
+      ids = {}
     end
   end
-  if #ids == 0 then return true end
-  return run(PUT, keys_of(ids), args)
+  if #ids > 0 then put_some(ids, loaded) end
 end
 
 

@@ -234,6 +234,15 @@ t.describe("what Redis shows of stock", function()
     t.ok(read(raw, tea):find('"available":7'), read(raw, tea))
   end))
 
+  t.it("is brought for more variants at once than a statement takes parameters",
+    with_shop(function(_, raw)
+      local ids, id = {}, raw.require "till.util.id"
+      for i = 1, 1700 do ids[i] = id.new("var") end
+      local together = raw.require("till.flow.job_handlers").together["stock.changed"]
+      assert(together { { variant_ids = ids } })
+      t.ok(read(raw, ids[1700]), "the last one is there")
+    end))
+
   t.it("is never overwritten by what is older, however late it comes",
     with_shop(function(shop, raw)
       local tea = shop.product("TEA", 1000, 9)
