@@ -20,7 +20,7 @@ static void replace(char **at, till_slice_t text)
 
 static bool is_same(const char *text, till_slice_t other)
 {
-    return strlen(text) == other.len && memcmp(text, other.base, other.len) == 0;
+    return strlen(text) == other.len && (other.len == 0 || memcmp(text, other.base, other.len) == 0);
 }
 
 uint64_t till_live_hash(const char *text, size_t len)

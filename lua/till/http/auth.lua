@@ -92,11 +92,17 @@ local function cookie_token(req)
 end
 
 
+local function is_websocket(req)
+  local wanted = req.headers.upgrade
+  return wanted ~= nil and wanted:lower() == "websocket"
+end
+
+
 -- A browser sends cookies with requests that another site's page caused; it also says which. What
 -- it reads over a WebSocket it shows to that page, as it does not for other requests.
 local function is_same_origin(req)
   local is_read = req.method == "GET" or req.method == "HEAD"
-  if is_read and not req.headers.upgrade then return true end
+  if is_read and not is_websocket(req) then return true end
   local origin = req.headers.origin
   local host = origin and origin:match("^https?://([^/]+)$")
   return host ~= nil and host:lower() == (req.authority or ""):lower()
@@ -113,7 +119,7 @@ end
 
 
 local function credential(req)
-  local offer = req.headers.upgrade and req.headers["sec-websocket-protocol"]
+  local offer = is_websocket(req) and req.headers["sec-websocket-protocol"]
   local token = offer and offer:match("%f[%w]bearer%.(mt%l*_[%w_-]+)")
   return req.headers.authorization or token and "Bearer " .. token
 end
