@@ -2,6 +2,7 @@
 --
 --   kind { name =, most = 16, run = fn } -> k     made once, when a module loads
 --   k:go(keys, value) -> what run's answers hold for this caller | nil, err.  Waits.
+--   stats() -> { alone, together: flights; combined: callers in the latter; splits, waiting }
 --
 -- keys: a list of strings, of the rows that would be waited for (16 are looked at). Who has none
 -- in flight in this worker runs at once, alone. Who has one waits until that flight is over, with
@@ -16,8 +17,8 @@
 --
 -- run does everything in one transaction and nothing beside it. It may be called again for the same
 -- value after false. It runs in the call of the first caller: where that is over before anything
--- was done (cancelled, timeout) the others go on without him. What it throws is thrown at him, and
--- the others get internal with unknown_outcome, for nobody knows how far it came.
+-- was done, or is refused as overload, the others go on without him. What it throws is thrown at
+-- him, and the others get internal with unknown_outcome, for nobody knows how far it came.
 --
 -- A caller who waits still leaves when his call is over; once his flight has begun its answer is
 -- waited for, as that of a COMMIT. err.code: timeout, cancelled (nothing was done for him),
@@ -78,9 +79,10 @@ local function tell(seat, members, answers, e)
 end
 
 
--- The leader's own end, not that of what he ran.
+-- The end of the leader's own call, or of what he may ask for; not that of what he ran.
 local function is_his_own(e)
-  return co.cancelled() and not (type(e) == "table" and e.unknown_outcome)
+  if type(e) ~= "table" then return co.cancelled() end
+  return (co.cancelled() or e.code == "overloaded") and not e.unknown_outcome
 end
 
 

@@ -177,6 +177,16 @@ t.describe("till.prim.combine", function()
     t.same(batches, { "a", "bcd", "cd" })
   end)
 
+  t.it("refuses nobody for the leader's being refused as overload", function()
+    local kind, batches, gate = held(function(values)
+      if values[1] == "b" then return nil, { code = "overloaded" } end
+      return doubled(values)
+    end)
+    local told = behind(kind, gate, "bcd")
+    t.same({ told.b.code, told.c, told.d }, { "overloaded", "cc", "dd" })
+    t.same(batches, { "a", "bcd", "cd" })
+  end)
+
   t.it("refuses what it cannot run", function()
     t.throws(function() combine.kind { name = "spec" } end, "needs a name and what to run")
     local kind = combine.kind { name = "spec", run = function() return false end }
