@@ -8,7 +8,10 @@ local metrics = require "till.prim.metrics"
 
 local backlog = {}
 
-local types, flows = {}, {}
+-- told also before there ever was one, so that who watches finds the series
+local types = { ["order.placed"] = { type = "order.placed" },
+  ["payment.capture"] = { type = "payment.capture" } }
+local flows = {}
 local MOVES = { running = true, waiting = true } -- the others wait for staff
 
 
