@@ -20,8 +20,8 @@ local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local hints = require "till.flow.live_hints"
 local id = require "till.util.id"
+local reservations = require "till.store.reservations"
 local sql = require "till.prim.sql"
-local stock = require "till.store.stock"
 local time = require "till.prim.time"
 
 local cart_merge = {}
@@ -132,7 +132,7 @@ local function write(tx, who, source, cart, target)
   if not target then return true end
   good, e = carts.merged(tx, source, target.id, who.customer_id)
   if not good then return nil, e or select(2, busy()) end
-  return stock.release(tx, source.id)
+  return reservations.release(tx, source.id)
 end
 
 
