@@ -12,7 +12,7 @@ build=(make cmake ninja-build gcc libc6-dev pkg-config libh2o-evloop-dev libwsla
     zlib1g-dev liblzma-dev)
 serve=(mariadb-server mariadb-client redis-server curl xz-utils ca-certificates openssl)
 test=(check lua-check clang clang-format libclang-rt-14-dev nodejs git procps prometheus
-    nghttp2-client haproxy chromium) # prometheus: promtool
+    nghttp2-client haproxy chromium galera-4 rsync lsof) # prometheus: promtool; the last three: a Galera cluster
 bench=(nodejs git luajit nghttp2-client wrk sysbench redis-tools)
 
 wanted=("${build[@]}" "${serve[@]}")
