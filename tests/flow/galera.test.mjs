@@ -2,7 +2,7 @@
 // conflict is found at COMMIT, and a node may go, or be cut off, at any time.
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { idem, makeProduct, newKey, until } from "./support/shop.mjs";
+import { idem, makeProduct, moontill, newKey, until } from "./support/shop.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
 import { assertInvariants, bin, count, query } from "./support/db.mjs";
 import { Cluster } from "./support/galera.mjs";
@@ -68,6 +68,19 @@ async function assertAgreed() {
 async function serves(server) {
   await until("it serves again", async () => (await server.ops("/readyz")).status === 200, 2 * MINUTE);
 }
+
+describe("doctor", () => {
+  it("knows a node, and asks for reads that wait for what others have written", async () => {
+    const look = async () => (await moontill(["doctor", ...one.args])).stdout.split("\n").find((l) => l.includes("database.cluster"));
+    assert.match(await look(), /^ *ok .*primary component/);
+    await cluster.nodes[0].ask("SET GLOBAL wsrep_sync_wait = 0");
+    try {
+      assert.match(await look(), /^ *warn /);
+    } finally {
+      await cluster.nodes[0].ask("SET GLOBAL wsrep_sync_wait = 1");
+    }
+  });
+});
 
 describe("two servers on two nodes", () => {
   it("sell the last units to as many as there are", async () => {

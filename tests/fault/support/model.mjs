@@ -181,7 +181,7 @@ const STEPS = {
     if (cart.state === "completing") return [];
     if (cart.state === "completed") return one(state, { status: 409, code: "cart_completed" });
     if (cart.hasCode) return edit(op, () => {})[0](state);
-    const refused = one(state, { status: 409, code: "promotion_refused" });
+    const refused = one(state, { status: 422, code: "promotion_refused" });
     if (isEmpty(cart.lines)) return refused;
     const next = clone(state);
     next.carts[op.cart].hasCode = true;
