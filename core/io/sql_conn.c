@@ -162,7 +162,7 @@ static bool is_lost(unsigned errcode)
     case ER_NET_WRITE_INTERRUPTED:
     case ER_CONNECTION_KILLED:
     case ER_ERROR_DURING_COMMIT: /* done or not: a node that is cut off from its cluster cannot say */
-    case 4031: /* ER_CLIENT_INTERACTION_TIMEOUT */
+    case 4031:                   /* ER_CLIENT_INTERACTION_TIMEOUT */
         return true;
     default: /* the library's own: it does not know any more where on the wire it is */
         return (errcode >= CLIENT_ERROR_FIRST && errcode < CLIENT_ERROR_END) ||
