@@ -10,7 +10,7 @@ import { after, before, describe, it } from "node:test";
 import { ADDRESS, Shop, idem, makeProduct, newKey, until } from "../flow/support/shop.mjs";
 import { assertOk } from "../flow/support/checks.mjs";
 import { assertInvariants, bin, count, query } from "../flow/support/db.mjs";
-import { assertNobodyChargedInVain, connections, few, fillCart, settled } from "../flow/support/buyers.mjs";
+import { assertNobodyChargedInVain, connections, few, fillCart, settled } from "../flow/support/crowd.mjs";
 import { PRICES, explain, initial, reservedOf } from "./support/model.mjs";
 
 const SECONDS = Number(process.env.MODEL_SECONDS ?? 20);

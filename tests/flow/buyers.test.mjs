@@ -6,7 +6,7 @@ import { Shop, idem, makeProduct, newKey, until } from "./support/shop.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
 import { assertInvariants, bin, count, query, value } from "./support/db.mjs";
 import { assertNobodyChargedInVain, complete, connections, few, fillCart, fillCarts, isOrder, many, ordersOf, pay, purchase,
-  settled } from "./support/buyers.mjs";
+  settled } from "./support/crowd.mjs";
 
 const MOMENTS = 24; // over the time that a completion takes
 

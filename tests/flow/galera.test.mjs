@@ -6,7 +6,7 @@ import { idem, makeProduct, moontill, newKey, until } from "./support/shop.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
 import { assertInvariants, bin, count, query } from "./support/db.mjs";
 import { Cluster } from "./support/galera.mjs";
-import { assertNobodyChargedInVain, complete, connections, few, fillCart, isOrder, many, ordersOf, pay } from "./support/buyers.mjs";
+import { assertNobodyChargedInVain, complete, connections, few, fillCart, isOrder, many, ordersOf, pay } from "./support/crowd.mjs";
 
 const MINUTE = 60_000;
 const SAME = ["stock", "stock_events", "reservations", "orders", "order_lines", "payments", "ledger_entries", "carts",

@@ -4,7 +4,7 @@ import { after, before, describe, it } from "node:test";
 import { Shop, buy, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
 import { assertInvariants, bin, query } from "./support/db.mjs";
-import { connections, many, settled } from "./support/buyers.mjs";
+import { connections, many, settled } from "./support/crowd.mjs";
 
 let shop, pool;
 before(async () => {
