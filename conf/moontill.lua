@@ -175,12 +175,27 @@ return {
     max_quantity = 10000,
   },
 
+  -- Orders, and what is held for them.
+  orders = {
+    -- true or false: buyers who wait for the same SKU in one worker go together, in one
+    -- transaction
+    combine = true,
+  },
+
   -- Sessions of staff and customers.
   auth = {
     -- hours, 1 to 720: of a staff or customer session without use
     session_hours = 12,
     -- attempts, 3 to 1000: to log in within 15 minutes, by account and by address
     max_attempts = 10,
+  },
+
+  -- Stock against its log, reservations and orders.
+  stock = {
+    -- s, 0 to 2592000: between the beginnings of two passes that compare all stock with its log; 0: none
+    check_interval_s = 3600,
+    -- a pass puts right what it finds, by events of its own; false: it only tells
+    check_repairs = true,
   },
 
   -- Outbox and sagas.
@@ -193,6 +208,17 @@ return {
     poll_ms = 1000,
     -- attempts, 1 to 100: before an event goes to the dead letters
     max_attempts = 10,
+    -- of types of events, as "product.updated=20 order.*=950": those with more go first; 100 where
+    -- nothing is said
+    priorities = "",
+    -- workers, of all machines, that may be at one type at a time, as "product.updated=2"
+    limits = "",
+    -- of types of events, as "payment.capture=20", instead of jobs.max_attempts
+    attempts = "",
+    -- attempts, 1 to 100: of a flow in vain, before it waits for staff
+    park_attempts = 12,
+    -- ms, 100 to 86400000: that a flow waits for an outcome, before it waits for staff
+    park_after_ms = 3600000,
   },
 
   -- The cache of each worker, for reads.
@@ -204,6 +230,20 @@ return {
     page_ms = 250,
     -- entries of each kind, 0 to 10000000: what a worker keeps; the least used go first
     max_entries = 20000,
+  },
+
+  -- Streams of changes to clients: server-sent events and WebSocket.
+  live = {
+    -- streams of a worker, 0 to 1000000: of changes to clients; each over HTTP/1.1 takes one of
+    -- server.max_connections
+    max_streams = 8000,
+    -- streams of a worker, 1 to 100000: of one session, or of one key from one address
+    max_per_client = 50,
+    -- ms, 1000 to 300000: without an event: then a sign of life is sent
+    heartbeat_ms = 15000,
+    -- minutes, 1 to 1440: after half of it to all of it a stream ends, and is begun anew with its
+    -- credential looked at
+    max_age_minutes = 30,
   },
 
   -- Idempotency-Key.

@@ -9,11 +9,12 @@ cd "$(dirname "$0")/.."
 
 build=(make cmake ninja-build gcc libc6-dev pkg-config libh2o-evloop-dev libwslay-dev
     libluajit-5.1-dev luajit libmariadb-dev libhiredis-dev libcurl4-openssl-dev libssl-dev
-    zlib1g-dev liblzma-dev)
+    zlib1g-dev liblzma-dev librabbitmq-dev)
 serve=(mariadb-server mariadb-client redis-server curl xz-utils ca-certificates openssl)
 test=(check lua-check clang clang-format libclang-rt-14-dev nodejs git procps prometheus
-    nghttp2-client haproxy chromium galera-4 rsync lsof) # prometheus: promtool; the last three: a Galera cluster
-bench=(nodejs git luajit nghttp2-client wrk sysbench redis-tools)
+    nghttp2-client haproxy chromium rabbitmq-server node-ws # prometheus: promtool; node-ws: a WebSocket client
+    galera-4 rsync lsof) # a Galera cluster
+bench=(nodejs git luajit nghttp2-client wrk sysbench redis-tools node-ws)
 
 wanted=("${build[@]}" "${serve[@]}")
 if [ "${1:-}" = test ]; then
@@ -75,10 +76,14 @@ allow_starts() {
     has_policy=
 }
 
-# Of prometheus only promtool is wanted: it is not to run from the next boot on either.
+# Of prometheus only promtool is wanted, and the tests start a broker of their own: neither is to run from the next
+# boot on.
 disable_unwanted() {
-    [ -d /run/systemd/system ] && [[ " ${missing[*]} " == *" prometheus "* ]] || return 0
-    "${as_root[@]}" systemctl disable prometheus >/dev/null 2>&1 || true
+    local package
+    [ -d /run/systemd/system ] || return 0
+    for package in prometheus rabbitmq-server; do
+        [[ " ${missing[*]} " != *" $package "* ]] || "${as_root[@]}" systemctl disable $package >/dev/null 2>&1 || true
+    done
 }
 
 install() {

@@ -74,15 +74,27 @@
     INT("cart.completion_claim_ms", 30000, 1000, 600000, "ms", "that one completion keeps others away from the cart")       \
     INT("cart.max_lines", 200, 1, 1000, "lines", "of one cart")                                                             \
     INT("cart.max_quantity", 10000, 1, 1000000, "units", "of one line")                                                     \
+    BOOL("orders.combine", true, "buyers who wait for the same SKU in one worker go together, in one transaction")          \
     INT("auth.session_hours", 12, 1, 720, "hours", "of a staff or customer session without use")                            \
     INT("auth.max_attempts", 10, 3, 1000, "attempts", "to log in within 15 minutes, by account and by address")             \
+    INT("stock.check_interval_s", 3600, 0, 2592000, "s", "between the beginnings of two passes that compare all stock with its log; 0: none")\
+    BOOL("stock.check_repairs", true, "a pass puts right what it finds, by events of its own; false: it only tells")        \
     INT("jobs.batch", 100, 1, 1000, "events", "claimed at a time")                                                          \
     INT("jobs.lease_ms", 60000, 1000, 3600000, "ms", "after which an event that was claimed is given to another worker")    \
     INT("jobs.poll_ms", 1000, 50, 60000, "ms", "between two looks when Redis wakes nobody")                                 \
     INT("jobs.max_attempts", 10, 1, 100, "attempts", "before an event goes to the dead letters")                            \
+    STR("jobs.priorities", "", "", "of types of events, as \"product.updated=20 order.*=950\": those with more go first; 100 where nothing is said") \
+    STR("jobs.limits", "", "", "workers, of all machines, that may be at one type at a time, as \"product.updated=2\"") \
+    STR("jobs.attempts", "", "", "of types of events, as \"payment.capture=20\", instead of jobs.max_attempts")             \
+    INT("jobs.park_attempts", 12, 1, 100, "attempts", "of a flow in vain, before it waits for staff")                  \
+    INT("jobs.park_after_ms", 3600000, 100, 86400000, "ms", "that a flow waits for an outcome, before it waits for staff")\
     INT("cache.ttl_ms", 30000, 0, 3600000, "ms", "how old a cached row may get when Redis is silent")                       \
     INT("cache.page_ms", 250, 0, 1000, "ms", "a page of the catalogue is given again as it is for so long, unless something of it changes; 0 never does") \
     INT("cache.max_entries", 20000, 0, 10000000, "entries of each kind", "what a worker keeps; the least used go first")    \
+    INT("live.max_streams", 8000, 0, 1000000, "streams of a worker", "of changes to clients; each over HTTP/1.1 takes one of server.max_connections") \
+    INT("live.max_per_client", 50, 1, 100000, "streams of a worker", "of one session, or of one key from one address") \
+    INT("live.heartbeat_ms", 15000, 1000, 300000, "ms", "without an event: then a sign of life is sent") \
+    INT("live.max_age_minutes", 30, 1, 1440, "minutes", "after half of it to all of it a stream ends, and is begun anew with its credential looked at") \
     INT("idem.lease_ms", 30000, 1000, 600000, "ms", "after which a retry may take over a request that never ended")         \
     INT("idem.keep_hours", 24, 24, 8760, "hours", "that an answer is replayed under its Idempotency-Key")                   \
     INT("rules.promo_fuel", 1000000, 10000, 100000000, "instructions", "that one rule may run for the promotions of one cart") \

@@ -25,6 +25,15 @@
     row("checkout.after_authorize") /* it dies, the provider has answered */                \
     row("checkout.before_place")    /* it dies, nothing of the order is written */          \
     row("checkout.after_place")     /* it dies, the order is there, nobody was told */     \
+    row("reconcile.in_repair")      /* it dies, a repair is begun, nothing is committed */  \
+    row("reconcile.before_advance") /* it dies, a slice is repaired, the pass not moved */  \
+    row("combine.before_commit")    /* it dies, a batch of orders is not sent */            \
+    row("combine.after_commit")     /* it dies, the batch is there, nobody was told */      \
+    row("cancellation.after_decide") /* it dies, the units are cancelled, the money is not back */ \
+    row("cancellation.after_money") /* it dies, the provider gave it back, nothing is booked */ \
+    row("cancellation.after_book") /* it dies, all is done, nobody was told */ \
+    row("capture.before_ask") /* it dies, what is to be captured is written down */ \
+    row("capture.after_ask") /* it dies, the provider took it, nothing is booked */ \
     row("rules.before_swap")        /* it dies, the publication is begun, nothing is live */ \
     row("rules.after_swap")         /* it dies, the rule is live, the tables know nothing */ \
     row("generation.before_record") /* a worker dies, all have loaded, nothing is moved */  \

@@ -41,6 +41,7 @@
     row(STALE,                  "precondition_failed",        false, 412, "It has changed meanwhile")                \
     row(TOO_LARGE,              "body_too_large",             false, 413, "The body is too large")                   \
     row(MEDIA_TYPE,             "unsupported_media_type",     false, 415, "JSON is expected")                        \
+    row(UPGRADE_REQUIRED,       "upgrade_required",           false, 426, "WebSocket is spoken here in version 13")  \
     row(PRECONDITION_REQUIRED,  "precondition_required",      false, 428, "If-Match is needed")                      \
     row(QUOTA,                  "quota_exceeded",             true,  429, "Too many requests")                       \
     row(REQUEST_TIMEOUT,        "request_timeout",            true,  408, "The request came too slowly")             \
@@ -64,6 +65,7 @@
     row(PROMOTION_REFUSED,      "promotion_refused",          false, 422, "The promotion does not apply")            \
     row(CART_INCOMPLETE,        "cart_incomplete",            false, 422, "Something is missing in the cart")        \
     row(CART_COMPLETED,         "cart_completed",             false, 409, "The cart is an order already")            \
+    row(CART_MERGED,            "cart_merged",                false, 409, "The cart went into another one")          \
     row(IN_COMPLETION,          "completion_in_progress",     true,  409, "The cart is being completed")             \
     row(SHIPPING_UNAVAILABLE,   "shipping_unavailable",       false, 422, "This shipping option is not offered")     \
     row(PROVIDER_UNKNOWN,       "payment_provider_unknown",   false, 422, "There is no such payment provider")       \

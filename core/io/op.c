@@ -19,6 +19,10 @@ static void begin_finish(till_op_t *op, till_status_t status)
 
 static void give_up(till_op_t *op, till_status_t why)
 {
+    if (op->_held) {
+        op->_kept = why;
+        return;
+    }
     begin_finish(op, why);
     if (op->_abort != NULL)
         op->_abort(op, why);
@@ -58,4 +62,13 @@ void till_op_cancel(till_op_t *op)
 {
     if (op != NULL && !op->_finishing)
         give_up(op, TILL_CANCELLED);
+}
+
+void till_op_hold(till_op_t *op) { op->_held = true; }
+
+void till_op_unhold(till_op_t *op)
+{
+    op->_held = false;
+    if (op->_kept != TILL_OK && !op->_finishing)
+        give_up(op, op->_kept);
 }

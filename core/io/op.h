@@ -27,8 +27,8 @@ struct till_op {
     till_timer_t _timer; /* the deadline, then the finish */
     void (*_abort)(till_op_t *op, till_status_t why);
     void (*_done)(till_op_t *op, till_status_t status); /* calls the user's callback, frees the op */
-    till_status_t _status;
-    bool _finishing;
+    till_status_t _status, _kept;                       /* what came while it was held */
+    bool _finishing, _held;
 };
 
 /**
@@ -45,5 +45,11 @@ void till_op_finish(till_op_t *op, till_status_t status);
 void till_op_finish_now(till_op_t *op, till_status_t status);
 /** Gives up: abort(TILL_CANCELLED), then `done` on the next turn. NULL and finishing ones are allowed. */
 void till_op_cancel(till_op_t *op);
+
+/** What it waits for has begun, and its outcome counts: its deadline and cancels are kept and not heard, until it is
+ * finished or let go. */
+void till_op_hold(till_op_t *op);
+/** It waits again: what was kept is heard now. */
+void till_op_unhold(till_op_t *op);
 
 #endif

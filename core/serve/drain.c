@@ -142,6 +142,7 @@ void till_server_drain(till_server_t *server, uint64_t deadline_ms, void (*drain
     server->drained_data = data;
     server->drain_until = till_loop_now(server->opts.loop) + deadline_ms;
     till_server_stop_listening(server);
+    till_live_drain(server->live);
     say_goaway(server);
     till_timer_start(server->opts.loop, &server->drain_timer, 0, on_drain_step);
 }

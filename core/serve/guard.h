@@ -172,6 +172,8 @@ void till_h1_accept(till_connection_t *connection);
 void till_h1_ended(till_connection_t *connection);
 /** The connection is being closed. */
 void till_h1_close(till_connection_t *connection);
+/** It speaks HTTP no more: what came behind its last request is put back into the socket's input. */
+void till_h1_leave(till_connection_t *connection);
 /** Closes it, or refuses its request, where its time is up. It may be gone when this returns. */
 void till_h1_sweep(till_connection_t *connection, uint64_t now);
 

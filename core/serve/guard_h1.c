@@ -315,6 +315,13 @@ void till_h1_close(till_connection_t *connection)
     till_buf_dispose(&connection->h1.later);
 }
 
+void till_h1_leave(till_connection_t *connection)
+{
+    while (take_back(connection))
+        ;
+    connection->h1.later_at = connection->h1.later.len;
+}
+
 void till_h1_sweep(till_connection_t *connection, uint64_t now)
 {
     const till_serve_opts_t *limits = connection->server->opts.limits;

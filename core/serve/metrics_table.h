@@ -15,12 +15,20 @@
     M(gauge, "till_http_connections_limit", "", "Connections that may be open.")                                       \
     M(counter, "till_http_client_gone_total", "", "Requests whose client went away before the answer.")                \
     M(counter, "till_http_hostile_total", "reason", "Connections hung up on for what they sent.")                      \
+    M(gauge, "till_live_streams", "protocol", "Open streams of changes to clients.")                                   \
+    M(gauge, "till_live_streams_limit", "", "Streams that may be open.")                                               \
+    M(counter, "till_live_events_total", "", "Events written to streams.")                                             \
+    M(counter, "till_live_refused_total", "why", "Streams refused: too many of the worker, or of one client.")         \
+    M(counter, "till_live_ended_total", "why", "Streams that ended.")                                                  \
     M(counter, "till_shed_total", "class why", "Requests refused for overload, by importance and by what was too much.")\
     M(gauge, "till_admission_delay_seconds", "queue", "The shortest wait of the last half second, the worst of the workers.")\
     M(gauge, "till_admission_share", "queue class", "The share of requests that is refused, the largest of the workers.")\
     M(counter, "till_rate_limited_total", "limit", "Requests refused because somebody asked too often.")               \
     M(counter, "till_logins_total", "kind result", "Attempts to log in.")                                              \
     M(counter, "till_idempotent_replays_total", "", "Answers given again under their Idempotency-Key.")                \
+    M(counter, "till_combined_batches_total", "kind", "Transactions of several callers who waited for the same row.")  \
+    M(counter, "till_combined_calls_total", "kind", "Callers in those.")                                               \
+    M(counter, "till_combined_splits_total", "kind", "Batches that did not go through whole, and went on in parts.")   \
     M(gauge, "till_sql_up", "", "1 where the database answered a worker within the last 10 s.")                        \
     M(gauge, "till_sql_connections_open", "", "Connections to the database.")                                          \
     M(gauge, "till_sql_connections_idle", "", "Connections to the database that wait for work.")                       \
@@ -60,9 +68,16 @@
     M(histogram, "till_loop_turn_duration_seconds", "", "How long one turn of an event loop let all others wait.")     \
     M(counter, "till_events_total", "type result", "Events of the outbox that were delivered, or failed.")             \
     M(gauge, "till_outbox_pending", "type", "Events of the outbox not delivered yet, counted up to 10,000.")           \
-    M(gauge, "till_outbox_oldest_age_seconds", "", "For how long the oldest event that is due has waited.")            \
-    M(gauge, "till_outbox_dead", "", "Events that were given up and wait for staff.")                                  \
+    M(gauge, "till_outbox_running", "type", "Events that a jobs worker has at hand, counted up to 10,000.")            \
+    M(gauge, "till_outbox_oldest_age_seconds", "type", "For how long the oldest event that is due has waited.")        \
+    M(gauge, "till_outbox_dead", "type", "Events that were given up and wait for staff, counted up to 10,000.")        \
     M(gauge, "till_sagas", "name state", "Flows that are not over: running, waiting, parked or failed.")               \
+    M(gauge, "till_alerts_open", "kind", "Conditions that somebody should know of.")                                   \
+    M(counter, "till_stock_checked_rows_total", "", "Rows of stock that were compared with their log.")                \
+    M(counter, "till_stock_differences_total", "kind repaired", "Differences between stock, its log, reservations, orders and what is shown.")\
+    M(gauge, "till_stock_check_finished_time_seconds", "", "When the last pass over all stock ended.")                 \
+    M(counter, "till_stock_refused_total", "", "Shoppers who wanted more than there was.")                             \
+    M(counter, "till_stock_view_reads_total", "result", "Variants looked for in what Redis keeps of stock.")           \
     M(gauge, "till_sagas_oldest_age_seconds", "name", "Since when the oldest flow that is not over has not moved.")    \
     M(counter, "till_cache_reads_total", "kind result", "Reads of a worker's cache.")                                  \
     M(histogram, "till_hook_duration_seconds", "hook plugin", "Calls of plugins.")                                     \

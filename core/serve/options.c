@@ -57,6 +57,10 @@ void till_serve_opts_read(till_serve_opts_t *out, const till_conf_t *conf)
         .drain_timeout_ms = number(conf, "server.shutdown_timeout_ms"),
         .retire_timeout_ms = number(conf, "vm.retire_timeout_ms"),
         .heartbeat_timeout_ms = number(conf, "server.heartbeat_timeout_ms"),
+        .max_streams = number(conf, "live.max_streams"),
+        .max_streams_per_client = number(conf, "live.max_per_client"),
+        .live_heartbeat_ms = number(conf, "live.heartbeat_ms"),
+        .live_max_age_ms = (uint64_t)number(conf, "live.max_age_minutes") * 60000,
         .compress_min = number(conf, "server.compress_min_bytes"),
     };
 }

@@ -77,13 +77,15 @@ void till_pools_init(till_pools_t *pools, const till_conf_t *conf, const char *p
                             .http = make_http(loop, conf),
                             .offload = till_offload_create(loop, 2, 0),
                             .loader = till_offload_create(loop, 1, TILL_LOADER_NICENESS),
-                            .box = till_rulebox_create(loop)};
+                            .box = till_rulebox_create(loop),
+                            .amqp = till_amqp_create(loop)};
     pools->env = (till_vm_env_t){.loop = loop,
                                  .sql = pools->sql,
                                  .redis = pools->redis,
                                  .http = pools->http,
                                  .offload = pools->offload,
                                  .box = pools->box,
+                                 .amqp = pools->amqp,
                                  .loader = pools->loader,
                                  .conf = conf,
                                  .gc = &pools->gc,
@@ -98,6 +100,7 @@ void till_pools_init(till_pools_t *pools, const till_conf_t *conf, const char *p
 void till_pools_dispose(till_pools_t *pools)
 {
     till_rulebox_destroy(pools->box);
+    till_amqp_destroy(pools->amqp);
     till_offload_destroy(pools->loader);
     till_offload_destroy(pools->offload);
     till_http_destroy(pools->http);

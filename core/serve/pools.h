@@ -17,6 +17,7 @@ typedef struct till_pools {
     till_http_t *http;
     till_offload_t *offload, *loader; /* the second one builds generations and closes them, beside what is served */
     till_rulebox_t *box;
+    till_amqp_t *amqp;
     till_vm_gc_t gc;
     till_vm_env_t env; /* all of the above, for till_vm_create; set on_metrics, data, is_command yourself */
 } till_pools_t;

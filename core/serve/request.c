@@ -214,10 +214,13 @@ static size_t sum_of_headers(const h2o_req_t *req)
     return sum;
 }
 
+/* libh2o takes one of them out of the list; who asks to upgrade is of interest still. */
+static size_t count_of_headers(const h2o_req_t *req) { return req->headers.size + (req->upgrade.base != NULL); }
+
 static void fill_request(till_exchange_t *exchange, h2o_req_t *req)
 {
     till_request_t *request = &exchange->request;
-    char *at = (char *)&exchange->headers[req->headers.size];
+    char *at = (char *)&exchange->headers[count_of_headers(req)];
     size_t path_len = req->input.query_at != SIZE_MAX ? req->input.query_at : req->input.path.len;
     size_t query_at = path_len + (path_len != req->input.path.len);
 
@@ -225,6 +228,8 @@ static void fill_request(till_exchange_t *exchange, h2o_req_t *req)
         const h2o_header_t *header = &req->headers.entries[i];
         exchange->headers[i] = (till_header_t){put_slice(&at, *header->name), put_slice(&at, header->value)};
     }
+    if (req->upgrade.base != NULL)
+        exchange->headers[req->headers.size] = (till_header_t){{H2O_STRLIT("upgrade")}, put_slice(&at, req->upgrade)};
     *request = (till_request_t){
         .method = put_slice(&at, req->input.method),
         .path = put_slice(&at, h2o_iovec_init(req->input.path.base, path_len)),
@@ -233,7 +238,7 @@ static void fill_request(till_exchange_t *exchange, h2o_req_t *req)
         .peer = {exchange->peer, strlen(exchange->peer)},
         .body = put_slice(&at, req->entity),
         .headers = exchange->headers,
-        .header_count = req->headers.size,
+        .header_count = count_of_headers(req),
         .trace = exchange->note->trace,
         .request_id = exchange->request_id,
         .tls = exchange->connection->sock->ssl != NULL,
@@ -242,9 +247,10 @@ static void fill_request(till_exchange_t *exchange, h2o_req_t *req)
 
 static till_exchange_t *exchange_create(till_server_t *server, h2o_req_t *req, till_note_t *note)
 {
-    size_t text =
-        sum_of_headers(req) + req->input.method.len + req->input.path.len + req->input.authority.len + req->entity.len;
-    till_exchange_t *exchange = till_alloc(sizeof(*exchange) + req->headers.size * sizeof(exchange->headers[0]) + text);
+    size_t text = sum_of_headers(req) + req->upgrade.len + req->input.method.len + req->input.path.len +
+                  req->input.authority.len + req->entity.len;
+    till_exchange_t *exchange =
+        till_alloc(sizeof(*exchange) + count_of_headers(req) * sizeof(exchange->headers[0]) + text);
 
     memset(exchange, 0, sizeof(*exchange));
     exchange->server = server;

@@ -12,12 +12,12 @@ static const char *reason_of(int status)
 {
     /* clang-format off */
     static const struct { int status; const char *reason; } known[] = {
-        {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {301, "Moved Permanently"},
+        {101, "Switching Protocols"}, {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {301, "Moved Permanently"},
         {302, "Found"}, {303, "See Other"}, {304, "Not Modified"}, {307, "Temporary Redirect"},
         {308, "Permanent Redirect"}, {400, "Bad Request"}, {401, "Unauthorized"}, {402, "Payment Required"},
         {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"}, {409, "Conflict"},
         {412, "Precondition Failed"}, {413, "Content Too Large"}, {415, "Unsupported Media Type"},
-        {422, "Unprocessable Content"}, {428, "Precondition Required"}, {429, "Too Many Requests"},
+        {422, "Unprocessable Content"}, {426, "Upgrade Required"}, {428, "Precondition Required"}, {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {503, "Service Unavailable"},
         {504, "Gateway Timeout"},
     };
@@ -177,8 +177,18 @@ void till_respond(h2o_req_t *req, const till_response_t *response)
         till_respond_problem(req, TILL_INTERNAL, NULL, 0);
         return;
     }
+    if (response->live != NULL && status == 200 && !h2o_memis(req->method.base, req->method.len, H2O_STRLIT("HEAD"))) {
+        till_live_answer(req, response->live);
+        return;
+    }
     copy_headers(req, response);
     send_body(req, status, response->body.base, response->body.len);
+}
+
+void till_note_stream(till_note_t *note)
+{
+    note->is_stream = true;
+    note->stream_us = till_clock_us() - note->begun_us;
 }
 
 void till_respond_text(h2o_req_t *req, int status, const char *type, const char *body, size_t len)
@@ -224,7 +234,7 @@ static void on_setup_ostream(h2o_filter_t *super, h2o_req_t *req, h2o_ostream_t 
                               TILL_REQUEST_ID_LEN);
     if (server->opts.limits->compress_min != 0 && req->res.status == 200 && is_compressible(req))
         h2o_set_header_token(&req->pool, headers, H2O_TOKEN_VARY, H2O_STRLIT("accept-encoding"));
-    if (note != NULL && note->answered_ms == 0) {
+    if (note != NULL && note->answered_ms == 0 && !note->is_stream) {
         ++note->connection->answers;
         note->answered_ms = till_loop_now(server->opts.loop);
         note->answer_len = req->res.content_length != SIZE_MAX ? req->res.content_length : note->owed;
@@ -299,7 +309,7 @@ static void log_access(h2o_logger_t *super, h2o_req_t *req)
     if (note->connection->face == TILL_FACE_OPS || note->connection->is_hostile)
         return; /* asked every few seconds by machines; thousands in a moment */
     till_http_metrics_count(server->metrics, note->route, req->input.method.base, req->input.method.len, status,
-                            (double)us / 1e6);
+                            (double)(note->is_stream ? note->stream_us : us) / 1e6);
     if (note->gone)
         till_metrics_add(server->opts.metrics, "till_http_client_gone_total", NULL, 1);
     if (note->shed)

@@ -69,6 +69,7 @@ till_server_t *till_server_create(const till_server_opts_t *opts)
         till_http_metrics_create(opts->metrics, opts->limits->max_in_flight, opts->limits->max_connections);
     h2o_linklist_init_anchor(&server->connections);
     h2o_linklist_init_anchor(&server->farewells);
+    server->live = till_live_create(server);
     configure(server);
     h2o_context_init(&server->context, till_loop_h2o(opts->loop), &server->globalconf);
     for (int face = 0; face != TILL_FACE_COUNT; ++face)
@@ -82,6 +83,7 @@ void till_server_destroy(till_server_t *server)
         return;
     till_sweep_stop(server);
     till_drain_dispose(server);
+    till_live_destroy(server->live);
     h2o_multithread_queue_t *queue = server->context.queue;
     h2o_context_dispose(&server->context);
     free(queue); /* closed by libh2o 2.2.5 and forgotten */
@@ -89,6 +91,8 @@ void till_server_destroy(till_server_t *server)
     till_http_metrics_destroy(server->metrics);
     free(server);
 }
+
+const till_live_face_t *till_server_live(const till_server_t *server) { return till_live_face(server->live); }
 
 const char *till_server_library(void) { return H2O_VERSION; }
 

@@ -88,6 +88,8 @@ void till_server_listen(till_server_t *server, till_face_t face, int fd);
 void till_server_drain(till_server_t *server, uint64_t deadline_ms, void (*drained)(void *data), void *data);
 /** After it has drained (or never listened). */
 void till_server_destroy(till_server_t *server);
+/** Its streams, for the VMs of this process; borrowed. */
+const till_live_face_t *till_server_live(const till_server_t *server);
 /** The version of libh2o. */
 const char *till_server_library(void);
 unsigned till_server_connections(const till_server_t *server);

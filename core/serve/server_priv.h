@@ -13,6 +13,7 @@
 #define TILL_SERVE_SERVER_PRIV_H
 
 #include "serve/guard.h"
+#include "serve/live.h"
 #include "serve/metrics_http.h"
 #include "serve/server.h"
 
@@ -35,6 +36,7 @@ struct till_server {
     till_timer_t drain_timer, accept_timer, sweep_timer;
     size_t held;              /* bytes of requests over HTTP/1.1 */
     size_t owed;              /* bytes of answers that have not been read */
+    till_live_t *live;        /* streams to clients */
     bool has_late_h2;         /* came while it was draining, and has not been told so */
     h2o_linklist_t farewells; /* drain.c */
     uint64_t drain_until;
@@ -83,9 +85,11 @@ typedef struct till_note {
     char route[128];
     char generation[13]; /* the beginning of it */
     till_trace_t trace;
-    const char *error; /* in the pool; of a 500 */
-    bool gone;         /* answered by nobody: the client went first */
-    bool shed;         /* refused at the door: counted, not logged */
+    const char *error;  /* in the pool; of a 500 */
+    bool gone;          /* answered by nobody: the client went first */
+    bool shed;          /* refused at the door: counted, not logged */
+    bool is_stream;     /* its answer takes no end: serve/live.h looks after it */
+    uint64_t stream_us; /* from its last byte to the stream's begin */
     till_exchange_t *exchange;
 } till_note_t;
 
@@ -114,6 +118,13 @@ void till_respond(h2o_req_t *req, const till_response_t *response);
 /** A problem document (RFC 9457) of `status`; `retry_after` in seconds, 0: none. */
 void till_respond_problem(h2o_req_t *req, till_status_t status, const char *detail, unsigned retry_after);
 void till_respond_text(h2o_req_t *req, int status, const char *type, const char *body, size_t len);
+
+/** The answer goes on as a stream: limits on answers do not hold for it. */
+void till_note_stream(till_note_t *note);
+
+/* live_stream.c */
+/** Answers with a stream, or refuses it. */
+void till_live_answer(h2o_req_t *req, const till_live_begin_t *begin);
 
 /* ops.c, files.c */
 void till_ops_register(till_server_t *server, h2o_hostconf_t *host);

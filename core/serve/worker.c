@@ -577,6 +577,7 @@ static void set_up(struct worker *worker)
                         .priority = backend_priority,
                         .data = worker},
         });
+        worker->pools.env.live = till_server_live(worker->server);
     }
     till_timer_start(worker->pools.loop, &worker->tick, 0, on_tick);
 }

@@ -10,8 +10,12 @@
 
 enum { REASON_MAX = 500, FIELDS = 5, APPEND_MOST = 10000, JITTER_PARTS = 1000000 };
 
-static const char done_head[] = "UPDATE outbox SET state = 'done', done_at = NOW(3)"
-                                " WHERE claim = ? AND state = 'pending' AND id IN (?";
+/* `?` of what is set comes before the claim. */
+static const char done_head[] = "UPDATE outbox SET state = 'done', done_at = NOW(3)";
+static const char extend_head[] = "UPDATE outbox SET available_at = NOW(3) + INTERVAL ? MICROSECOND";
+static const char release_head[] = "UPDATE outbox SET claim = 0, attempts = attempts - 1, available_at ="
+                                   " LEAST(created_at, NOW(3)), last_error = IF(? = '', last_error, ?)";
+static const char of_claim[] = " WHERE claim = ? AND state = 'pending' AND id IN (?";
 
 /* 2^attempts seconds up to an hour; a half of it is certain, of the other the given share of a million. */
 static const char retry_text[] =
@@ -79,32 +83,67 @@ till_op_t *till_outbox_append(till_sql_conn_t *conn, const till_event_t *events,
     return op;
 }
 
+struct change {
+    till_slice_t head;
+    const till_sql_value_t *set; /* of the `?` in `head` */
+    size_t set_count;
+    const uint64_t *ids;
+    size_t n;
+    uint64_t claim, timeout_ms;
+};
+
 /* The last id stands again until their number is a power of two: so there are few texts to prepare. */
-till_op_t *till_outbox_done(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, uint64_t timeout_ms,
-                            till_outbox_cb cb, void *data)
+static till_op_t *change_all(till_sql_pool_t *pool, const struct change *change, till_outbox_cb cb, void *data)
 {
-    size_t marks = 1;
+    size_t marks = 1, at = 0;
     till_buf_t text;
 
-    assert(n != 0 && n <= TILL_OUTBOX_DONE_MOST);
-    TILL_CRASH("outbox.crash_before_done");
-    while (marks < n)
+    assert(change->n != 0 && change->n <= TILL_OUTBOX_DONE_MOST);
+    while (marks < change->n)
         marks *= 2;
-    till_sql_value_t *params = till_alloc((marks + 1) * sizeof(*params));
-    params[0] = till_sql_int(claim);
+    till_sql_value_t *params = till_alloc((marks + change->set_count + 1) * sizeof(*params));
+    for (; at != change->set_count; ++at)
+        params[at] = change->set[at];
+    params[at++] = till_sql_int(change->claim);
     till_buf_init(&text, 0);
-    till_buf_puts(&text, done_head);
+    till_buf_append(&text, change->head.base, change->head.len);
+    till_buf_puts(&text, of_claim);
     for (size_t i = 0; i != marks; ++i) {
-        params[i + 1] = till_sql_int(ids[i < n ? i : n - 1]);
+        params[at++] = till_sql_int(change->ids[i < change->n ? i : change->n - 1]);
         if (i != 0)
             till_buf_puts(&text, ", ?");
     }
     till_buf_puts(&text, ")");
-    till_op_t *op = till_sql_query(pool, (till_slice_t){text.base, text.len}, params, marks + 1, timeout_ms, on_changed,
-                                   make_call(n, cb, data));
+    till_op_t *op = till_sql_query(pool, (till_slice_t){text.base, text.len}, params, at, change->timeout_ms,
+                                   on_changed, make_call(change->n, cb, data));
     till_buf_dispose(&text);
     free(params);
     return op;
+}
+
+till_op_t *till_outbox_done(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, uint64_t timeout_ms,
+                            till_outbox_cb cb, void *data)
+{
+    const struct change change = {
+        .head = TILL_SLICE_LIT(done_head), .ids = ids, .n = n, .claim = claim, .timeout_ms = timeout_ms};
+
+    TILL_CRASH("outbox.crash_before_done");
+    return change_all(pool, &change, cb, data);
+}
+
+till_op_t *till_outbox_extend(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, uint64_t lease_ms,
+                              uint64_t timeout_ms, till_outbox_cb cb, void *data)
+{
+    const till_sql_value_t lease = till_sql_int(lease_ms * 1000);
+    const struct change change = {.head = TILL_SLICE_LIT(extend_head),
+                                  .set = &lease,
+                                  .set_count = 1,
+                                  .ids = ids,
+                                  .n = n,
+                                  .claim = claim,
+                                  .timeout_ms = timeout_ms};
+
+    return change_all(pool, &change, cb, data);
 }
 
 /* Cuts between characters; what is not UTF-8 at all the column would refuse, so it keeps its ASCII only. */
@@ -119,6 +158,22 @@ static till_slice_t fit_reason(char out[REASON_MAX], till_slice_t reason)
     for (size_t i = 0; i != len; ++i)
         out[i] = whole || (unsigned char)from[i] < 0x80 ? from[i] : '?';
     return (till_slice_t){out, len};
+}
+
+till_op_t *till_outbox_release(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim,
+                               till_slice_t reason, uint64_t timeout_ms, till_outbox_cb cb, void *data)
+{
+    char cut[REASON_MAX];
+    const till_sql_value_t text = till_sql_text(fit_reason(cut, reason)), set[] = {text, text};
+    const struct change change = {.head = TILL_SLICE_LIT(release_head),
+                                  .set = set,
+                                  .set_count = 2,
+                                  .ids = ids,
+                                  .n = n,
+                                  .claim = claim,
+                                  .timeout_ms = timeout_ms};
+
+    return change_all(pool, &change, cb, data);
 }
 
 till_op_t *till_outbox_retry(till_sql_pool_t *pool, uint64_t id, uint64_t claim, unsigned max_attempts,

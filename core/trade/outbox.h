@@ -2,14 +2,19 @@
  *
  *   PENDING --claim--> CLAIMED --done--> DONE
  *      ^                  |---retry--> PENDING, later (backoff with jitter)
- *      +-- lease over ----+---bury---> DEAD (seen and replayed by staff)
+ *      +-- lease over ----+---bury---> DEAD (seen, replayed or discarded by staff)
+ *      +-- release -------+
  *
  * Invariants
  *  1. append happens inside the caller's transaction, or there is no event.
  *  2. Of one aggregate only the oldest undelivered event can be claimed: order
  *     per aggregate holds, also across workers and retries. A dead event holds
  *     its aggregate back no longer.
- *  3. done, retry and bury name the claim; one that was taken over changes nothing.
+ *  3. done, retry, extend and release name the claim; an event that was taken over
+ *     is not changed by them.
+ *
+ * A claim says of which kinds it wants how many: so what must wait for its turn
+ * (a kind with a limit, lua/till/flow/kinds.lua) is not even looked at.
  */
 #ifndef TILL_TRADE_OUTBOX_H
 #define TILL_TRADE_OUTBOX_H
@@ -30,15 +35,29 @@ typedef struct till_event {
 typedef void (*till_outbox_cb)(void *data, till_status_t status);
 till_op_t *till_outbox_append(till_sql_conn_t *conn, const till_event_t *events, size_t n, uint64_t timeout_ms,
                               till_outbox_cb cb, void *data);
+enum { TILL_OUTBOX_CLAIM_MOST = 100, TILL_OUTBOX_KINDS_MOST = 32 };
+typedef struct till_outbox_kind {
+    till_slice_t type;
+    unsigned leave; /* so many places to the kinds after it; one is taken all the same, if there is any */
+} till_outbox_kind_t;
+
 /** `events` live until the callback returns. */
 typedef void (*till_outbox_claim_cb)(void *data, till_status_t status, const till_event_t *events, size_t n);
-/** Up to `max` events with SKIP LOCKED, leased for `lease_ms`. */
-till_op_t *till_outbox_claim(till_sql_pool_t *pool, unsigned max, uint64_t lease_ms, uint64_t timeout_ms,
-                             till_outbox_claim_cb cb, void *data);
+/** Up to `max` events (at most TILL_OUTBOX_CLAIM_MOST) of `n` kinds, those of the first one first, with SKIP LOCKED,
+ * leased for `lease_ms`. `kinds` is copied, but not what its slices show: that must live until the callback. */
+till_op_t *till_outbox_claim(till_sql_pool_t *pool, const till_outbox_kind_t *kinds, size_t n, unsigned max,
+                             uint64_t lease_ms, uint64_t timeout_ms, till_outbox_claim_cb cb, void *data);
 enum { TILL_OUTBOX_DONE_MOST = 1000 };
 /** `n` different events of one claim, at least one; TILL_CONFLICT: some were taken over, the others are done. */
 till_op_t *till_outbox_done(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, uint64_t timeout_ms,
                             till_outbox_cb cb, void *data);
+/** Leases them anew, for `lease_ms` from now; as till_outbox_done otherwise. */
+till_op_t *till_outbox_extend(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, uint64_t lease_ms,
+                              uint64_t timeout_ms, till_outbox_cb cb, void *data);
+/** Nothing was tried with them: they are due again at once, and the attempt is not counted. `reason` says why, for
+ * those who look at what waits; it may be empty, and is cut at 500 bytes. As till_outbox_done otherwise. */
+till_op_t *till_outbox_release(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim,
+                               till_slice_t reason, uint64_t timeout_ms, till_outbox_cb cb, void *data);
 /** Again after backoff (2^attempts s up to 1 h, half of it jitter), or DEAD from the `max_attempts`th on. `reason` is
  * cut at 500 bytes. */
 till_op_t *till_outbox_retry(till_sql_pool_t *pool, uint64_t id, uint64_t claim, unsigned max_attempts,

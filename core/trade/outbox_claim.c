@@ -1,7 +1,8 @@
-/* outbox_claim.c - claiming of events: four statements on one leased connection.
+/* outbox_claim.c - claiming of events: a few statements on one leased connection.
  *
  *   ACQUIRING -> BEGINNING -> CHOOSING -> MARKING -> COMMITTING -> told
- *       |            |           |           |           |
+ *       |            |         |  ^  |       |           |
+ *       |            |         +--+  |       |           |      once a kind, while there is room
  *       +--------- over: the connection goes back, an open transaction is rolled back
  *
  * What always holds
@@ -22,12 +23,10 @@
 #include "trade/outbox.h"
 #include "trade/trade_priv.h"
 
-enum { CLAIM_MOST = 100 };
-
 /* The order is by due time and not by id: so the index gives it, and the search ends with the last one wanted. */
 static const char choose_text[] =
     "SELECT o.id, o.aggregate, o.type, o.payload, o.traceparent, o.attempts FROM outbox o FORCE INDEX (outbox_due)"
-    " WHERE o.state = 'pending' AND o.available_at <= NOW(3) AND NOT EXISTS"
+    " WHERE o.state = 'pending' AND o.type = ? AND o.available_at <= NOW(3) AND NOT EXISTS"
     " (SELECT 1 FROM outbox p FORCE INDEX (outbox_order)"
     " WHERE p.aggregate = o.aggregate AND p.state = 'pending' AND p.id < o.id)"
     " ORDER BY o.available_at, o.id LIMIT ? FOR UPDATE SKIP LOCKED";
@@ -43,10 +42,12 @@ struct claiming {
     till_sql_conn_t *conn;
     till_op_t *inner;
     bool told; /* nobody waits any more; freed when `inner` is through as well */
-    unsigned max;
+    till_outbox_kind_t *kinds;
+    size_t kind_count, kind; /* the one that is chosen of */
+    size_t max;
     uint64_t lease_ms, timeout_ms, claim;
-    till_event_t *events;
-    char *texts; /* of the events */
+    till_event_t events[TILL_OUTBOX_CLAIM_MOST];
+    char *texts[TILL_OUTBOX_KINDS_MOST]; /* of the events, by kind */
     size_t n;
     till_outbox_claim_cb cb;
     void *data;
@@ -56,8 +57,9 @@ static void free_if_over(struct claiming *claiming)
 {
     if (!claiming->told || claiming->inner != NULL)
         return;
-    free(claiming->events);
-    free(claiming->texts);
+    for (size_t i = 0; i != claiming->kind_count; ++i)
+        free(claiming->texts[i]);
+    free(claiming->kinds);
     free(claiming);
 }
 
@@ -125,24 +127,25 @@ static void on_marked(void *data, till_status_t status, const till_sql_result_t 
         run(claiming, TILL_SLICE_LIT(TILL_SQL_COMMIT), NULL, 0, on_committed);
 }
 
-/* Always `max` places, the last id repeated, so that there is one text to prepare and not a hundred. */
+/* The last id stands again until their number is a power of two: so there are few texts to prepare. */
 static void mark(struct claiming *claiming)
 {
-    till_sql_value_t params[CLAIM_MOST + 2];
+    till_sql_value_t params[2 * TILL_OUTBOX_CLAIM_MOST + 2];
+    size_t marks = 1;
     till_buf_t text;
 
+    while (marks < claiming->n)
+        marks *= 2;
     params[0] = till_sql_int(claiming->claim);
     params[1] = till_sql_int(claiming->lease_ms * 1000);
     till_buf_init(&text, 0);
     till_buf_puts(&text, mark_head);
-    for (size_t i = 0; i != claiming->max; ++i) {
-        size_t at = i < claiming->n ? i : claiming->n - 1;
-
-        params[i + 2] = till_sql_int(claiming->events[at].id);
+    for (size_t i = 0; i != marks; ++i) {
+        params[i + 2] = till_sql_int(claiming->events[i < claiming->n ? i : claiming->n - 1].id);
         till_buf_puts(&text, i == 0 ? "?" : ", ?");
     }
     till_buf_putc(&text, ')');
-    run(claiming, (till_slice_t){text.base, text.len}, params, claiming->max + 2, on_marked);
+    run(claiming, (till_slice_t){text.base, text.len}, params, marks + 2, on_marked);
     till_buf_dispose(&text);
 }
 
@@ -168,22 +171,22 @@ static size_t text_bytes(const till_sql_result_t *result)
 /* The result dies with its callback, the events are needed after the commit. */
 static void keep_events(struct claiming *claiming, const till_sql_result_t *result)
 {
-    char *at = claiming->texts = till_alloc(text_bytes(result));
+    char *at = claiming->texts[claiming->kind] = till_alloc(text_bytes(result));
 
-    claiming->n = result->rows;
-    claiming->events = till_calloc(result->rows, sizeof(claiming->events[0]));
     for (size_t i = 0; i != result->rows; ++i) {
         const till_sql_value_t *row = result->cells + i * COLUMNS;
 
-        claiming->events[i] = (till_event_t){.id = (uint64_t)row[ID].integer,
-                                             .aggregate = keep(&at, &row[AGGREGATE]),
-                                             .type = keep(&at, &row[TYPE]),
-                                             .payload = keep(&at, &row[PAYLOAD]),
-                                             .traceparent = keep(&at, &row[TRACEPARENT]),
-                                             .attempts = (unsigned)row[ATTEMPTS].integer + 1,
-                                             .claim = claiming->claim};
+        claiming->events[claiming->n++] = (till_event_t){.id = (uint64_t)row[ID].integer,
+                                                         .aggregate = keep(&at, &row[AGGREGATE]),
+                                                         .type = keep(&at, &row[TYPE]),
+                                                         .payload = keep(&at, &row[PAYLOAD]),
+                                                         .traceparent = keep(&at, &row[TRACEPARENT]),
+                                                         .attempts = (unsigned)row[ATTEMPTS].integer + 1,
+                                                         .claim = claiming->claim};
     }
 }
+
+static void choose(struct claiming *claiming);
 
 static void on_chosen(void *data, till_status_t status, const till_sql_result_t *result)
 {
@@ -191,12 +194,23 @@ static void on_chosen(void *data, till_status_t status, const till_sql_result_t 
 
     if (!goes_on(claiming, status))
         return;
-    if (result->rows == 0) {
-        till_op_finish(&claiming->op, TILL_OK);
-        return;
-    }
     keep_events(claiming, result);
-    mark(claiming);
+    if (++claiming->kind != claiming->kind_count && claiming->n != claiming->max)
+        choose(claiming);
+    else if (claiming->n != 0)
+        mark(claiming);
+    else
+        till_op_finish(&claiming->op, TILL_OK);
+}
+
+static void choose(struct claiming *claiming)
+{
+    const till_outbox_kind_t *kind = &claiming->kinds[claiming->kind];
+    size_t room = claiming->max - claiming->n;
+    const till_sql_value_t params[] = {till_sql_text(kind->type),
+                                       till_sql_int(kind->leave < room ? room - kind->leave : 1)};
+
+    run(claiming, TILL_SLICE_LIT(choose_text), params, 2, on_chosen);
 }
 
 static void on_begun(void *data, till_status_t status, const till_sql_result_t *result)
@@ -204,10 +218,8 @@ static void on_begun(void *data, till_status_t status, const till_sql_result_t *
     struct claiming *claiming = data;
 
     (void)result;
-    if (!goes_on(claiming, status))
-        return;
-    const till_sql_value_t limit = till_sql_int(claiming->max);
-    run(claiming, TILL_SLICE_LIT(choose_text), &limit, 1, on_chosen);
+    if (goes_on(claiming, status))
+        choose(claiming);
 }
 
 static void on_acquired(void *data, till_status_t status, till_sql_conn_t *conn)
@@ -222,13 +234,16 @@ static void on_acquired(void *data, till_status_t status, till_sql_conn_t *conn)
         run(claiming, TILL_SLICE_LIT("BEGIN"), NULL, 0, on_begun);
 }
 
-till_op_t *till_outbox_claim(till_sql_pool_t *pool, unsigned max, uint64_t lease_ms, uint64_t timeout_ms,
-                             till_outbox_claim_cb cb, void *data)
+till_op_t *till_outbox_claim(till_sql_pool_t *pool, const till_outbox_kind_t *kinds, size_t n, unsigned max,
+                             uint64_t lease_ms, uint64_t timeout_ms, till_outbox_claim_cb cb, void *data)
 {
     struct claiming *claiming = till_calloc(1, sizeof(*claiming));
 
-    assert(max != 0);
-    claiming->max = max < CLAIM_MOST ? max : CLAIM_MOST;
+    assert(n != 0 && n <= TILL_OUTBOX_KINDS_MOST && max != 0);
+    claiming->kinds = till_alloc(n * sizeof(*kinds));
+    memcpy(claiming->kinds, kinds, n * sizeof(*kinds));
+    claiming->kind_count = n;
+    claiming->max = max < TILL_OUTBOX_CLAIM_MOST ? max : TILL_OUTBOX_CLAIM_MOST;
     claiming->lease_ms = lease_ms;
     claiming->timeout_ms = timeout_ms;
     claiming->claim = till_claim_draw();

@@ -15,14 +15,14 @@ static till_sql_pool_t *pool_of(lua_State *L)
     return pool;
 }
 
-/** A string field of the event on top; it stays in its table. */
+/** A string field of the table on top; it stays there. */
 static till_slice_t field(lua_State *L, const char *name)
 {
     till_slice_t slice = {0};
 
     lua_getfield(L, -1, name);
     if (lua_type(L, -1) != LUA_TSTRING)
-        luaL_error(L, "outbox.append: an event's %s is no string", name);
+        luaL_error(L, "outbox: the %s of an entry is no string", name);
     slice.base = lua_tolstring(L, -1, &slice.len);
     lua_pop(L, 1);
     return slice;
@@ -116,19 +116,43 @@ static void on_claimed(void *data, till_status_t status, const till_event_t *eve
     till_co_resume(co, 1);
 }
 
+/** [-0, +1] the list of { type, leave } at 1, in memory that Lua owns; its strings stay in their tables */
+static const till_outbox_kind_t *check_kinds(lua_State *L, size_t *n)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    *n = lua_objlen(L, 1);
+    luaL_argcheck(L, *n >= 1 && *n <= TILL_OUTBOX_KINDS_MOST, 1, "1 to 32 kinds are expected");
+    till_outbox_kind_t *kinds = lua_newuserdata(L, *n * sizeof(*kinds));
+    for (size_t i = 0; i != *n; ++i) {
+        lua_rawgeti(L, 1, (int)i + 1);
+        luaL_argcheck(L, lua_istable(L, -1), 1, "holds something that is no kind");
+        kinds[i].type = field(L, "type");
+        lua_getfield(L, -1, "leave");
+        lua_Integer leave = lua_tointeger(L, -1);
+        luaL_argcheck(L, leave >= 0 && leave <= EVENTS_MAX, 1, "`leave` is between 0 and 1000");
+        kinds[i].leave = (unsigned)leave;
+        lua_pop(L, 2);
+    }
+    return kinds;
+}
+
 static int l_claim(lua_State *L)
 {
-    int max = luaL_checkint(L, 1);
-    uint64_t lease_ms = till_arg_ms(L, 2, 30000);
+    int max = luaL_checkint(L, 2);
+    uint64_t lease_ms = till_arg_ms(L, 3, 30000);
     till_sql_pool_t *pool = pool_of(L);
+    size_t n;
 
-    luaL_argcheck(L, max >= 1 && max <= EVENTS_MAX, 1, "is not between 1 and 1000");
+    luaL_argcheck(L, max >= 1 && max <= EVENTS_MAX, 2, "is not between 1 and 1000");
     till_co_check_yieldable(L, "outbox.claim");
     till_co_t *co = till_co_of(L);
+    const till_outbox_kind_t *kinds = check_kinds(L, &n);
     if (till_co_refused(L, co))
         return 2;
-    till_op_t *op = till_outbox_claim(pool, (unsigned)max, lease_ms, till_co_time_left(L, TIME_MS), on_claimed, co);
-    return till_co_park(co, L, op, 0);
+    till_op_t *op =
+        till_outbox_claim(pool, kinds, n, (unsigned)max, lease_ms, till_co_time_left(L, TIME_MS), on_claimed, co);
+    lua_settop(L, 1); /* the kinds' names live in it */
+    return till_co_park(co, L, op, 1);
 }
 
 static void on_done(void *data, till_status_t status) { till_co_done(data, status, "outbox"); }
@@ -163,6 +187,39 @@ static int l_done(lua_State *L)
     return till_co_park(co, L, till_outbox_done(pool, ids, n, claim, till_co_time_left(L, TIME_MS), on_done, co), 0);
 }
 
+static int l_extend(lua_State *L)
+{
+    uint64_t claim = (uint64_t)luaL_checknumber(L, 2), lease_ms = till_arg_ms(L, 3, 30000);
+    till_sql_pool_t *pool = pool_of(L);
+    size_t n;
+
+    till_co_check_yieldable(L, "outbox.extend");
+    till_co_t *co = till_co_of(L);
+    if (till_co_refused(L, co))
+        return 2;
+    const uint64_t *ids = check_ids(L, &n);
+    till_op_t *op = till_outbox_extend(pool, ids, n, claim, lease_ms, till_co_time_left(L, TIME_MS), on_done, co);
+    return till_co_park(co, L, op, 0);
+}
+
+static int l_release(lua_State *L)
+{
+    uint64_t claim = (uint64_t)luaL_checknumber(L, 2);
+    till_slice_t reason = {"", 0};
+    till_sql_pool_t *pool = pool_of(L);
+    size_t n;
+
+    if (!lua_isnoneornil(L, 3))
+        reason = till_check_slice(L, 3);
+    till_co_check_yieldable(L, "outbox.release");
+    till_co_t *co = till_co_of(L);
+    if (till_co_refused(L, co))
+        return 2;
+    const uint64_t *ids = check_ids(L, &n);
+    till_op_t *op = till_outbox_release(pool, ids, n, claim, reason, till_co_time_left(L, TIME_MS), on_done, co);
+    return till_co_park(co, L, op, 0);
+}
+
 static int l_retry(lua_State *L)
 {
     uint64_t id = (uint64_t)luaL_checknumber(L, 1), claim = (uint64_t)luaL_checknumber(L, 2);
@@ -180,7 +237,8 @@ static int l_retry(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"append", l_append}, {"claim", l_claim}, {"done", l_done}, {"retry", l_retry}, {NULL, NULL},
+    {"append", l_append}, {"claim", l_claim},     {"done", l_done}, {"extend", l_extend},
+    {"retry", l_retry},   {"release", l_release}, {NULL, NULL},
 };
 
 int till_bind_outbox(lua_State *L) { return till_bind(L, functions); }

@@ -225,12 +225,54 @@ static const char *take_headers(till_vm_t *vm, till_response_t *out, lua_State *
     return fault;
 }
 
-/** @return NULL, or what is wrong with the results 1..5 on the stack */
+#define LIVE_FIELDS 4
+
+/* The list on top keeps the string. @return false: it is none */
+static bool take_text(lua_State *L, size_t at, till_slice_t *out)
+{
+    lua_rawgeti(L, -1, (int)at);
+    bool is_text = lua_type(L, -1) == LUA_TSTRING;
+    if (is_text)
+        out->base = lua_tolstring(L, -1, &out->len);
+    lua_pop(L, 1);
+    return is_text;
+}
+
+static bool take_state(lua_State *L, size_t at, till_live_state_t *out)
+{
+    out->changes = 0;
+    return take_text(L, at, &out->topic) && take_text(L, at + 1, &out->owner) && take_text(L, at + 2, &out->tag) &&
+           take_text(L, at + 3, &out->json);
+}
+
+/* A list of texts: the client, then topic, owner, tag and state of each thing that is watched. */
+static const char *take_live(till_vm_t *vm, till_response_t *out, lua_State *L)
+{
+    size_t n = lua_objlen(L, 6), count = n / LIVE_FIELDS;
+
+    if (lua_type(L, 6) != LUA_TTABLE || count == 0 || n != 1 + count * LIVE_FIELDS)
+        return "main.http returned a stream that is no list of topics";
+    if (count > vm->live_room) {
+        vm->live_room = count;
+        vm->live_states = till_realloc(vm->live_states, count * sizeof(*vm->live_states));
+    }
+    lua_pushvalue(L, 6);
+    bool is_good = take_text(L, 1, &vm->live.client);
+    for (size_t i = 0; is_good && i != count; ++i)
+        is_good = take_state(L, 2 + i * LIVE_FIELDS, &vm->live_states[i]);
+    lua_pop(L, 1);
+    vm->live.states = vm->live_states;
+    vm->live.count = count;
+    out->live = &vm->live;
+    return is_good ? NULL : "main.http returned a stream with something that is no string";
+}
+
+/** @return NULL, or what is wrong with the results 1..6 on the stack */
 static const char *take_response(till_vm_t *vm, till_response_t *out, lua_State *L)
 {
     lua_Number status = lua_tonumber(L, 1);
 
-    lua_settop(L, 5);
+    lua_settop(L, 6);
     if (lua_type(L, 1) != LUA_TNUMBER || !(status >= 100 && status <= 599))
         return "main.http returned no status";
     out->status = (int)status;
@@ -241,8 +283,9 @@ static const char *take_response(till_vm_t *vm, till_response_t *out, lua_State 
     out->route = lua_type(L, 4) == LUA_TSTRING ? lua_tostring(L, 4) : "(none)";
     lua_Number keep_ms = lua_tonumber(L, 5); /* 0 where it is nil */
     out->keep_ms = keep_ms > 0 && keep_ms <= MAX_KEEP_MS ? (uint64_t)keep_ms : 0;
-    if (lua_isnil(L, 2))
-        return NULL;
+    const char *fault = lua_isnil(L, 6) ? NULL : take_live(vm, out, L);
+    if (fault != NULL || lua_isnil(L, 2))
+        return fault;
     return lua_type(L, 2) == LUA_TTABLE ? take_headers(vm, out, L) : "main.http returned headers that are no table";
 }
 
@@ -272,6 +315,7 @@ static void deliver_http(till_co_t *co, int rc)
         response.body = (till_slice_t){"", 0};
         response.route = "(error)";
         response.keep_ms = 0;
+        response.live = NULL;
     }
     if (response.keep_ms != 0)
         till_pages_keep(co->vm->pages, co->request, &response, co->page_epoch,

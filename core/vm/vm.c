@@ -9,6 +9,7 @@
 #include <luajit.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "trade/combine.h"
 #include "vm/code.h"
 #include "vm/vm_priv.h"
 
@@ -140,8 +141,10 @@ static void free_vm(till_vm_t *vm)
     }
     till_buf_dispose(&vm->scratch);
     till_bundle_destroy(vm->bundle);
+    till_combiner_destroy(vm->combiner);
     till_pages_destroy(vm->pages);
     free(vm->headers);
+    free(vm->live_states);
     free(vm);
 }
 

@@ -15,12 +15,14 @@
 #define TILL_VM_VM_H
 
 #include "base/trace.h"
+#include "io/amqp.h"
 #include "io/http.h"
 #include "io/offload.h"
 #include "io/redis.h"
 #include "io/sql.h"
 #include "vm/box/client.h"
 #include "vm/bundle.h"
+#include "vm/live.h"
 
 typedef struct till_vm till_vm_t;
 typedef struct till_call till_call_t;
@@ -44,14 +46,16 @@ typedef enum till_priority {
 /** "read", "staff", "cart", "checkout"; "none". */
 const char *till_priority_name(till_priority_t priority);
 
-/* What a VM may use; all borrowed, outliving it. Any of sql, redis, http, box may be NULL (a check without I/O). */
+/* What a VM may use; all borrowed, outliving it. Any of sql, redis, http, box, amqp may be NULL (a check without I/O).
+ */
 typedef struct till_vm_env {
     till_loop_t *loop;
     till_sql_pool_t *sql;
     till_redis_t *redis;
     till_http_t *http;
     till_offload_t *offload;
-    till_rulebox_t *box;    /* for merchants' rules */
+    till_rulebox_t *box; /* for merchants' rules */
+    till_amqp_t *amqp;
     till_offload_t *loader; /* where a VM that is over is freed; NULL: at once */
     const till_conf_t *conf;
     const char *process; /* "web-0", "jobs-1", "command" */
@@ -71,7 +75,8 @@ typedef struct till_vm_env {
     till_op_t *(*ask)(void *data_of_ask, till_slice_t command, uint64_t timeout_ms,
                       void (*done)(void *data, till_status_t status, const char *text, size_t len), void *data);
     void *data_of_ask;
-    bool is_command; /* gives the bindings for files and terminals that only commands have */
+    const till_live_face_t *live; /* the streams of this process; NULL: it has none */
+    bool is_command;              /* gives the bindings for files and terminals that only commands have */
     void (*on_metrics)(void *data, const char *name, const char *labels, double value,
                        char kind); /* 'c' add, 'g' set, 'h' observe */
     void *data;
@@ -124,9 +129,10 @@ typedef struct till_response {
     const till_header_t *headers;
     size_t header_count;
     till_slice_t body;
-    const char *route; /* template for the metrics: "/store/v1/carts/{id}", never NULL */
-    const char *error; /* of a 500: for the log only; else NULL */
-    uint64_t keep_ms;  /* the same answer may be given for so long (vm/pages.h) */
+    const char *route;             /* template for the metrics: "/store/v1/carts/{id}", never NULL */
+    const char *error;             /* of a 500: for the log only; else NULL */
+    uint64_t keep_ms;              /* the same answer may be given for so long (vm/pages.h) */
+    const till_live_begin_t *live; /* not NULL: this answer goes on as a stream, and has no body */
 } till_response_t;
 
 /** `response` lives until this returns. A cancelled call is told TILL_CANCELLED and `response` is NULL; so is one out

@@ -49,6 +49,7 @@ enum {
     TILL_BOX_SUBSCRIPTION,
     TILL_BOX_CSV,
     TILL_BOX_TASK,
+    TILL_BOX_SEAT,
     TILL_BOX_COUNT
 };
 
@@ -154,8 +155,12 @@ struct till_vm {
     const char *volatile compiling; /* the file; NULL: none */
     char overrun[320];              /* where and how it went past a limit of loading; "" */
     till_pages_t *pages;
-    till_header_t *headers; /* scratch of responses */
+    struct till_combiner *combiner; /* made when it is first asked for */
+    till_header_t *headers;         /* scratch of responses */
     size_t header_room;
+    till_live_state_t *live_states; /* likewise */
+    size_t live_room;
+    till_live_begin_t live;
     till_buf_t scratch; /* of encoders; kept between uses */
     till_json_reader_t reader;
     bool reader_open;
@@ -245,14 +250,17 @@ extern const till_binding_t till_bindings[]; /* ends with a NULL name */
 /** A table of `functions`. [-0, +1] */
 int till_bind(lua_State *L, const luaL_Reg *functions);
 /** Names are checked at compile time by use: each opens one module. */
+int till_bind_amqp(lua_State *L);
 int till_bind_sql(lua_State *L);
 int till_bind_redis(lua_State *L);
 int till_bind_http(lua_State *L);
 int till_bind_lock(lua_State *L);
+int till_bind_combine(lua_State *L);
 int till_bind_idem(lua_State *L);
 int till_bind_outbox(lua_State *L);
 int till_bind_time(lua_State *L);
 int till_bind_json(lua_State *L);
+int till_bind_live(lua_State *L);
 int till_bind_pages(lua_State *L);
 int till_bind_crypto(lua_State *L);
 int till_bind_ulid(lua_State *L);

@@ -1,6 +1,7 @@
 -- till/main - what the core calls; loading this file loads and checks the whole generation.
 --
---   http(req)          -> status, headers, body, route template, keep_ms
+--   http(req)          -> status, headers, body, route template, keep_ms, live: what the answer's
+--                         stream watches (http.respond)
 --   priority(method, path) -> "read", "staff", "cart" or "checkout"; asked under overload
 --   jobs(worker)       -> when co.closing() is true
 --   background()       -> at once, after its spawns
@@ -16,8 +17,10 @@ local cache = require "till.cache"
 local generations = require "till.flow.generations"
 local dispatch = require "till.plugin.dispatch"
 local findings = require "till.plugin.findings"
+local live = require "till.flow.live"
 local loader = require "till.plugin.loader"
 local plugin_routes = require "till.http.plugin_routes"
+local kinds = require "till.flow.kinds"
 local router = require "till.http.router"
 local rulebook = require "till.flow.rulebook"
 local rules = require "till.plugin.rules"
@@ -46,6 +49,7 @@ end
 
 local plugins, left_out = loader.load()
 dispatch.setup(plugins)
+kinds.check()
 local merchants = findings.try(nil, rules.load) or {}
 rulebook.setup(merchants)
 local served = findings.try(nil, function() return router.new(groups()) end)
@@ -75,6 +79,7 @@ end
 function main.background()
   cache.start()
   co.spawn(generations.background)
+  live.background()
   for name, reason in pairs(left_out) do
     log.info("plugin.left_out", { plugin = name, reason = reason })
   end

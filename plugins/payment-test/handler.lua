@@ -17,8 +17,10 @@ local REASONS = { declined = "the card was declined" }
 
 
 local function find(idem_key)
-  return sql.one("SELECT provider_ref, token, state, amount, currency FROM payment_test_attempts"
-    .. " WHERE idem_key = ?", idem_key)
+  return sql.one("SELECT provider_ref, token, state, amount, currency, captured_amount,"
+    .. " (SELECT CAST(COALESCE(SUM(r.amount), 0) AS SIGNED) FROM payment_test_refunds r"
+    .. " WHERE r.idem_key = a.idem_key) AS refunded_amount"
+    .. " FROM payment_test_attempts a WHERE idem_key = ?", idem_key)
 end
 
 
@@ -27,7 +29,8 @@ local function answer_of(row)
     return { outcome = "requires_action", provider_ref = row.provider_ref,
       action = { type = "redirect", url = "https://payment.test/3ds/" .. row.provider_ref } }
   end
-  return { outcome = row.state, provider_ref = row.provider_ref, reason = REASONS[row.state] }
+  return { outcome = row.state, provider_ref = row.provider_ref, reason = REASONS[row.state],
+    refunded_amount = row.refunded_amount }
 end
 
 
@@ -47,9 +50,9 @@ local function begin(payment, token, state)
 end
 
 
--- "-capture", "-void" and "-refund" belong to the attempt that they are about.
+-- "-capture", "-void" and "-refund" belong to the attempt that they are about, whatever follows.
 local function attempt_of(payment)
-  return (payment.idem_key:gsub("%-%l+$", ""))
+  return (payment.idem_key:gsub("%-.*$", ""))
 end
 
 
@@ -118,10 +121,14 @@ end
 
 
 handler["payment.capture"] = function(_, payment)
-  local row = find(attempt_of(payment))
+  local key = attempt_of(payment)
+  local row = find(key)
   if row and row.token == "tok_capture_declined" then
     return { outcome = "declined", provider_ref = row.provider_ref, reason = "the card expired" }
   end
+  local ok = sql.exec("UPDATE payment_test_attempts SET captured_amount = LEAST(amount, ?)"
+    .. " WHERE idem_key = ? AND state = 'authorized'", payment.amount, key)
+  if not ok then return unknown() end
   return move(payment, "authorized", "captured")
 end
 
@@ -135,8 +142,39 @@ handler["payment.void"] = function(_, payment)
 end
 
 
+-- One key is one refund. All of them together are no more than what was captured.
+local function give_back(payment, key)
+  return sql.transaction(function(tx)
+    local row, e = tx:one("SELECT state, captured_amount FROM payment_test_attempts"
+      .. " WHERE idem_key = ? FOR UPDATE", key)
+    if not row then return nil, e end
+    local sum = "SELECT CAST(COALESCE(SUM(amount), 0) AS SIGNED) AS given,"
+      .. " COALESCE(MAX(refund_key = ?), 0) AS known FROM payment_test_refunds WHERE idem_key = ?"
+    local so_far, e2 = tx:one(sum, payment.idem_key, key)
+    if not so_far then return nil, e2 end
+    if so_far.known == 1 then return "done" end
+    local given = so_far.given + payment.amount
+    if row.state ~= "captured" or given > row.captured_amount then return "it is " .. row.state end
+    local ok, e3 = tx:exec("INSERT INTO payment_test_refunds (refund_key, idem_key, amount)"
+      .. " VALUES (?, ?, ?)", payment.idem_key, key, payment.amount)
+    if ok and given == row.captured_amount then
+      ok, e3 = tx:exec("UPDATE payment_test_attempts SET state = 'refunded'"
+        .. " WHERE idem_key = ?", key)
+    end
+    if not ok then return nil, e3 end
+    return "done"
+  end)
+end
+
+
 handler["payment.refund"] = function(_, payment)
-  return move(payment, "captured", "refunded")
+  local key = attempt_of(payment)
+  local row, e = find(key)
+  if not row then return e and unknown() or { outcome = "declined", reason = "not found" } end
+  local what = give_back(payment, key)
+  if not what then return unknown() end
+  if what == "done" then return { outcome = "refunded", provider_ref = row.provider_ref } end
+  return { outcome = "declined", provider_ref = row.provider_ref, reason = what }
 end
 
 

@@ -14,8 +14,8 @@ import { BUILD, ROOT } from "./lib/ground.mjs";
 process.env.MOONTILL = path.join(BUILD, "moontill");
 const { Shop, tempDir, SLICE } = await import("../flow/support/shop.mjs");
 
-const NAMES = ["handler", "pages", "points", "redis", "price", "box", "memory", "clients", "journey", "orders", "reload", "generations",
-  "import"];
+const NAMES = ["handler", "pages", "points", "redis", "price", "box", "memory", "clients", "streams", "journey", "orders", "expiry",
+  "reload", "generations", "import"];
 
 function options(words) {
   const out = { names: [], rounds: 5, seconds: 2, json: undefined };

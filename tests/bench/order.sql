@@ -1,14 +1,13 @@
--- The procedure that tests/bench/bench_order.c calls: a cart with one line, reserved and with a payment session, becomes an
--- order. It leaves the rows that lua/till/flow/checkout.lua leaves, and takes the contended row, the stock's, last.
-CREATE OR REPLACE PROCEDURE bench_place(p_cart BINARY(16), p_order BINARY(16), p_line BINARY(16), p_entries BINARY(16),
+-- What tests/bench/bench_order.c and bench_combine.c call: a cart with one line, reserved and with a payment session, becomes
+-- an order. bench_rows leaves the rows that lua/till/flow/checkout.lua leaves, but for the contended one, the stock's, which
+-- @bench_variant, @bench_location and @bench_quantity name then; bench_place is one transaction for one buyer, that row last.
+CREATE OR REPLACE PROCEDURE bench_rows(p_cart BINARY(16), p_order BINARY(16), p_line BINARY(16), p_entries BINARY(16),
     p_trace MEDIUMTEXT, p_address TEXT, p_line_trace TEXT, p_sku VARCHAR(100), p_saga MEDIUMTEXT, p_answer MEDIUMBLOB)
 BEGIN
     DECLARE v_variant, v_location, v_payment BINARY(16);
     DECLARE v_quantity, v_amount BIGINT;
     DECLARE v_name VARCHAR(64) DEFAULT CONCAT('ord_', LOWER(HEX(p_order)));
-    DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;
 
-    START TRANSACTION;
     UPDATE carts SET state = 'completed', order_id = p_order, version = version + 1 WHERE id = p_cart AND state = 'open';
     IF ROW_COUNT() <> 1 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the cart is not open'; END IF;
     SELECT id, amount INTO v_payment, v_amount FROM payments WHERE cart_id = p_cart ORDER BY id DESC LIMIT 1;
@@ -36,8 +35,18 @@ BEGIN
     UPDATE reservations SET state = 'sold' WHERE cart_id = p_cart AND state = 'held';
     INSERT INTO stock_events (variant_id, location_id, type, quantity, on_hand_delta, reserved_delta, reference)
         VALUES (v_variant, v_location, 'sold', v_quantity, -v_quantity, -v_quantity, v_name);
-    UPDATE stock SET on_hand = on_hand - v_quantity, reserved = reserved - v_quantity, version = version + 1
-        WHERE variant_id = v_variant AND location_id = v_location AND reserved >= v_quantity;
+    SET @bench_variant = v_variant, @bench_location = v_location, @bench_quantity = v_quantity;
+END //
+
+CREATE OR REPLACE PROCEDURE bench_place(p_cart BINARY(16), p_order BINARY(16), p_line BINARY(16), p_entries BINARY(16),
+    p_trace MEDIUMTEXT, p_address TEXT, p_line_trace TEXT, p_sku VARCHAR(100), p_saga MEDIUMTEXT, p_answer MEDIUMBLOB)
+BEGIN
+    DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;
+
+    START TRANSACTION;
+    CALL bench_rows(p_cart, p_order, p_line, p_entries, p_trace, p_address, p_line_trace, p_sku, p_saga, p_answer);
+    UPDATE stock SET on_hand = on_hand - @bench_quantity, reserved = reserved - @bench_quantity, version = version + 1
+        WHERE variant_id = @bench_variant AND location_id = @bench_location AND reserved >= @bench_quantity;
     IF ROW_COUNT() <> 1 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'nothing is held'; END IF;
     COMMIT;
-END
+END //

@@ -1,5 +1,6 @@
 // Completing carts: over HTTP, against a bare client that leaves the same rows by a stored procedure. Spread over SKUs and
-// all on one; without a binlog, and with one that is on the disk at each commit.
+// all on one; without a binlog, and with one that is on the disk at each commit. On the one SKU also what the combiner alone makes
+// of it, without HTTP and Lua.
 //
 // Carts are prepared beforehand (address, shipping, payment session), half of them for each side. No jobs worker runs.
 import { spawn } from "node:child_process";
@@ -11,7 +12,8 @@ import { measure, run } from "./lib/load.mjs";
 import { ADDRESS, Client } from "./lib/shop.mjs";
 import { respawn } from "./lib/respawn.mjs";
 
-const BUYERS = 16, CARTS = 400;
+const BUYERS = 16, CARTS = 800;
+const CROWD = 64, MOST = 16; // buyers who all want the one SKU, and how many go together
 const USER = os.userInfo().username;
 const HERE = path.join(ROOT, "tests/bench");
 const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -72,45 +74,56 @@ async function prepareCarts(shop, variants, count) {
   return carts;
 }
 
-async function completeByHttp(shop, carts, file) {
+async function completeByHttp(shop, carts, file, buyers) {
   fs.writeFileSync(file, carts.join("\n") + "\n");
-  const { stdout, stderr } = await run("wrk", ["-t1", `-c${BUYERS}`, "-d600", "-s", `${HERE}/complete.lua`, shop.url, "--", file,
+  const { stdout, stderr } = await run("wrk", ["-t1", `-c${buyers}`, "-d600", "-s", `${HERE}/complete.lua`, shop.url, "--", file,
     shop.store_key], { maxBuffer: 1 << 24 });
   if (stderr) console.log(stderr.slice(0, 1000));
   return JSON.parse(stdout.trim().split("\n").at(-1));
 }
 
-function completeByProcedure(shop, carts) {
+/** By tests/bench/<program>.c, in which `numbers` say how. */
+function completeBy(program, shop, carts, ...numbers) {
   return new Promise((resolve, reject) => {
-    const child = spawn(`${BUILD}/bench_order`, [shop.mysql_socket, USER, shop.database, String(BUYERS)],
+    const child = spawn(`${BUILD}/${program}`, [shop.mysql_socket, USER, shop.database, ...numbers.map(String)],
       { stdio: ["pipe", "pipe", "inherit"] });
     let said = "";
     child.stdout.on("data", (piece) => (said += piece));
-    child.on("close", (code) => (code === 0 ? resolve(JSON.parse(said)) : reject(new Error(`bench_order: ${code}`))));
+    child.on("close", (code) => (code === 0 ? resolve(JSON.parse(said)) : reject(new Error(`${program}: ${code}`))));
     child.stdin.end(carts.map((id) => `${hexOf(id)}\n`).join(""));
   });
 }
 
 /** The bare client's CPU counts: it does what our server does; what wrk uses does not. */
-function sides(bench, shop, variants) {
+function sides(bench, shop, variants, buyers) {
   const file = `${bench.dir}/carts.txt`;
   return {
     a: { name: "Moontill over HTTP", run: async () => {
       const carts = await prepareCarts(shop, variants, CARTS);
-      return measure(shop.roots, () => completeByHttp(shop, carts, file));
+      return measure(shop.roots, () => completeByHttp(shop, carts, file, buyers));
     } },
     b: { name: "bare client, procedure", run: async () => {
       const carts = await prepareCarts(shop, variants, CARTS);
-      return measure([...shop.roots, process.pid], () => completeByProcedure(shop, carts));
+      return measure([...shop.roots, process.pid], () => completeBy("bench_order", shop, carts, buyers));
     } },
   };
 }
 
-async function compareAll(bench, shop, when) {
+/** The combiner alone, in C, on the one SKU. */
+function combinerSide(shop, variants, buyers) {
+  return { name: `combiner in C, ${MOST} a batch`, run: async () => {
+    const carts = await prepareCarts(shop, variants, CARTS);
+    return measure([...shop.roots, process.pid], () => completeBy("bench_combine", shop, carts, buyers, MOST));
+  } };
+}
+
+async function compareAll(bench, shop, when, goal) {
   const variants = await variantsOf(shop);
-  const spread = sides(bench, shop, variants), hot = sides(bench, shop, variants.slice(0, 1));
-  await bench.compare(`orders spread over SKUs, ${when}`, { ...spread, goal: { of: "rate", least: 0.6 } });
-  await bench.compare(`orders of one SKU, ${when}`, hot);
+  const spread = sides(bench, shop, variants, BUYERS), hot = sides(bench, shop, variants.slice(0, 1), CROWD);
+  await bench.compare(`orders spread over SKUs, ${when}`, { ...spread, goal: { of: "rate", least: 0.7 } });
+  await bench.compare(`orders of one SKU, ${when}`, { ...hot, goal });
+  await bench.compare(`orders of one SKU, the kernel's part, ${when}`,
+    { a: combinerSide(shop, variants.slice(0, 1), CROWD), b: hot.b, goal });
 }
 
 export default async function (bench) {
@@ -124,7 +137,7 @@ export default async function (bench) {
     const again = await respawn(running, ["--log-bin=binlog", "--server-id=1", "--sync-binlog=1"], ["--skip-log-bin"]);
     shop.roots = again.pids;
     try {
-      await compareAll(bench, shop, "with binlog");
+      await compareAll(bench, shop, "with binlog", { of: "rate", least: 10 });
     } finally {
       await again.stop();
     }

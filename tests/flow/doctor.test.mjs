@@ -60,7 +60,7 @@ describe("a shop that runs", () => {
     for (const check of ["versions", "server", "server.workers", "generation", "server.trust_forwarded", "config.secrets", "limits.files",
       "limits.somaxconn", "disk.var", "certificate.dates", "certificate.key", "certificate.names", "database.version",
       "database.innodb_flush_log_at_trx_commit", "database.innodb_doublewrite", "database.session", "database.charset",
-      "database.connections", "database.clock", "database.schema", "redis.version", "redis.memory", "redis.latency", "box"]) assertFinding(told, check, "ok");
+      "database.connections", "database.clock", "database.schema", "redis.version", "redis.memory", "redis.latency", "jobs", "box"]) assertFinding(told, check, "ok");
     assertFinding(told, "versions", "ok", /moontill \d.*libh2o 2\.2\.5.*LuaJIT 2\.1.*mariadb client 3.*libcurl 7.*hiredis 0\.14.*OpenSSL 3/);
     assertFinding(told, "server.workers", "ok", /^2, all ready$/);
     assertFinding(told, "shop.signing_secret", "warn", /empty/);

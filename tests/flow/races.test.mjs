@@ -1,28 +1,23 @@
-// Many at once: what is asked twice happens once, what is changed together is changed by all. Buyers are in buyers.test.mjs.
+// Many at once: what is there is sold once, what is asked twice happens once.
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { Shop, buy, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
+import { buyersOf, complete, many, session, settled } from "./support/buyers.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
 import { assertInvariants, bin, query } from "./support/db.mjs";
-import { connections, many, settled } from "./support/crowd.mjs";
 
-let shop, pool;
+let shop, buyers;
 before(async () => {
   shop = await Shop.start({ args: ["--no-demo", "--set", "server.workers=2"] });
-  pool = connections(shop, 16);
+  buyers = buyersOf(shop);
 });
 after(async () => {
-  pool?.close();
+  buyers?.close();
   await shop?.stop();
 });
 
-let turn = 0;
-/** Each client over the next connection, so that both workers get some. */
-const client = () => pool.ask(turn++);
-
-const stockOf = async (sku) => assertOk(await shop.admin("GET", `/inventory/${encodeURIComponent(sku)}`), 200).inventory;
-const session = (ask, cart) => ask("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "manual" } });
-const complete = (ask, cart, key) => ask("POST", `/carts/${cart.id}/complete`, { headers: idem(key), body: {} });
+const client = () => buyers.client();
+const stockOf = (sku) => buyers.stockOf(sku);
 
 describe("stock", () => {
   it("is sold to who completes without a payment session only where that costs nothing", async () => {

@@ -11,7 +11,7 @@ local term = require "till.prim.term"
 
 local doctor = {}
 
-local GROUPS = { "server", "config", "machine", "certificate", "database", "redis", "box" }
+local GROUPS = { "server", "config", "machine", "certificate", "database", "redis", "jobs", "box" }
 local WIDTH = 96
 
 

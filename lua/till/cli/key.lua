@@ -7,13 +7,15 @@ local say = require "till.cli.say"
 
 local HELP = [[
 usage: moontill key create --name NAME [--kind publishable|secret] [--role ROLE]…
+                           [--reservation-minutes N]
        moontill key list [--json]
        moontill key revoke KEY_ID
 
 The key is printed once, when it is made; the shop keeps its hash only.
 ]]
 
-local OPTIONS = { ["--name"] = "name", ["--kind"] = "kind", ["--role"] = "roles" }
+local OPTIONS = { ["--name"] = "name", ["--kind"] = "kind", ["--role"] = "roles",
+  ["--reservation-minutes"] = "reservation_minutes" }
 
 
 local function refuse(e)
@@ -26,6 +28,17 @@ local function misuse(why)
 end
 
 
+-- -> why not | nil
+local function minutes_of(f)
+  if not f.reservation_minutes then return nil end
+  if f.kind ~= "publishable" then return "only carts of publishable keys hold stock" end
+  local n = tonumber(f.reservation_minutes:match("^%d+$"))
+  if not n or n < 1 or n > 1440 then return "--reservation-minutes is 1 to 1440" end
+  f.reservation_minutes = n
+  return nil
+end
+
+
 local function create(args)
   local f, why = say.options(args, OPTIONS, { kind = "secret", roles = {} })
   if not f then return misuse(why) end
@@ -33,6 +46,8 @@ local function create(args)
   if f.kind ~= "secret" and f.kind ~= "publishable" then
     return misuse("--kind is publishable or secret")
   end
+  why = minutes_of(f)
+  if why then return misuse(why) end
   local made, text = keys.create(f)
   if not made then return refuse(text) end
   term.write(made.id .. " " .. text .. "\n")

@@ -8,20 +8,29 @@ local metrics = require "till.prim.metrics"
 
 local backlog = {}
 
-local types, flows = {}, {}
+-- told also before there ever was one, so that who watches finds the series
+local types = { ["order.placed"] = { type = "order.placed" },
+  ["payment.capture"] = { type = "payment.capture" } }
+local flows = {}
+local MOVES = { running = true, waiting = true } -- the others wait for staff
+
+
+local NOTHING = { pending = 0, running = 0, dead = 0, oldest_s = 0 }
 
 
 local function tell_outbox()
   local outbox, e = backlog_store.outbox()
   if not outbox then return nil, e end
-  for event_type in pairs(outbox.pending) do
+  for event_type in pairs(outbox) do
     types[event_type] = types[event_type] or { type = event_type }
   end
   for event_type, labels in pairs(types) do
-    metrics.set("till_outbox_pending", labels, outbox.pending[event_type] or 0)
+    local of_type = outbox[event_type] or NOTHING
+    metrics.set("till_outbox_pending", labels, of_type.pending)
+    metrics.set("till_outbox_running", labels, of_type.running)
+    metrics.set("till_outbox_dead", labels, of_type.dead)
+    metrics.set("till_outbox_oldest_age_seconds", labels, of_type.oldest_s)
   end
-  metrics.set("till_outbox_oldest_age_seconds", nil, outbox.oldest_s)
-  metrics.set("till_outbox_dead", nil, outbox.dead)
   return true
 end
 
@@ -46,7 +55,7 @@ local function tell_sagas()
   for _, row in ipairs(rows) do
     local flow = flow_of(row.name)
     flow.counts[row.state] = row.n
-    flow.age_s = math.max(flow.age_s or 0, row.state == "failed" and 0 or row.age_s)
+    flow.age_s = math.max(flow.age_s or 0, MOVES[row.state] and row.age_s or 0)
   end
   flow_of("checkout")
   for _, flow in pairs(flows) do

@@ -6,6 +6,7 @@
 -- completion alone: most of what is done to a cart comes over the same connection. Who changes one
 -- takes it out of memory; where the table has another version by now, or anything is refused, the
 -- cart is read and all is done once more. An answer to GET is always read.
+-- A change of a cart that holds stock makes it hold it for longer: the shopper is still there.
 --
 --   create(auth, { currency, country }) -> cart
 --   get(auth, id) -> cart | nil, err(not_found)    of another key or another customer: not found
@@ -14,31 +15,38 @@
 --                   with it takes a copy(cart): the next change is made on this very table
 --   change(ctx, id, fn, respond) -> cart | nil, err     fn(cart) -> true | nil, err;
 --                                                  respond(cart) -> what a client is answered
+--   reprice(cart) -> quote | nil, err;  forget(id);  check_open(cart) -> true | nil, err
 --   add, set_quantity, remove, set_fields    make such an fn; so do those of till.flow.cart_codes
 local carts = require "till.store.carts"
 local catalog = require "till.flow.catalog"
+local channel = require "till.flow.channel"
 local co = require "till.prim.co"
 local conf = require "till.prim.conf"
 local db = require "till.store.db"
 local err = require "till.util.err"
+local hints = require "till.flow.live_hints"
 local id = require "till.util.id"
 local iso = require "till.util.iso"
+local log = require "till.prim.log"
 local lru = require "till.util.lru"
 local money = require "till.money"
 local pricing = require "till.flow.pricing"
+local reservations = require "till.store.reservations"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
+local turns = require "till.flow.turns"
 
 local cart_flow = {}
 
-local ATTEMPTS = 5
+local ATTEMPTS, PATIENT = 20, 3
+local TURN_MS = 10000
 local REMEMBERED, REMEMBER_MS = 2000, 600000
 
 local remembered = lru.new(REMEMBERED)
 
 
 local function remember(cart)
-  cart.check, cart.chose_shipping = nil, nil
+  cart.check, cart.chose_shipping, cart.holds_stock = nil, nil, nil
   remembered:set(cart.id, cart, time.mono_ms() + REMEMBER_MS)
 end
 
@@ -113,6 +121,10 @@ function cart_flow.check_open(cart)
     return nil, err.new("cart_completed", "the cart is an order already",
       { order_id = cart.order_id })
   end
+  if cart.state == "merged" then
+    return nil, err.new("cart_merged", ("the cart went into %s, at a login")
+      :format(cart.merged_into))
+  end
   local until_ms = cart.state == "completing" and cart.claimed_until
     and time.parse(cart.claimed_until)
   if until_ms and until_ms > time.now_ms() then
@@ -123,7 +135,9 @@ function cart_flow.check_open(cart)
 end
 
 
-local function reprice(cart)
+--- Prices it as it is now; what it holds is to be saved then. An option of shipping that is not
+--- offered any more is given up, unless the shopper has chosen it just now.
+function cart_flow.reprice(cart)
   local quote, e = pricing.price(cart)
   if not quote and err.is(e, "shipping_unavailable") and not cart.chose_shipping then
     cart.shipping_option_id = nil
@@ -167,7 +181,7 @@ local function attempt(ctx, cart, fn, respond)
   if ctx.auth.customer_id then cart.customer_id = cart.customer_id or ctx.auth.customer_id end
   ok, e2 = fn(cart)
   if not ok then return nil, e2 end
-  local quote, e3 = reprice(cart)
+  local quote, e3 = cart_flow.reprice(cart)
   if not quote then return nil, e3 end
   if cart.check then
     ok, e2 = cart.check(quote)
@@ -181,22 +195,45 @@ local function attempt(ctx, cart, fn, respond)
 end
 
 
-function cart_flow.change(ctx, cart_id, fn, respond)
+--- What is remembered of it is out of date.
+function cart_flow.forget(cart_id)
+  remembered:drop(cart_id)
+end
+
+
+-- A shopper who is still about it keeps what he holds. Where that fails it ends when it would have.
+local function keep_held(cart)
+  local ok, e = reservations.extend(cart.id, channel.hold_until(cart))
+  if ok == nil then log.warn("cart.extend", { cart_id = cart.id, error = tostring(e) }) end
+end
+
+
+local function change(ctx, cart_id, fn, respond)
   local cart = take(ctx.auth, cart_id)
   local is_read = not cart
-  for _ = 1, ATTEMPTS do
+  for n = 1, ATTEMPTS do
+    if n > PATIENT then time.sleep(1 + time.mono_us() % n) end
     local saved, e
     if not cart then cart, e = cart_flow.get(ctx.auth, cart_id) end
     if not cart then return nil, e end
     saved, e = attempt(ctx, cart, fn, respond)
     if saved then
+      if cart.holds_stock then keep_held(cart) end
       remember(cart)
+      hints.cart(cart.id)
       return cart
     end
     if saved == nil and is_read then return nil, e end
     cart, is_read = nil, true
   end
   return nil, err.new("busy", "the cart is changed by others at the same time")
+end
+
+
+--- Changes of one cart in this worker come one after the other; those in others meet at its
+--- version.
+function cart_flow.change(ctx, cart_id, fn, respond)
+  return turns.with(cart_id, TURN_MS, change, ctx, cart_id, fn, respond)
 end
 
 

@@ -5,16 +5,18 @@
 --   variants(ids) -> { variant id -> all that a line of a cart needs } | nil, err
 --   page(opts)    -> { id, title }, as till.store.products.list
 --   categories()  -> all of them; category(id_or_handle) -> one | nil, err(not_found)
---   available(products) -> { variant id -> units }    for shoppers' eyes, at most STOCK_MS old
---   in_stock(products)  -> the same as it is now      for staff
+--   offers(products)    -> { variant id -> offer }    for shoppers' eyes, at most STOCK_MS old
+--                          (till.store.offers)
+--   offers_now(products) -> the same as it is now     for staff
 --   forget(ids, handles)    products were changed, after the commit
 --   forget_found()          lists and searches may find something else
 --   forget_categories(), forget_all()
---   moved(variant_ids)      their stock was changed, after the commit
+--   moved(variant_ids)      their stock was changed, after the commit; moved_all()
 --
 -- How old an answer may be: not at all for the worker that wrote; the others have the word of a
--- change before the writer is answered (till.cache). Without Redis two seconds. Stock is at most
--- STOCK_MS old: what jobs and cancelled orders give back is not told.
+-- change before the writer is answered (till.cache). Without Redis two seconds. Stock comes from
+-- what all workers share (till.flow.stock_view), and is kept here for at most STOCK_MS: what jobs
+-- and cancelled orders give back is there as soon as its event is delivered.
 -- What is sold is never decided here: stock and the limits of promotions are conditions in the
 -- UPDATE that takes them, and the price is frozen with the order.
 local cache = require "till.cache"
@@ -22,9 +24,11 @@ local categories = require "till.store.categories"
 local err = require "till.util.err"
 local id = require "till.util.id"
 local json = require "till.prim.json"
+local live_hints = require "till.flow.live_hints"
 local loader = require "till.loader"
+local offers = require "till.store.offers"
 local products = require "till.store.products"
-local stock = require "till.store.stock"
+local stock_view = require "till.flow.stock_view"
 
 local catalog = {}
 
@@ -33,7 +37,8 @@ local MAX_PAGES = 1000
 
 local rows = loader.new(products.load, { max = 100 })
 local owners = loader.new(products.of_variants, { max = 500 })
-local free = loader.new(stock.available, { max = 500 })
+local shown = loader.new(stock_view.get, { max = 500 })
+local offers_of = loader.new(offers.load, { max = 500 })
 
 cache.own("page", { max = MAX_PAGES })
 cache.own("stock", { ttl_ms = STOCK_MS })
@@ -101,7 +106,7 @@ local function to_line(product, variant)
     id = variant.id, sku = variant.sku, title = variant.title, weight_g = variant.weight_g,
     prices = variant.prices, product_id = product.id, product_title = product.title,
     product_version = product.version, handle = product.handle, image = product.image,
-    tax_class = product.tax_class, tags = product.tags,
+    tax_class = product.tax_class, tags = product.tags, parts = variant.parts,
     sellable = product.status == "active" and not variant.archived,
   }
 end
@@ -179,22 +184,22 @@ local function variants_of(list)
 end
 
 
-local function load_free(variant_ids)
-  return free:load_many(variant_ids)
+local function load_shown(variant_ids)
+  return shown:load_many(variant_ids)
 end
 
 
-function catalog.available(list)
+function catalog.offers(list)
   local ids = variants_of(list)
   if #ids == 0 then return {} end
-  return cache.get_many("stock", ids, load_free)
+  return cache.get_many("stock", ids, load_shown)
 end
 
 
-function catalog.in_stock(list)
+function catalog.offers_now(list)
   local ids = variants_of(list)
   if #ids == 0 then return {} end
-  return free:load_many(ids)
+  return offers_of:load_many(ids)
 end
 
 
@@ -223,8 +228,15 @@ function catalog.forget_all()
 end
 
 
+function catalog.moved_all()
+  cache.flush { "stock" }
+end
+
+
 function catalog.moved(variant_ids)
+  stock_view.stale(variant_ids)
   cache.invalidate("stock", variant_ids)
+  live_hints.stock(variant_ids)
 end
 
 

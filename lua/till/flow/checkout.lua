@@ -52,6 +52,7 @@ local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
 local place = require "till.flow.place"
 local pricing = require "till.flow.pricing"
+local reservations = require "till.store.reservations"
 local rulebook = require "till.flow.rulebook"
 local sagas = require "till.store.sagas"
 local stock = require "till.store.stock"
@@ -139,7 +140,7 @@ local function answer(cart, state, e, env)
   if state == "done" then
     if env.order then return { type = "order", order = env.order } end
     return { type = "order", order = orders.of_cart(cart.id) or nil }
-  elseif state == "waiting" then
+  elseif state == "waiting" or state == "parked" then
     return { type = "processing" }
   end
   carts.unclaim(nil, cart.id, env.claim)
@@ -180,7 +181,7 @@ local function already(cart)
 end
 
 
-local UNFINISHED = { running = true, waiting = true }
+local UNFINISHED = { running = true, waiting = true, parked = true }
 
 
 -- Does the flow buy what the cart holds now? A claim does not raise the version, a change does.
@@ -213,7 +214,7 @@ end
 local function parts_at_once(cart, quote, env)
   if cart.state ~= "open" or env.once.claim then return false end
   local held = env.state.held
-  if not stock.is_held(held, stock.items(quote.priced)) then return false end
+  if not reservations.is_held(held, stock.items(quote.priced)) then return false end
   local p = paid_at_once(cart, quote, env.state)
   if p == nil then return false end
   return { held = held, payment = p, result = quote.result }
@@ -277,6 +278,7 @@ function complete(ctx, cart_id, env)
   local row, e2 = unfinished(cart)
   if row == nil then return nil, e2 end
   if not row then return fresh(ctx, cart, env) end
+  if row.state == "parked" then return { type = "processing" } end -- staff look after it
   return claimed(env, go_on, cart, row, env)
 end
 

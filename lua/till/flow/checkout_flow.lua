@@ -6,9 +6,9 @@ local fault = require "till.prim.fault"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
 local place = require "till.flow.place"
+local reservations = require "till.store.reservations"
 local saga = require "till.flow.saga"
 local sql = require "till.prim.sql"
-local stock = require "till.store.stock"
 local time = require "till.prim.time"
 
 local PROVIDER_MS = 3600000
@@ -17,7 +17,8 @@ local PROVIDER_MS = 3600000
 -- Held for as long as a provider may take to answer.
 local function reserve(data, env)
   local done, e = sql.transaction(function(tx)
-    local held, why = stock.hold(tx, data.cart_id, data.items, time.now_ms() + PROVIDER_MS)
+    local held, why = reservations.hold(tx, data.cart_id, data.items,
+      time.now_ms() + PROVIDER_MS)
     if not held then return nil, why end
     return saga.note(tx, env, 1)
   end)
@@ -31,7 +32,7 @@ end
 
 
 local function unreserve(data)
-  return sql.transaction(function(tx) return stock.release(tx, data.cart_id) end)
+  return sql.transaction(function(tx) return reservations.release(tx, data.cart_id) end)
 end
 
 
@@ -71,7 +72,7 @@ local function authorize(data, env)
     return nil, err.new("cart_incomplete", "choose how to pay first", { errors = { {
       pointer = "/payment_session", detail = "a payment session is needed", code = "missing" } } })
   end
-  if not env.is_held then stock.extend(data.cart_id, time.now_ms() + PROVIDER_MS) end
+  if not env.is_held then reservations.extend(data.cart_id, time.now_ms() + PROVIDER_MS) end
   local paid, e2 = payment.authorize(p, env)
   data.payment_id = p.id
   fault.crash "checkout.after_authorize"

@@ -1,52 +1,32 @@
 -- till/flow/order - what happens to an order after it was placed.
 --
 --   get(auth, id)                 the shopper's view: of his key or himself, else not found
---   fulfil(tx, id, fields, actor) -> order | nil, err     all that is left, or the lines given
---   capture(payment_id, actor)    -> payment | nil, err   asks the provider, then books it
---   cancel(id, actor, transaction) -> what transaction returned | nil, err
---   alone(id, fn)                 what fn returned; no other `alone` of this order runs meanwhile
+--   capture(payment_id, actor, transaction) -> what transaction returned | nil, err
+--                                 asks the provider, then books it
+--   note(tx, id, text, actor)     staff's own words in the timeline
+--   locked(tx, id) -> order | nil, err(not_found)    its row is ours until the end
+--
+-- What changes an order holds its row from the first statement on; what is to happen outside is
+-- written down under that lock before anybody is asked. So nobody needs to wait for a provider's
+-- answer, or for the lease of somebody who died.
+--
+-- Sending stands in till.flow.fulfilment, cancelling in till.flow.cancellation, and what may be
+-- done when in till.flow.order_states.
+--
+-- A capture, where it dies: what is to be captured is written down under the lock of the order
+-- before the provider is asked; whoever comes next asks for the same amount under the same key, and
+-- books it once, for the booking moves the payment on. A cancellation that finds an amount written
+-- down has the capture ended first.
 local err = require "till.util.err"
-local fsm = require "till.util.fsm"
-local inventory = require "till.store.inventory"
-local lock = require "till.prim.lock"
+local fault = require "till.prim.fault"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
-local place = require "till.flow.place"
-local promotions = require "till.store.promotions"
 local sql = require "till.prim.sql"
+local states = require "till.flow.order_states"
 
 local order_flow = {}
-
-
-local function nothing_sent(order)
-  return order.fulfilment_status == "unfulfilled", "a part of the order was sent already"
-end
-
-
-order_flow.states = fsm.define("order", {
-  initial = "placed", final = { "cancelled", "completed" },
-  { from = "placed", event = "cancel", to = "cancelled", guard = nothing_sent },
-  { from = "placed", event = "complete", to = "completed" },
-})
-
-
---- Cancelling gives money back before it can lock the row, so that nobody must send the goods
---- meanwhile. Without Redis the row's own lock still lets only one of the two through.
-function order_flow.alone(order_id, fn)
-  local ran = false
-  local result, e = lock.with("order:" .. order_id, { lease_ms = 30000, wait_ms = 3000 }, function()
-    ran = true
-    return fn()
-  end)
-  if not ran and err.is(e, "busy") then
-    return nil, err.new("busy", "another change of this order is running; try again")
-  elseif not ran and err.is(e, "conn_lost") then
-    return fn()
-  end
-  return result, e
-end
 
 
 local function missing()
@@ -65,7 +45,7 @@ function order_flow.get(auth, order_id)
 end
 
 
-local function locked(tx, order_id)
+function order_flow.locked(tx, order_id)
   local order, e = orders.lock(tx, order_id)
   if order == nil then return nil, e end
   if not order then return missing() end
@@ -73,101 +53,74 @@ local function locked(tx, order_id)
 end
 
 
-local function left_of(order)
-  local out, any = {}, false
-  for _, line in ipairs(order.lines) do
-    out[line.id] = line.quantity - line.fulfilled_quantity
-    any = any or out[line.id] > 0
-  end
-  return out, any
-end
-
-
-local function wanted_lines(order, given)
-  local left, any = left_of(order)
-  if not any then return nil, err.new("conflict", "everything was sent already") end
-  local out = {}
-  if not given or #given == 0 then
-    for _, line in ipairs(order.lines) do
-      if left[line.id] > 0 then out[#out + 1] = { line_id = line.id, quantity = left[line.id] } end
-    end
-    return out
-  end
-  for i, line in ipairs(given) do
-    local n = left[line.line_id]
-    if not n or line.quantity > n then
-      return nil, err.new("conflict", n and ("only %d of this line are left to send"):format(n)
-        or "the order has no such line", { errors = { { pointer = ("/lines/%d"):format(i - 1),
-          detail = "cannot be sent", code = "range" } } })
-    end
-    left[line.line_id] = n - line.quantity
-    out[i] = { line_id = line.line_id, quantity = line.quantity }
-  end
-  return out
-end
-
-
-local function is_all_sent(order, lines)
-  local left = left_of(order)
-  for _, line in ipairs(lines) do left[line.line_id] = left[line.line_id] - line.quantity end
-  for _, n in pairs(left) do
-    if n > 0 then return false end
-  end
-  return true
-end
-
-
-local function status_after(order, all_sent)
-  local out = { fulfilment_status = all_sent and "fulfilled" or "partial" }
-  if all_sent and order.payment_status == "captured" then out.status = "completed" end
-  return out
-end
-
-
-function order_flow.fulfil(tx, order_id, fields, actor)
-  local order, e = locked(tx, order_id)
+function order_flow.note(tx, order_id, text, actor)
+  local order, e = order_flow.locked(tx, order_id)
   if not order then return nil, e end
-  if order.status ~= "placed" then
-    return nil, err.new("conflict", "the order is " .. order.status)
-  end
-  local lines, e2 = wanted_lines(order, fields.lines)
-  if not lines then return nil, e2 end
-  local fulfilment_id, e3 = orders.fulfil(tx, order_id, { lines = lines, actor = actor,
-    tracking_number = fields.tracking_number, carrier = fields.carrier })
-  if not fulfilment_id then return nil, e3 end
-  local ok, e4 = orders.set(tx, order_id, status_after(order, is_all_sent(order, lines)))
-  if ok then
-    ok, e4 = orders.event(tx, order_id, "fulfilled", actor, { fulfilment_id = fulfilment_id,
-      tracking_number = fields.tracking_number, lines = lines })
-  end
-  if ok then
-    ok, e4 = outbox.append(tx, { { aggregate = "order:" .. order_id, type = "order.fulfilled",
-      payload = { order_id = order_id, fulfilment_id = fulfilment_id } } })
-  end
-  if not ok then return nil, e4 end
-  return orders.get(order_id, tx), fulfilment_id
+  return orders.event(tx, order_id, "note", actor, { text = text })
 end
 
 
-local function book_capture(tx, p, order, actor)
-  local ok, e = payment.move(p, "captured", {}, tx)
+local function intend(tx, order_id, payment_id)
+  local order, e = order_flow.locked(tx, order_id)
+  if not order then return nil, e end
+  local p, e2 = payments.get(payment_id, tx)
+  if not p then return nil, e2 end
+  if p.state == "captured" then return p end
+  local ok, e3 = states.allow(order, "capture")
+  if not ok then return nil, e3 end
+  local amount = payments.to_capture(p)
+  if p.state ~= "authorized" or amount == 0 then
+    return states.refuse(order, amount == 0 and "nothing is left to be captured"
+      or "a payment that is " .. p.state .. " cannot be captured")
+  end
+  ok, e3 = payments.intend(tx, payment_id, amount)
+  if not ok then return nil, e3 end
+  p.capture_amount = amount
+  return p
+end
+
+
+local function book(tx, payment_id, order_id, actor)
+  local order, e = order_flow.locked(tx, order_id)
+  if not order then return nil, e end
+  local p, e2 = payments.get(payment_id, tx)
+  if not p then return nil, e2 end
+  if p.state == "captured" then return p end
+  local amount = payments.to_capture(p)
+  local ok, e3 = payment.move(p, "captured", {}, tx)
   if ok then
-    ok, e = orders.ledger(tx, order.id, p.id, p.currency, { { "cash:" .. p.provider, p.amount },
-      { "receivable", -p.amount } })
+    ok, e3 = orders.ledger(tx, order_id, p.id, p.currency, { { "cash:" .. p.provider, amount },
+      { "receivable", -amount } })
+  end
+  if ok then ok, e3 = states.change(tx, order, { { "payment_status", "capture" } }) end
+  if ok then
+    ok, e3 = orders.event(tx, order_id, "captured", actor, { payment_id = p.id,
+      amount = amount })
   end
   if ok then
-    local fields = { payment_status = "captured" }
-    if order.fulfilment_status == "fulfilled" and order.status == "placed" then
-      fields.status = "completed"
-    end
-    ok, e = orders.set(tx, order.id, fields)
+    ok, e3 = outbox.append(tx, { { aggregate = "order:" .. order_id, type = "order.paid",
+      payload = { order_id = order_id } } })
   end
-  if ok then ok, e = orders.event(tx, order.id, "captured", actor, { payment_id = p.id }) end
-  if ok then
-    ok, e = outbox.append(tx, { { aggregate = "order:" .. order.id, type = "order.paid",
-      payload = { order_id = order.id } } })
+  if not ok then return nil, e3 end
+  return payments.get(payment_id, tx)
+end
+
+
+-- The provider will never take this: a cancellation need not wait for it.
+local function forget(payment_id)
+  return sql.transaction(function(tx) return payments.intend(tx, payment_id, nil) end)
+end
+
+
+local function ask(p)
+  fault.crash "capture.before_ask"
+  local answer, e = payment.ask_capture(p)
+  fault.crash "capture.after_ask"
+  if not answer and err.is(e, "payment_declined") then
+    local ok, e2 = forget(p.id)
+    if not ok then return nil, e2 end
   end
-  return ok, e
+  return answer, e
 end
 
 
@@ -175,102 +128,19 @@ function order_flow.capture(payment_id, actor, transaction)
   local p, e = payments.get(payment_id)
   if p == nil then return nil, e end
   if not p then return nil, err.new("not_found", "there is no such payment") end
+  if not p.order_id then
+    return nil, err.new("conflict", "the payment belongs to no order yet")
+  end
+  local order_id = p.order_id
+  p, e = sql.transaction(function(tx) return intend(tx, order_id, payment_id) end)
+  if not p then return nil, e end
   if p.state ~= "captured" then
-    if not p.order_id or not payment.states:can(p.state, "captured") or p.state ~= "authorized" then
-      return nil, err.new("conflict", "a payment that is " .. p.state .. " cannot be captured")
-    end
-    local answer, e2 = payment.ask_capture(p)
+    local answer, e2 = ask(p)
     if not answer then return nil, e2 end
   end
   return (transaction or sql.transaction)(function(tx)
-    local order, e3 = locked(tx, p.order_id)
-    if not order then return nil, e3 end
-    local now, e4 = payments.get(payment_id, tx)
-    if not now then return nil, e4 end
-    if now.state == "captured" then return now end
-    local ok, e5 = book_capture(tx, now, order, actor)
-    if not ok then return nil, e5 end
-    return payments.get(payment_id, tx)
+    return book(tx, payment_id, order_id, actor)
   end)
-end
-
-
--- The money goes back first: an order is not cancelled while the shop still holds it.
-local function give_back(order)
-  local list, e = payments.of_order(order.id)
-  if not list then return nil, e end
-  local moved = {}
-  for _, p in ipairs(list) do
-    if p.state == "captured" then
-      local answer, e2 = payment.ask_refund(p)
-      if not answer then return nil, e2 end
-      moved[#moved + 1] = { payment = p, event = "refunded" }
-    elseif p.state == "authorized" or p.state == "voided" then -- by a cancelling that broke off
-      local ok, e2 = payment.void(p)
-      if not ok then return nil, e2 end
-      moved[#moved + 1] = { payment = p, event = "voided" }
-    end
-  end
-  return moved
-end
-
-
-local function book_back(tx, order, moved, result)
-  local fields = { status = "cancelled" }
-  for _, m in ipairs(moved) do
-    fields.payment_status = m.event == "refunded" and "refunded" or "voided"
-    if m.event == "refunded" then
-      local ok, e = payment.move(m.payment, "refunded", {}, tx)
-      if ok then
-        ok, e = orders.ledger(tx, order.id, m.payment.id, order.currency, {
-          { "cash:" .. m.payment.provider, -m.payment.amount },
-          { "receivable", m.payment.amount } })
-      end
-      if not ok then return nil, e end
-    end
-  end
-  if not fields.payment_status and order.payment_status == "awaiting" then
-    fields.payment_status = "voided"
-  end
-  if result then
-    local ok, e = orders.ledger(tx, order.id, nil, order.currency, place.ledger(result, -1))
-    if not ok then return nil, e end
-  end
-  return orders.set(tx, order.id, fields)
-end
-
-
-local function cancel(order_id, actor, transaction)
-  local order, e = orders.get(order_id)
-  if order == nil then return nil, e end
-  if not order then return missing() end
-  local to, why = order_flow.states:next(order.status, "cancel", order)
-  if not to then return nil, err.new("conflict", why) end
-  local trace, e2 = orders.trace(order_id)
-  if trace == nil then return nil, e2 end
-  local moved, e3 = give_back(order)
-  if not moved then return nil, e3 end
-  return transaction(function(tx)
-    local now, e4 = locked(tx, order_id)
-    if not now then return nil, e4 end
-    to, why = order_flow.states:next(now.status, "cancel", now)
-    if not to then return nil, err.new("conflict", why) end
-    local ok, e5 = book_back(tx, now, moved, trace and trace.result)
-    if ok then ok, e5 = promotions.unredeem(tx, order_id) end
-    if ok then ok, e5 = orders.event(tx, order_id, "cancelled", actor) end
-    if ok then
-      ok, e5 = outbox.append(tx, { { aggregate = "order:" .. order_id, type = "order.cancelled",
-        payload = { order_id = order_id } } })
-    end
-    if ok then ok, e5 = inventory.take_back(tx, now.cart_id, order_id, actor) end
-    if not ok then return nil, e5 end
-    return orders.get(order_id, tx)
-  end)
-end
-
-
-function order_flow.cancel(order_id, actor, transaction)
-  return order_flow.alone(order_id, function() return cancel(order_id, actor, transaction) end)
 end
 
 

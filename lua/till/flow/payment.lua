@@ -7,7 +7,10 @@
 --                       nothing is written: the caller does, with what it pays for
 --   settle(payment)     looks up one whose outcome is unknown -> payment | nil, err
 --   void(payment)       lets go of it; what was captured is refunded -> payment | nil, err
---   ask_capture(payment), ask_refund(payment) -> true value | nil, err
+--   ask_capture(payment), ask_void(payment) -> true value | nil, err     of what is to be captured
+--   ask_refund(payment [, part]) -> true value | nil, err    part { id, amount, owed, again, old }:
+--                       a part of it, known by its id; owed is all that waits to be given back. An
+--                       `old` one is only looked up: the provider may have forgotten its key
 --
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
 -- knows that the money may be on its way, and looks it up instead of asking again.
@@ -185,9 +188,11 @@ function payment.authorize(p, env)
 end
 
 
-local function finish(p, hook, wanted, key)
+local function finish(p, hook, wanted, key, more)
   if p.state == wanted then return p end
-  local answer = ask(p, hook, { idem_key = p.idem_key .. key })
+  local about = { idem_key = p.idem_key .. key }
+  for name, value in pairs(more or {}) do about[name] = value end
+  local answer = ask(p, hook, about)
   if answer.outcome == "unknown" then
     answer = ask(p, "payment.lookup")
     if answer.outcome ~= wanted then
@@ -195,15 +200,53 @@ local function finish(p, hook, wanted, key)
     end
   end
   if answer.outcome ~= wanted then
-    return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason))
+    return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason),
+      { final = true })
   end
   return answer
 end
 
 
---- The provider's side only; the row and the ledger are moved by the caller's transaction.
-function payment.ask_capture(p) return finish(p, "payment.capture", "captured", "-capture") end
-function payment.ask_refund(p) return finish(p, "payment.refund", "refunded", "-refund") end
+--- The provider's side only; the row and the ledger are moved by the caller's transaction. A
+-- provider refuses another amount under a key that it knows: a part has a key of its own.
+function payment.ask_capture(p)
+  local amount = payments.to_capture(p)
+  local key = amount == p.amount and "-capture" or "-capture-" .. amount
+  return finish(p, "payment.capture", "captured", key, { amount = amount })
+end
+
+
+--- `again`: how often it was refused for good; each refusal is final under its key.
+function payment.ask_void(p, again)
+  return finish(p, "payment.void", "voided", again and "-void-" .. again or "-void")
+end
+
+
+-- Its key makes it safe to ask again, and a lookup tells only of all refunds together.
+local function refund_part(p, part)
+  local key = p.idem_key .. "-refund-" .. part.id:match("[^_]*$")
+  if part.again then key = key .. "-" .. part.again end
+  local answer = part.old and { outcome = "unknown" } or ask(p, "payment.refund",
+    { idem_key = key, amount = part.amount })
+  if answer.outcome == "unknown" then
+    local seen = ask(p, "payment.lookup")
+    local all = (p.refunded_amount or 0) + part.owed
+    if seen.outcome == "refunded" or (seen.refunded_amount or 0) >= all then return seen end
+    return nil, err.new("unknown_outcome", part.old and "the provider may have forgotten the key of"
+      .. " this refund: look there, and resolve it by hand" or "the provider has not answered yet",
+      { final = part.old })
+  elseif answer.outcome ~= "refunded" then
+    return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason),
+      { final = true })
+  end
+  return answer
+end
+
+
+function payment.ask_refund(p, part)
+  if part then return refund_part(p, part) end
+  return finish(p, "payment.refund", "refunded", "-refund")
+end
 
 
 function payment.void(p)
@@ -219,7 +262,7 @@ function payment.void(p)
     if not given_back then return nil, e end
     return move(p, "refunded")
   end
-  local answer, e = finish(p, "payment.void", "voided", "-void")
+  local answer, e = payment.ask_void(p)
   if not answer then return nil, e end
   return move(p, "voided")
 end

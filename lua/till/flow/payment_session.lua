@@ -9,9 +9,10 @@
 -- begun in one piece stays with the cart that the worker remembers, for its completion.
 local carts = require "till.store.carts"
 local cart_flow = require "till.flow.cart"
-local conf = require "till.prim.conf"
+local channel = require "till.flow.channel"
 local err = require "till.util.err"
 local payment = require "till.flow.payment"
+local reservations = require "till.store.reservations"
 local script = require "till.store.script"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
@@ -19,15 +20,10 @@ local time = require "till.prim.time"
 local payment_session = {}
 
 
-local function until_ms()
-  return time.now_ms() + conf.get("cart.reservation_minutes") * 60000
-end
-
-
 local function begin(tx, cart, provider, data)
   local p, e = payment.start(tx, cart, provider, data)
   if not p then return nil, e end
-  p.expires_at = time.rfc3339(until_ms())
+  p.expires_at = time.rfc3339(channel.hold_until(cart))
   return p
 end
 
@@ -36,8 +32,8 @@ end
 local function at_once(ctx, cart, ask)
   local s, version = script.new(), cart.version -- which may be another's when the script has run
   carts.lock(s, cart)
-  local rows, e = stock.reserve(s, cart.id, stock.items(cart.priced), until_ms())
-  if not rows then return nil, e end
+  local rows, e = stock.reserve(s, cart.id, stock.items(cart.priced), channel.hold_until(cart))
+  if not rows then return rows, e end
   local p = begin(s, cart, ask.provider, ask.data)
   local response = ask.respond(p, cart)
   ctx:record(s, response)
@@ -57,7 +53,8 @@ local function step_by_step(ctx, cart, ask)
     if not still then
       return nil, err.new("completion_in_progress", "the cart is being completed or was changed")
     end
-    local held, e2 = stock.hold(tx, cart.id, stock.items(cart.priced), until_ms())
+    local held, e2 = reservations.hold(tx, cart.id, stock.items(cart.priced),
+      channel.hold_until(cart))
     if not held then return nil, e2 end
     local p, e3 = begin(tx, cart, ask.provider, ask.data)
     if not p then return nil, e3 end

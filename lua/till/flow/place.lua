@@ -24,9 +24,11 @@ local payments = require "till.store.payments"
 local price = require "till.rule.price"
 local promotions = require "till.store.promotions"
 local records = require "till.store.records"
+local reservations = require "till.store.reservations"
 local sagas = require "till.store.sagas"
 local script = require "till.store.script"
 local sql = require "till.prim.sql"
+local states = require "till.flow.order_states"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
 
@@ -43,17 +45,20 @@ end
 
 
 local function status_of(p, policy)
-  if not p or p.state == "captured" then return "captured" end
-  return policy.offline and "awaiting" or "authorized"
+  local event = (not p or p.state == "captured") and "capture"
+    or policy.offline and "await" or "authorize"
+  return states.begin("payment_status", event)
 end
 
 
-local function lines_of(data, result)
-  local frozen, out = {}, {}
+local function lines_of(data, parts)
+  local frozen, out, result = {}, {}, parts.result
+  local missing = reservations.missing(parts.held, data.items)
   for _, line in ipairs(result.lines) do frozen[line.id] = line end
   for i, line in ipairs(data.priced.lines) do
     out[i] = { id = id.new("line"), variant_id = line.variant_id, sku = line.sku,
       title = line.title, quantity = line.quantity, fulfilled_quantity = 0,
+      backordered_quantity = missing[line.variant_id] or 0, cancelled_quantity = 0,
       unit_price = line.unit_price, subtotal = line.subtotal,
       discount_total = line.discount_total, tax_total = line.tax_total, total = line.total,
       trace = frozen[line.id] }
@@ -75,7 +80,7 @@ local function order_of(data, parts)
     billing_address = head.billing_address or head.shipping_address,
     shipping_option_id = head.shipping_option_id, shipping_label = priced.shipping_label,
     promotions = priced.promotions, generation = data.generation, version = 1,
-    placed_at = time.rfc3339(time.now_ms()), lines = lines_of(data, parts.result),
+    placed_at = time.rfc3339(time.now_ms()), lines = lines_of(data, parts),
     fulfilments = {}, price_trace = { given = data.given, result = parts.result,
       generation = data.generation },
   }
@@ -92,19 +97,10 @@ function place.ledger(result, sign)
 end
 
 
-local function skus_of(order)
-  local out = {}
-  for i, line in ipairs(order.lines) do out[i] = line.sku end
-  return out
-end
-
-
 local function events_of(order, parts)
   local aggregate, p = "order:" .. order.id, parts.payment
   local list = {
     { aggregate = aggregate, type = "order.placed", payload = { order_id = order.id } },
-    { aggregate = "stock:" .. order.id, type = "stock.changed",
-      payload = { skus = skus_of(order) } },
   }
   if order.payment_status == "captured" then
     list[#list + 1] = { aggregate = aggregate, type = "order.paid",
@@ -174,9 +170,9 @@ end
 -- Exactly what is sold is held; where it is not any more, it is held now.
 local function held_for(data)
   local state, e = checkouts.state(data.cart_id)
-  if not state or stock.is_held(state.held, data.items) then return state, e end
+  if not state or reservations.is_held(state.held, data.items) then return state, e end
   local done, e2 = sql.transaction(function(tx)
-    return stock.hold(tx, data.cart_id, data.items, time.now_ms() + HOLD_MS)
+    return reservations.hold(tx, data.cart_id, data.items, time.now_ms() + HOLD_MS)
   end)
   if not done then return nil, e2 end
   return checkouts.state(data.cart_id)

@@ -220,7 +220,7 @@ end
 local function line_view(frozen, item)
   local v = item.variant
   return { id = frozen.id, variant_id = v.id, product_id = v.product_id, handle = v.handle,
-    image = v.image, sku = v.sku, title = item.title, quantity = frozen.qty,
+    image = v.image, sku = v.sku, title = item.title, quantity = frozen.qty, parts = v.parts,
     unit_price = frozen.unit_price, subtotal = frozen.amount,
     discount_total = frozen.discount_total, tax_total = frozen.tax, total = frozen.total }
 end

@@ -2,7 +2,7 @@
 --
 --   local checkout = saga.define("checkout", {
 --     { name = "reserve", run = fn(data, env) , undo = fn(data, env) }, ... })
---   checkout:run(aggregate, data, env) -> "done" | "waiting" | "undone" | "busy", err
+--   checkout:run(aggregate, data, env) -> "done" | "waiting" | "parked" | "undone" | "busy", err
 --
 -- A step's run answers true, or nil and an error. After each the row is saved: a flow that was
 -- dropped (a crash, a kill) goes on after its last saved step, so every run must be safe to repeat.
@@ -12,7 +12,13 @@
 --                               happen is a second mistake; whoever runs it again looks it up
 --   marked for_shopper = true   it ends here, nothing is undone; it begins anew when he has acted
 --   any other                   done steps are undone, last first; begun again it starts anew
+--                               (of a flow with forward_only = true nothing is undone: it waits)
+-- steps.parked(row, e) is called once it is parked.
 --   retryable (a lost database) the flow stays where it is and is resumed
+--
+-- One that waits is looked at again after 2, 4, 8 … seconds. After jobs.park_attempts in vain, or
+-- jobs.park_after_ms, or an error with `final = true`, it is parked: nobody goes on with it
+-- until staff say so (till.flow.parked). Its history tells each look.
 --
 -- `data` is kept in the row (JSON), `env` only in memory. A step may save the row itself in its own
 -- transaction: env.saga is the row, env.steps how many there are; saga.note(tx, env, step) does it,
@@ -31,7 +37,8 @@ local flows = {}
 
 
 function saga.define(name, steps)
-  flows[name] = setmetatable({ name = name, steps = steps }, saga)
+  flows[name] = setmetatable({ name = name, steps = steps,
+    forward_only = steps.forward_only or false, parked = steps.parked }, saga)
   return flows[name]
 end
 
@@ -63,11 +70,41 @@ local function undo(self, row, env)
 end
 
 
--- Looked at again after 2, 4, 8 … seconds.
-local function wait(row, e)
-  local delay = math.min(MAX_WAIT_MS, 1000 * 2 ^ math.min(row.attempts, 20))
-  sagas.save(row, { state = "waiting", error = e, next_ms = time.now_ms() + delay })
-  return "waiting", e
+local function is_over(row, e, now_ms)
+  if e.final then return true end
+  if not e.retryable and row.tries + 1 >= conf.get("jobs.park_attempts") then return true end
+  local since = row.stuck_since and time.parse(row.stuck_since)
+  return since ~= nil and now_ms - since >= conf.get("jobs.park_after_ms")
+end
+
+
+-- Who asks before it is due (a shopper who polls) does not fill the history.
+local function is_due(row, now_ms)
+  return not row.stuck_since or not row.next_at or time.parse(row.next_at) <= now_ms
+end
+
+
+local function note(row, kind, e)
+  local ok, why = sagas.note(row, kind, "system", { error = tostring(e) })
+  if not ok then log.warn("saga.history", { saga = row.name, error = tostring(why) }) end
+end
+
+
+local function wait(self, row, e)
+  local now_ms = time.now_ms()
+  local over, due = is_over(row, e, now_ms), is_due(row, now_ms)
+  local delay = math.min(MAX_WAIT_MS, 1000 * 2 ^ math.min(row.tries + 1, 20))
+  local state = over and "parked" or "waiting"
+  local saved = sagas.save(row, { state = state, error = e,
+    next_ms = not over and now_ms + delay or nil })
+  if not saved then return "busy" end
+  if due or over then note(row, over and "parked" or "attempt", e) end
+  if over then
+    log.error("saga.parked", { saga = row.name, aggregate = row.aggregate, step = row.step,
+      error = tostring(e) })
+    if self.parked then self.parked(row, e) end
+  end
+  return state, e
 end
 
 
@@ -85,13 +122,10 @@ local function stop(self, row, env, step, e)
     sagas.save(row, { state = "undone", error = e })
     return "undone", e
   end
-  if err.is(e, "unknown_outcome") then return wait(row, e) end
-  if e.retryable and not err.is(e, "busy") then
-    sagas.save(row, { state = "waiting", error = e, next_ms = time.now_ms() + 2000 })
-    return "waiting", e
-  end
+  local is_lost = e.retryable and not err.is(e, "busy")
+  if self.forward_only or is_lost or err.is(e, "unknown_outcome") then return wait(self, row, e) end
   local ok, why = undo(self, row, env)
-  if not ok then return wait(row, why) end
+  if not ok then return wait(self, row, why) end
   sagas.save(row, { state = "undone", error = e })
   return "undone", e
 end
@@ -104,6 +138,10 @@ function saga:run(aggregate, data, env)
   if row == nil then return nil, e end
   if not row then return "busy" end
   env.saga, env.steps = row, #self.steps
+  -- Whoever ran it died each time, and left no word.
+  if row.tries >= conf.get("jobs.park_attempts") then
+    return wait(self, row, err.new("internal", "it was dropped by everybody who ran it"))
+  end
   for i = row.step + 1, #self.steps do
     local step = self.steps[i]
     local ok, why = step.run(row.data, env)
@@ -127,7 +165,7 @@ function saga:abandon(aggregate, env)
   row.step = math.min(row.step + 1, #self.steps - 1)
   local ok, why = undo(self, row, env)
   if not ok then
-    wait(row, why)
+    wait(self, row, why)
     return nil, why
   end
   sagas.save(row, { state = "undone" })

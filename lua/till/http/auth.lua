@@ -8,6 +8,8 @@
 --   Authorization: Bearer mtses_...  session of the staff (admin) or of a customer (store)
 --   Cookie: till_session=mtses_...   the same for browsers; what changes something must come from
 --                                    our own pages then: Origin is compared
+--   Sec-WebSocket-Protocol: moontill.v1, bearer.<token>    for a browser's WebSocket, which cannot
+--                                    send Authorization
 --
 -- Tokens are 256 bits of randomness and are looked up by their SHA-256: the tables hold nothing
 -- that can be used, and a lookup by digest tells nothing by its time. What was found is believed
@@ -90,9 +92,17 @@ local function cookie_token(req)
 end
 
 
--- A browser sends cookies with requests that another site's page caused; it also says which.
+local function is_websocket(req)
+  local wanted = req.headers.upgrade
+  return wanted ~= nil and wanted:lower() == "websocket"
+end
+
+
+-- A browser sends cookies with requests that another site's page caused; it also says which. What
+-- it reads over a WebSocket it shows to that page, as it does not for other requests.
 local function is_same_origin(req)
-  if req.method == "GET" or req.method == "HEAD" then return true end
+  local is_read = req.method == "GET" or req.method == "HEAD"
+  if is_read and not is_websocket(req) then return true end
   local origin = req.headers.origin
   local host = origin and origin:match("^https?://([^/]+)$")
   return host ~= nil and host:lower() == (req.authority or ""):lower()
@@ -108,10 +118,17 @@ local function of_cookie(token, req)
 end
 
 
+local function credential(req)
+  local offer = is_websocket(req) and req.headers["sec-websocket-protocol"]
+  local token = offer and offer:match("%f[%w]bearer%.(mt%l*_[%w_-]+)")
+  return req.headers.authorization or token and "Bearer " .. token
+end
+
+
 -- The storefront sends its publishable key and, once somebody is logged in, the cookie too: then
 -- the shopper counts, and a session that is over makes him a guest again.
 local function identify(req)
-  local header = req.headers.authorization
+  local header = credential(req)
   local cookie = cookie_token(req)
   if not header then
     if cookie then return of_cookie(cookie, req) end

@@ -1,8 +1,11 @@
 -- till/http/auth_api - logging in and out, and registering.
 local access = require "till.flow.access"
 local auth = require "till.http.auth"
+local cart_merge = require "till.flow.cart_merge"
 local conf = require "till.prim.conf"
+local json = require "till.prim.json"
 local problem = require "till.http.problem"
+local render = require "till.http.render"
 local respond = require "till.http.respond"
 local route = require "till.http.route"
 local s = require "till.util.schema"
@@ -34,6 +37,21 @@ local function with_headers(response, headers)
 end
 
 
+-- The login stands whatever becomes of the carts: who is told of an error asks to merge again.
+local function add_cart(ctx, body, customer_id)
+  local cart_id, cart = ctx.body.cart_id, nil
+  if cart_id and cart_id ~= json.null then
+    local more
+    cart, more = cart_merge.merge({ kind = "customer", customer_id = customer_id,
+      key_id = ctx.auth.key_id }, cart_id)
+    if cart then body.left_out = render.list(more) else body.cart_error = views.error(more) end
+  end
+  cart = cart or cart_merge.current(customer_id)
+  body.cart = cart and views.cart(cart) or json.null
+  return body
+end
+
+
 local function login(kind, view)
   return function(ctx)
     local session, e, q = access.login(kind, ctx.body.email, ctx.body.password, ctx.req.peer)
@@ -44,8 +62,10 @@ local function login(kind, view)
     local headers = limits(q)
     headers["set-cookie"] = cookie(session.token, conf.get("auth.session_hours") * 3600)
     headers["cache-control"] = "no-store"
-    return ctx:json(201, { token = session.token, expires_at = session.expires_at,
-      [kind] = view(session.who) }, { headers = headers })
+    local body = { token = session.token, expires_at = session.expires_at,
+      [kind] = view(session.who) }
+    if kind == "customer" then add_cart(ctx, body, session.who.id) end
+    return ctx:json(201, body, { headers = headers })
   end
 end
 
@@ -86,7 +106,10 @@ return {
     returns = { [201] = true }, handler = register, errors = { "duplicate" },
   }),
   route.post("/auth/v1/customers/sessions", {
-    summary = "Log in as a customer", tag = "auth", auth = "store", body = LOGIN,
+    summary = "Log in as a customer; cart_id: a guest's cart that becomes his", tag = "auth",
+    auth = "store", body = s.object({ email = s.string { min = 3, max = 254 },
+      password = s.string { min = 1, max = 200 }, cart_id = s.nullable(s.id("cart")) },
+      { required = { "email", "password" }, name = "CustomerLogin" }),
     returns = { [201] = true }, handler = login("customer", views.customer),
     errors = { "unauthorized", "quota_exceeded" },
   }),

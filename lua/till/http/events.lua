@@ -29,7 +29,54 @@ local function event(type_, summary)
 end
 
 
+local moved = s.object({
+  variant_ids = s.array(s.id("var"), {}),
+}, { additional = true, required = { "variant_ids" },
+  doc = "Whose stock, at whatever location. How much there is then is asked for." })
+
+local in_location = s.object({ location = s.string { doc = "Its code." } },
+  { additional = true, required = { "location" } })
+
+
+-- An alert is told once, when its condition begins, and again only after it ended.
+local function alert(type_, summary, fields)
+  fields.alert_id = s.integer { doc = "Of GET /admin/v1/alerts." }
+  fields.subject = s.string { doc = "Public id of what it is about." }
+  return told(type_, summary, s.object(fields, { additional = true,
+    required = { "alert_id", "subject" } }))
+end
+
+
+local low = { sku = s.string {}, available = s.integer {},
+  why = s.string { enum = { "low_at", "cover_days" } },
+  low_at = s.integer { doc = "The threshold, in units." },
+  cover_days = s.integer { doc = "The threshold, in days by the rate of sale." },
+  sold = s.integer {}, sold_days = s.integer {} }
+
+local attempt = { sku = s.string {}, available = s.integer {},
+  times = s.integer { doc = "Shoppers refused, in the second that it began." },
+  sample = s.any { doc = "One of them." } }
+
+local difference = { check_id = s.integer {}, kind = s.string {}, repaired = s.boolean {},
+  found = s.any { doc = "What was there, and what ought to be." } }
+
+local stuck = { saga = s.string {}, aggregate = s.string {}, attempts = s.integer {},
+  reason = s.string {} }
+
+local growing = { dead = s.integer {}, before = s.integer {} }
+
+
 return {
+  ["stock.changed"] = told("stock.changed", "Stock of some variants was changed", moved),
+  ["location.changed"] = told("location.changed", "A location was opened or shut", in_location),
+  ["stock.low"] = alert("stock.low", "There is little left of a SKU", low),
+  ["stock.oversell_attempt"] = alert("stock.oversell_attempt",
+    "Shoppers want more of a SKU than there is", attempt),
+  ["stock.differs"] = alert("stock.differs",
+    "Stock, its log, reservations, orders or what is shown do not agree", difference),
+  ["saga.stuck"] = alert("saga.stuck", "A flow does not end by itself", stuck),
+  ["outbox.dead_growing"] = alert("outbox.dead_growing",
+    "More events than before could not be delivered", growing),
   ["order.placed"] = event("order.placed", "An order was placed"),
   ["order.paid"] = event("order.paid", "An order was paid in full"),
   ["order.fulfilled"] = event("order.fulfilled", "Everything of an order was sent"),

@@ -3,8 +3,9 @@
 --   problem.response(err, req) -> response
 --   problem.TYPE               the page that explains the codes; the code is its fragment
 --
--- Only what an error says on purpose leaves the house: code, title, message, errors. What was
--- thrown is `internal` without a word more; the log has it under the same trace id.
+-- Only what an error says on purpose leaves the house: code, title, message, errors, and what is
+-- `possible` instead. What was thrown is `internal` without a word more; the log has it under the
+-- same trace id.
 local respond = require "till.http.respond"
 
 local problem = {}
@@ -60,6 +61,7 @@ function problem.response(err, req)
     detail = detail_of(err),
     instance = req.path,
     errors = err.errors,
+    possible = err.possible,
     trace_id = req.trace_id,
   })
   response.headers = headers_of(err, status)

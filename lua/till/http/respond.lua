@@ -3,6 +3,7 @@
 --   respond.json(status, body [, { etag=, headers=, keep_ms= }])   body is encoded here and now;
 --                      keep_ms: the core may give the same answer for so long (till.prim.pages)
 --   respond.text(status, type, text [, headers])
+--   respond.stream(client, states)     goes on as a stream (till.flow.live), counted for client
 --   respond.is(v)
 --   respond.etag(version) -> "\"7\""    strong; a text that is quoted already is left alone
 --   respond.around(response, mark) -> what of the body comes before and after the mark, which
@@ -53,6 +54,20 @@ function respond.text(status, content_type, text, headers)
   local out = { ["content-type"] = content_type }
   for name, value in pairs(headers or {}) do out[name:lower()] = value end
   return make(status, out, text)
+end
+
+
+function respond.stream(client, states)
+  local list = { client }
+  for _, state in ipairs(states) do
+    local n = #list
+    list[n + 1], list[n + 2] = state.topic, state.owner
+    list[n + 3], list[n + 4] = state.tag, state.json
+  end
+  local response = make(200, { ["content-type"] = "text/event-stream",
+    ["cache-control"] = "no-store" }, "")
+  response.live = list
+  return response
 end
 
 

@@ -1,7 +1,7 @@
 -- till/http/router - from a request to its handler, and back.
 --
 --   local r = router.new({ { source = "till.http.store_api.carts", routes = {...} }, ... })
---   r:handle(req) -> status, headers, body, route template, keep_ms    never throws
+--   r:handle(req) -> status, headers, body, route template, keep_ms, live     never throws
 --   r:priority(method, path) -> how important it is, see till.http.route
 --   r.routes                                                      all of them, for OpenAPI
 --
@@ -187,7 +187,8 @@ function router:handle(req)
   if not good then
     response, template = problem.response(as_failure(response, NO_ROUTE, req), req), NO_ROUTE
   end
-  return response.status, response.headers, response.body, template, response.keep_ms
+  return response.status, response.headers, response.body, template, response.keep_ms,
+    response.live
 end
 
 

@@ -2,10 +2,11 @@
 -- null never, times RFC 3339. A view is a new table; what it is given is not changed.
 --
 --   views.cart(cart) priced(figures, currency) order(order)
---   views.order_head(order) product(p, opts) category(c) payment(p)
+--   views.order_head(order) product(p, opts) category(c) payment(p) fulfilment(f) cancellation(c)
 --   promotion(p) customer(c) key(k) staff(s) error(e)
 local json = require "till.prim.json"
 local render = require "till.http.render"
+local states = require "till.flow.order_states"
 
 local views = {}
 
@@ -31,7 +32,7 @@ end
 local function line_view(currency)
   return function(line)
     local out = pick(line, { "id", "product_id", "variant_id", "handle", "image", "sku", "title",
-      "quantity", "fulfilled_quantity" })
+      "quantity", "fulfilled_quantity", "backordered_quantity" })
     for _, name in ipairs(LINE) do out[name] = money(line[name], currency) end
     return out
   end
@@ -56,8 +57,8 @@ end
 function views.cart(cart)
   local priced = cart.priced
   local out = pick(cart, { "id", "version", "state", "country", "email", "shipping_address",
-    "billing_address", "shipping_option_id", "customer_id", "order_id", "created_at",
-    "updated_at" })
+    "billing_address", "shipping_option_id", "customer_id", "order_id", "merged_into",
+    "created_at", "updated_at" })
   out.lines = map(priced.lines, line_view(cart.currency))
   out.promotions = map(priced.promotions, promotion_line(cart.currency))
   out.codes = render.list(cart.codes)
@@ -74,6 +75,37 @@ function views.priced(priced, currency)
 end
 
 
+local function order_line(currency)
+  local view = line_view(currency)
+  return function(line)
+    local out = view(line)
+    out.cancelled_quantity = line.cancelled_quantity
+    out.fulfilment_status = states.of_line(line)
+    return out
+  end
+end
+
+
+function views.fulfilment(f)
+  local out = pick(f, { "id", "status", "tracking_number", "carrier", "created_at" })
+  out.lines = render.list(f.lines)
+  return out
+end
+
+
+function views.cancellation(c)
+  local out = pick(c, { "id", "state", "whole", "money", "reason", "actor", "payment_id",
+    "created_at", "done_at" })
+  out.amount = money(c.amount, c.currency)
+  out.lines = map(c.lines, function(line)
+    return { line_id = line.line_id, quantity = line.quantity,
+      amount = money(line.amount, c.currency) }
+  end)
+  out.shipping = c.shipping and money(c.shipping.amount, c.currency) or nil
+  return out
+end
+
+
 function views.order_head(order)
   local out = pick(order, { "id", "number", "status", "payment_status", "fulfilment_status",
     "email", "customer_id", "external_ref", "version", "placed_at", "updated_at" })
@@ -85,13 +117,9 @@ function views.order(order)
   local out = views.order_head(order)
   for _, name in ipairs { "shipping_address", "billing_address", "shipping_option_id",
     "shipping_label", "generation", "cart_id" } do out[name] = order[name] end
-  out.lines = map(order.lines, line_view(order.currency))
+  out.lines = map(order.lines, order_line(order.currency))
   out.promotions = map(order.promotions, promotion_line(order.currency))
-  out.fulfilments = map(order.fulfilments, function(f)
-    local view = pick(f, { "id", "tracking_number", "carrier", "created_at" })
-    view.lines = render.list(f.lines)
-    return view
-  end)
+  out.fulfilments = map(order.fulfilments, views.fulfilment)
   return out
 end
 
@@ -111,16 +139,28 @@ local function price_in(variant, currency)
 end
 
 
+-- What a shopper can have of it: units that are there, else a promise, else nothing.
+local function show_offer(out, offer)
+  out.available, out.in_stock = offer.available, offer.available > 0
+  if out.in_stock then
+    out.availability = "available"
+  elseif offer.more > 0 then
+    out.availability = offer.policy
+  else
+    out.availability = "sold_out"
+  end
+  if offer.more > 0 then out.more, out.available_at = offer.more, offer.available_at end
+end
+
+
 local function public_variant(v, opts)
   local amount, was = price_in(v, opts.currency)
   local out = pick(v, { "id", "sku", "title", "weight_g" })
   out.options = v.options
+  out.parts = v.parts
   out.price = money(amount, opts.currency)
   out.compare_at_price = money(was, opts.currency)
-  if opts.available then
-    out.available = opts.available[v.id] or 0
-    out.in_stock = out.available > 0
-  end
+  if opts.offers then show_offer(out, opts.offers[v.id]) end
   return out
 end
 
@@ -133,7 +173,8 @@ local function admin_variant(v, opts)
     price.price = money(p.amount, p.currency)
     return price
   end)
-  if opts.available then out.available = opts.available[v.id] or 0 end
+  if opts.offers then show_offer(out, opts.offers[v.id]) end
+  out.parts = v.parts
   return out
 end
 
@@ -156,7 +197,7 @@ local function lowest(variants)
 end
 
 
---- opts: currency, available (variant id -> units), admin.
+--- opts: currency, offers (variant id -> till.store.offers), admin.
 function views.product(p, opts)
   local out = head_of(p)
   local variants = {}
@@ -204,6 +245,9 @@ function views.payment(p)
   local out = pick(p, { "id", "order_id", "cart_id", "provider", "state", "provider_ref", "reason",
     "action", "expires_at", "created_at", "updated_at" })
   out.amount = money(p.amount, p.currency)
+  out.released_amount = money(p.released_amount, p.currency)
+  out.capture_amount = money(p.capture_amount, p.currency)
+  out.refunded_amount = money(p.refunded_amount, p.currency)
   return out
 end
 
@@ -228,7 +272,8 @@ end
 
 
 function views.key(k)
-  local out = pick(k, { "id", "kind", "name", "hint", "created_at", "revoked_at" })
+  local out = pick(k, { "id", "kind", "name", "hint", "reservation_minutes", "created_at",
+    "revoked_at" })
   out.roles = render.list(k.roles)
   return out
 end
@@ -241,8 +286,14 @@ function views.staff(s)
 end
 
 
+-- Of ids the prefix says who it is; before the colon of others stands the kind.
+local KINDS = { cus = "shopper", staff = "person", key = "key" }
+
+
 function views.event(e)
-  return { type = e.type, actor = e.actor, data = e.data or json.null, at = e.at }
+  local prefix = e.actor:match("^(%l+)_") or e.actor:match("^(%l+):")
+  return { type = e.type, actor = e.actor, actor_kind = KINDS[prefix] or prefix or e.actor,
+    data = e.data or json.null, at = e.at }
 end
 
 

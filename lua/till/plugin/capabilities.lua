@@ -2,6 +2,7 @@
 --
 --   "http:HOST" "http:HOST:PORT" "http:*.example.com" "http:config.OPTION"   hosts of requests; an
 --                     option holds a URL, or a list or map of such
+--   "amqp:HOST" "amqp:config.OPTION"   brokers of messages; an option holds a host
 --   "sql" "sql:TABLE"       statements; with tables named, on those alone
 --   "redis"                 keys and channels of its own
 --   "secrets:NAME"          a variable of the environment, besides options of type secret
@@ -11,6 +12,7 @@
 --   capabilities.is_open(manifest, kind)   -> boolean: without a name behind it
 --   capabilities.hosts(owner)              -> { "api.example.com", ... }, as declared or configured
 --   capabilities.allows_url(owner, url)    -> true | nil, sentence
+--   capabilities.allows_broker(owner, host) -> true | nil, sentence
 --   capabilities.allows_statement(owner, text) -> true | nil, sentence
 --   capabilities.allows_secret(owner, ref) -> true | nil, sentence
 --
@@ -23,12 +25,15 @@ local capabilities = {}
 local KINDS = {
   http = "say which host: \"http:api.example.com\", or the option that holds it: "
     .. "\"http:config.url\"",
+  amqp = "say which host: \"amqp:mq.example.com\", or the option that holds it: "
+    .. "\"amqp:config.host\"",
   sql = false, redis = false,
   secrets = "say which: \"secrets:NAME_IN_THE_ENVIRONMENT\"",
 }
-local KNOWN = { "http:HOST", "redis", "secrets:NAME", "sql" }
+local KNOWN = { "amqp:HOST", "http:HOST", "redis", "secrets:NAME", "sql" }
 local FORMS = {
   http = { "^%*?[%l%d%.-]+$", "^[%l%d%.-]+:%d+$", "^%[[%x:%.]+%]$", "^config%.[%w_%.]+$" },
+  amqp = { "^[%l%d%.-]+$", "^config%.[%w_%.]+$" },
   sql = { "^[%l%d_]+$" }, secrets = { "^[%u%d_]+$" }, redis = {},
 }
 
@@ -59,7 +64,7 @@ local function fault_of(m, capability)
   end
   if rest == "" then return KINDS[kind] or nil end
   if not fits(kind, rest) then return capability .. ": it is not written like that" end
-  local option = kind == "http" and rest:match("^config%.([^.]+)")
+  local option = (kind == "http" or kind == "amqp") and rest:match("^config%.([^.]+)")
   if option and not (m.config or {})[option] then
     return ("%s: `config` declares no option %s"):format(capability, option)
   end
@@ -143,6 +148,18 @@ function capabilities.allows_url(owner, url)
   end
   return nil, ("put \"http:%s\" into `capabilities` of plugins/%s/plugin.lua"):format(host,
     owner.manifest.name)
+end
+
+
+function capabilities.allows_broker(owner, host)
+  for _, rest in ipairs(each(owner.manifest, "amqp")) do
+    local option = rest:match("^config%.(.+)$")
+    local declared = rest
+    if option then declared = option_of(owner.config or {}, option) end
+    if declared == host then return true end
+  end
+  return nil, ("put \"amqp:%s\" into `capabilities` of plugins/%s/plugin.lua"):format(
+    tostring(host), owner.manifest.name)
 end
 
 

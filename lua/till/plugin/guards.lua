@@ -48,6 +48,19 @@ guard["till.prim.http"] = function(owner, real)
 end
 
 
+guard["till.prim.amqp"] = function(owner, real)
+  return {
+    publish = function(target, messages)
+      if type(target) ~= "table" then error("amqp.publish needs a table", 2) end
+      target = plain(target)
+      local allowed, why = capabilities.allows_broker(owner, target.host)
+      if not allowed then return forbidden(owner, why) end
+      return real.publish(target, messages)
+    end,
+  }
+end
+
+
 guard["till.prim.conf"] = function(owner, real)
   return {
     get = function(name)
@@ -134,6 +147,17 @@ guard["till.prim.lock"] = function(owner, real)
   return {
     acquire = function(name, opts) return real.acquire(own(owner, name), opts) end,
     with = function(name, opts, fn) return real.with(own(owner, name), opts, fn) end,
+  }
+end
+
+
+guard["till.prim.job"] = function(owner, real)
+  return {
+    enqueue = function(job, payload, opts)
+      local own_opts = plain(opts or {})
+      own_opts.plugin = owner.manifest.name
+      return real.enqueue(job, payload, own_opts)
+    end,
   }
 end
 

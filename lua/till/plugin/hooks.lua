@@ -50,6 +50,8 @@ local HOOKS = {
   ["order.fulfilled"] = EVENT,
   ["order.cancelled"] = EVENT,
 
+  ["event.publish"] = { many = true, may_yield = true, budget_ms = 30000, on_error = "retry",
+    answer = "table" },
   ["job.run"] = { many = false, may_yield = true, budget_ms = 60000, on_error = "stop" },
   ["webhook.receive"] = { many = false, may_yield = true, budget_ms = 3000, on_error = "stop",
     answer = "table" },

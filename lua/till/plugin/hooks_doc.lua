@@ -28,22 +28,36 @@ return {
   ["payment.authorize"] = { doc = "Asks the provider for the money. `failed`: the provider cannot "
     .. "have got it (`err.sent` of till.prim.http is false). No answer is `unknown`, and is looked "
     .. "up later.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
-  ["payment.capture"] = { doc = "Takes what was authorized.", takes = PAYMENT,
+  ["payment.capture"] = { doc = "Takes `amount` of what was authorized: less than all of it "
+    .. "where a part of the order was cancelled. It is asked for once; what is left is let go of.",
+    takes = PAYMENT,
     gives = "till.PaymentAnswer", none = "unknown" },
   ["payment.void"] = { doc = "Lets go of what was authorized and not captured.", takes = PAYMENT,
     gives = "till.PaymentAnswer", none = "unknown" },
-  ["payment.refund"] = { doc = "Gives back `amount` of what was captured.", takes = PAYMENT,
+  ["payment.refund"] = { doc = "Gives back `amount` of what was captured: all of it or a part. "
+    .. "Every refund has an `idem_key` of its own, and comes again under it until its outcome is "
+    .. "known; `refunded` says that this one was done.", takes = PAYMENT,
     gives = "till.PaymentAnswer", none = "unknown" },
   ["payment.lookup"] = { doc = "What became of an attempt whose answer was lost. `not_found`: the "
-    .. "provider never got it.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
+    .. "provider never got it. `refunded`: all of it went back; of a part tell `refunded_amount`, "
+    .. "the sum of its refunds.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
 
   ["order.placed"] = { doc = "An order is there. " .. AGAIN, takes = ORDER },
   ["order.paid"] = { doc = "Its money is there. " .. AGAIN, takes = ORDER },
   ["order.fulfilled"] = { doc = "All of it was sent. " .. AGAIN, takes = ORDER },
   ["order.cancelled"] = { doc = "It was cancelled. " .. AGAIN, takes = ORDER },
 
-  ["job.run"] = { doc = "An event of this type in the outbox. The server itself writes none. "
-    .. AGAIN, takes = { { "event", "till.Event", "Its payload." } } },
+  ["event.publish"] = { doc = "Events to be told elsewhere, all that one worker has at hand: of "
+    .. "one aggregate never two, and the next one only when this one is done. Which ones, an "
+    .. "option `events` of the plugin says: { \"order.*\", \"stock.changed\" }; without it all. "
+    .. "Answer when the receiver has them for good. An error that is retryable (conn_lost, "
+    .. "timeout, unavailable) says that the receiver is away: all wait, no attempt is counted, "
+    .. "nothing else stops. " .. AGAIN,
+    takes = { { "events", "till.Published[]", "Oldest first." } }, gives = "till.PublishAnswer",
+    none = "all were published" },
+  ["job.run"] = { doc = "A job of `schedules` in plugin.lua, or one of till.prim.job.enqueue. Of a "
+    .. "schedule one run at a time is done, on whatever machines; what was missed is made up once. "
+    .. AGAIN, takes = { { "event", "till.Event", "Which one." } } },
   ["webhook.receive"] = { doc = "Somebody sent POST /hooks/v1/NAME. Nobody has checked who: verify "
     .. "the signature before anything else.",
     takes = { { "request", "till.WebhookRequest", "What came." } }, gives = "till.WebhookAnswer",

@@ -2,7 +2,8 @@
 --
 --   loader.load() -> { plugins in the order in which they are asked }, { names left out = reason }
 --   loader.one(name, options) -> plugin, as if these stood in the configuration; for specs
---   plugin = { name, version, priority, hooks = {...}, manifest, config, handlers = { hook = fn } }
+--   plugin = { name, version, priority, hooks = {...}, manifest, config, handlers = { hook = fn },
+--              schedules = { job = when } }
 --
 -- A shop without its tax plugin writes wrong invoices, so nothing that is there is passed over in
 -- silence: what does not load stops the load and the generation that runs stays. Left out are only
@@ -16,6 +17,7 @@ local copy = require "till.util.copy"
 local findings = require "till.plugin.findings"
 local manifest = require "till.plugin.manifest"
 local sandbox = require "till.plugin.sandbox"
+local schedule = require "till.util.schedule"
 local http = require "till.prim.http"
 local log = require "till.prim.log"
 local text = require "till.util.text"
@@ -114,6 +116,25 @@ local function ask(plugin)
 end
 
 
+-- When its jobs come, with what the options say of it.
+local function schedules_of(m, options)
+  local out = {}
+  for job, when in pairs(m.schedules or {}) do
+    local option = when:match("^config%.([%w_]+)$")
+    if option then when = options[option] or "off" end
+    if when ~= "off" then
+      local spec, why = schedule.parse(when)
+      if not spec then
+        error(("%splugins.%s: config.%s: %s"):format(place_of(m.name,
+          ("config.%s:"):format(option)), m.name, option, why), 0)
+      end
+      out[job] = when
+    end
+  end
+  return out
+end
+
+
 -- `try` calls what may be wrong: each by itself, for a check wants to know of all.
 local function load_one(m, given, try, is_configured)
   local owner = { manifest = m }
@@ -124,6 +145,7 @@ local function load_one(m, given, try, is_configured)
   name_hosts(owner)
   local plugin = { name = m.name, version = m.version, priority = m.priority, hooks = m.hooks,
     waits = m.waits ~= false, manifest = m, config = options, handlers = handlers }
+  plugin.schedules = try(m.name, schedules_of, m, options)
   try(m.name, ask, plugin)
   return plugin
 end

@@ -13,20 +13,26 @@
 --                             asked, without a coroutine of their own; a wait is then a fault.
 --                             What such a payment plugin answers is so when the transaction around
 --                             it is committed, and not before: nobody outside was told
+--   schedules = { sync = "every 15 minutes", report = "config.report_at" }
+--                             jobs that come again and again, of the hook job.run: when, as
+--                             till.util.schedule reads it, or the option that says so ("off":
+--                             never)
 --   opt_in = true             active only where the configuration says enabled = true
 --   title, doc                for people
 local capabilities = require "till.plugin.capabilities"
 local config = require "till.plugin.config"
 local data = require "till.prim.data"
+local schedule = require "till.util.schedule"
 local surface = require "till.plugin.surface"
 local text = require "till.util.text"
 local HOOKS = require "till.plugin.hooks"
 
 local manifest = {}
 
+local MOST_NAME = 50 -- types of events and names of schedules are made of it
 local FIELDS = { name = "string", version = "string", api = "number", priority = "number",
   hooks = "table", config = "table", capabilities = "table", opt_in = "boolean", waits = "boolean",
-  title = "string", doc = "string" }
+  title = "string", doc = "string", schedules = "table" }
 
 
 local function sorted(map)
@@ -76,6 +82,8 @@ local function check_values(m, name, refused)
     refused("name", ("`name` is %s, the folder's is %s"):format(m.name, name))
   elseif not name:find("^%l[%l%d-]*$") then
     refused("name", "a name has small letters, digits and hyphens")
+  elseif #name > MOST_NAME then
+    refused("name", ("a name has at most %d characters"):format(MOST_NAME))
   elseif not m.version:find("^%d+%.%d+%.%d+[%w%.%+-]*$") then
     refused("version", "`version` must be like 1.2.0")
   elseif m.api % 1 ~= 0 or m.api < surface.OLDEST or m.api > surface.API then
@@ -110,6 +118,36 @@ local function check_capabilities(m, refused)
 end
 
 
+local function fault_of_schedule(m, job, when)
+  if type(job) ~= "string" or not job:find("^%l[%l%d_-]*$") or #job > MOST_NAME then
+    return "a job has a name of small letters, digits, hyphens"
+  elseif type(when) ~= "string" then
+    return "it says when by a text such as \"every 15 minutes\""
+  end
+  local option = when:match("^config%.([%w_]+)$")
+  if option then
+    local spec = (m.config or {})[option]
+    if type(spec) ~= "table" or spec.type ~= "string" then
+      return ("`config` declares no string %s"):format(option)
+    end
+    return nil
+  end
+  local _, why = schedule.parse(when)
+  return why
+end
+
+
+local function check_schedules(m, refused)
+  local has_hook = false
+  for _, hook in ipairs(m.hooks) do has_hook = has_hook or hook == "job.run" end
+  for job, when in pairs(m.schedules or {}) do
+    local why = fault_of_schedule(m, job, when)
+    if why then refused(tostring(job), ("schedules.%s: %s"):format(tostring(job), why)) end
+    if not has_hook then refused("schedules", "`schedules` need the hook job.run") end
+  end
+end
+
+
 function manifest.read(name, source)
   local m, why = data.parse(source)
   if type(m) ~= "table" then
@@ -122,6 +160,7 @@ function manifest.read(name, source)
   check_values(m, name, refused)
   check_hooks(m, refused)
   check_capabilities(m, refused)
+  check_schedules(m, refused)
   m.config, m.priority, m.capabilities = m.config or {}, m.priority or 100, m.capabilities or {}
   why = config.check_spec(m.config)
   if why then refused(why:match("config%.([%w_-]+)"), why) end

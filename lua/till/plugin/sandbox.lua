@@ -42,7 +42,7 @@ function GLOBALS.getmetatable(value)
 end
 
 
-local NEEDED = { http = '"http:HOST"', sql = '"sql"', redis = '"redis"' }
+local NEEDED = { amqp = '"amqp:HOST"', http = '"http:HOST"', sql = '"sql"', redis = '"redis"' }
 
 
 local function names()

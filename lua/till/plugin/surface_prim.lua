@@ -3,6 +3,13 @@
 -- "Waits" marks what lets others run meanwhile: it is a fault in a hook that may not wait, and ends
 -- with `timeout` or `cancelled` when the time of the hook is over.
 return {
+  { module = "till.prim.amqp", needs = "amqp",
+    doc = "Messages to the RabbitMQ brokers that `capabilities` name.", functions = {
+    { "publish", "target: table; messages: table[]", "verdicts: string[]?; err: till.Err?",
+      "Waits until the broker has confirmed each: \"confirmed\", \"unroutable\" or \"refused\". "
+      .. "`unavailable`, `timeout`, `forbidden`. What the tables hold: lua/till/prim/amqp.lua." },
+  } },
+
   { module = "till.prim.co", doc = "Calls, and waiting for one another.", functions = {
     { "spawn", "fn: function; ...: any", "",
       "A call of its own, begun at the end of this turn; it may take 30,000 ms." },
@@ -45,6 +52,14 @@ return {
     { "name_host", "host: string", "", "Counts its requests under its name.",
       deprecated = "0.5, `capabilities` do it: take the call out" },
   } },
+
+  { module = "till.prim.job", doc = "Work that is put off, for the plugin's own hook job.run.",
+    functions = {
+      { "enqueue", "job: string; payload: any; options?: {delay_ms?: integer, key?: string}",
+        "done: true?; err: till.Err?",
+        "Waits. A jobs worker does it, at least once, not before `delay_ms` have passed. Jobs of "
+        .. "one `key` are done one after another, in this order." },
+    } },
 
   { module = "till.prim.json", doc = "JSON, strict in, the same bytes for the same value out.",
     functions = {

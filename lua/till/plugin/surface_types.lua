@@ -66,11 +66,23 @@ return {
     { "order_ref", "string" } } },
   { "till.PaymentAnswer", "What became of it.", {
     { "outcome", "string", "One of those of the hook." }, { "provider_ref?", "string" },
-    { "reason?", "string" }, { "action?", "table", "`{type = \"redirect\", url =}`." } } },
+    { "reason?", "string" }, { "action?", "table", "`{type = \"redirect\", url =}`." },
+    { "refunded_amount?", "integer", "Of a lookup: what went back so far." } } },
   { "till.Order", "An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.", {
     { "id", "string" }, { "number", "string" }, { "currency", "string" },
     { "lines", "table[]" } } },
-  { "till.Event", "What an event carries.", {} },
+  { "till.Event", "A job: one of `schedules`, or one that was put off.", {
+    { "id", "string", "The same when it comes again." }, { "job", "string", "Its name." },
+    { "payload", "any", "What it was put off with; nil of a schedule." },
+    { "attempts", "integer", "With this one, from 1." } } },
+  { "till.Published", "An event as it is told to others.", {
+    { "id", "string", "The same when it comes again: receivers know a second one by it." },
+    { "aggregate", "string", "order:ord_…: within it the order holds." },
+    { "type", "string", "order.placed" }, { "payload", "table" },
+    { "created_at", "string", "RFC 3339." },
+    { "traceparent", "string", "Of the request it came from; may be empty." } } },
+  { "till.PublishAnswer", "What could not be published.", {
+    { "failed?", "table<string, string>", "By id, why: these come again, each by itself." } } },
   { "till.WebhookRequest", "What came, unchecked.", {
     { "headers", "table<string, string>", "Names in lower case." },
     { "body", "string", "The bytes, for the signature." } } },

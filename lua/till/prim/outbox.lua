@@ -2,15 +2,18 @@
 --
 --   append(tx, { { aggregate=, type=, payload= (table or JSON), delay_ms= }, ... })
 --     waits -> true | nil, err; the call's trace goes with them. An empty list is nothing to do.
---   claim(max, lease_ms)   waits -> events { id, aggregate, type, payload (JSON), traceparent,
---                          attempts, claim } | nil, err
+--   claim(kinds, max, lease_ms)  waits -> up to `max` (100) events { id, aggregate, type, payload
+--                          (JSON), traceparent, attempts, claim } | nil, err. kinds: up to 32 of
+--                          { type =, leave = places for those after it }; the first one's first
 --   done(id or ids, claim) waits -> true | nil, err(conflict: some were taken over, the others are
 --                          done); up to 1000 ids of one claim
+--   extend(ids, claim, lease_ms)  waits -> the same as done: leased anew, from now on
+--   release(ids, claim [, reason])  waits -> the same: due at once, and untried
 --   retry(id, claim, max_attempts, reason)  waits -> true | nil, err; later, or never again
 local c = require "till.c.outbox"
 local json = require "till.c.json"
 
-local outbox = { claim = c.claim, retry = c.retry }
+local outbox = { claim = c.claim, retry = c.retry, extend = c.extend, release = c.release }
 
 
 function outbox.done(ids, claim)

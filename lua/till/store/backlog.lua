@@ -1,36 +1,104 @@
 -- till/store/backlog - how much is left to do: the outbox and the flows that are not over.
 --
---   outbox() -> { pending = { type = n }, oldest_s =, dead = } | nil, err
+--   outbox() -> { [type] = { pending =, running =, dead =, oldest_s = } } | nil, err
+--             running: claimed, and the lease not over; oldest_s: of the oldest that is due
+--   late_reason(type) -> what was last said of one of them that waits, or false | nil, err
 --   sagas()  -> list of { name, state, n, age_s } | nil, err
+--   dead()   -> dead letters of all types | nil, err
+--   parked(limit) -> list of { name, aggregate, state, attempts, error, updated_at } | nil, err
 --
--- Asked for every few seconds, so nothing is counted beyond CAPPED.
+-- Asked for every few seconds, so nothing is counted beyond CAPPED of a type.
 local sql = require "till.prim.sql"
 
 local backlog = {}
 
 local CAPPED = 10000
-local PARKED_ATTEMPTS = 8
 
 
-function backlog.outbox()
-  local types, e = sql.query("SELECT type, COUNT(*) AS n FROM (SELECT type FROM outbox"
-    .. " WHERE state = 'pending' LIMIT " .. CAPPED .. ") AS some GROUP BY type")
-  if not types then return nil, e end
-  local row, e2 = sql.one("SELECT (SELECT TIMESTAMPDIFF(SECOND, MIN(available_at),"
-    .. " UTC_TIMESTAMP(3)) FROM outbox WHERE state = 'pending') AS oldest_s, (SELECT COUNT(*) FROM"
-    .. " (SELECT 1 FROM outbox WHERE state = 'dead' LIMIT " .. CAPPED .. ") AS gone) AS dead")
-  if not row then return nil, e2 end
-  local pending = {}
-  for _, of_type in ipairs(types) do pending[of_type.type] = of_type.n end
-  return { pending = pending, oldest_s = math.max(0, row.oldest_s or 0), dead = row.dead }
+local function types_of(state)
+  return sql.query("SELECT type, GREATEST(0, TIMESTAMPDIFF(MICROSECOND,"
+    .. " MIN(available_at), NOW(3)) / 1e6) AS oldest_s FROM outbox WHERE state = ? GROUP BY type",
+    state)
 end
 
 
---- Waiting ones that were looked at again and again in vain are "parked": somebody has to look.
+local function number(state, event_type)
+  local row, e = sql.one("SELECT COUNT(*) AS n FROM (SELECT 1 FROM outbox WHERE state = ?"
+    .. " AND type = ? LIMIT " .. CAPPED .. ") AS some", state, event_type)
+  if not row then return nil, e end
+  return row.n
+end
+
+
+local function running(event_type)
+  local row, e = sql.one("SELECT COUNT(*) AS n FROM (SELECT claim FROM outbox WHERE"
+    .. " state = 'pending' AND type = ? AND available_at > NOW(3) LIMIT " .. CAPPED
+    .. ") AS some WHERE claim <> 0", event_type)
+  if not row then return nil, e end
+  return row.n
+end
+
+
+local function add_pending(out)
+  local types, e = types_of("pending")
+  if not types then return nil, e end
+  for _, row in ipairs(types) do
+    local pending, e2 = number("pending", row.type)
+    if not pending then return nil, e2 end
+    local busy, e3 = running(row.type)
+    if not busy then return nil, e3 end
+    out[row.type] = { pending = pending, running = busy, dead = 0, oldest_s = row.oldest_s }
+  end
+  return true
+end
+
+
+--- One step a type, and what is counted up to CAPPED of each.
+function backlog.outbox()
+  local out = {}
+  local ok, e = add_pending(out)
+  if not ok then return nil, e end
+  local types, e2 = types_of("dead")
+  if not types then return nil, e2 end
+  for _, row in ipairs(types) do
+    local n, e3 = number("dead", row.type)
+    if not n then return nil, e3 end
+    out[row.type] = out[row.type] or { pending = 0, running = 0, oldest_s = 0 }
+    out[row.type].dead = n
+  end
+  return out
+end
+
+
+function backlog.late_reason(event_type)
+  local row, e = sql.one("SELECT last_error FROM outbox WHERE state = 'pending' AND type = ?"
+    .. " AND last_error IS NOT NULL ORDER BY available_at LIMIT 1", event_type)
+  if not row then return row, e end
+  return row.last_error
+end
+
+
+--- Parked ones wait for somebody of the staff.
 function backlog.sagas()
-  return sql.query("SELECT name, IF(state = 'waiting' AND attempts >= ?, 'parked', state) AS state,"
-    .. " COUNT(*) AS n, TIMESTAMPDIFF(SECOND, MIN(updated_at), UTC_TIMESTAMP(3)) AS age_s"
-    .. " FROM sagas WHERE state IN ('running', 'waiting', 'failed') GROUP BY 1, 2", PARKED_ATTEMPTS)
+  return sql.query("SELECT name, state, COUNT(*) AS n,"
+    .. " TIMESTAMPDIFF(SECOND, MIN(updated_at), UTC_TIMESTAMP(3)) AS age_s FROM sagas"
+    .. " WHERE state IN ('running', 'waiting', 'parked', 'failed') GROUP BY name, state")
+end
+
+
+--- Dead letters of all types.
+function backlog.dead()
+  local row, e = sql.one("SELECT COUNT(*) AS n FROM (SELECT 1 FROM outbox WHERE state = 'dead'"
+    .. " LIMIT " .. CAPPED .. ") AS some")
+  if not row then return nil, e end
+  return row.n
+end
+
+
+--- Those that somebody has to look at, the oldest first.
+function backlog.parked(limit)
+  return sql.query("SELECT name, aggregate, state, attempts, error, updated_at FROM sagas"
+    .. " WHERE state = 'parked' ORDER BY id LIMIT ?", limit)
 end
 
 

@@ -4,9 +4,12 @@
 --   create(fields, tx) -> cart
 --   get(id [, tx])     -> cart | false | nil, err
 --   save(tx, cart)     -> true | false (somebody else was first) | nil, err; the cart is then as
---                     the table has it
+--                     the table has it, and cart.holds_stock says whether it does
 --   is_still(tx, cart) -> true | false | nil, err: the row is as it was read and nobody completes
 --                     it; locked until the end
+--   current(customer_id [, currency [, but [, tx]]]) -> cart | false | nil, err
+--   lock_customer(tx, customer_id)
+--   merged(tx, cart, into_id, customer_id) -> true | false | nil, err
 --   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
 --   unclaim(tx, id, claim)    back to open      lapse(id, claim)    the claim is over, no more
 --   lock(script, cart)        refused (TAKEN) where it is not as it was read, is being completed,
@@ -16,8 +19,8 @@
 --
 -- A cart: id, version, state, currency, country, email, shipping_address, billing_address,
 -- shipping_option_id, customer_id, key_id, priced, generation, claim, claimed_until, order_id,
--- lines { id, variant_id, quantity }, codes, created_at, updated_at. `priced` is made from the
--- lines before each save (till.flow.pricing).
+-- merged_into, lines { id, variant_id, quantity }, codes, created_at, updated_at. `priced` is made
+-- from the lines before each save (till.flow.pricing).
 local db = require "till.store.db"
 local id = require "till.util.id"
 local json = require "till.prim.json"
@@ -28,7 +31,7 @@ local carts = {}
 
 local COLUMNS = "id, version, state, currency, country, email, shipping_address, billing_address,"
   .. " shipping_option_id, customer_id, key_id, priced, codes, generation, claim, claimed_until,"
-  .. " order_id, created_at, updated_at"
+  .. " order_id, merged_into, created_at, updated_at"
 
 
 -- What is priced is the cart: a line that could not be priced is in neither.
@@ -51,6 +54,7 @@ local function to_cart(row)
     customer_id = db.text("cus", row.customer_id), key_id = db.text("key", row.key_id),
     priced = priced, generation = row.generation, claim = row.claim,
     claimed_until = row.claimed_until, order_id = db.text("ord", row.order_id),
+    merged_into = db.text("cart", row.merged_into),
     created_at = row.created_at, updated_at = row.updated_at, lines = lines_of(priced),
     codes = db.json(row.codes) or {},
   }
@@ -62,6 +66,40 @@ function carts.get(cart_id, tx)
     db.bin("cart", cart_id))
   if not row then return row, e end
   return to_cart(row)
+end
+
+
+--- The open one that the customer has begun last; `currency` and `but`, a cart id, may be nil.
+function carts.current(customer_id, currency, but, tx)
+  local row, e = db.on(tx):one("SELECT " .. COLUMNS .. " FROM carts WHERE customer_id = ?"
+    .. " AND (? IS NULL OR currency = ?) AND id <> ?"
+    .. " AND (state = 'open' OR state = 'completing' AND claimed_until < ?)"
+    .. " ORDER BY id DESC LIMIT 1", db.bin("cus", customer_id), currency or sql.null,
+    currency or sql.null, but and db.bin("cart", but) or sql.bytes(""), db.now())
+  if not row then return row, e end
+  return to_cart(row)
+end
+
+
+--- Who makes carts of a customer one takes turns here. It writes, so that the nodes of a cluster
+--- see it too.
+function carts.lock_customer(tx, customer_id)
+  return tx:exec("UPDATE customers SET updated_at = ? WHERE id = ?", db.now(),
+    db.bin("cus", customer_id))
+end
+
+
+--- Its lines are in another one from now on. -> true | false: it was changed | nil, err
+function carts.merged(tx, cart, into_id, customer_id)
+  local now = db.now()
+  local done, e = tx:exec("UPDATE carts SET state = 'merged', merged_into = ?, customer_id = ?,"
+    .. " claim = NULL, claimed_until = NULL, version = version + 1, updated_at = ?"
+    .. " WHERE id = ? AND version = ?"
+    .. " AND (state = 'open' OR state = 'completing' AND claimed_until < ?)",
+    db.bin("cart", into_id), db.bin("cus", customer_id), now, db.bin("cart", cart.id),
+    cart.version, now)
+  if not done then return nil, e end
+  return done.affected == 1
 end
 
 
@@ -88,11 +126,14 @@ local function codes_of(cart)
 end
 
 
---- One statement is a transaction by itself: tx may be nil.
+--- One statement is a transaction by itself: tx may be nil. Whether the cart holds stock comes back
+-- as the id that it "inserted".
 function carts.save(tx, cart)
   local now_ms = time.now_ms()
   local now = db.at_ms(now_ms)
-  local done, e = db.on(tx):exec("UPDATE carts SET version = version + 1, currency = ?,"
+  local done, e = db.on(tx):exec("UPDATE carts SET version = version + 1 + 0 * LAST_INSERT_ID("
+    .. "EXISTS (SELECT 1 FROM reservations r WHERE r.cart_id = carts.id AND r.state = 'held')),"
+    .. " currency = ?,"
     .. " country = ?, email = ?, shipping_address = ?, billing_address = ?, shipping_option_id = ?,"
     .. " customer_id = ?, priced = ?, codes = ?, generation = ?, state = 'open', claim = NULL,"
     .. " claimed_until = NULL, updated_at = ? WHERE id = ? AND version = ?"
@@ -104,7 +145,7 @@ function carts.save(tx, cart)
   if not done then return nil, e end
   if done.affected == 0 then return false end
   cart.version, cart.state, cart.updated_at = cart.version + 1, "open", time.rfc3339(now_ms)
-  cart.claim, cart.claimed_until = nil, nil
+  cart.claim, cart.claimed_until, cart.holds_stock = nil, nil, done.insert_id == 1
   return true
 end
 

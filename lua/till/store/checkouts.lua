@@ -3,12 +3,13 @@
 --   state(cart_id [, once]) -> { is_used =, held =, payments = } | nil, err
 --
 -- is_used: the Idempotency-Key `once` has a record already (till.store.records); held: what the
--- cart holds (till.store.stock); payments: attempts that may still become money, two at most.
+-- cart holds (till.store.reservations); payments: attempts that may still become money, two at
+-- most.
 local db = require "till.store.db"
 local payments = require "till.store.payments"
 local records = require "till.store.records"
+local reservations = require "till.store.reservations"
 local sql = require "till.prim.sql"
-local stock = require "till.store.stock"
 
 local checkouts = {}
 
@@ -21,7 +22,7 @@ end
 local function read(cart_id, is_used, ...)
   local bin, args = db.bin("cart", cart_id), { ... }
   args[#args + 1], args[#args + 2] = bin, bin
-  return sql.query("SELECT " .. is_used .. " AS is_used, " .. stock.HELD .. " AS held, "
+  return sql.query("SELECT " .. is_used .. " AS is_used, " .. reservations.HELD .. " AS held, "
     .. payments.COLUMNS .. " FROM (SELECT 1) one LEFT JOIN payments ON cart_id = ?"
     .. " AND state IN " .. payments.LIVE .. " LIMIT 2", unpack(args))
 end
@@ -30,7 +31,7 @@ end
 function checkouts.state(cart_id, once)
   local rows, e = read(cart_id, used(once))
   if not rows then return nil, e end
-  local out = { is_used = rows[1].is_used == 1, held = stock.unpack_held(rows[1].held or ""),
+  local out = { is_used = rows[1].is_used == 1, held = reservations.unpack(rows[1].held or ""),
     payments = {} }
   for i, row in ipairs(rows) do
     if row.id then out.payments[i] = payments.of_row(row) end

@@ -1,6 +1,8 @@
 -- till/store/db - what every store needs to speak with the tables.
 --
 --   db.on(tx)            the transaction if there is one, else the pool: query, one, exec
+--   db.insert(tx, text, ...)   an `INSERT INTO … VALUES …`, of a script (till.store.script) as its
+--                        insert: what follows must not look at these rows
 --   db.bin(prefix, id)   public id -> parameter for a BINARY(16) column; NULL when it is none
 --   db.text(prefix, bin) column -> public id, nil for NULL
 --   db.json(text)        column -> value, nil for NULL
@@ -32,6 +34,12 @@ local pool = {
 
 function db.on(tx)
   return tx or pool
+end
+
+
+function db.insert(tx, ...)
+  tx = db.on(tx)
+  return (tx.insert or tx.exec)(tx, ...)
 end
 
 

@@ -1,7 +1,16 @@
--- till/store/dead - events of the outbox that were given up, and what is cleaned away.
+-- till/store/dead - events of the outbox that were given up, what staff decide about them, and what
+-- is cleaned away.
 --
---   list(opts)      newest first       replay(tx, id) -> true | false
---   purge(limit)    delivered events and idempotency records that nobody needs any more
+--   list(opts)    newest first; opts: those of a page, type, state ("dead", or "discarded")
+--   get(id)       -> an event in whatever state | false
+--   replay(tx, id) -> true | false                 discard(tx, id, who, why) -> true | false
+--   replay_all(tx, type, limit) -> n               discard_all(tx, type, who, why, limit) -> n
+--   purge(limit)  delivered and discarded events, and idempotency records that nobody needs any
+--                 more -> true | nil, err
+--
+-- A replayed event is due at once and has all its attempts. It comes before what of its aggregate
+-- is not delivered yet, but what came after it may have been told already.
+-- A discarded one is kept, with who and why, as long as a delivered one.
 local conf = require "till.prim.conf"
 local db = require "till.store.db"
 local page = require "till.store.page"
@@ -9,34 +18,95 @@ local sql = require "till.prim.sql"
 
 local dead = {}
 
-local DAY_MS = 86400000
-local KEPT_MS = 7 * DAY_MS
+local KEPT_MS = 7 * 86400000
+local COLUMNS = "id, aggregate, type, payload, state, attempts, last_error, created_at,"
+  .. " settled_by, settled_why, settled_at"
+local REPLAY = "UPDATE outbox SET state = 'pending', attempts = 0, claim = 0, available_at = ?"
+  .. " WHERE state = 'dead'"
+local DISCARD = "UPDATE outbox SET state = 'discarded', available_at = ?, settled_at = ?,"
+  .. " settled_by = ?, settled_why = ? WHERE state = 'dead'"
+
+
+local function to_event(row)
+  row.payload = db.json(row.payload)
+  return row
+end
 
 
 function dead.list(opts)
-  local rows, e = page.rows { select = "id, aggregate, type, payload, attempts, last_error,"
-    .. " created_at", from = "outbox", where = { "state = 'dead'" }, id = "id", opts = opts,
-    newest_first = true }
+  local where, args = { "state = ?" }, { opts.state or "dead" }
+  if opts.type then where[2], args[2] = "type = ?", opts.type end
+  local rows, e = page.rows { select = COLUMNS, from = "outbox", where = where, args = args,
+    id = "id", opts = opts, newest_first = true }
   if not rows then return nil, e end
-  for _, row in ipairs(rows) do row.payload = db.json(row.payload) end
+  for _, row in ipairs(rows) do to_event(row) end
   return rows
 end
 
 
-function dead.replay(tx, event_id)
-  local done, e = db.on(tx):exec("UPDATE outbox SET state = 'pending', attempts = 0, claim = 0,"
-    .. " available_at = ? WHERE id = ? AND state = 'dead'", db.now(), tonumber(event_id))
+function dead.get(event_id)
+  local row, e = sql.one("SELECT " .. COLUMNS .. " FROM outbox WHERE id = ?", tonumber(event_id))
+  if not row then return row, e end
+  return to_event(row)
+end
+
+
+local function affected(tx, ...)
+  local done, e = db.on(tx):exec(...)
   if not done then return nil, e end
-  return done.affected == 1
+  return done.affected
+end
+
+
+local function is_one(n, e)
+  if not n then return nil, e end
+  return n == 1
+end
+
+
+function dead.replay(tx, event_id)
+  return is_one(affected(tx, REPLAY .. " AND id = ?", db.now(), tonumber(event_id)))
+end
+
+
+function dead.replay_all(tx, event_type, limit)
+  return affected(tx, REPLAY .. " AND type = ? ORDER BY id LIMIT ?", db.now(), event_type, limit)
+end
+
+
+function dead.discard(tx, event_id, who, why)
+  return is_one(affected(tx, DISCARD .. " AND id = ?", db.now(), db.now(), who, why,
+    tonumber(event_id)))
+end
+
+
+function dead.discard_all(tx, event_type, who, why, limit)
+  return affected(tx, DISCARD .. " AND type = ? ORDER BY id LIMIT ?", db.now(), db.now(), who, why,
+    event_type, limit)
+end
+
+
+local function purge_state(state, limit)
+  local types, e = sql.query("SELECT type FROM outbox WHERE state = ? GROUP BY type", state)
+  if not types then return nil, e end
+  for _, row in ipairs(types) do
+    local ok, e2 = sql.exec("DELETE FROM outbox WHERE state = ? AND type = ? AND available_at < ?"
+      .. " LIMIT ?", state, row.type, db.now(-KEPT_MS), limit)
+    if not ok then return nil, e2 end
+  end
+  return true
 end
 
 
 function dead.purge(limit)
-  local ok, e = sql.exec("DELETE FROM outbox WHERE state = 'done' AND available_at < ? LIMIT ?",
-    db.now(-KEPT_MS), limit)
-  if not ok then return nil, e end
-  return sql.exec("DELETE FROM idempotency_records WHERE created_at < ? LIMIT ?",
+  for _, state in ipairs { "done", "discarded" } do
+    local ok, e = purge_state(state, limit)
+    if not ok then return nil, e end
+  end
+  local ok, e = sql.exec("DELETE FROM idempotency_records WHERE created_at < ? LIMIT ?",
     db.now(-conf.get("idem.keep_hours") * 3600000), limit)
+  if not ok then return nil, e end
+  return true
 end
 
 

@@ -1,147 +1,292 @@
--- till/store/inventory - stock as staff see it: by SKU, at places, at a time, with its adjustments.
+-- till/store/inventory - stock as staff see it: by SKU, at places, and what they say of it.
+-- docs/inventory.md has the policies: counts, overrides, transfers.
 --
---   get(sku [, as_of])  -> { sku, variant_id, on_hand, reserved, available, version, locations }
---                          | false | nil, err
---   adjust(tx, change)  change { sku, location, delta | set_to, expected_quantity, reason, actor }
---                       -> { variant_id, location, before, on_hand, reserved } | nil, err
+--   get(sku [, { as_of =, location = }] [, tx])
+--                       -> { sku, variant_id, on_hand, reserved, available, version, locations }
+--                          | false | nil, err       as_of: by the log, without a version
+--   adjust(tx, change)  change { sku, location, delta | set_to, expected_quantity, override,
+--                       reason, actor, reference } -> { variant_id, location, before, on_hand,
+--                       reserved, released = carts } | nil, err
+--   count(tx, change)   { …, quantity, taken_at | event_id, override } -> as adjust, with
+--                       moved = units that came and went since | nil, err
+--   transfer(tx, change)   { …, from, to, quantity, expected_quantity } -> { variant_id }
 --   take_back(tx, cart_id, order_id, actor)  units of a cancelled order
+--
+-- What is held for shoppers is never taken from them by the way: less than that is a conflict.
+-- With `override` whole carts lose what they hold, the youngest first, but none that is being
+-- completed: somebody may be paying for it. Units that come in go to who waits for them.
+local allotment = require "till.store.allotment"
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
 local sql = require "till.prim.sql"
-local stock = require "till.store.stock"
+local reservations = require "till.store.reservations"
+local stock_log = require "till.store.stock_log"
+local stock_past = require "till.store.stock_past"
 
 local inventory = {}
 
-
-local function variant_of(conn, sku)
-  return conn:one("SELECT id FROM variants WHERE sku = ?", sku)
-end
+local MAIN = "main"
+local MOST_CARTS = 500 -- that one override may let go of
 
 
 local function sum_up(out, rows)
-  out.on_hand, out.reserved, out.version, out.locations = 0, 0, 0, {}
+  out.on_hand, out.reserved, out.locations = 0, 0, {}
   for i, row in ipairs(rows) do
     out.on_hand, out.reserved = out.on_hand + row.on_hand, out.reserved + row.reserved
-    out.version = out.version + (row.version or 0)
-    out.locations[i] = { location = row.code, on_hand = row.on_hand, reserved = row.reserved,
-      available = row.on_hand - row.reserved }
+    if row.version then out.version = (out.version or 0) + row.version end
+    out.locations[i] = { location = row.code, enabled = row.enabled and row.enabled == 1,
+      on_hand = row.on_hand, reserved = row.reserved, available = row.on_hand - row.reserved }
   end
   out.available = out.on_hand - out.reserved
   return out
 end
 
 
--- The past is the sum of the log; the present is its projection.
-local function past(conn, variant_bin, as_of)
-  return conn:query("SELECT l.code, CAST(SUM(e.on_hand_delta) AS SIGNED) AS on_hand,"
-    .. " CAST(SUM(e.reserved_delta) AS SIGNED) AS reserved FROM stock_events e JOIN locations l"
-    .. " ON l.id = e.location_id WHERE e.variant_id = ? AND e.at <= ? GROUP BY l.code"
-    .. " ORDER BY l.code", variant_bin, db.at(as_of))
+local function present(conn, variant_bin, location)
+  return conn:query("SELECT l.code, l.enabled, s.on_hand, s.reserved, s.version FROM stock s"
+    .. " JOIN locations l ON l.id = s.location_id WHERE s.variant_id = ? AND (? OR l.code = ?)"
+    .. " ORDER BY l.priority, l.code", variant_bin, location == nil, location or "")
 end
 
 
-function inventory.get(sku, as_of, tx)
-  local conn = db.on(tx)
-  local variant, e = variant_of(conn, sku)
+function inventory.get(sku, opts, tx)
+  local conn, at = db.on(tx), opts or {}
+  local variant, e = stock_past.variant(sku, tx)
   if not variant then return variant, e end
-  local bin = sql.bytes(variant.id)
   local rows
-  if as_of then
-    rows, e = past(conn, bin, as_of)
+  if at.as_of then
+    rows, e = stock_past.as_of(variant, at.as_of, at.location, tx)
   else
-    rows, e = conn:query("SELECT l.code, s.on_hand, s.reserved, s.version FROM stock s"
-      .. " JOIN locations l ON l.id = s.location_id WHERE s.variant_id = ?"
-      .. " ORDER BY l.priority, l.code", bin)
+    rows, e = present(conn, sql.bytes(variant), at.location)
   end
   if not rows then return nil, e end
-  return sum_up({ sku = sku, variant_id = id.text("var", variant.id), as_of = as_of }, rows)
+  local out = sum_up({ sku = sku, variant_id = id.text("var", variant), as_of = at.as_of }, rows)
+  if not at.as_of then out.version = out.version or 0 end
+  return out
 end
 
 
-local function lock_row(tx, variant_bin, location_bin)
+local function place(tx, code)
+  local location, e = tx:one("SELECT id FROM locations WHERE code = ?", code)
+  if location == false then
+    return nil, err.new("not_found", "there is no location " .. code)
+  end
+  if not location then return nil, e end
+  return location.id
+end
+
+
+local function variant_of(tx, sku)
+  local variant, is_bundle = stock_past.variant(sku, tx)
+  if variant == false then
+    return nil, err.new("not_found", "there is no variant with the SKU " .. sku)
+  elseif variant and is_bundle then
+    return nil, err.new("conflict", sku .. " is a bundle: its stock is that of its parts")
+  end
+  return variant, is_bundle
+end
+
+
+-- A row of `stock` as a pair of parameters and what events are made of.
+local function spot(tx, sku, code)
+  local variant, e = variant_of(tx, sku)
+  if not variant then return nil, e end
+  local location, e2 = place(tx, code)
+  if not location then return nil, e2 end
+  return { variant = variant, location = location, code = code, vbin = sql.bytes(variant),
+    lbin = sql.bytes(location) }
+end
+
+
+local function lock_row(tx, at)
   local ok, e = tx:exec("INSERT IGNORE INTO stock (variant_id, location_id) VALUES (?, ?)",
-    variant_bin, location_bin)
+    at.vbin, at.lbin)
   if not ok then return nil, e end
   return tx:one("SELECT on_hand, reserved FROM stock WHERE variant_id = ? AND location_id = ?"
-    .. " FOR UPDATE", variant_bin, location_bin)
+    .. " FOR UPDATE", at.vbin, at.lbin)
 end
 
 
-local function check(row, change)
-  if change.expected_quantity and change.expected_quantity ~= row.on_hand then
-    return nil, err.new("precondition_failed", ("there are %d, not %d; look again and decide")
-      :format(row.on_hand, change.expected_quantity))
-  end
-  local wanted = change.set_to or row.on_hand + change.delta
-  if wanted < row.reserved then
-    return nil, err.new("conflict", ("%d are held for shoppers: there cannot be %d")
-      :format(row.reserved, wanted))
-  end
-  return wanted
+local function write(tx, at, event)
+  local ok, e = tx:exec("UPDATE stock SET on_hand = on_hand + ?, version = version + 1"
+    .. " WHERE variant_id = ? AND location_id = ?", event.on_hand, at.vbin, at.lbin)
+  if not ok then return nil, e end
+  event.variant, event.location, event.quantity = at.variant, at.location, event.on_hand
+  return stock_log.add(tx, { event })
 end
 
 
-local function places(tx, change)
-  local variant, e = variant_of(tx, change.sku)
-  if variant == false then
-    return nil, err.new("not_found", "there is no variant with the SKU " .. change.sku)
-  end
-  if not variant then return nil, e end
-  local location, e2 = tx:one("SELECT id FROM locations WHERE code = ?", change.location or "main")
-  if location == false then
-    return nil, err.new("not_found", "there is no location " .. change.location)
-  end
-  if not location then return nil, e2 end
-  return variant.id, location.id
+local function expected(row, wanted)
+  if not wanted or wanted == row.on_hand then return true end
+  return nil, err.new("precondition_failed", ("there are %d, not %d; look again and decide")
+    :format(row.on_hand, wanted))
 end
 
 
-function inventory.adjust(tx, change)
-  local variant, location = places(tx, change)
-  if not variant then return nil, location end
-  local vbin, lbin = sql.bytes(variant), sql.bytes(location)
-  local row, e = lock_row(tx, vbin, lbin)
-  if not row then return nil, e end
-  local wanted, why = check(row, change)
-  if not wanted then return nil, why end
-  local delta = wanted - row.on_hand
-  local ok, e2 = tx:exec("UPDATE stock SET on_hand = ?, version = version + 1"
-    .. " WHERE variant_id = ? AND location_id = ?", wanted, vbin, lbin)
-  if ok then
-    ok, e2 = stock.log_event(tx, { variant = variant, location = location,
-      type = change.type or "adjusted", quantity = delta, on_hand = delta,
-      reason = change.reason, actor = change.actor, reference = change.reference })
+local function too_few(row, wanted)
+  if wanted < 0 then
+    return err.new("conflict", ("there are %d: there cannot be %d"):format(row.on_hand, wanted))
   end
-  if not ok then return nil, e2 end
-  return { variant_id = id.text("var", variant), location = change.location or "main",
-    before = row.on_hand, on_hand = wanted, reserved = row.reserved }
+  return err.new("conflict", ("%d are held for shoppers: there cannot be %d. With override the"
+    .. " last carts lose what they hold"):format(row.reserved, wanted))
 end
 
 
--- Where each unit of an order came from.
-local function sold_rows(tx, cart_id)
-  return tx:query("SELECT variant_id, location_id, quantity FROM reservations"
-    .. " WHERE cart_id = ? AND state = 'sold' ORDER BY variant_id", db.bin("cart", cart_id))
-end
+-- ---- overrides -----------------------------------------------------------------------------
 
-
-function inventory.take_back(tx, cart_id, order_id, actor)
-  if not cart_id then return true end
-  local rows, e = sold_rows(tx, cart_id)
+-- Carts are locked before what they hold, as everywhere; one that somebody changes just now is
+-- passed over, so nobody waits in a circle.
+local function youngest_cart(tx, at)
+  local rows, e = tx:query("SELECT cart_id FROM reservations WHERE variant_id = ?"
+    .. " AND location_id = ? AND state = 'held' ORDER BY id DESC LIMIT 1000", at.vbin, at.lbin)
   if not rows then return nil, e end
   for _, row in ipairs(rows) do
-    local ok, e2 = tx:exec("UPDATE stock SET on_hand = on_hand + ?, version = version + 1"
-      .. " WHERE variant_id = ? AND location_id = ?", row.quantity, sql.bytes(row.variant_id),
-      sql.bytes(row.location_id))
-    if ok then
-      ok, e2 = stock.log_event(tx, { variant = row.variant_id, location = row.location_id,
-        type = "returned", quantity = row.quantity, on_hand = row.quantity, reference = order_id,
-        reason = "order cancelled", actor = actor })
-    end
-    if not ok then return nil, e2 end
+    local cart, e2 = tx:one("SELECT id FROM carts WHERE id = ? AND state <> 'completing'"
+      .. " FOR UPDATE SKIP LOCKED", sql.bytes(row.cart_id))
+    if cart == nil then return nil, e2 end
+    if cart then return cart.id end
   end
-  return true
+  return false
+end
+
+
+-- What is held comes down to what there will be. -> the carts that lost it | nil, err
+local function make_room(tx, at, wanted_of)
+  local released = {}
+  for _ = 1, MOST_CARTS do
+    local row, e = tx:one("SELECT on_hand, reserved FROM stock WHERE variant_id = ?"
+      .. " AND location_id = ?", at.vbin, at.lbin)
+    if row == nil then return nil, e end
+    if not row then return released end
+    local wanted, why = wanted_of(row)
+    if not wanted then return nil, why end
+    if row.reserved <= math.max(0, wanted) then return released end
+    local held, e2 = youngest_cart(tx, at)
+    if held == nil then return nil, e2 end
+    if not held then
+      return nil, err.new("conflict", ("%d are held by carts that are being paid for;"
+        .. " wait for them"):format(row.reserved))
+    end
+    local cart_id = id.text("cart", held)
+    local ok, e3 = reservations.release(tx, cart_id)
+    if not ok then return nil, e3 end
+    released[#released + 1] = cart_id
+  end
+  return nil, err.new("conflict", ("more than %d carts hold it; take less, or do it again")
+    :format(MOST_CARTS))
+end
+
+
+--- @param wanted_of(row)  what there is to be | nil, err
+local function settle(tx, at, change, event, wanted_of)
+  local released, e = {}, nil
+  if change.override then released, e = make_room(tx, at, wanted_of) end
+  if not released then return nil, e end
+  local row, e2 = lock_row(tx, at)
+  if not row then return nil, e2 end
+  local ok, why = expected(row, change.expected_quantity)
+  if not ok then return nil, why end
+  local wanted, why2 = wanted_of(row)
+  if not wanted then return nil, why2 end
+  if wanted < math.max(0, row.reserved) then return nil, too_few(row, wanted) end
+  event.on_hand = wanted - row.on_hand
+  ok, why = write(tx, at, event)
+  if ok and event.on_hand > 0 then ok, why = allotment.allot(tx, at.variant, at.location) end
+  if not ok then return nil, why end
+  return { variant_id = id.text("var", at.variant), location = at.code, before = row.on_hand,
+    on_hand = wanted, reserved = row.reserved, released = released }
+end
+
+
+local function event_of(change, kind)
+  return { type = kind, reason = change.reason, actor = change.actor,
+    reference = change.reference }
+end
+
+
+--- `set_to` says how many there are now: it is a count of this moment.
+function inventory.adjust(tx, change)
+  local at, e = spot(tx, change.sku, change.location or MAIN)
+  if not at then return nil, e end
+  local kind = change.set_to and "counted" or change.type or "adjusted"
+  return settle(tx, at, change, event_of(change, kind), function(row)
+    return change.set_to or row.on_hand + change.delta
+  end)
+end
+
+
+-- ---- counts --------------------------------------------------------------------------------
+
+-- What the log says of that time is put right; what came and went since stays on top. Asked again
+-- under the lock of the row: then nobody can say anything in between.
+local function counted(tx, at, change, row)
+  local stale, e = stock_past.counted_since(tx, at, change)
+  if stale == nil then return nil, e end
+  if stale then
+    return nil, err.new("conflict", "somebody has said how many there are since this count was"
+      .. " taken; count again")
+  end
+  local was, e2 = stock_past.on_hand_at(tx, at, change)
+  if not was then return nil, e2 end
+  return row.on_hand + change.quantity - was, was
+end
+
+
+--- Taken at some time, applied now.
+function inventory.count(tx, change)
+  local at, e = spot(tx, change.sku, change.location or MAIN)
+  if not at then return nil, e end
+  local was
+  local done, why = settle(tx, at, change, event_of(change, "counted"), function(row)
+    local wanted, why = counted(tx, at, change, row)
+    if not wanted then return nil, why end
+    was = why
+    return wanted
+  end)
+  if done then done.moved = done.before - was end
+  return done, why
+end
+
+
+-- ---- transfers -----------------------------------------------------------------------------
+
+local function lock_both(tx, from, to)
+  local first, second = from, to
+  if to.location < from.location then first, second = to, from end
+  local one, e = lock_row(tx, first)
+  if not one then return nil, e end
+  local other, e2 = lock_row(tx, second)
+  if not other then return nil, e2 end
+  return first == from and one or other
+end
+
+
+function inventory.transfer(tx, change)
+  if change.from == change.to then
+    return nil, err.new("invalid_request", "name two locations")
+  end
+  local from, e = spot(tx, change.sku, change.from)
+  if not from then return nil, e end
+  local to, e2 = spot(tx, change.sku, change.to)
+  if not to then return nil, e2 end
+  local row, e3 = lock_both(tx, from, to)
+  if not row then return nil, e3 end
+  local ok, why = expected(row, change.expected_quantity)
+  if not ok then return nil, why end
+  if row.on_hand - row.reserved < change.quantity then
+    return nil, err.new("conflict", ("%d of %d at %s are not held for shoppers: %d cannot go")
+      :format(row.on_hand - row.reserved, row.on_hand, change.from, change.quantity))
+  end
+  for place_of, delta in pairs { [from] = -change.quantity, [to] = change.quantity } do
+    local event = event_of(change, "transferred")
+    event.on_hand = delta
+    ok, e = write(tx, place_of, event)
+    if not ok then return nil, e end
+  end
+  ok, why = allotment.allot(tx, to.variant, to.location)
+  if not ok then return nil, why end
+  return { variant_id = id.text("var", from.variant) }
 end
 
 

@@ -1,7 +1,11 @@
 -- till/store/keys - API keys. The tables hold their SHA-256; the key itself is shown once.
 --
 --   find(hash) -> { id, kind, name, roles, revoked } | false | nil, err     (till.http.auth)
---   create{ kind =, name =, roles = } -> key, its text      list(opts), revoke(id)
+--   create{ kind =, name =, roles =, reservation_minutes = } -> key, its text
+--   list(opts), revoke(id)
+--   set_reservation_minutes(id, minutes | nil) -> true | false (no such publishable key) | nil, err
+--
+-- A publishable key is a channel: how long a cart holds stock may be its own.
 local crypto = require "till.prim.crypto"
 local db = require "till.store.db"
 local id = require "till.util.id"
@@ -12,12 +16,13 @@ local sql = require "till.prim.sql"
 local keys = {}
 
 local HEADS = { publishable = "mtp_", secret = "mts_" }
-local COLUMNS = "id, kind, name, hint, roles, created_at, revoked_at"
+local COLUMNS = "id, kind, name, hint, roles, reservation_minutes, created_at, revoked_at"
 
 
 local function to_key(row)
   return { id = id.text("key", row.id), kind = row.kind, name = row.name, hint = row.hint,
-    roles = db.json(row.roles) or {}, created_at = row.created_at, revoked_at = row.revoked_at,
+    roles = db.json(row.roles) or {}, reservation_minutes = row.reservation_minutes,
+    created_at = row.created_at, revoked_at = row.revoked_at,
     revoked = row.revoked_at ~= nil }
 end
 
@@ -42,11 +47,12 @@ function keys.create(f, tx)
   local text = HEADS[f.kind] .. crypto.base64url(crypto.random(32))
   local key_id = id.new("key")
   local ok, e = db.on(tx):exec("INSERT INTO api_keys (id, kind, name, key_hash, hint, roles,"
-    .. " created_at) VALUES (?, ?, ?, ?, ?, ?, ?)", db.bin("key", key_id), f.kind, f.name,
-    sql.bytes(crypto.sha256(text)), text:sub(-4), db.to_json(json.array(f.roles or {})), db.now())
+    .. " reservation_minutes, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", db.bin("key", key_id),
+    f.kind, f.name, sql.bytes(crypto.sha256(text)), text:sub(-4),
+    db.to_json(json.array(f.roles or {})), f.reservation_minutes or sql.null, db.now())
   if not ok then return nil, e end
-  return { id = key_id, kind = f.kind, name = f.name, hint = text:sub(-4), roles = f.roles or {} },
-    text
+  return { id = key_id, kind = f.kind, name = f.name, hint = text:sub(-4), roles = f.roles or {},
+    reservation_minutes = f.reservation_minutes }, text
 end
 
 
@@ -56,6 +62,19 @@ function keys.list(opts)
   if not rows then return nil, e end
   for i, row in ipairs(rows) do rows[i] = to_key(row) end
   return rows
+end
+
+
+function keys.set_reservation_minutes(key_id, minutes)
+  local bin = db.bin("key", key_id)
+  local done, e = sql.exec("UPDATE api_keys SET reservation_minutes = ? WHERE id = ?"
+    .. " AND kind = 'publishable' AND revoked_at IS NULL", minutes or sql.null, bin)
+  if not done then return nil, e end
+  if done.affected == 1 then return true end
+  local row, e2 = sql.one("SELECT id FROM api_keys WHERE id = ? AND kind = 'publishable'"
+    .. " AND revoked_at IS NULL", bin)
+  if row == nil then return nil, e2 end
+  return row ~= false
 end
 
 

@@ -7,10 +7,11 @@
 --   list{ status=, email=, number=, placed_after=, placed_before=, customer_id=, limit, … }
 --   lock(tx, id) -> order | false                  with its lines; the row is ours until the end
 --   set(tx, id, fields)                            status fields; raises the version
---   event(tx, id, type, actor, data), events(id)   the timeline
---   fulfil(tx, id, fields) -> fulfilment id
+--   event(tx, id, type, actor, data), events(order, opts)   the timeline
+--   count_cancelled(tx, line_id, n), frozen_ids(tx, id), trace(id [, tx])
 --   ledger(tx, transaction, order_id, payment_id, entries)
 local db = require "till.store.db"
+local fulfilments = require "till.store.fulfilments"
 local id = require "till.util.id"
 local json = require "till.prim.json"
 local page = require "till.store.page"
@@ -42,30 +43,11 @@ local function to_order(row)
 end
 
 
-local function add_fulfilments(conn, order, bin)
-  local rows, e = conn:query("SELECT f.id, f.tracking_number, f.carrier, f.created_at, l.line_id,"
-    .. " l.quantity FROM fulfilments f JOIN fulfilment_lines l ON l.fulfilment_id = f.id"
-    .. " WHERE f.order_id = ? ORDER BY f.id, l.line_id", bin)
-  if not rows then return nil, e end
-  local by_id = {}
-  for _, row in ipairs(rows) do
-    local f = by_id[row.id]
-    if not f then
-      f = { id = id.text("ful", row.id), tracking_number = row.tracking_number,
-        carrier = row.carrier, created_at = row.created_at, lines = {} }
-      by_id[row.id] = f
-      order.fulfilments[#order.fulfilments + 1] = f
-    end
-    f.lines[#f.lines + 1] = { line_id = id.text("line", row.line_id), quantity = row.quantity }
-  end
-  return true
-end
-
-
 -- Order and lines in one round trip: a second one costs more than the columns of the order once
 -- more with each line.
 local WHOLE = "SELECT " .. COLUMNS:gsub("(%l[%l_]*)", "o.%1") .. ", l.id AS l_id, l.position,"
-  .. " l.variant_id, l.sku, l.title, l.quantity, l.fulfilled_quantity, l.unit_price,"
+  .. " l.variant_id, l.sku, l.title, l.quantity, l.fulfilled_quantity, l.backordered_quantity,"
+  .. " l.cancelled_quantity, l.unit_price,"
   .. " l.subtotal AS l_subtotal, l.discount_total AS l_discount_total,"
   .. " l.tax_total AS l_tax_total, l.total AS l_total"
   .. " FROM orders o LEFT JOIN order_lines l ON l.order_id = o.id WHERE o."
@@ -79,8 +61,9 @@ end
 local function to_line(row)
   return { id = id.text("line", row.l_id), variant_id = db.text("var", row.variant_id),
     sku = row.sku, title = row.title, quantity = row.quantity,
-    fulfilled_quantity = row.fulfilled_quantity, unit_price = row.unit_price,
-    subtotal = row.l_subtotal, discount_total = row.l_discount_total,
+    fulfilled_quantity = row.fulfilled_quantity,
+    backordered_quantity = row.backordered_quantity, cancelled_quantity = row.cancelled_quantity,
+    unit_price = row.unit_price, subtotal = row.l_subtotal, discount_total = row.l_discount_total,
     tax_total = row.l_tax_total, total = row.l_total }
 end
 
@@ -94,9 +77,10 @@ local function read(conn, where, value)
     table.sort(rows, comes_before)
     for i, row in ipairs(rows) do order.lines[i] = to_line(row) end
   end
-  if order.fulfilment_status == "unfulfilled" then return order end
-  local ok, e2 = add_fulfilments(conn, order, sql.bytes(rows[1].id))
-  if not ok then return nil, e2 end
+  if order.version == 1 then return order end -- nothing has happened to it
+  local list, e2 = fulfilments.of_order(conn, sql.bytes(rows[1].id))
+  if not list then return nil, e2 end
+  order.fulfilments = list
   return order
 end
 
@@ -127,8 +111,17 @@ local LINE_INSERT = "INSERT INTO order_lines (id, order_id, position, variant_id
   .. LINE_MARKS
 
 
+local function is_backordered(order)
+  for _, l in ipairs(order.lines) do
+    if (l.backordered_quantity or 0) > 0 then return true end
+  end
+  return false
+end
+
+
 local function insert_lines(tx, order)
   local list, args, bin = order.lines, {}, db.bin("ord", order.id)
+  local insert = is_backordered(order) and tx.exec or tx.insert or tx.exec -- those are looked at
   for i, l in ipairs(list) do
     local row = { db.bin("line", l.id), bin, i, db.bin("var", l.variant_id), l.sku, l.title,
       l.quantity, l.unit_price, l.subtotal, l.discount_total, l.tax_total, l.total,
@@ -136,8 +129,21 @@ local function insert_lines(tx, order)
     for at = 1, LINE_COLUMNS do args[(i - 1) * LINE_COLUMNS + at] = row[at] end
     if i % LINES_AT_ONCE == 0 or i == #list then
       local count = (i - 1) % LINES_AT_ONCE + 1
-      local ok, e = tx:exec(LINE_INSERT .. (", " .. LINE_MARKS):rep(count - 1),
+      local ok, e = insert(tx, LINE_INSERT .. (", " .. LINE_MARKS):rep(count - 1),
         unpack(args, (i - count) * LINE_COLUMNS + 1, i * LINE_COLUMNS))
+      if not ok then return nil, e end
+    end
+  end
+  return true
+end
+
+
+-- So few lines are: the others do without the column.
+local function note_backordered(tx, order)
+  for _, l in ipairs(order.lines) do
+    if (l.backordered_quantity or 0) > 0 then
+      local ok, e = tx:exec("UPDATE order_lines SET backordered_quantity = ? WHERE id = ?",
+        l.backordered_quantity, db.bin("line", l.id))
       if not ok then return nil, e end
     end
   end
@@ -165,7 +171,9 @@ function orders.insert(tx, o)
     db.at(o.placed_at), db.at(o.placed_at))
   if not done then return nil, e end
   o.number = done.insert_id or o.number
-  return insert_lines(tx, o)
+  local ok, e2 = insert_lines(tx, o)
+  if not ok then return nil, e2 end
+  return note_backordered(tx, o)
 end
 
 
@@ -177,14 +185,15 @@ function orders.place(script, o)
   orders.insert(script, o)
   script:exec("SET " .. orders.NUMBER .. " = LAST_INSERT_ID()")
   script:give(orders.NUMBER .. " AS number")
-  script:exec("INSERT INTO order_events (order_id, type, actor, data, at) VALUES (?, 'placed', ?,"
+  script:insert("INSERT INTO order_events (order_id, type, actor, data, at) VALUES (?, 'placed', ?,"
     .. " JSON_OBJECT('number', " .. orders.NUMBER .. ", 'payment_status', ?), ?)",
     db.bin("ord", o.id), o.customer_id or "shopper", o.payment_status, db.now())
 end
 
 
-function orders.trace(order_id)
-  local row, e = sql.one("SELECT price_trace FROM orders WHERE id = ?", db.bin("ord", order_id))
+function orders.trace(order_id, tx)
+  local row, e = db.on(tx):one("SELECT price_trace FROM orders WHERE id = ?",
+    db.bin("ord", order_id))
   if not row then return row, e end
   return db.json(row.price_trace) or {}
 end
@@ -235,39 +244,46 @@ end
 
 
 function orders.event(tx, order_id, kind, actor, data)
-  return tx:exec("INSERT INTO order_events (order_id, type, actor, data, at)"
+  return db.on(tx):exec("INSERT INTO order_events (order_id, type, actor, data, at)"
     .. " VALUES (?, ?, ?, ?, ?)", db.bin("ord", order_id), kind, actor, db.to_json(data or {}),
     db.now())
 end
 
 
-function orders.events(order_id)
-  local rows, e = sql.query("SELECT type, actor, data, at FROM order_events WHERE order_id = ?"
-    .. " ORDER BY id", db.bin("ord", order_id))
+-- What happened to the order, and what staff did about the flow that made it.
+local TIMELINE = "(SELECT CONCAT('1', LPAD(id, 20, '0')) AS id, type, actor, data, at"
+  .. " FROM order_events WHERE order_id = ? UNION ALL"
+  .. " SELECT CONCAT('0', LPAD(e.id, 20, '0')), CONCAT('checkout_', e.type), e.actor, e.data, e.at"
+  .. " FROM saga_events e JOIN sagas s ON s.id = e.saga_id WHERE s.name = 'checkout'"
+  .. " AND s.aggregate = ?) AS events"
+
+
+--- The timeline, oldest first. opts: limit, after, before; `order` has id and cart_id.
+function orders.events(order, opts)
+  local rows, e = page.rows { select = "id, type, actor, data, at", from = TIMELINE,
+    args = { db.bin("ord", order.id), order.cart_id or "" }, key = "at", key_param = db.at,
+    id = "id", opts = opts }
   if not rows then return nil, e end
   for _, row in ipairs(rows) do row.data = db.json(row.data) end
   return rows
 end
 
 
---- Units are counted on the line under a condition: what was sent cannot be sent again.
-function orders.fulfil(tx, order_id, f)
-  local fulfilment_id = id.new("ful")
-  local bin = db.bin("ful", fulfilment_id)
-  local ok, e = tx:exec("INSERT INTO fulfilments (id, order_id, tracking_number, carrier, actor,"
-    .. " created_at) VALUES (?, ?, ?, ?, ?, ?)", bin, db.bin("ord", order_id),
-    or_null(f.tracking_number), or_null(f.carrier), f.actor, db.now())
-  for _, l in ipairs(f.lines) do
-    if not ok then return nil, e end
-    ok, e = tx:exec("INSERT INTO fulfilment_lines (fulfilment_id, line_id, quantity)"
-      .. " VALUES (?, ?, ?)", bin, db.bin("line", l.line_id), l.quantity)
-    if ok then
-      ok, e = tx:exec("UPDATE order_lines SET fulfilled_quantity = fulfilled_quantity + ?"
-        .. " WHERE id = ?", l.quantity, db.bin("line", l.line_id))
-    end
-  end
-  if not ok then return nil, e end
-  return fulfilment_id
+--- Units that will not be sent; the table refuses more than there are.
+function orders.count_cancelled(tx, line_id, n)
+  return tx:exec("UPDATE order_lines SET cancelled_quantity = cancelled_quantity + ? WHERE id = ?",
+    n, db.bin("line", line_id))
+end
+
+
+--- By the id of a line: its id in the price trace. nil where the order has none.
+function orders.frozen_ids(tx, order_id)
+  local rows, e = tx:query("SELECT id, JSON_VALUE(trace, '$.id') AS frozen FROM order_lines"
+    .. " WHERE order_id = ?", db.bin("ord", order_id))
+  if not rows then return nil, e end
+  local out = {}
+  for _, row in ipairs(rows) do out[id.text("line", row.id)] = row.frozen end
+  return out
 end
 
 
@@ -285,8 +301,8 @@ function orders.ledger(tx, order_id, payment_id, currency, entries)
     end
   end
   if #args == 0 then return true end
-  return tx:exec("INSERT INTO ledger_entries (transaction_id, account, currency, amount, order_id,"
-    .. " payment_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+  return db.insert(tx, "INSERT INTO ledger_entries (transaction_id, account, currency, amount,"
+    .. " order_id, payment_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
     .. (", (?, ?, ?, ?, ?, ?, ?)"):rep(#args / 7 - 1), unpack(args))
 end
 

@@ -8,6 +8,9 @@
 --                                                 (MOVED); also where another attempt for the
 --                                                 cart may still become money
 --   list{…}, by_ref(provider, ref), open(before_ms, limit)
+--   to_capture(p) -> amount        less what was cancelled
+--   release(tx, id, amount), intend(tx, id, amount or nil), refund(tx, id, amount)   its amounts;
+--                                  under the lock of its order
 local db = require "till.store.db"
 local id = require "till.util.id"
 local page = require "till.store.page"
@@ -20,7 +23,8 @@ payments.MOVED = "moved"
 payments.LIVE = "('created', 'sending', 'unknown', 'requires_action', 'authorized', 'captured')"
 
 local COLUMNS = "id, cart_id, order_id, provider, state, currency, amount, idem_key, provider_ref,"
-  .. " reason, action, data, created_at, updated_at"
+  .. " reason, action, data, released_amount, capture_amount, refunded_amount, created_at,"
+  .. " updated_at"
 
 
 local function to_payment(row)
@@ -29,8 +33,16 @@ local function to_payment(row)
     order_id = db.text("ord", row.order_id), provider = row.provider, state = row.state,
     currency = row.currency, amount = row.amount, idem_key = row.idem_key,
     provider_ref = row.provider_ref, reason = row.reason, action = db.json(row.action),
-    data = db.json(row.data) or {}, created_at = row.created_at, updated_at = row.updated_at,
+    data = db.json(row.data) or {}, released_amount = row.released_amount,
+    capture_amount = row.capture_amount, refunded_amount = row.refunded_amount,
+    created_at = row.created_at, updated_at = row.updated_at,
   }
+end
+
+
+--- What was, or is to be, captured of it.
+function payments.to_capture(p)
+  return p.capture_amount or p.amount - (p.released_amount or 0)
 end
 
 
@@ -47,7 +59,7 @@ end
 --- tx may be a script: it runs when that does.
 function payments.create(tx, f)
   local payment_id, now_ms = id.new("pay"), time.now_ms()
-  local ok, e = db.on(tx):exec("INSERT INTO payments (id, cart_id, order_id, provider, state,"
+  local ok, e = db.insert(tx, "INSERT INTO payments (id, cart_id, order_id, provider, state,"
     .. " currency, amount, idem_key, data, created_at, updated_at)"
     .. " VALUES (?, ?, ?, ?, 'created', ?, ?, ?, ?, ?, ?)", db.bin("pay", payment_id),
     db.bin("cart", f.cart_id), db.bin("ord", f.order_id), f.provider, f.currency, f.amount,
@@ -98,12 +110,35 @@ function payments.move(tx, payment_id, from, to, f)
   f = f or {}
   local done, e = db.on(tx):exec("UPDATE payments SET state = ?,"
     .. " provider_ref = COALESCE(?, provider_ref), reason = ?, action = ?,"
-    .. " data = COALESCE(?, data), fence = GREATEST(fence, ?), updated_at = ?"
+    .. " data = COALESCE(?, data), fence = GREATEST(fence, ?),"
+    .. " capture_amount = IF(? = 'captured', COALESCE(capture_amount, amount - released_amount),"
+    .. " capture_amount), refunded_amount = IF(? = 'refunded', COALESCE(capture_amount, amount),"
+    .. " refunded_amount), updated_at = ?"
     .. " WHERE id = ? AND state = ? AND fence <= ?", to, value(f.provider_ref),
     f.reason and f.reason:sub(1, 255) or sql.null, db.to_json(f.action), db.to_json(f.data),
-    f.fence or 0, db.now(), db.bin("pay", payment_id), from, f.fence or 2 ^ 53 - 1)
+    f.fence or 0, to, to, db.now(), db.bin("pay", payment_id), from, f.fence or 2 ^ 53 - 1)
   if not done then return nil, e end
   return done.affected == 1
+end
+
+
+--- Less of it will be captured.
+function payments.release(tx, payment_id, amount)
+  return tx:exec("UPDATE payments SET released_amount = released_amount + ?, updated_at = ?"
+    .. " WHERE id = ?", amount, db.now(), db.bin("pay", payment_id))
+end
+
+
+--- What the provider is about to be asked for; nil where it refused.
+function payments.intend(tx, payment_id, amount)
+  return tx:exec("UPDATE payments SET capture_amount = ?, updated_at = ? WHERE id = ?"
+    .. " AND state = 'authorized'", value(amount), db.now(), db.bin("pay", payment_id))
+end
+
+
+function payments.refund(tx, payment_id, amount)
+  return tx:exec("UPDATE payments SET refunded_amount = refunded_amount + ?, updated_at = ?"
+    .. " WHERE id = ?", amount, db.now(), db.bin("pay", payment_id))
 end
 
 

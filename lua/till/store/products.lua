@@ -43,6 +43,16 @@ local function to_price(row)
 end
 
 
+local function to_parts(text)
+  local parts = db.json(text)
+  for i, part in ipairs(parts or {}) do
+    local bin = part.id:gsub("%x%x", function(hex) return string.char(tonumber(hex, 16)) end)
+    parts[i] = { variant_id = id.text("var", bin), sku = part.sku, quantity = part.quantity }
+  end
+  return parts
+end
+
+
 local function to_variant(row, prices)
   local out = {}
   for i, price in ipairs(prices or {}) do out[i] = to_price(price) end
@@ -50,6 +60,7 @@ local function to_variant(row, prices)
     id = id.text("var", row.id), sku = row.sku, title = row.title,
     options = db.json(row.options) or {}, weight_g = row.weight_g, position = row.position,
     external_ref = row.external_ref, archived = row.archived_at ~= nil or nil, prices = out,
+    parts = to_parts(row.parts),
   }
 end
 
@@ -72,9 +83,16 @@ local function price_rows(conn, variants)
 end
 
 
+-- Of a bundle, in the statement that reads the variants anyway.
+local PARTS = "(SELECT JSON_ARRAYAGG(JSON_OBJECT('id', HEX(p.variant_id), 'sku', part.sku,"
+  .. " 'quantity', p.quantity)) FROM bundle_parts p JOIN variants part ON part.id = p.variant_id"
+  .. " WHERE p.bundle_id = variants.id) AS parts"
+
+
 local function add_variants(conn, by_bin, bins)
   local rows, e = conn:query("SELECT id, product_id, sku, title, options, weight_g, position,"
-    .. " external_ref, archived_at FROM variants WHERE product_id IN (" .. sql.marks(#bins)
+    .. " external_ref, archived_at, " .. PARTS .. " FROM variants WHERE product_id IN ("
+    .. sql.marks(#bins)
     .. ") ORDER BY position, id", unpack(bins))
   if not rows then return nil, e end
   local prices, e2 = price_rows(conn, rows)

@@ -10,6 +10,7 @@ local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
 local page = require "till.store.page"
+local script = require "till.store.script"
 local sql = require "till.prim.sql"
 
 local promotions = {}
@@ -135,28 +136,32 @@ end
 
 
 -- The limits stand in the condition: nobody counts first and writes later.
-local function redeem_one(script, promotion, order)
+local function redeem_one(s, promotion, order)
   local bin, refusal = db.bin("promo", promotion.id), { promotion = promotion.name }
-  script:exec("INSERT IGNORE INTO promotion_customers (promotion_id, customer) VALUES (?, ?)", bin,
+  s:rank(script.COUNTED)
+  s:sum(refusal, promotion.id, 1, "UPDATE promotions SET used = used + ? WHERE id = ?"
+    .. " AND status = 'active' AND (usage_limit IS NULL OR used + ? <= usage_limit)", script.SUM,
+    bin, script.SUM)
+  s:rank(script.NOTED)
+  s:exec("INSERT IGNORE INTO promotion_customers (promotion_id, customer) VALUES (?, ?)", bin,
     order.email)
-  script:must(refusal, 1, "UPDATE promotion_customers c JOIN promotions p ON p.id = c.promotion_id"
+  s:must(refusal, 1, "UPDATE promotion_customers c JOIN promotions p ON p.id = c.promotion_id"
     .. " SET c.used = c.used + 1 WHERE c.promotion_id = ? AND c.customer = ?"
     .. " AND (p.per_customer_limit IS NULL OR c.used < p.per_customer_limit)", bin, order.email)
-  script:must(refusal, 1, "UPDATE promotions SET used = used + 1 WHERE id = ?"
-    .. " AND status = 'active' AND (usage_limit IS NULL OR used < usage_limit)", bin)
-  script:exec("INSERT INTO promotion_redemptions (promotion_id, order_id, customer, amount)"
+  s:insert("INSERT INTO promotion_redemptions (promotion_id, order_id, customer, amount)"
     .. " VALUES (?, ?, ?, ?)", bin, db.bin("ord", order.id), order.email, promotion.amount)
+  s:rank(script.OWN)
 end
 
 
 -- In the order of their ids: two orders never wait for each other in a circle.
-function promotions.redeem(script, order)
+function promotions.redeem(s, order)
   local list = {}
   for _, promotion in ipairs(order.promotions) do
     if promotion.id and promotion.amount > 0 then list[#list + 1] = promotion end
   end
   table.sort(list, function(a, b) return a.id < b.id end)
-  for _, promotion in ipairs(list) do redeem_one(script, promotion, order) end
+  for _, promotion in ipairs(list) do redeem_one(s, promotion, order) end
 end
 
 

@@ -1,7 +1,7 @@
 -- till/store/records - what core/trade keeps of an effect, as statements of a till.store.script:
 -- its events (core/trade/outbox.h) and the answer under its Idempotency-Key (core/trade/idem.h).
 --
---   events(script, { { aggregate =, type =, payload = }, … })
+--   events(script, { { aggregate =, type =, payload = }, … })    a transaction will do as well
 --   answer(script, once, status, headers, pieces)
 --                        refused (USED) where the key is not ours: it runs elsewhere, is answered
 --   is_used(once)        -> condition and its parameters: has the key a record?
@@ -12,6 +12,7 @@
 -- pieces: a text, or { before, expression, after } with what only the database knows between them.
 local co = require "till.prim.co"
 local crypto = require "till.prim.crypto"
+local db = require "till.store.db"
 local json = require "till.prim.json"
 local sql = require "till.prim.sql"
 
@@ -28,8 +29,8 @@ function records.events(script, list)
     args[n + 1], args[n + 2] = event.aggregate, event.type
     args[n + 3], args[n + 4] = json.encode(event.payload), trace
   end
-  script:exec("INSERT INTO outbox (aggregate, type, payload, traceparent, available_at) VALUES "
-    .. EVENT .. (", " .. EVENT):rep(#list - 1), unpack(args))
+  return db.insert(script, "INSERT INTO outbox (aggregate, type, payload, traceparent,"
+    .. " available_at) VALUES " .. EVENT .. (", " .. EVENT):rep(#list - 1), unpack(args))
 end
 
 

@@ -8,14 +8,24 @@
 --                           one of them runs or waits
 --   find(name, aggregate)   -> saga | false
 --   stuck(limit)            running ones that were dropped, waiting ones whose time has come
+--   enqueue(tx, name, aggregate, data, after_ms)   for whoever runs it first; a jobs worker does
+--                           when the time is over
+--   note(saga, type, actor, data [, tx])   a line of its history
+--   list(opts), get(id [, tx]), lock(tx, id), history(id)   for staff
+--   release(tx, saga)       a parked one goes on: it is due, with its tries and its time anew
+--   settle(tx, saga, state) a parked one is over: done or undone
+--
+-- A parked one is nobody's: neither begin nor stuck gives it, until it is released. `tries` counts
+-- runs that were due and left it at the same step, `stuck_since` is when the first of them ended.
 local db = require "till.store.db"
+local page = require "till.store.page"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
 local sagas = {}
 
 local COLUMNS = "id, name, aggregate, state, step, data, claim, claimed_until, attempts, error,"
-  .. " next_at, updated_at"
+  .. " next_at, tries, stuck_since, parked_at, created_at, updated_at"
 
 
 local function to_saga(row)
@@ -32,14 +42,19 @@ function sagas.find(name, aggregate, tx)
 end
 
 
+-- Columns are assigned from left to right: `state` last, what depends on it still sees the old one.
 local function take_over(name, aggregate, text, until_ms, anew)
+  local fresh = anew and 1 or 0
   local done, e = sql.exec("UPDATE sagas SET claim = GREATEST(claim + 1, ?), claimed_until = ?,"
     .. " step = IF(? OR state IN ('undone', 'failed'), 0, step),"
-    .. " data = IF(? OR state IN ('undone', 'failed'), ?, data), state = 'running',"
-    .. " attempts = attempts + 1, updated_at = ?"
-    .. " WHERE name = ? AND aggregate = ? AND state <> 'done'"
+    .. " data = IF(? OR state IN ('undone', 'failed'), ?, data),"
+    .. " tries = IF(? OR state IN ('undone', 'failed'), 0,"
+    .. " tries + (state = 'running' OR COALESCE(next_at, ?) <= ?)),"
+    .. " stuck_since = IF(? OR state IN ('undone', 'failed'), NULL, stuck_since),"
+    .. " state = 'running', attempts = attempts + 1, updated_at = ?"
+    .. " WHERE name = ? AND aggregate = ? AND state NOT IN ('done', 'parked')"
     .. " AND (claimed_until IS NULL OR claimed_until < ?)", time.now_ms(), db.at_ms(until_ms),
-    anew and 1 or 0, anew and 1 or 0, text, db.now(), name, aggregate, db.now())
+    fresh, fresh, text, fresh, db.now(), db.now(), fresh, db.now(), name, aggregate, db.now())
   if not done then return nil, e end
   if done.affected == 0 then return false end
   return sagas.find(name, aggregate)
@@ -55,7 +70,7 @@ function sagas.begin(name, aggregate, data, until_ms, anew)
   if not made then return nil, e end
   if made.affected == 1 then
     return { id = made.insert_id, name = name, aggregate = aggregate, state = "running", step = 0,
-      data = data, claim = now, attempts = 1, saved = text }
+      data = data, claim = now, attempts = 1, tries = 0, saved = text }
   end
   return take_over(name, aggregate, text, until_ms, anew)
 end
@@ -66,12 +81,15 @@ function sagas.save(saga, f, tx)
   local state = f.state or saga.state
   local step = f.step or saga.step
   local text = db.to_json(saga.data)
+  local stays = state == "waiting" or state == "parked"
   local done, e = db.on(tx):exec("UPDATE sagas SET state = ?, step = ?, data = COALESCE(?, data),"
     .. " error = ?, next_at = ?, claimed_until = IF(? = 'running', claimed_until, NULL),"
+    .. " stuck_since = COALESCE(stuck_since, ?), parked_at = ?,"
     .. " updated_at = ? WHERE id = ? AND claim = ? AND state <> 'done'", state, step,
     text ~= saga.saved and text or sql.null,
-    f.error and tostring(f.error):sub(1, 500) or sql.null, db.at_ms(f.next_ms), state, db.now(),
-    saga.id, saga.claim)
+    f.error and tostring(f.error):sub(1, 500) or sql.null, db.at_ms(f.next_ms), state,
+    stays and db.now() or sql.null, state == "parked" and db.now() or sql.null, db.now(), saga.id,
+    saga.claim)
   if not done then return nil, e end
   -- Two saves within a millisecond may change nothing: refused is what is done or was taken over.
   if done.affected == 0 then
@@ -113,6 +131,69 @@ function sagas.stuck(limit)
   if not rows then return nil, e end
   for i, row in ipairs(rows) do rows[i] = to_saga(row) end
   return rows
+end
+
+
+function sagas.enqueue(tx, name, aggregate, data, after_ms)
+  return tx:exec("INSERT INTO sagas (name, aggregate, state, data, next_at, created_at, updated_at)"
+    .. " VALUES (?, ?, 'waiting', ?, ?, ?, ?)", name, aggregate, db.to_json(data),
+    db.now(after_ms), db.now(), db.now())
+end
+
+
+function sagas.note(saga, kind, actor, data, tx)
+  return db.on(tx):exec("INSERT INTO saga_events (saga_id, type, step, actor, data, at)"
+    .. " VALUES (?, ?, ?, ?, ?, ?)", saga.id, kind, saga.step, actor, db.to_json(data), db.now())
+end
+
+
+function sagas.list(opts)
+  local where, args = {}, {}
+  for _, name in ipairs { "state", "name", "aggregate" } do
+    if opts[name] then where[#where + 1], args[#args + 1] = name .. " = ?", opts[name] end
+  end
+  local rows, e = page.rows { select = COLUMNS, from = "sagas", where = where, args = args,
+    id = "id", opts = opts, newest_first = true }
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do rows[i] = to_saga(row) end
+  return rows
+end
+
+
+function sagas.get(saga_id, tx, lock)
+  local row, e = db.on(tx):one("SELECT " .. COLUMNS .. " FROM sagas WHERE id = ?"
+    .. (lock and " FOR UPDATE" or ""), saga_id)
+  if not row then return row, e end
+  return to_saga(row)
+end
+
+
+function sagas.lock(tx, saga_id)
+  return sagas.get(saga_id, tx, true)
+end
+
+
+function sagas.history(saga_id)
+  local rows, e = sql.query("SELECT type, step, actor, data, at FROM saga_events WHERE saga_id = ?"
+    .. " ORDER BY id", saga_id)
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do row.data = db.json(row.data) end
+  return rows
+end
+
+
+function sagas.release(tx, saga)
+  return tx:exec("UPDATE sagas SET state = 'waiting', next_at = ?, tries = 0, stuck_since = NULL,"
+    .. " parked_at = NULL, updated_at = ? WHERE id = ? AND state = 'parked'", db.now(), db.now(),
+    saga.id)
+end
+
+
+--- By the word of staff: `done` or `undone`. Its last error stays readable.
+function sagas.settle(tx, saga, state)
+  return tx:exec("UPDATE sagas SET state = ?, claim = claim + 1, next_at = NULL,"
+    .. " claimed_until = NULL, updated_at = ? WHERE id = ? AND state = 'parked'", state, db.now(),
+    saga.id)
 end
 
 

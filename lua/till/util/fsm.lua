@@ -11,6 +11,7 @@
 --   order:can("placed", "pay", ctx)  -> boolean
 --   order:events("placed")           -> sorted names
 --   order:states()                   -> sorted names
+--   order:moves()                    -> its edges, in the order given: for printing
 --
 -- Refused when defined: an edge twice, a state that cannot be reached from the initial one, a state
 -- without a way out that is not final, a final one with a way out. A guard answers true, or false
@@ -68,13 +69,17 @@ end
 function fsm.define(name, spec)
   local self = setmetatable({
     name = name, initial = spec.initial, edges = {}, final = {}, known = {},
+    list = {},
   }, fsm)
   if type(spec.initial) ~= "string" then error("fsm " .. name .. ": no initial state", 2) end
   self.known[spec.initial] = true
   for _, state in ipairs(spec.final or {}) do
     self.final[state], self.known[state] = true, true
   end
-  for i, edge in ipairs(spec) do add_edge(self, edge, i) end
+  for i, edge in ipairs(spec) do
+    add_edge(self, edge, i)
+    self.list[i] = edge
+  end
   check(self)
   return self
 end
@@ -114,6 +119,11 @@ end
 
 function fsm:states()
   return sorted_keys(self.known)
+end
+
+
+function fsm:moves()
+  return self.list
 end
 
 

@@ -140,6 +140,7 @@
 ---@field provider_ref? string
 ---@field reason? string
 ---@field action? table `{type = "redirect", url =}`.
+---@field refunded_amount? integer Of a lookup: what went back so far.
 
 --- An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.
 ---@class till.Order
@@ -148,8 +149,25 @@
 ---@field currency string
 ---@field lines table[]
 
---- What an event carries.
+--- A job: one of `schedules`, or one that was put off.
 ---@class till.Event
+---@field id string The same when it comes again.
+---@field job string Its name.
+---@field payload any What it was put off with; nil of a schedule.
+---@field attempts integer With this one, from 1.
+
+--- An event as it is told to others.
+---@class till.Published
+---@field id string The same when it comes again: receivers know a second one by it.
+---@field aggregate string order:ord_…: within it the order holds.
+---@field type string order.placed
+---@field payload table
+---@field created_at string RFC 3339.
+---@field traceparent string Of the request it came from; may be empty.
+
+--- What could not be published.
+---@class till.PublishAnswer
+---@field failed? table<string, string> By id, why: these come again, each by itself.
 
 --- What came, unchecked.
 ---@class till.WebhookRequest
@@ -171,6 +189,7 @@
 --- What handler.lua returns: a function for each hook of plugin.lua.
 ---@class till.Handler
 ---@field ["cart.validate"]? fun(config: table, cart: till.Cart): till.Refusal?, till.Err?
+---@field ["event.publish"]? fun(config: table, events: till.Published[]): till.PublishAnswer?, till.Err?
 ---@field ["http.route"]? fun(config: table): till.Route[]?, till.Err?
 ---@field ["job.run"]? fun(config: table, event: till.Event): any?, till.Err?
 ---@field ["order.cancelled"]? fun(config: table, order: till.Order): any?, till.Err?

@@ -193,6 +193,44 @@ START_TEST(a_callback_may_cancel_another_operation)
 }
 END_TEST
 
+START_TEST(held_it_hears_of_cancel_and_deadline_when_it_is_let_go)
+{
+    fate_t cancelled, late, done;
+    till_op_t *first = make(&cancelled, 0), *second = make(&late, 1), *third = make(&done, 1000);
+    uint64_t begin = till_wall_ms();
+
+    till_op_hold(first);
+    till_op_hold(second);
+    till_op_hold(third);
+    till_op_cancel(first);
+    while (till_wall_ms() < begin + 3)
+        till_loop_turn(loop, 3);
+    ck_assert_uint_eq(cancelled.aborted + late.aborted, 0);
+    till_op_unhold(second);
+    ck_assert_int_eq(late.why, TILL_TIMEOUT);
+    expect(&late, TILL_TIMEOUT, 1);
+    till_op_unhold(first);
+    ck_assert_int_eq(cancelled.why, TILL_CANCELLED);
+    expect(&cancelled, TILL_CANCELLED, 1);
+    till_op_unhold(third); /* nothing came */
+    till_op_hold(third);
+    till_op_finish(third, TILL_OK);
+    expect(&done, TILL_OK, 0);
+}
+END_TEST
+
+START_TEST(held_its_outcome_counts)
+{
+    fate_t fate;
+    till_op_t *op = make(&fate, 1000);
+
+    till_op_hold(op);
+    till_op_cancel(op);
+    till_op_finish(op, TILL_OK);
+    expect(&fate, TILL_OK, 0);
+}
+END_TEST
+
 START_TEST(a_cancel_of_nothing_is_allowed) { till_op_cancel(NULL); }
 END_TEST
 
@@ -211,6 +249,8 @@ Suite *op_suite(void)
     tcase_add_test(tc, finish_now_is_told_at_once);
     tcase_add_test(tc, in_its_callback_nothing_can_be_changed);
     tcase_add_test(tc, a_callback_may_cancel_another_operation);
+    tcase_add_test(tc, held_it_hears_of_cancel_and_deadline_when_it_is_let_go);
+    tcase_add_test(tc, held_its_outcome_counts);
     tcase_add_test(tc, a_cancel_of_nothing_is_allowed);
     suite_add_tcase(suite, tc);
     return suite;

@@ -67,7 +67,8 @@ till_sql_pool_t *test_kernel_open(till_loop_t *loop, unsigned connections)
                                   .connect_timeout_ms = 10000};
     till_sql_pool_t *pool = till_sql_pool_create(loop, &opts);
 
-    test_kernel_number(pool, "DROP TABLE IF EXISTS idempotency_records, outbox");
+    test_kernel_number(pool, "DROP TABLE IF EXISTS idempotency_records, outbox, job_slots, job_schedules");
     run_migration(pool, "sql/0001_kernel.sql");
+    run_migration(pool, "sql/0018_jobs.sql");
     return pool;
 }

@@ -49,6 +49,23 @@ static void reply(till_http_done_cb done, void *data, int status, const till_hea
     done(data, TILL_OK, &response);
 }
 
+/* Of two topics, one of them twice. */
+static void stream(till_http_done_cb done, void *data)
+{
+#define TEXT(text)                                                                                                     \
+    {                                                                                                                  \
+        text, sizeof(text) - 1                                                                                         \
+    }
+    static const till_live_state_t states[] = {
+        {.topic = TEXT("cart:one"), .owner = TEXT("me"), .tag = TEXT("t1"), .json = TEXT("{\"cart\":1}")},
+        {.topic = TEXT("stock:two"), .tag = TEXT("t2"), .json = TEXT("{\"stock\":2}")},
+        {.topic = TEXT("stock:two"), .tag = TEXT("t2"), .json = TEXT("{\"stock\":2}")}};
+    static const till_live_begin_t begin = {TEXT("somebody"), states, 3};
+#undef TEXT
+
+    done(data, TILL_OK, &(till_response_t){.status = 200, .route = "/live", .live = &begin});
+}
+
 static void echo(const till_request_t *request, till_http_done_cb done, void *data)
 {
     till_buf_t out;
@@ -141,6 +158,8 @@ static till_call_t *fake_http(void *data, const till_request_t *request, uint64_
         reply(done, done_data, 200, heads, 1, "fine", 4);
     else if (is(request->path, "/names"))
         reply(done, done_data, 200, names, 3, "fine", 4);
+    else if (is(request->path, "/live"))
+        stream(done, done_data);
     else if (is(request->path, "/broken"))
         done(done_data, TILL_OK,
              &(till_response_t){.status = 500, .route = "/broken", .error = "lua/till/main.lua:1: broken"});

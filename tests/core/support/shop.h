@@ -4,7 +4,7 @@
  * /small is short; /empty is 204; /same is 304; /slow waits until it is
  * cancelled or the server drains for 300 ms; /late ran out of time; /none finds
  * nobody who answers; /bad tries to smuggle a header; /names has headers with odd
- * names; /broken fails; /bulk is 8,008 bytes; /heads has 7 KB of headers.
+ * names; /broken fails; /live goes on as a stream; /bulk is 8,008 bytes; /heads has 7 KB of headers.
  */
 #ifndef TEST_SUPPORT_SHOP_H
 #define TEST_SUPPORT_SHOP_H

@@ -9,7 +9,7 @@
 
 #define TEXT(text) ((till_slice_t){text, strlen(text)})
 
-enum { CONNECTIONS = 8, LEASE_MS = 60000, TIMEOUT_MS = 8000, MOST = 64 };
+enum { CONNECTIONS = 8, LEASE_MS = 60000, TIMEOUT_MS = 8000, MOST = 128 };
 
 static till_loop_t *loop;
 static till_sql_pool_t *pool;
@@ -57,11 +57,40 @@ static void on_claim(void *data, till_status_t status, const till_event_t *event
     }
 }
 
+/* Of these kinds, in this order; the types end with a NULL. */
+static struct batch claim_kinds(const char *const *types, unsigned leave, unsigned max)
+{
+    till_outbox_kind_t kinds[TILL_OUTBOX_KINDS_MOST];
+    struct batch batch = {0};
+    size_t n = 0;
+
+    for (; types[n] != NULL; ++n)
+        kinds[n] = (till_outbox_kind_t){.type = TEXT(types[n]), .leave = types[n + 1] != NULL ? leave : 0};
+    till_outbox_claim(pool, kinds, n, max, LEASE_MS, TIMEOUT_MS, on_claim, &batch);
+    TEST_UNTIL(loop, batch.calls != 0);
+    ck_assert_int_eq(batch.status, TILL_OK);
+    return batch;
+}
+
+/* All that the tests append, as one who has no kinds to prefer. */
+static const till_outbox_kind_t *every_kind(size_t *n)
+{
+    static const char *const types[] = {"order.placed", "first", "second", "other", "order.paid", "later", "x", "y"};
+    static till_outbox_kind_t kinds[sizeof(types) / sizeof(types[0])];
+
+    *n = sizeof(types) / sizeof(types[0]);
+    for (size_t i = 0; i != *n; ++i)
+        kinds[i] = (till_outbox_kind_t){.type = TEXT(types[i])};
+    return kinds;
+}
+
 static struct batch claim(unsigned max, uint64_t lease_ms)
 {
     struct batch batch = {0};
+    size_t n;
+    const till_outbox_kind_t *kinds = every_kind(&n);
 
-    till_outbox_claim(pool, max, lease_ms, TIMEOUT_MS, on_claim, &batch);
+    till_outbox_claim(pool, kinds, n, max, lease_ms, TIMEOUT_MS, on_claim, &batch);
     ck_assert_int_eq(batch.calls, 0);
     TEST_UNTIL(loop, batch.calls != 0);
     ck_assert_int_eq(batch.status, TILL_OK);
@@ -123,6 +152,24 @@ static till_status_t done(const struct seen *seen)
     struct change change = {0};
 
     till_outbox_done(pool, &seen->id, 1, seen->claim, TIMEOUT_MS, on_change, &change);
+    TEST_UNTIL(loop, change.done);
+    return change.status;
+}
+
+static till_status_t extend(const struct seen *seen, uint64_t lease_ms)
+{
+    struct change change = {0};
+
+    till_outbox_extend(pool, &seen->id, 1, seen->claim, lease_ms, TIMEOUT_MS, on_change, &change);
+    TEST_UNTIL(loop, change.done);
+    return change.status;
+}
+
+static till_status_t release(const struct seen *seen)
+{
+    struct change change = {0};
+
+    till_outbox_release(pool, &seen->id, 1, seen->claim, (till_slice_t){"", 0}, TIMEOUT_MS, on_change, &change);
     TEST_UNTIL(loop, change.done);
     return change.status;
 }
@@ -284,6 +331,77 @@ START_TEST(a_lease_that_is_over_is_taken_over)
 }
 END_TEST
 
+START_TEST(a_lease_is_extended_by_who_has_it)
+{
+    append("order:1", "x");
+    struct batch first = claim(1, LEASE_MS);
+
+    make_due();
+    ck_assert_int_eq(extend(&first.seen[0], LEASE_MS), TILL_OK); /* it was over, but nobody had taken it over */
+    ck_assert_uint_eq(claim(1, LEASE_MS).n, 0);
+    make_due();
+    ck_assert_uint_eq(claim(1, LEASE_MS).n, 1);
+    ck_assert_int_eq(extend(&first.seen[0], LEASE_MS), TILL_CONFLICT);
+    ck_assert_int_eq(release(&first.seen[0]), TILL_CONFLICT);
+}
+END_TEST
+
+START_TEST(what_is_released_was_not_tried)
+{
+    append("order:1", "first");
+    append("order:1", "second");
+    struct batch batch = claim(10, LEASE_MS);
+    ck_assert_int_eq(release(&batch.seen[0]), TILL_OK);
+    ck_assert_int_eq(done(&batch.seen[0]), TILL_CONFLICT);
+    batch = claim(10, LEASE_MS);
+    ck_assert_uint_eq(batch.n, 1);
+    ck_assert_str_eq(batch.seen[0].type, "first");
+    ck_assert_uint_eq(batch.seen[0].attempts, 1);
+}
+END_TEST
+
+START_TEST(kinds_in_the_order_that_is_asked_for)
+{
+    static const char *const late_first[] = {"y", "x", NULL}, *const one[] = {"x", NULL};
+
+    for (int i = 0; i != 3; ++i) {
+        char name[16];
+        snprintf(name, sizeof(name), "a:%d", i);
+        append(name, "x");
+        snprintf(name, sizeof(name), "b:%d", i);
+        append(name, "y");
+    }
+    append("a:0", "y"); /* behind an x: no kind overtakes within its aggregate */
+    struct batch batch = claim_kinds(late_first, 2, 4);
+    ck_assert_uint_eq(batch.n, 4);
+    ck_assert_str_eq(batch.seen[0].type, "y");
+    ck_assert_str_eq(batch.seen[1].type, "y");
+    ck_assert_str_eq(batch.seen[2].type, "x");
+    ck_assert_str_eq(batch.seen[3].aggregate, "a:1");
+    ck_assert_uint_eq(batch.seen[3].claim, batch.seen[0].claim);
+    batch = claim_kinds(one, 0, 100);
+    ck_assert_uint_eq(batch.n, 1);
+    ck_assert_str_eq(batch.seen[0].aggregate, "a:2");
+    batch = claim_kinds(late_first, 1, 100);
+    ck_assert_uint_eq(batch.n, 1); /* the third y; the fourth waits for a:0's x */
+    ck_assert_str_eq(batch.seen[0].aggregate, "b:2");
+}
+END_TEST
+
+START_TEST(as_many_as_a_claim_takes)
+{
+    static const char *const types[] = {"x", "y", NULL};
+
+    test_kernel_number(pool, "INSERT INTO outbox (aggregate, type, payload)"
+                             " SELECT CONCAT('a:', seq), IF(seq % 2, 'x', 'y'), '{}' FROM seq_1_to_140");
+    struct batch batch = claim_kinds(types, 10, 1000);
+    ck_assert_uint_eq(batch.n, TILL_OUTBOX_CLAIM_MOST);
+    ck_assert_str_eq(batch.seen[69].type, "x");
+    ck_assert_str_eq(batch.seen[70].type, "y");
+    ck_assert_uint_eq(claim_kinds(types, 10, 1000).n, 40);
+}
+END_TEST
+
 START_TEST(reasons_are_cut_between_characters)
 {
     char reason[600] = "", text[201];
@@ -308,6 +426,7 @@ START_TEST(claimers_at_once)
     enum { AGGREGATES = 12, EACH = 5, CLAIMERS = 6 };
     static struct batch batches[CLAIMERS];
     static uint64_t last[AGGREGATES];
+    const till_outbox_kind_t x = {.type = TEXT("x")};
     int delivered = 0;
 
     for (int i = 0; i != EACH; ++i) {
@@ -324,7 +443,7 @@ START_TEST(claimers_at_once)
         ck_assert_int_lt(round, 500);
         memset(batches, 0, sizeof(batches));
         for (int c = 0; c != CLAIMERS; ++c)
-            till_outbox_claim(pool, 4, LEASE_MS, TIMEOUT_MS, on_claim, &batches[c]);
+            till_outbox_claim(pool, &x, 1, 4, LEASE_MS, TIMEOUT_MS, on_claim, &batches[c]);
         for (int c = 0; c != CLAIMERS; ++c)
             TEST_UNTIL(loop, batches[c].calls == 1);
         for (int c = 0; c != CLAIMERS; ++c) {
@@ -346,10 +465,12 @@ END_TEST
 
 START_TEST(cancelled_at_every_turn)
 {
+    const till_outbox_kind_t x = {.type = TEXT("x")};
+
     append("order:1", "x");
     for (int turns = 0; turns != 30; ++turns) {
         struct batch batch = {0};
-        till_op_t *op = till_outbox_claim(pool, 1, LEASE_MS, TIMEOUT_MS, on_claim, &batch);
+        till_op_t *op = till_outbox_claim(pool, &x, 1, 1, LEASE_MS, TIMEOUT_MS, on_claim, &batch);
         for (int i = 0; i != turns && batch.calls == 0; ++i)
             till_loop_turn(loop, 1);
         if (batch.calls == 0)
@@ -372,6 +493,8 @@ START_TEST(history_costs_nothing)
 
     test_kernel_number(pool, "INSERT INTO outbox (aggregate, type, payload, state, done_at)"
                              " SELECT CONCAT('order:', seq % 1000), 'x', '{}', 'done', NOW(3) FROM seq_1_to_100000");
+    test_kernel_number(pool, "INSERT INTO outbox (aggregate, type, payload)" /* due, but not asked for */
+                             " SELECT CONCAT('product:', seq), 'no slot', '{}' FROM seq_1_to_10000");
     for (int i = 0; i != 20; ++i)
         append("order:7", "y");
     int64_t before = test_kernel_number(pool, rows_read);
@@ -396,6 +519,10 @@ Suite *outbox_suite(void)
     tcase_add_test(tc, the_last_attempt_buries_and_frees_the_rest);
     tcase_add_loop_test(tc, backoff_doubles_up_to_an_hour, 0, sizeof(waits) / sizeof(waits[0]));
     tcase_add_test(tc, a_lease_that_is_over_is_taken_over);
+    tcase_add_test(tc, a_lease_is_extended_by_who_has_it);
+    tcase_add_test(tc, what_is_released_was_not_tried);
+    tcase_add_test(tc, kinds_in_the_order_that_is_asked_for);
+    tcase_add_test(tc, as_many_as_a_claim_takes);
     tcase_add_test(tc, reasons_are_cut_between_characters);
     tcase_add_test(tc, claimers_at_once);
     tcase_add_test(tc, cancelled_at_every_turn);

@@ -94,11 +94,76 @@ const INVARIANTS = {
   "cash of an order is booked at most once": `
     SELECT HEX(order_id), account FROM ledger_entries WHERE account LIKE 'cash:%' AND amount > 0
     GROUP BY order_id, account HAVING COUNT(*) > 1`,
-  "what was sold is what orders hold": `
-    SELECT HEX(e.variant_id), -SUM(e.on_hand_delta), MAX(l.sold) FROM stock_events e
-    JOIN (SELECT variant_id, SUM(quantity) sold FROM order_lines l JOIN orders o ON o.id = l.order_id
-          WHERE o.cart_id IS NOT NULL GROUP BY variant_id) l USING (variant_id)
-    WHERE e.type = 'sold' GROUP BY e.variant_id HAVING -SUM(e.on_hand_delta) <> MAX(l.sold)`,
+  "what is promised is the sum of its events": `
+    SELECT HEX(b.variant_id), b.promised, SUM(e.reserved_delta) FROM backorders b
+    LEFT JOIN stock_events e ON e.variant_id = b.variant_id AND e.location_id IS NULL
+    GROUP BY b.variant_id HAVING b.promised <> COALESCE(SUM(e.reserved_delta), 0)`,
+  "what is promised is waited for by somebody": `
+    SELECT HEX(b.variant_id), b.promised, SUM(r.quantity) FROM backorders b LEFT JOIN reservations r
+      ON r.variant_id = b.variant_id AND r.location_id IS NULL AND r.state IN ('held', 'backordered')
+    GROUP BY b.variant_id HAVING b.promised <> COALESCE(SUM(r.quantity), 0)`,
+  "nothing waits that was not promised": `
+    SELECT HEX(r.id) FROM reservations r LEFT JOIN backorders b USING (variant_id)
+    WHERE r.location_id IS NULL AND r.state IN ('held', 'backordered') AND b.variant_id IS NULL
+       OR r.location_id IS NULL AND r.state = 'sold'`,
+  "no more is promised than may be": "SELECT HEX(variant_id) FROM backorders WHERE policy <> 'deny' AND promised > unit_limit",
+  "every line of an order has its units": `
+    SELECT o.number, l.sku, l.quantity, r.units FROM order_lines l JOIN orders o ON o.id = l.order_id
+    LEFT JOIN (SELECT cart_id, COALESCE(bundle_id, variant_id) AS bought, variant_id, SUM(quantity) AS units, MAX(per_unit) AS per_unit
+               FROM reservations WHERE state IN ('sold', 'backordered') GROUP BY cart_id, bought, variant_id) r
+      ON r.cart_id = o.cart_id AND r.bought = l.variant_id
+    WHERE o.cart_id IS NOT NULL AND COALESCE(r.units, 0) <> (l.quantity - l.cancelled_quantity) * COALESCE(r.per_unit, 1)`,
+  "what has left the stock is what orders hold": `
+    SELECT HEX(e.variant_id), -SUM(e.on_hand_delta), MAX(r.units) FROM stock_events e
+    LEFT JOIN (SELECT variant_id, SUM(quantity) AS units FROM reservations WHERE state = 'sold' GROUP BY variant_id) r USING (variant_id)
+    WHERE e.type IN ('sold', 'allotted', 'returned') GROUP BY e.variant_id
+    HAVING -SUM(e.on_hand_delta) <> COALESCE(MAX(r.units), 0)`,
+  "a line lacks what its reservations lack": `
+    SELECT o.number, l.sku, l.backordered_quantity, r.waits FROM order_lines l JOIN orders o ON o.id = l.order_id
+    LEFT JOIN (SELECT cart_id, bought, MAX(CEIL(units / per_unit)) AS waits FROM
+                 (SELECT cart_id, COALESCE(bundle_id, variant_id) AS bought, SUM(quantity) AS units, MAX(per_unit) AS per_unit
+                  FROM reservations WHERE state = 'backordered' GROUP BY cart_id, bought, variant_id) parts
+               GROUP BY cart_id, bought) r ON r.cart_id = o.cart_id AND r.bought = l.variant_id
+    WHERE o.cart_id IS NOT NULL AND l.backordered_quantity <> COALESCE(r.waits, 0)`,
+  "what is in parcels is counted on the line": `
+    SELECT HEX(l.id), l.fulfilled_quantity, f.n FROM order_lines l JOIN orders o ON o.id = l.order_id
+    LEFT JOIN (SELECT fl.line_id, SUM(fl.quantity) AS n FROM fulfilment_lines fl JOIN fulfilments f ON f.id = fl.fulfilment_id
+               WHERE f.status <> 'cancelled' GROUP BY fl.line_id) f ON f.line_id = l.id
+    WHERE o.cart_id IS NOT NULL AND l.fulfilled_quantity <> COALESCE(f.n, 0)`,
+  "what is cancelled is counted on the lines": `
+    SELECT o.number, l.n, c.n FROM orders o
+    JOIN (SELECT order_id, SUM(cancelled_quantity) AS n FROM order_lines GROUP BY order_id) l ON l.order_id = o.id
+    LEFT JOIN (SELECT c.order_id, SUM(j.quantity) AS n FROM cancellations c,
+                 JSON_TABLE(c.\`lines\`, '$[*]' COLUMNS (quantity BIGINT PATH '$.quantity')) j GROUP BY c.order_id) c ON c.order_id = o.id
+    WHERE o.cart_id IS NOT NULL AND l.n <> COALESCE(c.n, 0)`,
+  "an order is where its units are": `
+    SELECT o.number, o.status, o.fulfilment_status, u.sent, u.gone, u.open FROM orders o JOIN (
+      SELECT order_id, SUM(fulfilled_quantity) AS sent, SUM(cancelled_quantity) AS gone,
+             SUM(quantity - fulfilled_quantity - cancelled_quantity) AS open FROM order_lines GROUP BY order_id) u ON u.order_id = o.id
+    WHERE o.cart_id IS NOT NULL AND (o.fulfilment_status <> CASE WHEN u.open > 0 THEN IF(u.sent > 0, 'partial', 'unfulfilled')
+        WHEN u.sent > 0 OR u.gone = 0 THEN 'fulfilled' ELSE 'cancelled' END
+      OR (o.status = 'cancelled') <> (u.open = 0 AND u.sent = 0 AND u.gone > 0))`,
+  "what an order owes is what was sold less what was cancelled and paid": `
+    SELECT o.number, o.total, l.owed, c.gone, p.paid FROM orders o
+    LEFT JOIN (SELECT order_id, SUM(amount) AS owed FROM ledger_entries WHERE account = 'receivable' GROUP BY order_id) l ON l.order_id = o.id
+    LEFT JOIN (SELECT order_id, SUM(amount) AS gone FROM cancellations GROUP BY order_id) c ON c.order_id = o.id
+    LEFT JOIN (SELECT order_id, SUM(IF(state IN ('captured', 'refunded'), COALESCE(capture_amount, amount) - refunded_amount, 0)) AS paid
+               FROM payments GROUP BY order_id) p ON p.order_id = o.id
+    WHERE o.cart_id IS NOT NULL AND COALESCE(l.owed, 0) <> o.total - COALESCE(c.gone, 0) - COALESCE(p.paid, 0)`,
+  "cash is what payments say": `
+    SELECT HEX(p.id), p.state, p.capture_amount, p.refunded_amount, l.cash FROM payments p
+    LEFT JOIN (SELECT payment_id, SUM(amount) AS cash FROM ledger_entries WHERE account LIKE 'cash:%' GROUP BY payment_id) l ON l.payment_id = p.id
+    WHERE p.order_id IS NOT NULL AND COALESCE(l.cash, 0) <>
+      IF(p.state IN ('captured', 'refunded'), COALESCE(p.capture_amount, p.amount) - p.refunded_amount, 0)`,
+  "no more goes back than was captured": "SELECT HEX(id) FROM payments WHERE refunded_amount > COALESCE(capture_amount, amount)",
+  "a cancelled order was given back to the cent": `
+    SELECT o.number, o.total, SUM(c.amount) FROM orders o JOIN cancellations c ON c.order_id = o.id
+    WHERE o.status = 'cancelled' GROUP BY o.id HAVING SUM(c.amount) <> o.total`,
+  "what waits for its money has a flow that sees to it": `
+    SELECT * FROM (SELECT (SELECT COUNT(*) FROM cancellations WHERE state = 'pending') AS waits,
+      (SELECT COUNT(*) FROM sagas WHERE name = 'cancellation' AND state IN ('running', 'waiting', 'parked')) AS flows) n WHERE waits <> flows`,
+  "a bundle has no stock of its own": `
+    SELECT HEX(s.variant_id) FROM stock s JOIN bundle_parts p ON p.bundle_id = s.variant_id WHERE s.on_hand <> 0 OR s.reserved <> 0`,
 };
 
 /** Fails with the rows that break one of the shop's invariants. */

@@ -2,7 +2,10 @@
 //
 // The token of a payment session says how it behaves: ok, decline, action (authorised once the shopper has
 // confirmed), lost (it takes the money and breaks the connection), never (it breaks the connection before),
-// gate (it answers when the test opens the gate). It remembers every charge by Idempotency-Key, as real ones do.
+// gate (it answers when the test opens the gate). It remembers every charge by Idempotency-Key, as real ones do:
+// what was asked under a key is answered as before, and another amount under it is refused. `isSilent` breaks every
+// connection before anything is done, `loses` (a set of `capture`, `void`, `refund`) after it was done, once each;
+// `holds` (a set likewise) answers when the gate is opened.
 import fs from "node:fs";
 import http from "node:http";
 import path from "node:path";
@@ -53,6 +56,8 @@ export class Provider {
     provider.calls = [];
     provider.waiting = [];
     provider.isSilent = false;
+    provider.loses = new Set();
+    provider.holds = new Set();
     provider.server = http.createServer((request, answer) => provider.#serve(request, answer));
     await new Promise((resolve) => provider.server.listen(0, "127.0.0.1", resolve));
     provider.url = `http://127.0.0.1:${provider.server.address().port}`;
@@ -91,7 +96,11 @@ export class Provider {
     this.calls.push({ what, key: request.headers["idempotency-key"], ...body });
     if (this.isSilent) return request.socket.destroy();
     if (what === "authorize") return this.#authorize(request, answer, body);
-    return this.#other(what, answer, body);
+    const reply = this.#other(what, request.headers["idempotency-key"], body);
+    if (this.loses.delete(what)) return request.socket.destroy();
+    if (this.holds.has(what)) await new Promise((resolve) => this.waiting.push(resolve));
+    answer.setHeader("content-type", "application/json");
+    answer.end(JSON.stringify(reply));
   }
 
   async #authorize(request, answer, body) {
@@ -108,14 +117,36 @@ export class Provider {
     reply(answer, charge, { reason: "no money", action: { type: "redirect", url: "https://bank.example/3ds" } });
   }
 
-  #other(what, answer, body) {
+  #other(what, key, body) {
     const charge = this.charges.get(body.payment);
-    const after = { capture: "captured", void: "voided", refund: "refunded" }[what];
-    if (!charge) return reply(answer, { state: "not_found" });
-    if (after) charge.state = after;
-    reply(answer, charge);
+    if (!charge) return { outcome: "not_found" };
+    if (what === "lookup") return { ...outcome(charge), refunded_amount: charge.refunded ?? 0 };
+    charge.done ??= new Map();
+    const before = charge.done.get(key);
+    if (before) return before.amount === body.amount ? before.reply : { outcome: "declined", reason: "another amount under this key" };
+    const reply = this.#do(what, charge, body);
+    charge.done.set(key, { amount: body.amount, reply });
+    return reply;
+  }
+
+  #do(what, charge, { amount }) {
+    const refuse = (reason) => ({ outcome: "declined", reason });
+    if (what === "refund") {
+      if (charge.state !== "captured") return refuse(`it is ${charge.state}`);
+      if ((charge.refunded ?? 0) + amount > charge.captured) return refuse("more than was captured");
+      charge.refunded = (charge.refunded ?? 0) + amount;
+      if (charge.refunded === charge.captured) charge.state = "refunded";
+      return { ...outcome(charge), outcome: "refunded" };
+    }
+    if (charge.state !== "authorized" && !(what === "void" && charge.state === "requires_action")) return refuse(`it is ${charge.state}`);
+    if (what === "capture" && amount > charge.amount) return refuse("more than was authorised");
+    if (what === "capture") charge.captured = amount;
+    charge.state = what === "capture" ? "captured" : "voided";
+    return outcome(charge);
   }
 }
+
+const outcome = (charge) => ({ outcome: charge.state, provider_ref: `probe-${charge.payment}` });
 
 function reply(answer, charge, more = {}) {
   answer.setHeader("content-type", "application/json");

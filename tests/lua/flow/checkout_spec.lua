@@ -342,7 +342,7 @@ t.describe("a completion that is broken off", function()
     shop.pay(cart)
     raw.sql.exec("UPDATE reservations r JOIN variants v ON v.id = r.variant_id"
       .. " SET r.expires_at = '2020-01-01' WHERE v.sku = 'TEA'")
-    t.equal(raw.require("till.store.stock").expire(10), 1)
+    t.equal(raw.require("till.store.reservations").expire(10, 1000), 1)
     t.same({ shop.inventory("TEA").reserved, shop.inventory("CUP").reserved }, { 0, 1 })
   end))
 end)

@@ -70,19 +70,6 @@ t.describe("an order", function()
       t.equal(states.state, "refunded")
     end))
 
-  t.it("is cancelled by the second try when the first broke off", with_order("test",
-    function(shop, raw, order)
-      local inventory = raw.require "till.store.inventory"
-      local take_back = inventory.take_back
-      inventory.take_back = function() error("killed", 0) end
-      local path = "/admin/v1/orders/" .. order.id .. "/cancel"
-      t.equal((raw.admin("POST", path, {}, shop.key())), 500)
-      inventory.take_back = take_back
-      local body = shop.must(raw.admin("POST", path, {}, shop.key()))
-      t.same({ body.order.status, body.order.payment_status }, { "cancelled", "voided" })
-      t.equal(shop.inventory("TEA").on_hand, 5)
-    end))
-
   t.it("is paid when staff have seen the money", with_order("manual", function(shop, raw, order)
     local payment = shop.must(raw.admin("GET", "/admin/v1/payments?order_id=" .. order.id)).data[1]
     shop.must(raw.admin("POST", "/admin/v1/payments/" .. payment.id .. "/capture", {}, shop.key()))

@@ -161,4 +161,153 @@ t.describe("a script", function()
     t.ok(over:wait(5000))
     t.same(values(), { 2, 2 })
   end))
+
+  t.it("runs its ranks one after the other, and a sum with its amount", with_rows(function()
+    local s = script.new()
+    s:rank(script.STOCK)
+    s:sum("short", "1", 3, "UPDATE spec_rows SET n = n * 10 + ? WHERE id = ? AND n + ? < 1000",
+      script.SUM, 1, script.SUM)
+    s:rank(script.OWN)
+    s:insert(INSERT, 8)
+    s:exec(ADD, 7, 1)
+    t.ok(s:run())
+    t.same(values(), { 73, 0, 8 })
+  end))
+end)
+
+
+local co = require "till.prim.co"
+local combine = require "till.prim.combine"
+local waiting = require "tests.support.until"
+
+-- What a buyer does: his own row, a row that is only added, and units of a row that all want.
+local function buyer(own, units, amount)
+  local s = script.new()
+  s:exec("INSERT INTO spec_rows (n) VALUES (?)", own)
+  s:exec("SET @till_number = LAST_INSERT_ID()")
+  s:must("not his", 1, "UPDATE spec_rows SET n = n + 1 WHERE id = @till_number AND n < 500")
+  s:insert("INSERT INTO spec_log (n, what) VALUES (?, ?)", own, "bought")
+  s:rank(script.STOCK)
+  s:sum("sold out", "units", amount or 1,
+    "UPDATE spec_rows SET n = n - ? WHERE id = ? AND n >= ?", script.SUM, units, script.SUM)
+  s:rank(script.OWN)
+  s:give("@till_number AS number")
+  return s
+end
+
+
+-- Whoever has the row of the units keeps the first buyer waiting in the database, and the others
+-- behind him, until all have come. -> what each was told, in their order
+local function all_at_once(scripts)
+  local told, done = {}, 0
+  assert(sql.transaction(function(tx)
+    assert(tx:one("SELECT n FROM spec_rows WHERE id = 1 FOR UPDATE"))
+    for i, s in ipairs(scripts) do
+      co.turn_end(function()
+        local row, why = s:run()
+        told[i], done = row or (row == false and why) or why.code, done + 1
+      end)
+    end
+    waiting.eventually("all but the first wait", function()
+      return combine.stats().waiting == #scripts - 1
+    end)
+    return true
+  end))
+  waiting.eventually("all were told", function() return done == #scripts end)
+  return told
+end
+
+
+local function with_units(n, fn)
+  return with_rows(function()
+    assert(sql.exec("DROP TABLE IF EXISTS spec_log"))
+    assert(sql.exec("CREATE TABLE spec_log (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+      .. " n INT NOT NULL UNIQUE, what VARCHAR(20)) ENGINE=InnoDB"))
+    assert(sql.exec("UPDATE spec_rows SET n = ? WHERE id = 1", n))
+    fn()
+    assert(sql.exec("DROP TABLE spec_log"))
+  end)
+end
+
+
+local function left()
+  return assert(sql.one("SELECT n FROM spec_rows WHERE id = 1")).n
+end
+
+
+local function logged()
+  local out = {}
+  for i, row in ipairs(assert(sql.query("SELECT n FROM spec_log ORDER BY n"))) do out[i] = row.n end
+  return out
+end
+
+
+-- How often a flight of more than one was run.
+local function flights(fn)
+  local before = combine.stats()
+  fn()
+  local after = combine.stats()
+  return { together = after.together - before.together, splits = after.splits - before.splits }
+end
+
+
+t.describe("scripts that wait for the same row", function()
+  t.it("go together, and each is given what is his own", with_units(100, function()
+    local told
+    t.same(flights(function()
+      told = all_at_once { buyer(10, 1), buyer(20, 1, 2), buyer(30, 1, 3), buyer(40, 1, 4) }
+    end), { together = 1, splits = 0 })
+    t.same(left(), 90)
+    t.same(logged(), { 10, 20, 30, 40 })
+    for i, row in ipairs(told) do
+      t.same(assert(sql.one("SELECT n FROM spec_rows WHERE id = ?", row.number)).n, i * 10 + 1)
+    end
+  end))
+
+  t.it("have the last units in the order in which they came", with_units(4, function()
+    local told = all_at_once { buyer(1, 1), buyer(2, 1), buyer(3, 1), buyer(4, 1), buyer(5, 1),
+      buyer(6, 1) }
+    t.same({ told[5], told[6] }, { "sold out", "sold out" })
+    t.same(left(), 0)
+    t.same(logged(), { 1, 2, 3, 4 })
+  end))
+
+  t.it("do without him whose own condition does not hold", with_units(100, function()
+    local told
+    t.same(flights(function()
+      told = all_at_once { buyer(1, 1), buyer(2, 1), buyer(500, 1), buyer(4, 1), buyer(5, 1) }
+    end), { together = 2, splits = 1 })
+    t.same(told[3], "not his")
+    t.same(left(), 96)
+    t.same(logged(), { 1, 2, 4, 5 })
+  end))
+
+  t.it("do without him whose statement fails", with_units(100, function()
+    local told = all_at_once { buyer(1, 1), buyer(2, 1), buyer(2, 1), buyer(4, 1), buyer(1001, 1) }
+    t.same({ told[3], told[5] }, { "duplicate", "rejected" })
+    t.same(logged(), { 1, 2, 4 })
+    t.same(left(), 97)
+  end))
+
+  -- Another transaction has the row of the second, so that the batch is in the database when its
+  -- connection is cut.
+  t.it("share a lost answer: nobody knows what became of any of them", with_units(100, function()
+    local cut, told = false, nil
+    assert(sql.transaction(function(tx)
+      assert(tx:exec("INSERT INTO spec_log (n) VALUES (2)"))
+      co.turn_end(function()
+        local batch = waiting.eventually("the batch is in the database", function()
+          return sql.one("SELECT id FROM information_schema.processlist WHERE time_ms > 20"
+            .. " AND info LIKE '%INSERT INTO spec_log%' AND id <> CONNECTION_ID()")
+        end)
+        cut = sql.exec(("KILL CONNECTION %d"):format(batch.id))
+      end)
+      told = all_at_once { buyer(1, 1), buyer(2, 1), buyer(3, 1) }
+      return nil, "rolled back"
+    end) == nil)
+    t.ok(cut)
+    t.same({ type(told[1]), told[2], told[3] }, { "table", "conn_lost", "conn_lost" })
+    t.same(logged(), { 1 })
+    t.same(left(), 99)
+  end))
 end)

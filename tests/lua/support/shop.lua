@@ -83,11 +83,11 @@ return function(live)
 
   --- Delivers what is in the outbox, as a jobs worker would.
   function shop.work()
-    local outbox, jobs = live.require "till.prim.outbox", live.require "till.flow.jobs"
+    local claim, batch = live.require "till.flow.job_claim", live.require "till.flow.job_batch"
     for _ = 1, 10 do
-      local events = assert(outbox.claim(50, 30000))
-      if #events == 0 then return end
-      jobs.deliver(events)
+      local taking = assert(claim.take())
+      batch.deliver(taking)
+      if #taking.events == 0 then return end
     end
   end
 

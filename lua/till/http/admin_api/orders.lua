@@ -1,6 +1,10 @@
 -- till/http/admin_api/orders - orders, their fulfilment and their payments, for staff.
 local actor = require "till.http.actor"
+local cancellation = require "till.flow.cancellation"
+local cancellations = require "till.store.cancellations"
+local crypto = require "till.prim.crypto"
 local err = require "till.util.err"
+local fulfilment = require "till.flow.fulfilment"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
 local payments = require "till.store.payments"
@@ -8,9 +12,16 @@ local render = require "till.http.render"
 local route = require "till.http.route"
 local s = require "till.util.schema"
 local shapes = require "till.http.shapes"
+local states = require "till.flow.order_states"
 local views = require "till.http.views"
 
 local PARAMS = { id = s.id("ord") }
+local OF_ORDER = { id = s.id("ord"), fulfilment_id = s.id("ful") }
+local TRACKING = { tracking_number = s.nullable(s.string { min = 1, max = 120 }),
+  carrier = s.nullable(s.string { min = 1, max = 64 }) }
+local LINES = s.array(s.object({ line_id = s.id("line"), quantity = s.integer { min = 1 } },
+  { required = { "line_id", "quantity" } }), { max = 1000 })
+local REASON = s.string { min = 1, max = 255 }
 local DATE = s.string { format = "date-time" }
 
 
@@ -19,6 +30,13 @@ local function read(order_id)
   if order == nil then return nil, e end
   if not order then return nil, err.new("not_found", "there is no such order") end
   return order
+end
+
+
+local function map(list, fn)
+  local out = {}
+  for i, value in ipairs(list) do out[i] = fn(value) end
+  return render.list(out)
 end
 
 
@@ -41,19 +59,34 @@ local function get(ctx)
   if not order then return nil, e end
   local paid, e2 = payments.of_order(order.id)
   if not paid then return nil, e2 end
-  local view, list_of = views.order(order), {}
-  for i, p in ipairs(paid) do list_of[i] = views.payment(p) end
-  view.payments = render.list(list_of)
+  local cancelled, e3 = cancellations.of_order(order.id)
+  if not cancelled then return nil, e3 end
+  local view = views.order(order)
+  view.payments, view.cancellations = map(paid, views.payment), map(cancelled, views.cancellation)
+  view.possible = render.list(states.possible(order))
   return ctx:json(200, { order = view }, { etag = order.version })
 end
 
 
 local function timeline(ctx)
-  local events, e = orders.events(ctx.params.id)
-  if not events then return nil, e end
-  local out = {}
-  for i, event in ipairs(events) do out[i] = views.event(event) end
-  return ctx:json(200, { data = render.list(out), has_more = false })
+  local page, e = ctx:page()
+  if not page then return nil, e end
+  local order, e2 = read(ctx.params.id)
+  if not order then return nil, e2 end
+  local rows, e3 = orders.events(order, page)
+  if not rows then return nil, e3 end
+  return ctx:json(200, ctx:list(rows, page, views.event, function(row)
+    return { row.at, row.id }
+  end))
+end
+
+
+local function note(ctx)
+  return ctx:transaction(function(tx)
+    local ok, e = order_flow.note(tx, ctx.params.id, ctx.body.text, actor.of(ctx))
+    if not ok then return nil, e end
+    return ctx:json(201, { note = { text = ctx.body.text, actor = actor.of(ctx) } })
+  end)
 end
 
 
@@ -65,25 +98,46 @@ local function trace(ctx)
 end
 
 
-local function fulfil(ctx)
-  local function send(tx)
-    local order, fulfilment_id = order_flow.fulfil(tx, ctx.params.id, ctx.body, actor.of(ctx))
-    if not order then return nil, fulfilment_id end
-    return ctx:json(201, { fulfilment = { id = fulfilment_id,
-      tracking_number = ctx.body.tracking_number }, order = views.order(order) },
-      { etag = order.version })
+-- In a transaction with its answer.
+local function fulfilling(status, fn)
+  return function(ctx)
+    return ctx:transaction(function(tx)
+      local order, f = fn(tx, ctx)
+      if not order then return nil, f end
+      return ctx:json(status, { fulfilment = views.fulfilment(f), order = views.order(order) },
+        { etag = order.version })
+    end)
   end
-  return order_flow.alone(ctx.params.id, function() return ctx:transaction(send) end)
+end
+
+
+local fulfil = fulfilling(201, function(tx, ctx)
+  return fulfilment.create(tx, ctx.params.id, ctx.body, actor.of(ctx))
+end)
+
+
+local function on_one(name)
+  return fulfilling(200, function(tx, ctx)
+    return fulfilment[name](tx, ctx.params.id, ctx.params.fulfilment_id, ctx.body, actor.of(ctx))
+  end)
+end
+
+
+-- The same key asks for the same cancellation, also where its answer was lost.
+local function request_of(ctx)
+  local sum = crypto.sha256(ctx.idem.scope .. "\n" .. ctx.idem.key)
+  local text = crypto.hex(sum)
+  return text
 end
 
 
 local function cancel(ctx)
-  return order_flow.cancel(ctx.params.id, actor.of(ctx), function(fn)
-    return ctx:transaction(function(tx)
-      local order, e = fn(tx)
-      if not order then return nil, e end
-      return ctx:json(200, { order = views.order(order) }, { etag = order.version })
-    end)
+  local wish = { lines = ctx.body.lines, reason = ctx.body.reason, request = request_of(ctx) }
+  return cancellation.cancel(ctx.params.id, wish, actor.of(ctx), function(fn)
+    return ctx:transaction(fn)
+  end, function(order, c)
+    return ctx:json(c.state == "done" and 200 or 202, { order = views.order(order),
+      cancellation = views.cancellation(c) }, { etag = order.version })
   end)
 end
 
@@ -124,26 +178,58 @@ return {
     returns = { [200] = shapes.one("order", shapes.order) }, handler = get,
   }),
   route.get("/admin/v1/orders/{id}/timeline", {
-    summary = "What happened to it", tag = "orders", auth = "admin", permission = "orders.read",
-    params = PARAMS, returns = { [200] = shapes.list(s.any {}) }, handler = timeline,
+    summary = "What happened to it, and who did it; oldest first", tag = "orders", auth = "admin",
+    permission = "orders.read", params = PARAMS, page = true,
+    returns = { [200] = shapes.list(s.any {}) }, handler = timeline,
+  }),
+  route.post("/admin/v1/orders/{id}/notes", {
+    summary = "A note in its timeline", tag = "orders", auth = "admin",
+    permission = "orders.write", params = PARAMS, idempotency = "required",
+    body = s.object({ text = s.string { min = 1, max = 2000 } }, { required = { "text" } }),
+    returns = { [201] = true }, handler = note,
   }),
   route.get("/admin/v1/orders/{id}/price-trace", {
     summary = "How its price came about", tag = "orders", auth = "admin",
     permission = "orders.read", params = PARAMS, returns = { [200] = true }, handler = trace,
   }),
   route.post("/admin/v1/orders/{id}/fulfilments", {
-    summary = "Send all that is left, or some lines", tag = "orders", auth = "admin",
+    summary = "Send all that is there and left, or some lines", tag = "orders", auth = "admin",
     permission = "orders.write", params = PARAMS, idempotency = "required",
-    body = s.object { tracking_number = s.string { min = 1, max = 120 },
-      carrier = s.string { min = 1, max = 64 },
-      lines = s.array(s.object({ line_id = s.id("line"), quantity = s.integer { min = 1 } },
-        { required = { "line_id", "quantity" } }), { max = 1000 }) },
-    returns = { [201] = true }, handler = fulfil,
+    doc = "As `pending` it is packed: its units are taken, and it is handed over later, or"
+      .. " cancelled.",
+    body = s.object { status = s.string { enum = { "pending", "shipped" }, default = "shipped" },
+      tracking_number = s.string { min = 1, max = 120 }, carrier = s.string { min = 1, max = 64 },
+      lines = LINES },
+    returns = { [201] = true }, handler = fulfil, errors = { "conflict" },
+  }),
+  route.patch("/admin/v1/orders/{id}/fulfilments/{fulfilment_id}", {
+    summary = "Another tracking number or carrier", tag = "orders", auth = "admin",
+    permission = "orders.write", params = OF_ORDER, idempotency = "optional",
+    body = s.object(TRACKING), returns = { [200] = true }, handler = on_one "track",
+    errors = { "conflict" },
+  }),
+  route.post("/admin/v1/orders/{id}/fulfilments/{fulfilment_id}/ship", {
+    summary = "Hand over what was packed", tag = "orders", auth = "admin",
+    permission = "orders.write", params = OF_ORDER, idempotency = "required",
+    body = s.object(TRACKING), returns = { [200] = true }, handler = on_one "ship",
+    errors = { "conflict" },
+  }),
+  route.post("/admin/v1/orders/{id}/fulfilments/{fulfilment_id}/cancel", {
+    summary = "Unpack it: its units are to be sent again", tag = "orders", auth = "admin",
+    permission = "orders.write", params = OF_ORDER, idempotency = "required",
+    body = s.object { reason = REASON }, returns = { [200] = true }, handler = on_one "cancel",
+    errors = { "conflict" },
   }),
   route.post("/admin/v1/orders/{id}/cancel", {
-    summary = "Cancel it before anything was sent", tag = "orders", auth = "admin",
-    permission = "orders.write", params = PARAMS, idempotency = "required", body = s.object {},
-    returns = { [200] = shapes.one("order", shapes.order) }, handler = cancel,
+    summary = "Cancel it before anything was sent, or lines of it that were not sent",
+    tag = "orders", auth = "admin", permission = "orders.write", params = PARAMS,
+    idempotency = "required",
+    doc = "Its units go back into stock, its money is not captured or given back, in the very"
+      .. " amounts of its price trace. 202: the provider has not given the money back yet; ask"
+      .. " again under the same key.",
+    body = s.object { lines = LINES, reason = REASON },
+    returns = { [200] = shapes.one("order", shapes.order),
+      [202] = shapes.one("order", shapes.order) }, handler = cancel, errors = { "conflict" },
   }),
   route.get("/admin/v1/payments", {
     summary = "Attempts to be paid", tag = "payments", auth = "admin",

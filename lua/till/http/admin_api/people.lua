@@ -1,5 +1,7 @@
 -- till/http/admin_api/people - customers, staff and keys, for staff.
 local access = require "till.flow.access"
+local channel = require "till.flow.channel"
+local db = require "till.store.db"
 local err = require "till.util.err"
 local keys = require "till.store.keys"
 local people = require "till.store.people"
@@ -10,6 +12,7 @@ local shapes = require "till.http.shapes"
 local views = require "till.http.views"
 
 local ROLES = s.array(s.string { min = 1, max = 64 }, { max = 20 })
+local MINUTES = s.integer { min = 1, max = 1440, doc = "That carts made with it hold stock." }
 local ANY = { [200] = shapes.list(s.any {}) }
 
 
@@ -74,6 +77,8 @@ end
 local function create_key(ctx)
   if ctx.body.kind == "publishable" and #(ctx.body.roles or {}) > 0 then
     return nil, err.new("invalid_request", "a publishable key has no roles")
+  elseif ctx.body.kind == "secret" and ctx.body.reservation_minutes then
+    return nil, err.new("invalid_request", "only carts of publishable keys hold stock")
   end
   local ok, e = check_roles(ctx, ctx.body.roles)
   if not ok then return nil, e end
@@ -82,6 +87,16 @@ local function create_key(ctx)
   local view = views.key(made)
   view.key = text
   return ctx:json(201, { key = view })
+end
+
+
+local function update_key(ctx)
+  local done, e = channel.set_minutes(ctx.params.id, db.given(ctx.body.reservation_minutes))
+  if done == nil then return nil, e end
+  if not done then return nil, err.new("not_found", "there is no such publishable key") end
+  local found, e2 = keys.get(ctx.params.id)
+  if not found then return nil, e2 end
+  return ctx:json(200, { key = views.key(found) })
 end
 
 
@@ -126,9 +141,16 @@ return {
   route.post("/admin/v1/keys", {
     summary = "Make a key; it is shown this once", tag = "keys", auth = "admin",
     permission = "keys.write", body = s.object({ name = s.string { min = 1, max = 120 },
-      kind = s.string { enum = { "publishable", "secret" } }, roles = ROLES },
-      { required = { "name", "kind" } }),
+      kind = s.string { enum = { "publishable", "secret" } }, roles = ROLES,
+      reservation_minutes = MINUTES }, { required = { "name", "kind" } }),
     returns = { [201] = true }, handler = create_key,
+  }),
+  route.patch("/admin/v1/keys/{id}", {
+    summary = "How long carts of a publishable key hold stock; null: as the shop says",
+    tag = "keys", auth = "admin", permission = "keys.write", params = { id = s.id("key") },
+    body = s.object({ reservation_minutes = s.nullable(MINUTES) },
+      { required = { "reservation_minutes" } }),
+    returns = { [200] = true }, handler = update_key,
   }),
   route.delete("/admin/v1/keys/{id}", {
     summary = "Revoke a key", tag = "keys", auth = "admin", permission = "keys.write",

@@ -50,10 +50,10 @@ end
 
 
 local function show(ctx, status, product)
-  local available, e = catalog.in_stock({ product })
-  if not available then return nil, e end
+  local offers, e = catalog.offers_now({ product })
+  if not offers then return nil, e end
   return ctx:json(status, { product = views.product(product, { admin = true,
-    available = available }) }, { etag = product.version })
+    offers = offers }) }, { etag = product.version })
 end
 
 
@@ -84,10 +84,10 @@ local function list(ctx)
   for _, head in ipairs(heads) do
     if by_id[head.id] then rows[#rows + 1] = by_id[head.id] end
   end
-  local available, e4 = catalog.in_stock(rows)
-  if not available then return nil, e4 end
+  local offers, e4 = catalog.offers_now(rows)
+  if not offers then return nil, e4 end
   return ctx:json(200, ctx:list(rows, page, function(p)
-    return views.product(p, { admin = true, available = available })
+    return views.product(p, { admin = true, offers = offers })
   end, function(p) return { p.id } end))
 end
 

@@ -1,12 +1,15 @@
 -- till/http/store_api/carts - the shopper's cart, to its completion.
 local cart_codes = require "till.flow.cart_codes"
 local cart_flow = require "till.flow.cart"
+local cart_merge = require "till.flow.cart_merge"
 local catalog = require "till.flow.catalog"
 local checkout = require "till.flow.checkout"
+local live_hints = require "till.flow.live_hints"
 local orders = require "till.store.orders"
 local payment_methods = require "till.flow.payment_methods"
 local payment_session = require "till.flow.payment_session"
 local pricing = require "till.flow.pricing"
+local refusals = require "till.flow.refusals"
 local render = require "till.http.render"
 local around = require("till.http.respond").around
 local route = require "till.http.route"
@@ -85,7 +88,10 @@ local function start_payment(ctx)
       return ctx:json(201, { payment_session = views.payment_session(payment),
         cart = views.cart(cart) })
     end)
-  if not response then return nil, e end
+  if not response then
+    refusals.note(e, ctx.params.id)
+    return nil, e
+  end
   moved(seen)
   return response
 end
@@ -120,7 +126,11 @@ end
 local function complete(ctx)
   local env = completion(ctx)
   local result, e = checkout.complete(ctx, ctx.params.id, env)
-  if not result then return nil, e end
+  live_hints.cart(ctx.params.id)
+  if not result then
+    refusals.note(e, ctx.params.id)
+    return nil, e
+  end
   if result.response then return result.response end
   if result.type == "order" then
     if env.order then return env.finish() end
@@ -128,10 +138,19 @@ local function complete(ctx)
       { etag = result.order.version })
   elseif result.type == "cart" then
     moved(result.cart)
+    refusals.note(result.error, ctx.params.id)
     return ctx:json(200, { type = "cart", cart = views.cart(result.cart),
       error = views.error(result.error) }, { etag = result.cart.version })
   end
   return ctx:json(202, { type = "processing", poll_after_ms = POLL_MS })
+end
+
+
+local function merge(ctx)
+  local cart, more = cart_merge.merge(ctx.auth, ctx.params.id)
+  if not cart then return nil, more end
+  return ctx:json(200, { cart = views.cart(cart), left_out = render.list(more) },
+    { etag = cart.version })
 end
 
 
@@ -206,6 +225,11 @@ return {
     params = { id = s.id("cart"), code = s.string { min = 1, max = 64 } }, if_match = "optional",
     returns = returns_cart,
     handler = function(ctx) return change(ctx, cart_codes.remove(ctx.params.code)) end,
+  }),
+  route.post("/store/v1/carts/{id}/merge", {
+    summary = "A guest's cart becomes the customer's, or goes into his", tag = "carts",
+    auth = "customer", params = CART, returns = returns_cart, handler = merge,
+    errors = { "completion_in_progress", "cart_completed", "busy" },
   }),
   route.post("/store/v1/carts/{id}/payment-sessions", {
     priority = "checkout",

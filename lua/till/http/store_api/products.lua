@@ -40,11 +40,11 @@ local function render_list(ctx, heads, page)
       list[#list + 1], rows[#rows + 1] = by_id[head.id], head
     end
   end
-  local available, e2 = catalog.available(list)
-  if not available then return nil, e2 end
+  local offers, e2 = catalog.offers(list)
+  if not offers then return nil, e2 end
   local currency = currency_of(ctx)
   return ctx:json(200, ctx:list(rows, page, function(head)
-    return product_json(by_id[head.id], currency, available)
+    return product_json(by_id[head.id], currency, offers)
   end, keys_of(ctx.query)), { keep_ms = conf.get("cache.page_ms") })
 end
 
@@ -69,13 +69,15 @@ local function get_product(ctx)
   local product, e = catalog.find(ctx.params.id)
   if e then return nil, e end
   if not product or product.status ~= "active" then return missing("product") end
-  local available, e2 = catalog.available({ product })
-  if not available then return nil, e2 end
+  local offers, e2 = catalog.offers({ product })
+  if not offers then return nil, e2 end
   local currency = currency_of(ctx)
-  local free = 0
-  for _, v in ipairs(product.variants) do free = free + (available[v.id] or 0) end
-  return ctx:json(200, { product = product_json(product, currency, available) },
-    { etag = ("%d-%s-%d"):format(product.version, currency, free),
+  local free, version = 0, 0
+  for _, v in ipairs(product.variants) do
+    free, version = free + offers[v.id].available, version + offers[v.id].version
+  end
+  return ctx:json(200, { product = product_json(product, currency, offers) },
+    { etag = ("%d-%s-%d-%d"):format(product.version, currency, free, version),
       keep_ms = conf.get("cache.page_ms") })
 end
 

@@ -43,14 +43,14 @@ local function product_views(ids, currency)
   for _, id in ipairs(ids) do
     list[#list + 1] = by_id[id]
   end
-  local available
-  available, failure = catalog.available(list)
-  if not available then
+  local offers
+  offers, failure = catalog.offers(list)
+  if not offers then
     return nil, failure
   end
   local out = {}
   for i, product in ipairs(list) do
-    out[i] = product_json(product, currency, available)
+    out[i] = product_json(product, currency, offers)
   end
   return json.array(out)
 end

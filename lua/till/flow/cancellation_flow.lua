@@ -1,0 +1,160 @@
+-- till/flow/cancellation_flow - the money of a cancellation goes back: a saga of two steps, `money`
+-- and `book`, that only goes forward. till.flow.cancellation says what holds where it breaks off.
+--
+--   run(id, env) -> state, err     env { transaction, respond(order, cancellation) }; env.answer is
+--                                  what the transaction that booked it returned
+--   resume(saga_row)               by the jobs worker
+--   by_hand(tx, saga_row, actor, reason) -> order | nil, err    the money went back in some other
+--                                  way: books it; the caller ends the saga in the same transaction
+--   found(id [, tx]) -> cancellation | nil, err
+local cancellations = require "till.store.cancellations"
+local err = require "till.util.err"
+local fault = require "till.prim.fault"
+local log = require "till.prim.log"
+local order_flow = require "till.flow.order"
+local orders = require "till.store.orders"
+local payment = require "till.flow.payment"
+local payments = require "till.store.payments"
+local saga = require "till.flow.saga"
+local sagas = require "till.store.sagas"
+local sql = require "till.prim.sql"
+local states = require "till.flow.order_states"
+local time = require "till.prim.time"
+
+local cancellation_flow = {}
+
+local KEY_MS = 23 * 3600000 -- providers know a key for a day
+
+
+local function ask(c, again)
+  local p, e = payments.get(c.payment_id)
+  if not p then return nil, e or err.new("internal", "the payment of the cancellation is gone") end
+  if c.money == "void" then return payment.ask_void(p, again) end
+  local owed, e2 = cancellations.owed(nil, p.id)
+  if not owed then return nil, e2 end
+  return payment.ask_refund(p, { id = c.id, amount = c.amount, owed = owed, again = again,
+    old = time.now_ms() - time.parse(c.created_at) > KEY_MS })
+end
+
+
+function cancellation_flow.found(id, tx)
+  local c, e = cancellations.get(id, tx)
+  if not c then return nil, e or err.new("internal", "the cancellation is not there") end
+  return c
+end
+
+
+local function ask_for_money(data, env)
+  local c, e = cancellation_flow.found(env.saga.aggregate)
+  if not c then return nil, e end
+  if c.state == "done" then return true end
+  fault.crash "cancellation.after_decide"
+  local answer, e2 = ask(c, data.refused)
+  if not answer then
+    if err.is(e2, "payment_declined") then data.refused = (data.refused or 0) + 1 end
+    return nil, e2
+  end
+  fault.crash "cancellation.after_money"
+  return true
+end
+
+
+local function book_refund(tx, order, p, c)
+  local all = p.refunded_amount + c.amount == payments.to_capture(p)
+  local ok, e
+  if all then ok, e = payment.move(p, "refunded", {}, tx)
+  else ok, e = payments.refund(tx, p.id, c.amount) end
+  if ok then
+    ok, e = orders.ledger(tx, order.id, p.id, order.currency, {
+      { "cash:" .. p.provider, -c.amount }, { "receivable", c.amount } })
+  end
+  if not ok then return nil, e end
+  return { { "payment_status", all and "refund_rest" or "refund_part" } }
+end
+
+
+local function book_void(tx, p)
+  if p.state == "voided" then return {} end
+  local ok, e = payment.move(p, "voided", {}, tx)
+  if not ok then return nil, e end
+  return { { "payment_status", "void" } }
+end
+
+
+-- Once: whoever finds it done has nothing to write. -> order, cancellation
+local function book(tx, id, actor, data)
+  local c, e = cancellation_flow.found(id, tx)
+  if not c then return nil, e end
+  local order, e2 = order_flow.locked(tx, c.order_id)
+  if not order then return nil, e2 end
+  local first, e3 = cancellations.done(tx, id)
+  if first == nil then return nil, e3 end
+  if not first then return order, cancellations.get(id, tx) end
+  local p, e4 = payments.get(c.payment_id, tx)
+  if not p then return nil, e4 end
+  local moves
+  if c.money == "void" then moves, e4 = book_void(tx, p) else
+    moves, e4 = book_refund(tx, order, p, c) end
+  local ok = moves
+  if ok then ok, e4 = states.change(tx, order, moves) end
+  if ok then
+    data.payment_id, data.cancellation_id, data.amount = p.id, c.id, c.amount
+    ok, e4 = orders.event(tx, order.id, c.money == "void" and "voided" or "refunded",
+      actor or "provider:" .. p.provider, data)
+  end
+  if not ok then return nil, e4 end
+  return orders.get(order.id, tx), cancellations.get(id, tx)
+end
+
+
+local function book_step(_, env)
+  local done, e = env.transaction(function(tx)
+    local order, c = book(tx, env.saga.aggregate, nil, {})
+    if not order then return nil, c end
+    local saved, e2 = sagas.save(env.saga, { step = env.steps, state = "done" }, tx)
+    if saved == nil then return nil, e2 end
+    if not saved then return nil, err.new("busy", "another worker books this cancellation") end
+    return env.respond(order, c)
+  end)
+  if not done then
+    env.saga.step, env.saga.state = env.steps - 1, "running"
+    return nil, e
+  end
+  env.answer = done
+  fault.crash "cancellation.after_book"
+  return true
+end
+
+
+local function parked(row, e)
+  local data = row.data
+  local ok, why = orders.event(nil, data.order_id, "cancellation_parked", "system",
+    { cancellation_id = row.aggregate, error = e.message })
+  if not ok then log.warn("cancellation.parked", { error = tostring(why) }) end
+end
+
+
+local flow = saga.define("cancellation", {
+  forward_only = true, parked = parked,
+  { name = "money", run = ask_for_money },
+  { name = "book", run = book_step },
+})
+
+
+function cancellation_flow.run(id, env)
+  return flow:run(id, {}, env)
+end
+
+
+function cancellation_flow.resume(row)
+  return flow:run(row.aggregate, row.data, { transaction = sql.transaction,
+    respond = function() return true end })
+end
+
+
+function cancellation_flow.by_hand(tx, row, actor, reason)
+  return book(tx, row.aggregate, actor, { by_hand = true, reason = reason })
+end
+
+
+return cancellation_flow

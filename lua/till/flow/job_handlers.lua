@@ -1,0 +1,103 @@
+-- till/flow/job_handlers - what the server itself does with an event, by its type.
+--
+--   job_handlers.one[type] = fn(payload, event) -> true | nil, err        it comes again
+--   job_handlers.together[type] = fn(payloads) -> true | nil, err
+--
+-- `together` is for what one statement does for many. Each such type is in `one` as well: where
+-- doing them together failed they come one by one.
+local cache = require "till.cache"
+local catalog = require "till.flow.catalog"
+local err = require "till.util.err"
+local locations = require "till.store.locations"
+local log = require "till.prim.log"
+local low_stock = require "till.flow.low_stock"
+local order_flow = require "till.flow.order"
+local orders = require "till.store.orders"
+local schedules = require "till.flow.schedules"
+local search = require "till.flow.search"
+local search_store = require "till.store.search"
+local sql = require "till.prim.sql"
+local stock_view = require "till.flow.stock_view"
+
+
+local SOME = 500 -- variants: a statement takes 2000 parameters
+
+
+-- A refusal of the provider is final: staff see it in the order's timeline.
+local function capture(payload)
+  local done, e = order_flow.capture(payload.payment_id, "system")
+  if done then return true end
+  if not err.is(e, "payment_declined") and not err.is(e, "conflict") then return nil, e end
+  log.warn("capture.refused", { payment_id = payload.payment_id, error = tostring(e) })
+  return sql.transaction(function(tx)
+    return orders.event(tx, payload.order_id, "capture_refused", "system",
+      { payment_id = payload.payment_id, reason = e.message })
+  end)
+end
+
+
+local function product_updated(payload)
+  cache.invalidate("product", { payload.product_id })
+  local done, e = search.index({ payload.product_id })
+  if done then catalog.forget_found() end
+  return done, e
+end
+
+
+local function orders_placed(payloads)
+  local ids = {}
+  for i, payload in ipairs(payloads) do ids[i] = payload.order_id or "" end
+  return search_store.bought(ids)
+end
+
+
+-- Many changes of one hot SKU are one look into the tables.
+local function stock_changed(payloads)
+  local ids, seen = {}, {}
+  for _, payload in ipairs(payloads) do
+    for _, variant_id in ipairs(payload.variant_ids or {}) do
+      if not seen[variant_id] then
+        seen[variant_id] = true
+        ids[#ids + 1] = variant_id
+      end
+    end
+  end
+  for from = 1, #ids, SOME do
+    local some = { unpack(ids, from, math.min(#ids, from + SOME - 1)) }
+    local ok, e = stock_view.refresh(some)
+    if ok then ok, e = low_stock.changed(some) end
+    if not ok then return nil, e end
+  end
+  return true
+end
+
+
+-- All that has stock at a place: its versions grew when the place was opened or shut.
+local function location_changed(payload)
+  local after
+  repeat
+    local ids, e = locations.variants(payload.location, after, SOME)
+    if not ids then return nil, e end
+    local ok, e2 = stock_view.refresh(ids)
+    if not ok then return nil, e2 end
+    after = ids[SOME]
+  until not after
+  catalog.moved_all()
+  return true
+end
+
+
+return {
+  one = {
+    ["job.run"] = schedules.run,
+    ["location.changed"] = location_changed,
+    ["order.placed"] = function(payload) return orders_placed { payload } end,
+    ["payment.capture"] = capture,
+    ["product.updated"] = product_updated,
+    ["stock.changed"] = function(payload) return stock_changed { payload } end,
+  },
+  together = {
+    ["order.placed"] = orders_placed,
+    ["stock.changed"] = stock_changed,
+  },
+}

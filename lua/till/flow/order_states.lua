@@ -1,0 +1,275 @@
+-- till/flow/order_states - what may become of an order: the tables of legal moves, their guards.
+--
+--   MACHINES.status          of the order
+--   MACHINES.payment_status  of its money: what the shop may take, has, and gave back
+--   MACHINES.fulfilment_status   of its goods; lines have the same one
+--   MACHINES.fulfilment      of one parcel
+--   change(tx, order, moves) -> true | nil, err    moves: { { "status", "cancel" }, … }, events of
+--                            the machines by their fields; all of them or none. `order` as it is
+--                            locked; it is changed as well. Where all is sent and paid it is
+--                            completed besides. It raises the version also where nothing moves
+--   begin(field, event)      the state in which an order is placed
+--   goods_moves(order, what) the moves of fulfilment_status after the lines were changed by
+--                            "send", "take_back" or "cancel"; none where it stays as it is
+--   of_line(line)            fulfilment status of one line
+--   left(line), sendable(line)   units that are neither sent nor cancelled; of these, those there
+--   possible(order)          names of ACTIONS that are allowed now
+--   allow(order, action) -> true | nil, err(conflict)
+--   refuse(order, why [, fields])  -> nil, err(conflict) that says what is possible
+--
+-- An order here is one of till.store.orders with its lines and fulfilments. A move that is not in
+-- the tables is a 409. The tables are checked when this is loaded, and docs/orders.md prints them.
+local err = require "till.util.err"
+local fsm = require "till.util.fsm"
+local json = require "till.prim.json"
+local orders = require "till.store.orders"
+
+local states = {}
+
+
+function states.left(line)
+  return line.quantity - line.fulfilled_quantity - (line.cancelled_quantity or 0)
+end
+
+
+function states.sendable(line)
+  return states.left(line) - (line.backordered_quantity or 0)
+end
+
+
+local function any_line(order, fn)
+  for _, line in ipairs(order.lines) do
+    if fn(line) > 0 then return true end
+  end
+  return false
+end
+
+
+local function fulfilled(line) return line.fulfilled_quantity end
+
+
+local function any_pending(order)
+  for _, f in ipairs(order.fulfilments) do
+    if f.status == "pending" then return true end
+  end
+  return false
+end
+
+
+local function nothing_sent(order)
+  return not any_line(order, fulfilled), "a part of the order was sent or packed already"
+end
+
+
+local PAID = { captured = true, partially_refunded = true, refunded = true }
+
+
+local function is_settled(order)
+  if any_line(order, states.left) or any_pending(order) then
+    return false, "not everything was sent"
+  end
+  return PAID[order.payment_status] or false, "it is not paid"
+end
+
+
+local MACHINES = {
+  status = fsm.define("order", {
+    initial = "placed", final = { "cancelled", "completed" },
+    { from = "placed", event = "cancel", to = "cancelled", guard = nothing_sent,
+      when = "nothing was sent or packed" },
+    { from = "placed", event = "complete", to = "completed", guard = is_settled,
+      when = "all that was not cancelled is shipped, and paid" },
+  }),
+
+  payment_status = fsm.define("payment_status", {
+    initial = "unpaid", final = { "voided", "refunded" },
+    { from = "unpaid", event = "await", to = "awaiting",
+      when = "placed, to be paid outside of the shop" },
+    { from = "unpaid", event = "authorize", to = "authorized",
+      when = "placed, the provider has authorized it" },
+    { from = "unpaid", event = "capture", to = "captured",
+      when = "placed, and paid already or nothing to pay" },
+    { from = "awaiting", event = "capture", to = "captured" },
+    { from = "awaiting", event = "void", to = "voided" },
+    { from = "authorized", event = "capture", to = "captured" },
+    { from = "authorized", event = "void", to = "voided" },
+    { from = "captured", event = "refund_part", to = "partially_refunded",
+      when = "a part of what was captured went back" },
+    { from = "captured", event = "refund_rest", to = "refunded",
+      when = "all that was captured went back" },
+    { from = "partially_refunded", event = "refund_part", to = "partially_refunded",
+      when = "a part of what was captured went back" },
+    { from = "partially_refunded", event = "refund_rest", to = "refunded",
+      when = "all that was captured went back" },
+  }),
+
+  fulfilment_status = fsm.define("fulfilment_status", {
+    initial = "unfulfilled", final = { "cancelled" },
+    { from = "unfulfilled", event = "send_part", to = "partial",
+      when = "some units are in fulfilments, others are left" },
+    { from = "unfulfilled", event = "send_rest", to = "fulfilled",
+      when = "no unit is left" },
+    { from = "unfulfilled", event = "cancel_all", to = "cancelled",
+      when = "no unit is left, and none was sent" },
+    { from = "partial", event = "send_rest", to = "fulfilled",
+      when = "no unit is left" },
+    { from = "partial", event = "take_back_all", to = "unfulfilled",
+      when = "a pending fulfilment was cancelled, none holds units" },
+    { from = "partial", event = "cancel_rest", to = "fulfilled",
+      when = "what was not sent was cancelled" },
+    { from = "fulfilled", event = "take_back_part", to = "partial",
+      when = "a pending fulfilment was cancelled, another holds units" },
+    { from = "fulfilled", event = "take_back_all", to = "unfulfilled",
+      when = "a pending fulfilment was cancelled, none holds units" },
+  }),
+
+  fulfilment = fsm.define("fulfilment", {
+    initial = "pending", final = { "shipped", "cancelled" },
+    { from = "pending", event = "ship", to = "shipped" },
+    { from = "pending", event = "cancel", to = "cancelled" },
+  }),
+}
+
+states.MACHINES = MACHINES
+
+
+local function is_open(order)
+  return order.status == "placed", "the order is " .. order.status
+end
+
+
+local function can_send(order)
+  if not is_open(order) then return is_open(order) end
+  if any_line(order, states.sendable) then return true end
+  return false, any_line(order, states.left) and "what is left is not in stock yet"
+    or "everything was sent already"
+end
+
+
+local function can_cancel_lines(order)
+  if not is_open(order) then return is_open(order) end
+  return any_line(order, states.left), "nothing is left to cancel"
+end
+
+
+local function can_cancel(order)
+  local to, why = MACHINES.status:next(order.status, "cancel", order)
+  return to ~= nil, why
+end
+
+
+local function can_capture(order)
+  if order.status == "cancelled" then return false, "the order is cancelled" end
+  return MACHINES.payment_status:can(order.payment_status, "capture"),
+    "its payment is " .. order.payment_status
+end
+
+
+local function has_parcel(order)
+  return any_pending(order), "no fulfilment is waiting to be handed over"
+end
+
+
+-- What staff may ask for: name, guard, what it takes in words.
+states.ACTIONS = {
+  { "fulfil", can_send, "placed, with units that are there and not sent" },
+  { "ship_fulfilment", has_parcel, "a fulfilment is pending" },
+  { "cancel_fulfilment", has_parcel, "a fulfilment is pending" },
+  { "cancel", can_cancel, "placed, and nothing was sent or packed" },
+  { "cancel_lines", can_cancel_lines, "placed, with units that are not sent" },
+  { "capture", can_capture, "not cancelled, and its payment is awaited or authorized" },
+}
+
+
+function states.possible(order)
+  local out = {}
+  for _, action in ipairs(states.ACTIONS) do
+    if action[2](order) then out[#out + 1] = action[1] end
+  end
+  return out
+end
+
+
+function states.refuse(order, why, fields)
+  local possible = states.possible(order)
+  local out = { possible = json.array(possible) }
+  for name, value in pairs(fields or {}) do out[name] = value end
+  return nil, err.new("conflict", ("%s; possible now: %s"):format(why,
+    #possible > 0 and table.concat(possible, ", ") or "nothing"), out)
+end
+
+
+--- true | nil, err: as the guard of the action says.
+function states.allow(order, name)
+  for _, action in ipairs(states.ACTIONS) do
+    if action[1] == name then
+      local good, why = action[2](order)
+      if good then return true end
+      return states.refuse(order, why)
+    end
+  end
+  error("there is no action " .. tostring(name), 2)
+end
+
+
+function states.begin(field, event)
+  local machine = MACHINES[field]
+  return assert(machine:next(machine.initial, event))
+end
+
+
+-- Of any number of lines: nothing, a part or all of what was not cancelled.
+local function goods_of(lines)
+  local sent, left, cancelled = 0, 0, 0
+  for _, line in ipairs(lines) do
+    sent, left = sent + line.fulfilled_quantity, left + states.left(line)
+    cancelled = cancelled + (line.cancelled_quantity or 0)
+  end
+  if left > 0 then return sent > 0 and "partial" or "unfulfilled" end
+  if sent > 0 or cancelled == 0 then return "fulfilled" end
+  return "cancelled"
+end
+
+
+function states.of_line(line)
+  return goods_of { line }
+end
+
+
+local EVENTS = {
+  send = { partial = "send_part", fulfilled = "send_rest" },
+  take_back = { partial = "take_back_part", unfulfilled = "take_back_all" },
+  cancel = { fulfilled = "cancel_rest", cancelled = "cancel_all" },
+}
+
+
+function states.goods_moves(order, what)
+  local now = goods_of(order.lines)
+  if now == order.fulfilment_status then return {} end
+  local event = EVENTS[what][now]
+  if not event then error("nothing that is called " .. what .. " makes it " .. now, 2) end
+  return { { "fulfilment_status", event } }
+end
+
+
+-- One after the other: the guard of the second sees what the first made. Nothing is written where
+-- one is refused; the caller's transaction is over then, and so is `order`.
+function states.change(tx, order, moves)
+  local fields = {}
+  for _, move in ipairs(moves) do
+    local field, event = move[1], move[2]
+    local to, why = MACHINES[field]:next(order[field], event, order)
+    if not to then return states.refuse(order, why) end
+    fields[field], order[field] = to, to
+  end
+  if MACHINES.status:can(order.status, "complete", order) then
+    fields.status, order.status = "completed", "completed"
+  end
+  local ok, e = orders.set(tx, order.id, fields)
+  if not ok then return nil, e end
+  order.version = order.version + 1
+  return true
+end
+
+
+return states

@@ -1,0 +1,291 @@
+-- till/flow/reconcile - the log of stock, its projection, reservations, orders and what Redis
+-- shows, compared for ever; docs/inventory.md has what is compared and what is repaired.
+--
+--   step()               one slice of the pass that is under way, or begins one when it is time
+--                        -> true | nil, err
+--   run(pass_id, on_row) all of a pass, at once   -> the pass, done | nil, err
+--   look(keys)           -> rows that differ | nil, err; changes nothing
+--
+-- A slice is SLICE rows of stock: one statement, so one snapshot, with the events since their
+-- checkpoints. What is only under way is not in it, and what is found is looked at again under a
+-- lock before anything is written. So a pass costs the same in each second, however large the shop.
+-- Whoever dies loses a slice that is done again: a finding is noted once a pass, and a repair finds
+-- nothing more to do.
+local alerts = require "till.store.alerts"
+local checks = require "till.store.stock_checks"
+local compare = require "till.store.stock_compare"
+local conf = require "till.prim.conf"
+local fault = require "till.prim.fault"
+local id = require "till.util.id"
+local log = require "till.prim.log"
+local metrics = require "till.prim.metrics"
+local sql = require "till.prim.sql"
+local stock_view = require "till.flow.stock_view"
+local time = require "till.prim.time"
+
+local reconcile = {}
+
+local SLICE = 50
+local LAST = ("\255"):rep(16)
+local LEASE_MS = 60000
+local KEPT_EVENTS = 500 -- that are summed up before a checkpoint spares it
+local SETTLED_MS = 3600000 -- no transaction is open for so long
+local OVERDUE_MS = 600000
+local ALERT = "stock.differs"
+
+
+local function count(kind, repaired)
+  metrics.add("till_stock_differences_total", { kind = kind, repaired = tostring(repaired) }, 1)
+end
+
+
+-- What it was noted as, in this very transaction.
+local function tell(tx, pass, finding)
+  finding.check_id = pass.id
+  local is_new, e = checks.note(tx, finding)
+  if not is_new then return is_new, e end
+  local detail = { check_id = pass.id, kind = finding.kind, repaired = finding.repaired or false,
+    found = finding.detail }
+  local opened, e2 = alerts.raise(tx, ALERT, finding.subject, { detail = detail })
+  if opened == nil then return nil, e2 end
+  count(finding.kind, finding.repaired or false)
+  log.warn("stock.differs", { check = pass.id, kind = finding.kind, subject = finding.subject,
+    repaired = detail.repaired })
+  return true
+end
+
+
+local function note(pass, finding)
+  return sql.transaction(function(tx)
+    local ok, e = tell(tx, pass, finding)
+    if ok == nil then return nil, e end
+    return true
+  end)
+end
+
+
+local function detail_of(row)
+  return { sku = row.sku, on_hand = row.on_hand, reserved = row.reserved,
+    log_on_hand = row.log_on_hand, log_reserved = row.log_reserved, held = row.held }
+end
+
+
+-- -> true, also where it was only a moment's difference
+local function put_right(pass, row)
+  local reference = pass.repairs == 1 and "check:" .. pass.id or nil
+  return sql.transaction(function(tx)
+    local found, e = compare.repair(tx, row, reference)
+    if found == nil then return nil, e end
+    if not found then return true end
+    fault.crash "reconcile.in_repair"
+    local ok, e2 = tell(tx, pass, { kind = "projection", subject = id.text("var", row.variant_id),
+      location_id = row.location_id, detail = detail_of(found), repaired = found.repaired })
+    if ok == nil then return nil, e2 end
+    return true
+  end)
+end
+
+
+local function keep_promise(pass, row)
+  local reference = pass.repairs == 1 and "check:" .. pass.id or nil
+  return sql.transaction(function(tx)
+    local found, e = compare.repair_promise(tx, row.variant_id, reference)
+    if found == nil then return nil, e end
+    if not found then return true end
+    local ok, e2 = tell(tx, pass, { kind = "promised", subject = id.text("var", row.variant_id),
+      repaired = found.repaired, detail = { sku = found.sku, promised = found.promised,
+        log_promised = found.log_promised, held = found.held } })
+    if ok == nil then return nil, e2 end
+    return true
+  end)
+end
+
+
+local function each(rows, e, fn)
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do
+    local ok, e2 = fn(row)
+    if not ok then return nil, e2 end
+  end
+  return true
+end
+
+
+function reconcile.look(keys)
+  local rows, e = compare.rows(keys)
+  if not rows then return nil, e end
+  local out = {}
+  for _, row in ipairs(rows) do
+    if not compare.is_equal(row) then out[#out + 1] = row end
+  end
+  return out, rows
+end
+
+
+local function keep_checkpoints(keys, rows)
+  local by = {}
+  for _, key in ipairs(keys) do by[key.variant_id .. key.location_id] = key end
+  for _, row in ipairs(rows) do
+    if row.events > KEPT_EVENTS and compare.is_equal(row) then
+      local ok, e = compare.keep(by[row.variant_id .. row.location_id], time.now_ms() - SETTLED_MS)
+      if not ok then return nil, e end
+    end
+  end
+  return true
+end
+
+
+local function variants_of(keys)
+  local out, seen = {}, {}
+  for _, key in ipairs(keys) do
+    if not seen[key.variant_id] then
+      seen[key.variant_id] = true
+      out[#out + 1] = key.variant_id
+    end
+  end
+  return out
+end
+
+
+local function reservations(pass, variants)
+  local since, e = checks.since(pass)
+  if not since then return nil, e end
+  local function finding(kind)
+    return function(row)
+      return note(pass, { kind = kind, subject = id.text("cart", row.cart_id), detail = {
+        variant_id = id.text("var", row.variant_id), quantity = row.quantity } })
+    end
+  end
+  local lost, e2 = compare.lost_sales(variants, since)
+  local ok, e3 = each(lost, e2, finding "sale_without_order")
+  if not ok then return nil, e3 end
+  local late, e4 = compare.overdue(variants, time.now_ms() - OVERDUE_MS)
+  return each(late, e4, finding "held_too_long")
+end
+
+
+-- What was wrong there is forgotten at once: the next reader brings what the tables say.
+local function shown(pass, variants)
+  local ids = {}
+  for i, variant in ipairs(variants) do ids[i] = id.text("var", variant) end
+  local wrong, e = stock_view.differs(ids)
+  if not wrong then return nil, e end
+  for variant_id, found in pairs(wrong) do
+    local ok, e2 = note(pass, { kind = "read_model", subject = variant_id, detail = found,
+      repaired = true })
+    if not ok then return nil, e2 end
+  end
+  return true
+end
+
+
+-- Of variants after the last one of the slice before.
+local function promises(pass, last)
+  local rows, e = compare.promises(pass.variant_id, last)
+  return each(rows, e, function(row)
+    return compare.is_kept(row) or keep_promise(pass, row)
+  end)
+end
+
+
+local function slice(pass, keys)
+  local wrong, rows = reconcile.look(keys)
+  local ok, e = each(wrong, rows, function(row) return put_right(pass, row) end)
+  if not ok then return nil, e end
+  ok, e = promises(pass, keys[#keys].variant_id)
+  if not ok then return nil, e end
+  local variants = variants_of(keys)
+  for _, fn in ipairs { reservations, shown } do
+    ok, e = fn(pass, variants)
+    if not ok then return nil, e end
+  end
+  metrics.add("till_stock_checked_rows_total", nil, #keys)
+  return keep_checkpoints(keys, rows)
+end
+
+
+local function finish(pass)
+  local kept, e0 = promises(pass, LAST)
+  if not kept then return nil, e0 end
+  local since, e = checks.since(pass)
+  if not since then return nil, e end
+  local rows, e2 = compare.orders_without(since, time.now_ms())
+  local ok, e3 = each(rows, e2, function(row)
+    return note(pass, { kind = "order_without_sale", subject = id.text("ord", row.id),
+      detail = {} })
+  end)
+  if not ok then return nil, e3 end
+  local closed, e4 = alerts.close_unseen(ALERT, checks.began(pass))
+  if closed == nil then return nil, e4 end
+  local done, e5 = checks.finish(pass)
+  if done == nil then return nil, e5 end
+  log.info("stock.checked", { check = pass.id })
+  return true
+end
+
+
+-- -> are there more? | nil, err
+local function go_on(pass)
+  local keys, e = compare.slice(pass, SLICE)
+  if not keys then return nil, e end
+  if #keys == 0 then
+    local ok, e2 = finish(pass)
+    if not ok then return nil, e2 end
+    return false
+  end
+  local ok, e3 = slice(pass, keys)
+  if not ok then return nil, e3 end
+  fault.crash "reconcile.before_advance"
+  local last = keys[#keys]
+  ok, e3 = checks.advance(pass, last, #keys)
+  if ok == nil then return nil, e3 end
+  return true
+end
+
+
+local function is_time()
+  local interval_ms = conf.get("stock.check_interval_s") * 1000
+  if interval_ms == 0 then return false end
+  local last, e = checks.last()
+  if last == nil then return nil, e end
+  return not last or last.state == "done" and time.now_ms() - checks.began(last) >= interval_ms
+end
+
+
+function reconcile.step()
+  local pass, e = checks.claim(LEASE_MS)
+  if pass == nil then return nil, e end
+  if pass then
+    local more, e2 = go_on(pass)
+    if more == nil then return nil, e2 end
+    return true
+  end
+  local due, e3 = is_time()
+  if not due then
+    if due == nil then return nil, e3 end
+    return true
+  end
+  return checks.begin(conf.get("stock.check_repairs"), "system")
+end
+
+
+--- Another worker may take slices of it as well; then this one waits for the rest.
+function reconcile.run(pass_id, on_slice)
+  while true do
+    local pass, e = checks.get(pass_id)
+    if not pass then return nil, e end
+    if pass.state == "done" then return pass end
+    local claimed, e2 = checks.claim(LEASE_MS)
+    if claimed == nil then return nil, e2 end
+    if claimed then
+      local more, e3 = go_on(claimed)
+      if more == nil then return nil, e3 end
+    else
+      time.sleep(50)
+    end
+    if on_slice then on_slice(pass) end
+  end
+end
+
+
+return reconcile

@@ -1,0 +1,13 @@
+-- till/prim/live - the streams of changes that clients hold open in this process. They belong to no
+-- generation: a route's answer begins one (respond.stream), the core keeps it.
+--
+--   streams() -> number        how many are open
+--   watched() -> { topic = tag }    what they watch; the tag "" is not known: it has to be set
+--   tag(topic) -> text | nil   nil where nobody watches it
+--   set(topic, owner, tag, json, changes)   told to those who do not know the tag yet; json is an
+--                              object; changes is a sum of live.changes.lines and so on. Where the
+--                              owner is another than the streams began with they end
+--   finish(topic)              there is nothing to see any more: its streams end
+--
+-- Without a server (jobs, commands) there are none.
+return require "till.c.live"

@@ -1,0 +1,92 @@
+-- till/store/cancellations - what was decided not to be sent, and the money that belongs to it.
+--
+--   create(tx, c) -> c with its id and position     c { order_id, request, whole, lines, shipping,
+--                                  currency, amount, money, payment_id, state, reason, actor }
+--   get(id [, tx]), by_request(order_id, request [, tx]) -> c | false
+--   of_order(order_id [, tx])      in the order made
+--   owed(tx, payment_id)           sum of the refunds of it that are not booked yet
+--   done(tx, id) -> true | false   false where it was done already
+local db = require "till.store.db"
+local id = require "till.util.id"
+local sql = require "till.prim.sql"
+local time = require "till.prim.time"
+
+local cancellations = {}
+
+local COLUMNS = "id, order_id, position, whole, `lines`, shipping, currency, amount, money,"
+  .. " payment_id, state, reason, actor, created_at, done_at"
+
+
+local function to_cancellation(row)
+  return { id = id.text("can", row.id), order_id = id.text("ord", row.order_id),
+    position = row.position, whole = row.whole == 1, lines = db.json(row.lines) or {},
+    shipping = db.json(row.shipping), currency = row.currency, amount = row.amount,
+    money = row.money, payment_id = db.text("pay", row.payment_id), state = row.state,
+    reason = row.reason, actor = row.actor, created_at = row.created_at, done_at = row.done_at }
+end
+
+
+local function one(tx, where, ...)
+  local row, e = db.on(tx):one("SELECT " .. COLUMNS .. " FROM cancellations WHERE " .. where, ...)
+  if not row then return row, e end
+  return to_cancellation(row)
+end
+
+
+function cancellations.get(cancellation_id, tx)
+  return one(tx, "id = ?", db.bin("can", cancellation_id))
+end
+
+
+function cancellations.by_request(order_id, request, tx)
+  if not request then return false end
+  return one(tx, "order_id = ? AND request = ?", db.bin("ord", order_id), request)
+end
+
+
+function cancellations.of_order(order_id, tx)
+  local rows, e = db.on(tx):query("SELECT " .. COLUMNS .. " FROM cancellations WHERE order_id = ?"
+    .. " ORDER BY position", db.bin("ord", order_id))
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do rows[i] = to_cancellation(row) end
+  return rows
+end
+
+
+--- Under the lock of the order: its positions have no gaps.
+function cancellations.create(tx, c)
+  local now_ms = time.now_ms()
+  c.id, c.created_at = id.new("can"), time.rfc3339(now_ms)
+  if c.state == "done" then c.done_at = c.created_at end
+  local order = db.bin("ord", c.order_id)
+  local ok, e = tx:exec("INSERT INTO cancellations (id, order_id, position, request, whole,"
+    .. " `lines`, shipping, currency, amount, money, payment_id, state, reason, actor, created_at,"
+    .. " done_at)"
+    .. " SELECT ?, ?, COALESCE(MAX(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+    .. " FROM cancellations WHERE order_id = ?", db.bin("can", c.id), order,
+    c.request or sql.null, c.whole and 1 or 0, db.to_json(c.lines), db.to_json(c.shipping),
+    c.currency, c.amount, c.money, db.bin("pay", c.payment_id), c.state, c.reason or "", c.actor,
+    db.at_ms(now_ms), c.state == "done" and db.at_ms(now_ms) or sql.null, order)
+  if not ok then return nil, e end
+  return c
+end
+
+
+function cancellations.owed(tx, payment_id)
+  local row, e = db.on(tx):one("SELECT CAST(COALESCE(SUM(amount), 0) AS SIGNED) AS owed"
+    .. " FROM cancellations WHERE payment_id = ? AND state = 'pending' AND money = 'refund'",
+    db.bin("pay", payment_id))
+  if not row then return nil, e end
+  return row.owed
+end
+
+
+function cancellations.done(tx, cancellation_id)
+  local done, e = tx:exec("UPDATE cancellations SET state = 'done', done_at = ? WHERE id = ?"
+    .. " AND state = 'pending'", db.now(), db.bin("can", cancellation_id))
+  if not done then return nil, e end
+  return done.affected == 1
+end
+
+
+return cancellations

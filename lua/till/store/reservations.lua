@@ -1,0 +1,308 @@
+-- till/store/reservations - what carts hold, for a time.
+--
+--   hold(tx, cart_id, items, until_ms) -> true value | nil, err(sold_out)     what it held before
+--                                      is let go of where it is not the same
+--   extend(cart_id, until_ms)          held ones only
+--   release(tx, cart_id)
+--   expire(limit, within_ms) -> how many ended | nil, err
+--   HELD, unpack(packed) -> held       all that a cart holds, in one column
+--   is_held(held, items) -> boolean    exactly these are held
+--   missing(held, items) -> { variant id of a line -> units of it that are not there yet }
+--
+-- items and held as in till.store.stock; rows of `reservations` are locked before those of `stock`.
+--
+-- Whose time is over gives way when stock is short, if the job has not come by yet: 100 at a time,
+-- the oldest first, and no more than are needed. A cart that is being completed keeps what it has.
+local db = require "till.store.db"
+local err = require "till.util.err"
+local id = require "till.util.id"
+local sql = require "till.prim.sql"
+local offers = require "till.store.offers"
+local script = require "till.store.script"
+local stock = require "till.store.stock"
+local stock_log = require "till.store.stock_log"
+local time = require "till.prim.time"
+local units = require "till.store.units"
+
+local reservations = {}
+
+local BATCH = 100
+local AT_ONCE = 1000 -- a statement takes 2000 parameters
+local MIN_GAIN_MS = 60000 -- less is not worth a line in the log
+
+-- What is locked is what is read: a scan of a small table would wait for everybody. So the index is
+-- named.
+local FROM = "SELECT r.id, r.cart_id, r.variant_id, r.location_id, r.quantity, r.bundle_id"
+  .. " FROM reservations r FORCE INDEX (%s) "
+-- What nobody completes just now. The table of carts is not locked by it.
+local OVER = "r.state = 'held' AND r.expires_at < ? AND NOT EXISTS (SELECT 1 FROM carts c"
+  .. " WHERE c.id = r.cart_id AND c.state = 'completing' AND c.claimed_until >= ?)"
+
+
+local function held_rows(tx, cart_id)
+  return tx:query(FROM:format "reservations_cart" .. "WHERE r.cart_id = ?"
+    .. " AND r.state = 'held' ORDER BY r.variant_id, r.id FOR UPDATE", db.bin("cart", cart_id))
+end
+
+
+local function set_state(tx, rows, state)
+  for from = 1, #rows, AT_ONCE do
+    local ids = {}
+    for i = from, math.min(#rows, from + AT_ONCE - 1) do ids[#ids + 1] = sql.bytes(rows[i].id) end
+    db.padded(ids)
+    local ok, e = tx:exec("UPDATE reservations SET state = ? WHERE id IN (" .. sql.marks(#ids)
+      .. ")", state, unpack(ids))
+    if not ok then return nil, e end
+  end
+  return true
+end
+
+
+-- Gives back reservations that this transaction has locked, the rows of stock last.
+local function let_go(tx, rows, state)
+  if #rows == 0 then return true end
+  local events = {}
+  for i, row in ipairs(rows) do
+    events[i] = { variant = row.variant_id, location = row.location_id, type = state,
+      quantity = row.quantity, reserved = -row.quantity,
+      reference = id.text("cart", row.cart_id) }
+  end
+  local ok, e = set_state(tx, rows, state)
+  if ok then ok, e = stock_log.add(tx, events) end
+  if ok then ok, e = units.let_go(tx, rows) end
+  return ok, e
+end
+
+
+function reservations.release(tx, cart_id)
+  local rows, e = held_rows(tx, cart_id)
+  if not rows then return nil, e end
+  return let_go(tx, rows, "released")
+end
+
+
+-- ---- time ----------------------------------------------------------------------------------
+
+--- One transaction for some, the oldest first; what somebody else has locked is left to him or to
+-- the next time. A SKU of which many end is changed once.
+local function expire_some(limit)
+  return sql.transaction(function(tx)
+    local rows, e = tx:query(FROM:format "reservations_expiry" .. "WHERE " .. OVER
+      .. " ORDER BY r.expires_at LIMIT ? FOR UPDATE SKIP LOCKED", db.now(), db.now(), limit)
+    if not rows then return nil, e end
+    local ok, e2 = let_go(tx, rows, "expired")
+    if not ok then return nil, e2 end
+    return #rows
+  end)
+end
+
+
+--- However many end at once, shoppers get the database between two transactions: after each comes
+-- a pause as long as it took.
+function reservations.expire(limit, within_ms)
+  local began, total = time.mono_ms(), 0
+  while true do
+    local at = time.mono_ms()
+    local n, e = expire_some(limit)
+    if not n then return nil, e end
+    total = total + n
+    local now = time.mono_ms()
+    if n < limit or now - began >= within_ms or not time.sleep(math.max(1, now - at)) then
+      return total
+    end
+  end
+end
+
+
+local EXTEND = "UPDATE reservations SET expires_at = ? WHERE cart_id = ? AND state = 'held'"
+  .. " AND expires_at < ?"
+local EXTENDED = "INSERT INTO stock_events (variant_id, location_id, type, quantity,"
+  .. " on_hand_delta, reserved_delta, reference, at) SELECT variant_id, location_id, 'extended',"
+  .. " quantity, 0, 0, ?, ? FROM reservations WHERE cart_id = ? AND state = 'held'"
+  .. " AND expires_at = ?"
+
+
+function reservations.extend(cart_id, until_ms)
+  local s, bin, at = script.new(), db.bin("cart", cart_id), db.at_ms(until_ms)
+  s:must("long enough", 1, EXTEND, at, bin, db.at_ms(until_ms - MIN_GAIN_MS))
+  s:exec(EXTENDED, cart_id, db.now(), bin, at)
+  return s:run()
+end
+
+
+local function extend_in(tx, cart_id, until_ms)
+  local bin, at = db.bin("cart", cart_id), db.at_ms(until_ms)
+  local done, e = tx:exec(EXTEND, at, bin, db.at_ms(until_ms - MIN_GAIN_MS))
+  if not done or done.affected == 0 then return done, e end
+  return tx:exec(EXTENDED, cart_id, db.now(), bin, at)
+end
+
+
+-- ---- taking --------------------------------------------------------------------------------
+
+-- Units of a variant that others hold for too long, until there are enough.
+local function sweeper(tx, variant)
+  return function(missing)
+    local rows, e = tx:query(FROM:format "reservations_variant" .. "WHERE r.variant_id = ?"
+      .. " AND r.location_id IS NOT NULL AND " .. OVER .. " ORDER BY r.expires_at LIMIT ?"
+      .. " FOR UPDATE SKIP LOCKED", sql.bytes(variant), db.now(), db.now(), BATCH)
+    if not rows then return nil, e end
+    local some = {}
+    while missing > 0 and rows[#some + 1] do
+      some[#some + 1] = rows[#some + 1]
+      missing = missing - some[#some].quantity
+    end
+    local ok, e2 = let_go(tx, some, "expired")
+    if not ok then return nil, e2 end
+    return #some
+  end
+end
+
+
+-- Somebody else lets go of units just now (he has them locked): the transaction runs again, as
+-- after a deadlock.
+local function is_ending(tx, variant)
+  local row, e = tx:one("SELECT 1 AS yes FROM reservations r WHERE r.variant_id = ?"
+    .. " AND r.location_id IS NOT NULL AND " .. OVER .. " LIMIT 1", sql.bytes(variant), db.now(),
+    db.now())
+  if row == nil then return nil, e end
+  return row ~= false
+end
+
+
+local function refuse(tx, item, variant)
+  local ending, why = is_ending(tx, variant)
+  if ending == nil then return nil, why end
+  if ending then return nil, err.new("deadlock", "reservations of it are ending just now") end
+  local left, e = offers.of_units(tx, variant)
+  if not left then return nil, e end
+  left = math.max(0, math.floor(left / (item.per_unit or 1)))
+  local sku = item.bundle_sku or item.sku
+  return nil, err.new("sold_out", left > 0 and ("only %d of %s are left"):format(left, sku)
+    or ("%s is sold out"):format(sku), { sku = sku, available = left })
+end
+
+
+local function take_one(tx, cart_id, item, until_ms)
+  local variant = id.bin("var", item.variant_id)
+  local shares, e = units.take(tx, variant, item.quantity, sweeper(tx, variant))
+  if shares == false then return refuse(tx, item, variant) end
+  if not shares then return nil, e end
+  if shares.first then stock.remember_first(item.variant_id, shares.first) end
+  local events = {}
+  for i, share in ipairs(shares) do
+    local row, e2 = stock.insert(tx, cart_id, item, share, db.at_ms(until_ms))
+    if not row then return nil, e2 end
+    events[i] = stock.reserved_event(row, cart_id)
+  end
+  return stock_log.add(tx, events)
+end
+
+
+-- Variant by variant: what was held of it goes, then what is wanted of it is taken.
+local function hold_anew(tx, cart_id, rows, items, until_ms)
+  local steps, order = {}, {}
+  local function step(variant)
+    if not steps[variant] then
+      steps[variant], order[#order + 1] = { rows = {}, items = {} }, variant
+    end
+    return steps[variant]
+  end
+  for _, row in ipairs(rows) do table.insert(step(row.variant_id).rows, row) end
+  for _, item in ipairs(items) do
+    table.insert(step(id.bin("var", item.variant_id)).items, item)
+  end
+  table.sort(order)
+  for _, variant in ipairs(order) do
+    local ok, e = let_go(tx, steps[variant].rows, "released")
+    for _, item in ipairs(steps[variant].items) do
+      if ok then ok, e = take_one(tx, cart_id, item, until_ms) end
+    end
+    if not ok then return nil, e end
+  end
+  return true
+end
+
+
+function reservations.hold(tx, cart_id, items, until_ms)
+  local rows, e = held_rows(tx, cart_id)
+  if not rows then return nil, e end
+  if reservations.is_held(rows, items) then return extend_in(tx, cart_id, until_ms) end
+  return hold_anew(tx, cart_id, rows, items, until_ms)
+end
+
+
+-- ---- what is held --------------------------------------------------------------------------
+
+-- 4 * 16 bytes of ids, zeros for none, and 19 digits each. They are sorted in Lua: an ORDER BY
+-- inside costs the database five times the whole.
+local BYTES = 83
+local NONE = ("\0"):rep(16)
+reservations.HELD = "(SELECT GROUP_CONCAT(id, variant_id, COALESCE(location_id, REPEAT(x'00', 16)),"
+  .. " COALESCE(bundle_id, REPEAT(x'00', 16)), LPAD(quantity, 19, '0') SEPARATOR '')"
+  .. " FROM reservations WHERE cart_id = ? AND state = 'held')"
+
+
+local function given(bytes)
+  return bytes ~= NONE and bytes or nil
+end
+
+
+function reservations.unpack(packed)
+  local out = {}
+  for at = 1, #packed, BYTES do
+    out[#out + 1] = { id = packed:sub(at, at + 15), variant_id = packed:sub(at + 16, at + 31),
+      location_id = given(packed:sub(at + 32, at + 47)),
+      bundle_id = given(packed:sub(at + 48, at + 63)),
+      quantity = tonumber(packed:sub(at + 64, at + 82)) }
+  end
+  table.sort(out, function(a, b) return a.variant_id < b.variant_id end)
+  return out
+end
+
+
+-- Which units these are: a variant bought by itself is not one that is part of a bundle.
+local function key_of(variant, bundle)
+  return bundle and variant .. bundle or variant
+end
+
+
+local function key_of_row(row)
+  return key_of(id.text("var", row.variant_id), row.bundle_id and id.text("var", row.bundle_id))
+end
+
+
+function reservations.is_held(held, items)
+  local left, n = {}, 0
+  for _, row in ipairs(held) do
+    local key = key_of_row(row)
+    if not left[key] then n = n + 1 end
+    left[key] = (left[key] or 0) + row.quantity
+  end
+  for _, item in ipairs(items) do
+    if left[key_of(item.variant_id, item.bundle_id)] ~= item.quantity then return false end
+  end
+  return n == #items
+end
+
+
+--- Of a bundle as many as the part lacks of which most is missing.
+function reservations.missing(held, items)
+  local lacks, out = {}, {}
+  for _, row in ipairs(held) do
+    if not row.location_id then
+      local key = key_of_row(row)
+      lacks[key] = (lacks[key] or 0) + row.quantity
+    end
+  end
+  if not next(lacks) then return out end
+  for _, item in ipairs(items) do
+    local n = lacks[key_of(item.variant_id, item.bundle_id)]
+    local line = item.bundle_id or item.variant_id
+    if n then out[line] = math.max(out[line] or 0, math.ceil(n / (item.per_unit or 1))) end
+  end
+  return out
+end
+
+
+return reservations
