@@ -12,7 +12,8 @@ build=(make cmake ninja-build gcc libc6-dev pkg-config libh2o-evloop-dev libwsla
     zlib1g-dev liblzma-dev librabbitmq-dev)
 serve=(mariadb-server mariadb-client redis-server curl xz-utils ca-certificates openssl)
 test=(check lua-check clang clang-format libclang-rt-14-dev nodejs git procps prometheus
-    nghttp2-client haproxy chromium rabbitmq-server node-ws) # prometheus: promtool; node-ws: a WebSocket client
+    nghttp2-client haproxy chromium rabbitmq-server node-ws # prometheus: promtool; node-ws: a WebSocket client
+    galera-4 rsync lsof) # a Galera cluster
 bench=(nodejs git luajit nghttp2-client wrk sysbench redis-tools node-ws)
 
 wanted=("${build[@]}" "${serve[@]}")

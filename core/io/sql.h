@@ -19,7 +19,8 @@
  * A connection given back in an open transaction is rolled back first. A broken
  * one is replaced in the background, with backoff.
  *
- * Statuses: TILL_CONN_LOST (retryable, outcome of a COMMIT unknown),
+ * Statuses: TILL_CONN_LOST (retryable, outcome of a COMMIT unknown; also 1180, with
+ * which a COMMIT fails that may have happened),
  * TILL_TIMEOUT (the deadline here, or 1969 and 1317 from the server, which leave
  * the transaction open), TILL_CANCELLED, TILL_DEADLOCK (1213, 1205, 1020, and a
  * 1969 before half of statement_ms, which is a step of the server's clock: the

@@ -161,7 +161,8 @@ static bool is_lost(unsigned errcode)
     case ER_NET_ERROR_ON_WRITE:
     case ER_NET_WRITE_INTERRUPTED:
     case ER_CONNECTION_KILLED:
-    case 4031: /* ER_CLIENT_INTERACTION_TIMEOUT */
+    case ER_ERROR_DURING_COMMIT: /* done or not: a node that is cut off from its cluster cannot say */
+    case 4031:                   /* ER_CLIENT_INTERACTION_TIMEOUT */
         return true;
     default: /* the library's own: it does not know any more where on the wire it is */
         return (errcode >= CLIENT_ERROR_FIRST && errcode < CLIENT_ERROR_END) ||

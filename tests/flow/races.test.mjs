@@ -4,7 +4,7 @@ import { after, before, describe, it } from "node:test";
 import { Shop, buy, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
 import { buyersOf, complete, many, session, settled } from "./support/buyers.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
-import { assertInvariants, bin, count, query } from "./support/db.mjs";
+import { assertInvariants, bin, query } from "./support/db.mjs";
 
 let shop, buyers;
 before(async () => {
@@ -20,32 +20,6 @@ const client = () => buyers.client();
 const stockOf = (sku) => buyers.stockOf(sku);
 
 describe("stock", () => {
-  it("of five is sold to five of forty", async () => {
-    const { variant, sku } = await makeProduct(shop, { stock: 5 });
-    const carts = [];
-    for (let i = 0; i < 40; ++i) carts.push(await makeCart(shop, variant.id));
-    const asks = await many(8, client);
-    const answers = await many(40, async (i) => {
-      const ask = asks[i % 8];
-      const held = await settled(() => session(ask, carts[i]));
-      if (held.status !== 201) return held;
-      const key = newKey();
-      return settled(() => complete(ask, carts[i], key));
-    });
-    const orders = answers.filter((a) => a.body.type === "order");
-    const refused = answers.filter((a) => a.body.type !== "order");
-    assert.equal(orders.length, 5, answers.map((a) => a.status).join());
-    for (const a of refused) {
-      const code = a.body.type === "cart" ? a.body.error.code : assertProblem(a, 409, "sold_out").code;
-      assert.equal(code, "sold_out", a.text);
-    }
-    assert.equal(refused.length, 35);
-    const stock = await stockOf(sku);
-    assert.deepEqual([stock.on_hand, stock.reserved, stock.available], [0, 0, 0]);
-    assert.equal(new Set(orders.map((a) => a.body.order.number)).size, 5);
-    await assertInvariants(shop);
-  });
-
   it("is sold to who completes without a payment session only where that costs nothing", async () => {
     const { variant, sku } = await makeProduct(shop, { stock: 3 });
     const cart = await makeCart(shop, variant.id);
@@ -80,22 +54,6 @@ describe("stock", () => {
 });
 
 describe("one cart", () => {
-  it("completed with different keys at once is one order", async () => {
-    const { variant, sku } = await makeProduct(shop, { stock: 10 });
-    const cart = await makeCart(shop, variant.id, { quantity: 2 });
-    assertOk(await session(client(), cart), 201);
-    const answers = await many(8, () => {
-      const ask = client();
-      const key = newKey();
-      return settled(() => complete(ask, cart, key));
-    });
-    for (const a of answers) assert.equal(assertOk(a, 200).type, "order");
-    assert.equal(new Set(answers.map((a) => a.body.order.id)).size, 1);
-    assert.equal(await count(shop, "orders", `cart_id = ${bin(cart.id)}`), 1);
-    assert.equal((await stockOf(sku)).on_hand, 8);
-    await assertInvariants(shop);
-  });
-
   it("completed twenty times under one key is one effect", async () => {
     const { variant, sku } = await makeProduct(shop, { stock: 10 });
     const cart = await makeCart(shop, variant.id);
@@ -144,56 +102,6 @@ describe("one cart", () => {
     assert.equal((await shop.store("GET", `/carts/${cart.id}`)).body.cart.email, won[0].body.cart.email);
   });
 
-  it("is not changed while it is bought, nor afterwards", async () => {
-    const { variant } = await makeProduct(shop, { stock: 1000 });
-    for (let round = 0; round < 10; ++round) {
-      const cart = await makeCart(shop, variant.id);
-      assertOk(await session(client(), cart), 201);
-      const [ask, edit] = [client(), client()];
-      const [bought, ...edits] = await Promise.all([complete(ask, cart),
-        ...Array.from({ length: 4 }, () => edit("POST", `/carts/${cart.id}/lines`, { body: { variant_id: variant.id, quantity: 1 } }))]);
-      for (const a of edits) {
-        if (a.status >= 300) assert.ok(["completion_in_progress", "cart_completed", "busy"].includes(a.body.code), a.text);
-      }
-      if (bought.body.type !== "order") continue; // an edit came first: the price or the version has changed
-      const seen = assertOk(await shop.store("GET", `/carts/${cart.id}`), 200).cart;
-      assert.equal(seen.state, "completed");
-      assert.deepEqual(seen.total, bought.body.order.total, "what was bought is what the cart shows");
-      const late = await edit("POST", `/carts/${cart.id}/lines`, { body: { variant_id: variant.id, quantity: 1 } });
-      assertProblem(late, 409, "cart_completed");
-      assertProblem(await edit("PATCH", `/carts/${cart.id}`, { body: { email: "b@example.com" } }), 409, "cart_completed");
-    }
-    await assertInvariants(shop);
-  });
-});
-
-describe("a promotion code", () => {
-  it("that may be used once is used once by ten carts", async () => {
-    const code = newKey();
-    const promo = assertOk(await shop.admin("POST", "/promotions", { headers: idem(), body: { code, name: "Last one", status: "active",
-      usage_limit: 1, terms: { level: "order", type: "percent", value: "50" } } }), 201).promotion;
-    const { variant } = await makeProduct(shop, { stock: 100 });
-    const carts = [];
-    for (let i = 0; i < 10; ++i) {
-      const cart = await makeCart(shop, variant.id);
-      carts.push(assertOk(await shop.store("POST", `/carts/${cart.id}/promotions`, { body: { code } })).cart);
-      assertOk(await session(shop.store.bind(shop), cart), 201);
-    }
-    const answers = await many(10, (i) => {
-      const ask = client();
-      const key = newKey();
-      return settled(() => complete(ask, carts[i], key));
-    });
-    const orders = answers.filter((a) => a.body.type === "order");
-    assert.equal(orders.filter((a) => a.body.order.discount_total.amount > 0).length, 1, answers.map((a) => a.text.slice(0, 200)).join("\n"));
-    for (const a of answers) {
-      if (a.body.type === "order") continue;
-      const codeOf = a.body.type === "cart" ? a.body.error.code : a.body.code;
-      assert.ok(["promotion_refused", "price_changed"].includes(codeOf), a.text);
-    }
-    assert.equal(assertOk(await shop.admin("GET", `/promotions/${promo.id}`), 200).promotion.used, 1);
-    await assertInvariants(shop);
-  });
 });
 
 describe("an Idempotency-Key", () => {

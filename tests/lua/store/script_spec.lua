@@ -131,6 +131,17 @@ t.describe("a script", function()
     t.same(values(), { 1, 0 })
   end))
 
+  t.it("whose COMMIT failed, as on a node cut off, has an unknown outcome", with_rows(function()
+    local s = script.new()
+    s:exec(ADD, 1, 1)
+    s:exec("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1180")
+    local row, e = s:run()
+    t.same({ row, e.code, e.errcode, e.unknown_outcome }, { nil, "conn_lost", 1180, true })
+    local done, e2 = sql.exec("BEGIN NOT ATOMIC SIGNAL SQLSTATE 'HY000'"
+      .. " SET MYSQL_ERRNO = 1180; END")
+    t.same({ done, e2.code }, { nil, "conn_lost" })
+  end))
+
   t.it("is run again when it is the victim of a deadlock", with_rows(function()
     local co = require "till.prim.co"
     local met, over = co.waiter(), co.waiter()

@@ -92,6 +92,26 @@ local function binlog(report, vars)
 end
 
 
+-- Nodes of a cluster know of each other's rows, not of each other's locks: see docs/operations.md.
+local function cluster(report, vars, facts)
+  if vars.wsrep_on ~= "ON" then return end
+  local row = sql.one("SELECT variable_value AS status FROM information_schema.global_status"
+    .. " WHERE variable_name = 'WSREP_CLUSTER_STATUS'")
+  if row and row.status ~= "Primary" then
+    report.fail("database.cluster", "this node is cut off from its cluster: " .. row.status,
+      "It comes back by itself once it reaches the others; else see its error log.")
+  elseif tonumber(vars.wsrep_sync_wait) % 2 == 0 then
+    report.warn("database.cluster", "who wrote on one node may not find it on the next one",
+      "Set wsrep_sync_wait = 1 on every node.")
+  elseif facts.conf.get("mysql.kill_abandoned") and facts.conf.get("mysql.socket") == "" then
+    report.warn("database.cluster", "behind a balancer a statement would be ended on another node",
+      "Set mysql.kill_abandoned = false, unless mysql.host is one node.")
+  else
+    report.ok("database.cluster", "a node of Galera, in its primary component")
+  end
+end
+
+
 local function isolation(report)
   local row = sql.one("SELECT @@session.tx_isolation AS level, @@session.sql_mode AS mode,"
     .. " @@session.time_zone AS zone, @@session.character_set_client AS charset")
@@ -217,7 +237,7 @@ local function examine(report, facts)
       ADVICE[number] or "Start it, and see mysql.socket, mysql.host and mysql.port.")
     return
   end
-  for _, check in ipairs { version, safety, binlog, isolation, charset, connections, sizes,
+  for _, check in ipairs { version, safety, binlog, cluster, isolation, charset, connections, sizes,
     buffer_pool, clock, schema, disk } do
     check(report, vars, facts)
   end

@@ -1,0 +1,279 @@
+// Random operations by several clients at once, held against the model of support/model.mjs: every answer, and what is
+// in stock and reserved after each few of them, must be what some order of their steps gives.
+//
+//   SEED=12345        runs what that seed makes, and nothing else
+//   MODEL_SECONDS=25  how long new seeds are tried
+//
+// What fails is run again with fewer and fewer operations while it still fails; the shortest list is printed.
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { ADDRESS, Shop, idem, makeProduct, newKey, until } from "../flow/support/shop.mjs";
+import { assertOk } from "../flow/support/checks.mjs";
+import { assertInvariants, bin, count, query } from "../flow/support/db.mjs";
+import { assertNobodyChargedInVain, connections, few, fillCart, settled } from "../flow/support/crowd.mjs";
+import { PRICES, explain, initial, reservedOf } from "./support/model.mjs";
+
+const SECONDS = Number(process.env.MODEL_SECONDS ?? 20);
+const SHRINK_MS = 60_000;
+const WORLDS = 4; // at once, on one shop
+const SLOTS = 3, UNITS = 5, USES = 2, PERCENT = "13";
+const BATCHES = 14;
+const TOKENS = ["tok_ok", "tok_ok", "tok_late", "tok_declined", "tok_requires_action", "manual"];
+const VARIANTS = PRICES.map((_, v) => v);
+
+let shop, pool, shipping;
+before(async () => {
+  shop = await Shop.start({ args: ["--no-demo", "--set", "server.workers=2", "--set", "plugins.payment-test.late_ms=40"] });
+  pool = connections(shop, 8);
+  const { variant } = await makeProduct(shop);
+  shipping = (await fillCart(pool.ask(0), [[variant.id, 1]])).shipping_option_id;
+});
+after(async () => {
+  pool?.close();
+  await shop?.stop();
+});
+
+/** Numbers of 0 to n - 1 that follow from the seed alone (mulberry32). */
+function random(seed) {
+  let a = seed >>> 0;
+  return (n) => {
+    a = (a + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % n;
+  };
+}
+
+const KINDS = [["add", 20], ["set", 10], ["code", 6], ["pay", 22], ["complete", 26], ["adjust", 8], ["cancel", 5], ["cart", 10], ["lapse", 1]];
+const WEIGHTS = KINDS.flatMap(([name, weight]) => Array(weight).fill(name));
+
+function operation(pick, number) {
+  const op = { do: WEIGHTS[pick(WEIGHTS.length)], cart: pick(SLOTS) };
+  if (op.do === "add" || op.do === "set" || op.do === "adjust") op.variant = pick(PRICES.length);
+  if (op.do === "add") op.quantity = 1 + pick(2);
+  if (op.do === "set") op.quantity = pick(3);
+  if (op.do === "pay") op.token = TOKENS[pick(TOKENS.length)];
+  if (op.do === "complete") op.isConfirmed = pick(3) === 0;
+  if (op.do === "cart") op.number = number;
+  if (op.do === "adjust") {
+    op.delta = pick(5) - 2;
+    if (pick(3) === 0) op.expected = pick(UNITS + 1);
+    delete op.cart;
+  }
+  return op;
+}
+
+/** Lists of operations that run at once. Whoever begins a new cart is alone with it. */
+function scenario(seed) {
+  const pick = random(seed), out = [];
+  for (let b = 0; b < BATCHES; ++b) {
+    const batch = Array.from({ length: 1 + pick(3) }, (_, i) => operation(pick, SLOTS + b * 3 + i));
+    out.push(batch.filter((op, i) => !batch.some((o, k) => k !== i && o.cart === op.cart && op.cart !== undefined &&
+      (o.do === "cart" || o.do === "lapse" || (k < i && (op.do === "cart" || op.do === "lapse"))))));
+  }
+  return out.filter((batch) => batch.length > 0);
+}
+
+/** Products, carts and a code of its own on the shop, and what its clients know. */
+class World {
+  static async start(index) {
+    const world = new World();
+    world.index = index;
+    world.products = [];
+    for (const v of VARIANTS) world.products.push(await makeProduct(shop, { price: PRICES[v], stock: UNITS }));
+    world.variantOf = new Map(world.products.map((p, v) => [p.variant.id, v]));
+    world.code = newKey();
+    assertOk(await settled(() => shop.admin("POST", "/promotions", { headers: idem(), body: { code: world.code, name: "Model",
+      status: "active", usage_limit: USES, terms: { level: "order", type: "percent", value: PERCENT } } })), 201);
+    world.carts = [];
+    world.numbers = new Map(); // cart id -> its number in the model
+    world.orders = new Map(); // number of the cart -> order id
+    for (let slot = 0; slot < SLOTS; ++slot) await world.newCart(slot, slot);
+    world.states = [initial({ carts: SLOTS, stock: VARIANTS.map(() => UNITS), uses: USES })];
+    return world;
+  }
+
+  ask(method, target, body, headers = {}) {
+    const ask = pool.ask(this.index + Math.floor(Math.random() * 8));
+    return settled(() => ask(method, target, { body, headers }));
+  }
+
+  async newCart(slot, number) {
+    const made = await this.ask("POST", "/carts", { currency: "GBP", country: "GB" });
+    const { cart } = assertOk(made, 201);
+    const head = { email: "ada@example.com", shipping_address: ADDRESS, billing_address: ADDRESS, shipping_option_id: shipping };
+    assertOk(await this.ask("PATCH", `/carts/${cart.id}`, head), 200);
+    this.carts[slot] = { id: cart.id, number, lineIds: {} };
+    this.numbers.set(cart.id, number);
+    return { status: 201 };
+  }
+
+  /** What of an operation depends on what its client knows when it begins. */
+  resolve(op, batch) {
+    const cart = this.carts[op.cart];
+    if (op.do === "set") return { ...op, line: cart.lineIds[op.variant], isStale: !cart.lineIds[op.variant],
+      isShared: batch.some((o) => o !== op && o.cart === op.cart) };
+    if (op.do === "cancel") return { ...op, number: cart.number, isThere: this.orders.has(cart.number) };
+    return op;
+  }
+
+  #seen(slot, answer) {
+    if (answer.status !== 200) return { status: answer.status, code: answer.body?.code, detail: answer.body?.detail };
+    const { cart } = answer.body;
+    const lineIds = Object.fromEntries(cart.lines.map((l) => [this.variantOf.get(l.variant_id), l.id]));
+    this.carts[slot].lineIds = lineIds;
+    return { status: 200, ...this.#money(cart) };
+  }
+
+  #money(doc) {
+    return { lines: Object.fromEntries(doc.lines.map((l) => [this.variantOf.get(l.variant_id), l.quantity])),
+      subtotal: doc.subtotal.amount, isReduced: doc.discount_total.amount > 0 };
+  }
+
+  async run(op) {
+    const cart = this.carts[op.cart], target = `/carts/${cart?.id}`;
+    switch (op.do) {
+      case "cart": return this.newCart(op.cart, op.number);
+      case "add":
+        return this.#seen(op.cart, await this.ask("POST", `${target}/lines`,
+          { variant_id: this.products[op.variant].variant.id, quantity: op.quantity }));
+      case "set":
+        return this.#seen(op.cart, await this.ask("PATCH", `${target}/lines/${op.line ?? "line_00000000000000000000000000"}`,
+          { quantity: op.quantity }));
+      case "code": return this.#seen(op.cart, await this.ask("POST", `${target}/promotions`, { code: this.code }));
+      case "pay": {
+        const { status, body } = await this.ask("POST", `${target}/payment-sessions`,
+          op.token === "manual" ? { provider: "manual" } : { provider: "test", data: { token: op.token } });
+        return { status, code: body?.code, detail: body?.detail };
+      }
+      case "complete": return this.#complete(op, target);
+      case "adjust": return this.#adjust(op);
+      case "cancel": {
+        if (!op.isThere) return { status: 0 };
+        const key = idem();
+        const { status, body } = await settled(() => shop.admin("POST", `/orders/${this.orders.get(op.number)}/cancel`, { headers: key, body: {} }));
+        return { status, code: body?.code };
+      }
+      case "lapse": return this.#lapse(cart);
+    }
+  }
+
+  async #complete(op, target) {
+    const { status, body } = await this.ask("POST", `${target}/complete`, op.isConfirmed ? { data: { action_done: true } } : {}, idem());
+    if (body?.type === "cart") return { kind: "cart", code: body.error.code, detail: body.error.detail };
+    if (body?.type !== "order") return { status, code: body?.code, detail: body?.detail };
+    const number = this.carts[op.cart].number;
+    this.orders.set(number, body.order.id);
+    return { kind: "order", cart: number, ...this.#money(body.order) };
+  }
+
+  async #adjust(op) {
+    const key = idem(), body = { delta: op.delta, reason: op.delta > 0 ? "received" : "model" };
+    if (op.expected !== undefined) body.expected_quantity = op.expected;
+    const answer = await settled(() => shop.admin("POST", `/inventory/${this.products[op.variant].sku}/adjustments`, { headers: key, body }));
+    return { status: answer.status, code: answer.body?.code, before: answer.body?.adjustment?.before,
+      on_hand: answer.body?.adjustment?.on_hand };
+  }
+
+  async #lapse(cart) {
+    const held = `cart_id = ${bin(cart.id)} AND state = 'held'`;
+    await query(shop, `UPDATE reservations SET expires_at = '2020-01-01' WHERE ${held}`);
+    await until("the reservations are let go", async () => (await count(shop, "reservations", `${held} AND expires_at < '2021-01-01'`)) === 0);
+    return { status: 0 };
+  }
+
+  /** Runs a batch. @return null, or why no order of its steps explains it */
+  async step(batch) {
+    const ops = batch.map((op) => this.resolve(op, batch));
+    const answers = await Promise.all(ops.map((op) => this.run(op)));
+    const before = this.states;
+    this.states = explain(before, ops, answers);
+    if (this.states.length === 0)
+      return `no order explains ${JSON.stringify(answers)} from ${JSON.stringify(before)}`;
+    const stock = await Promise.all(this.products.map(async ({ sku }) => assertOk(await settled(() => shop.admin("GET", `/inventory/${sku}`)), 200).inventory));
+    const possible = this.states;
+    this.states = possible.filter((s) => VARIANTS.every((v) => s.stock[v] === stock[v].on_hand && reservedOf(s, v) === stock[v].reserved));
+    if (this.states.length > 0) return null;
+    return `there is ${JSON.stringify(stock.map((s) => [s.on_hand, s.reserved]))} after ${JSON.stringify(answers)}; the model says ${
+      JSON.stringify(possible.map((s) => VARIANTS.map((v) => [s.stock[v], reservedOf(s, v)])))} from ${JSON.stringify(before)}`;
+  }
+
+  /** Orders as the tables have them. @return null, or where the model has others */
+  async end() {
+    const variants = this.products.map((p) => bin(p.variant.id)).join();
+    const rows = await query(shop, `SELECT o.status, v.sku, SUM(l.quantity), COUNT(DISTINCT o.id) FROM orders o
+      JOIN order_lines l ON l.order_id = o.id JOIN variants v ON v.id = l.variant_id WHERE l.variant_id IN (${variants})
+      GROUP BY o.status = 'cancelled', v.sku ORDER BY o.status = 'cancelled', v.sku`);
+    const seen = rows.map(([status, sku, units, orders]) => [status === "cancelled", sku, Number(units), Number(orders)]);
+    const wanted = (state) => [false, true].flatMap((isCancelled) => this.products.map(({ sku }, v) => {
+      const orders = state.orders.filter((o) => o.isCancelled === isCancelled && o.lines[v]);
+      return [isCancelled, sku, orders.reduce((sum, o) => sum + o.lines[v], 0), orders.length];
+    })).filter((row) => row[3] > 0).sort((a, b) => a[0] - b[0] || (a[1] < b[1] ? -1 : 1));
+    if (this.states.some((s) => JSON.stringify(wanted(s)) === JSON.stringify(seen))) return null;
+    return `the tables have the orders ${JSON.stringify(seen)}, the model ${JSON.stringify(this.states.map(wanted))}`;
+  }
+}
+
+/** @return null, or why it fails: { why, at } */
+async function fails(batches, index) {
+  const world = await World.start(index);
+  for (const [at, batch] of batches.entries()) {
+    const why = await world.step(batch).catch((error) => error.message);
+    if (why) return { why, at };
+  }
+  const why = await world.end();
+  return why && { why, at: batches.length };
+}
+
+const text = (batches) => batches.map((batch) => `  [${batch.map((op) => JSON.stringify(op)).join(", ")}]`).join("\n");
+
+const without = (list, at, n) => [...list.slice(0, at), ...list.slice(at + n)];
+
+/** The shortest that still fails, once in three runs of it: batches are dropped first, then single operations. */
+async function shrunk(batches, failure) {
+  const end = Date.now() + SHRINK_MS;
+  let found = { batches: batches.slice(0, failure.at + 1), ...failure };
+  async function stillFails(fewer) {
+    for (let i = 0; i < 3 && Date.now() < end; ++i) {
+      const again = await fails(fewer, i);
+      if (again) return (found = { batches: fewer.slice(0, again.at + 1), ...again });
+    }
+    return false;
+  }
+  for (let size = Math.ceil(found.batches.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
+    for (let at = 0; at < found.batches.length && Date.now() < end;)
+      if (!(await stillFails(without(found.batches, at, size)))) at += size;
+  }
+  for (let b = 0; b < found.batches.length; ++b) {
+    for (let i = 0; found.batches[b]?.length > 1 && i < found.batches[b].length && Date.now() < end;)
+      if (!(await stillFails(found.batches.map((batch, k) => (k === b ? without(batch, i, 1) : batch))))) ++i;
+  }
+  return found;
+}
+
+async function report(seed, batches, failure) {
+  const least = await shrunk(batches, failure);
+  assert.fail(`SEED=${seed} fails: ${failure.why}\nOf it, this is enough:\n${text(least.batches)}\n${least.why}`);
+}
+
+describe("random operations at once", () => {
+  it("answer and end as the model does", async (t) => {
+    const given = process.env.SEED;
+    const first = given ? Number(given) : Math.floor(Math.random() * 2 ** 31);
+    t.diagnostic(`SEED=${first}, and on from it`);
+    const end = Date.now() + SECONDS * 1000;
+    let next = first, operations = 0, failed = null;
+    await few(WORLDS, WORLDS, async (index) => {
+      do {
+        const seed = next++, batches = scenario(seed);
+        const failure = await fails(batches, index);
+        operations += batches.flat().length;
+        if (failure) failed ??= [seed, batches, failure];
+      } while (!given && !failed && Date.now() < end);
+    });
+    t.diagnostic(`${next - first} scenarios, ${operations} operations`);
+    if (failed) await report(...failed);
+    await assertNobodyChargedInVain(shop);
+    await assertInvariants(shop);
+  });
+});
