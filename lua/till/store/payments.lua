@@ -4,9 +4,10 @@
 --   create(tx, fields) -> payment
 --   get(id [, tx]), of_cart(cart_id [, tx]) -> newest first, of_order(order_id [, tx])
 --   move(tx, id, from, to, fields) -> true | false when it was not in `from` (or the fence is old)
---   attach(script, payment, order_id [, state])   `state`: from `created` to that, or refused
---                                                 (MOVED); also where another attempt for the
---                                                 cart may still become money
+--   attach(script, payment, order_id [, state])   refused (MOVED) where it is not as it was read.
+--                                                 `state`: from `created` to that; refused also
+--                                                 where another attempt for the cart may still
+--                                                 become money
 --   list{…}, by_ref(provider, ref), open(before_ms, limit)
 --   to_capture(p) -> amount        less what was cancelled
 --   release(tx, id, amount), intend(tx, id, amount or nil), refund(tx, id, amount)   its amounts;
@@ -144,8 +145,8 @@ end
 
 function payments.attach(script, p, order_id, state)
   if not state then
-    return script:exec("UPDATE payments SET order_id = ? WHERE id = ?", db.bin("ord", order_id),
-      db.bin("pay", p.id))
+    return script:must(payments.MOVED, 1, "UPDATE payments SET order_id = ? WHERE id = ?"
+      .. " AND state = ?", db.bin("ord", order_id), db.bin("pay", p.id), p.state)
   end
   script:must(payments.MOVED, 1, "SELECT 1 INTO @till_alone FROM DUAL WHERE NOT EXISTS"
     .. " (SELECT 1 FROM payments WHERE cart_id = ? AND id <> ? AND state IN " .. payments.LIVE
