@@ -188,22 +188,20 @@ function payment.authorize(p, env)
 end
 
 
+-- What was done at the provider by hand is refused when it is asked for, and done all the same.
 local function finish(p, hook, wanted, key, more)
   if p.state == wanted then return p end
   local about = { idem_key = p.idem_key .. key }
   for name, value in pairs(more or {}) do about[name] = value end
   local answer = ask(p, hook, about)
+  if answer.outcome == wanted then return answer end
+  local seen = ask(p, "payment.lookup")
+  if seen.outcome == wanted then return seen end
   if answer.outcome == "unknown" then
-    answer = ask(p, "payment.lookup")
-    if answer.outcome ~= wanted then
-      return nil, err.new("unknown_outcome", "the provider has not answered yet")
-    end
+    return nil, err.new("unknown_outcome", "the provider has not answered yet")
   end
-  if answer.outcome ~= wanted then
-    return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason),
-      { final = true })
-  end
-  return answer
+  return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason),
+    { final = true })
 end
 
 

@@ -87,4 +87,17 @@ t.describe("a completion that is taken back", function()
       shop.pay(cart, "test", "tok_ok")
       t.equal((select(2, shop.complete(cart))).type, "order")
     end))
+
+  t.it("sees that staff have refunded its payment at the provider",
+    with_refused("promotion_refused", function(shop, raw, cart)
+      after(raw, "till.flow.payment", "authorize", function(p)
+        local payment = raw.require "till.flow.payment"
+        assert(payment.ask_capture(p))
+        raw.sql.exec("UPDATE payment_test_attempts SET state = 'refunded'")
+        return payment.move(p, "captured")
+      end)
+      local _, body = shop.complete(cart)
+      t.equal(body.error.code, "promotion_refused")
+      t.same(payment_states(raw), { "refunded", "refunded" })
+    end))
 end)
