@@ -199,6 +199,26 @@ t.describe("a cancellation of the whole", function()
       t.same({ sums(raw), shop.count("payment_test_refunds") }, { {}, 1 })
     end))
 
+  -- Nobody knows of the first; the rest goes back before it is looked up.
+  t.it("is not taken for another that went back meanwhile", with_order("test",
+    function(shop, raw, order, line)
+      shop.work()
+      local dispatch = raw.require "till.plugin.dispatch"
+      local was = dispatch.plugin
+      dispatch.plugin = function(name, hook, ...)
+        if hook == "payment.refund" then return { outcome = "unknown" } end
+        if hook == "payment.lookup" then
+          dispatch.plugin = was
+          shop.must(cancel(raw, shop, order, line, 2))
+        end
+        return was(name, hook, ...)
+      end
+      t.equal((cancel(raw, shop, order, line, 1)), 202)
+      t.equal(later(raw), 1)
+      t.same({ shop.count("payment_test_refunds"), of_order(raw, shop, order).payment_status,
+        sums(raw) }, { 2, "refunded", {} })
+    end))
+
   t.it("ends a capture first that has no outcome yet", with_order("test",
     function(shop, raw, order)
       once(raw, "till.flow.payment", "ask_capture", function(was, ...)
