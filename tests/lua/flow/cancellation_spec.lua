@@ -1,6 +1,8 @@
 local t = require "till.test"
+local co = require "till.prim.co"
 local live = require "tests.support.live"
 local make_shop = require "tests.support.shop"
+local waiting = require "tests.support.until"
 
 -- Odd cents everywhere: 3 units share a discount and a tax that three does not divide.
 local ODD = { promotion = { name = "Odd", terms = { level = "order", type = "amount", value = 101,
@@ -217,6 +219,23 @@ t.describe("a cancellation of the whole", function()
       t.equal(later(raw), 1)
       t.same({ shop.count("payment_test_refunds"), of_order(raw, shop, order).payment_status,
         sums(raw) }, { 2, "refunded", {} })
+    end))
+
+  t.it("waits for a promotion before it takes who used it, as a sale does", with_order("test",
+    function(shop, raw, order)
+      local status
+      local used, e = raw.sql.transaction(function(tx)
+        assert(tx:one("SELECT id FROM promotions FOR UPDATE"))
+        co.turn_end(function() status = cancel(raw, shop, order) end)
+        waiting.eventually("it waits for the promotion", function()
+          return raw.sql.one("SELECT id FROM information_schema.processlist WHERE time_ms > 20"
+            .. " AND info LIKE 'UPDATE promotions %'")
+        end)
+        return tx:one("SELECT used FROM promotion_customers FOR UPDATE")
+      end, { attempts = 1 })
+      t.ok(used, e)
+      waiting.eventually("it is cancelled", function() return status end)
+      t.same({ status, shop.count("promotion_redemptions") }, { 200, 0 })
     end))
 
   t.it("ends a capture first that has no outcome yet", with_order("test",
