@@ -10,8 +10,9 @@
 --                                                 become money
 --   list{…}, by_ref(provider, ref), open(before_ms, limit)
 --   to_capture(p) -> amount        less what was cancelled
---   release(tx, id, amount), intend(tx, id, amount or nil), refund(tx, id, amount)   its amounts;
---                                  under the lock of its order
+--   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
+--                                  the lock of its order
+--   forget(id, amount)             what was intended is over; another amount stays
 local db = require "till.store.db"
 local id = require "till.util.id"
 local page = require "till.store.page"
@@ -130,10 +131,18 @@ function payments.release(tx, payment_id, amount)
 end
 
 
---- What the provider is about to be asked for; nil where it refused.
+--- What the provider is about to be asked for.
 function payments.intend(tx, payment_id, amount)
   return tx:exec("UPDATE payments SET capture_amount = ?, updated_at = ? WHERE id = ?"
-    .. " AND state = 'authorized'", value(amount), db.now(), db.bin("pay", payment_id))
+    .. " AND state = 'authorized'", amount, db.now(), db.bin("pay", payment_id))
+end
+
+
+--- It has refused that.
+function payments.forget(payment_id, amount)
+  return sql.exec("UPDATE payments SET capture_amount = NULL, updated_at = ? WHERE id = ?"
+    .. " AND state = 'authorized' AND capture_amount = ?", db.now(), db.bin("pay", payment_id),
+    amount)
 end
 
 

@@ -252,6 +252,16 @@ t.describe("a cancellation of the whole", function()
       t.same({ body.order.payment_status, sums(raw) }, { "refunded", {} })
     end))
 
+  t.it("does not pass over a capture that was begun when another was refused", with_order("test",
+    function(shop, raw)
+      once(raw, "till.flow.payment", "ask_capture", function()
+        raw.sql.exec("UPDATE payments SET capture_amount = 60")
+        return nil, raw.require("till.util.err").new("payment_declined", "no", { final = true })
+      end)
+      shop.work()
+      t.equal(raw.sql.one("SELECT capture_amount AS n FROM payments").n, 60)
+    end))
+
   t.it("keeps a capture away", with_order("test", function(shop, raw, order)
     once(raw, "till.flow.payment", "ask_void", killed)
     t.equal((cancel(raw, shop, order)), 500)
