@@ -30,9 +30,8 @@ local function ask(c, again)
   local p, e = payments.get(c.payment_id)
   if not p then return nil, e or err.new("internal", "the payment of the cancellation is gone") end
   if c.money == "void" then return payment.ask_void(p, again) end
-  local owed, e2 = cancellations.owed(nil, p.id)
-  if not owed then return nil, e2 end
-  return payment.ask_refund(p, { id = c.id, amount = c.amount, owed = owed, again = again,
+  return payment.ask_refund(p, { id = c.id, amount = c.amount, again = again,
+    due = function() return cancellations.due(nil, p.id) end,
     old = time.now_ms() - time.parse(c.created_at) > KEY_MS })
 end
 

@@ -39,6 +39,7 @@
 --                                    under the key of its attempt, never asked for twice
 --   in the placing transaction       rolled back; placed again with the same frozen price
 --   after it                         flow, cart and key are done with the order, all or none
+--   while it is taken back           it goes on going back, whoever resumes it
 local carts = require "till.store.carts"
 local cart_flow = require "till.flow.cart"
 local checkouts = require "till.store.checkouts"

@@ -106,18 +106,14 @@ local function book(tx, payment_id, order_id, actor)
 end
 
 
--- The provider will never take this: a cancellation need not wait for it.
-local function forget(payment_id)
-  return sql.transaction(function(tx) return payments.intend(tx, payment_id, nil) end)
-end
-
-
 local function ask(p)
   fault.crash "capture.before_ask"
   local answer, e = payment.ask_capture(p)
   fault.crash "capture.after_ask"
+  -- The provider will never take this: a cancellation need not wait for it. Somebody else may have
+  -- begun to ask for less meanwhile.
   if not answer and err.is(e, "payment_declined") then
-    local ok, e2 = forget(p.id)
+    local ok, e2 = payments.forget(p.id, p.capture_amount)
     if not ok then return nil, e2 end
   end
   return answer, e

@@ -8,8 +8,8 @@
 --   settle(payment)     looks up one whose outcome is unknown -> payment | nil, err
 --   void(payment)       lets go of it; what was captured is refunded -> payment | nil, err
 --   ask_capture(payment), ask_void(payment) -> true value | nil, err     of what is to be captured
---   ask_refund(payment [, part]) -> true value | nil, err    part { id, amount, owed, again, old }:
---                       a part of it, known by its id; owed is all that waits to be given back. An
+--   ask_refund(payment [, part]) -> true value | nil, err    part { id, amount, due, again, old }:
+--                       a part of it, known by its id; due() is all that went back or is to go. An
 --                       `old` one is only looked up: the provider may have forgotten its key
 --
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
@@ -188,22 +188,20 @@ function payment.authorize(p, env)
 end
 
 
+-- What was done at the provider by hand is refused when it is asked for, and done all the same.
 local function finish(p, hook, wanted, key, more)
   if p.state == wanted then return p end
   local about = { idem_key = p.idem_key .. key }
   for name, value in pairs(more or {}) do about[name] = value end
   local answer = ask(p, hook, about)
+  if answer.outcome == wanted then return answer end
+  local seen = ask(p, "payment.lookup")
+  if seen.outcome == wanted then return seen end
   if answer.outcome == "unknown" then
-    answer = ask(p, "payment.lookup")
-    if answer.outcome ~= wanted then
-      return nil, err.new("unknown_outcome", "the provider has not answered yet")
-    end
+    return nil, err.new("unknown_outcome", "the provider has not answered yet")
   end
-  if answer.outcome ~= wanted then
-    return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason),
-      { final = true })
-  end
-  return answer
+  return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason),
+    { final = true })
 end
 
 
@@ -222,7 +220,8 @@ function payment.ask_void(p, again)
 end
 
 
--- Its key makes it safe to ask again, and a lookup tells only of all refunds together.
+-- Its key makes it safe to ask again, and a lookup tells only of all refunds together. What they
+-- come to is read after it: whatever the provider has counted was decided before.
 local function refund_part(p, part)
   local key = p.idem_key .. "-refund-" .. part.id:match("[^_]*$")
   if part.again then key = key .. "-" .. part.again end
@@ -230,7 +229,8 @@ local function refund_part(p, part)
     { idem_key = key, amount = part.amount })
   if answer.outcome == "unknown" then
     local seen = ask(p, "payment.lookup")
-    local all = (p.refunded_amount or 0) + part.owed
+    local all, e = part.due()
+    if not all then return nil, e end
     if seen.outcome == "refunded" or (seen.refunded_amount or 0) >= all then return seen end
     return nil, err.new("unknown_outcome", part.old and "the provider may have forgotten the key of"
       .. " this refund: look there, and resolve it by hand" or "the provider has not answered yet",

@@ -179,11 +179,17 @@ local function held_for(data)
 end
 
 
+-- One that was given back does not pay for anything.
+local PAYS = { authorized = true, captured = true }
+
+
 local function payment_of(data)
   if not data.payment_id then return false end
   local p, e = payments.get(data.payment_id)
   if not p then return nil, e or err.new("internal", "the payment of the checkout is not there") end
-  return p
+  if PAYS[p.state] then return p end
+  return nil, err.new("payment_declined", ("the payment is %s; try another way to pay")
+    :format(p.state))
 end
 
 

@@ -11,7 +11,9 @@
 --   unknown_outcome             the flow waits: nothing is undone, for undoing a charge that did
 --                               happen is a second mistake; whoever runs it again looks it up
 --   marked for_shopper = true   it ends here, nothing is undone; it begins anew when he has acted
---   any other                   done steps are undone, last first; begun again it starts anew
+--   any other                   done steps are undone, last first; begun again it starts anew. That
+--                               it goes back is stored before: whoever resumes it goes on undoing,
+--                               for what was given back already must not be sold with
 --                               (of a flow with forward_only = true nothing is undone: it waits)
 -- steps.parked(row, e) is called once it is parked.
 --   retryable (a lost database) the flow stays where it is and is resumed
@@ -70,6 +72,13 @@ local function undo(self, row, env)
 end
 
 
+-- From now on it only goes back; `why` is what the shopper is told in the end. -> as sagas.save
+local function turn_back(row, why)
+  row.data.undoing = { code = why.code, message = why.message }
+  return sagas.save(row, {})
+end
+
+
 local function is_over(row, e, now_ms)
   if e.final then return true end
   if not e.retryable and row.tries + 1 >= conf.get("jobs.park_attempts") then return true end
@@ -115,19 +124,34 @@ local function ended(self, row)
 end
 
 
-local function stop(self, row, env, step, e)
-  e = e:at(self.name .. "." .. step.name)
-  if not sagas.save(row, {}) then return ended(self, row) end
-  if e.for_shopper then
-    sagas.save(row, { state = "undone", error = e })
-    return "undone", e
-  end
-  local is_lost = e.retryable and not err.is(e, "busy")
-  if self.forward_only or is_lost or err.is(e, "unknown_outcome") then return wait(self, row, e) end
+local function go_back(self, row, env, e)
   local ok, why = undo(self, row, env)
   if not ok then return wait(self, row, why) end
   sagas.save(row, { state = "undone", error = e })
   return "undone", e
+end
+
+
+local function stop(self, row, env, step, e)
+  e = e:at(self.name .. "." .. step.name)
+  local is_lost = e.retryable and not err.is(e, "busy")
+  local waits = self.forward_only or is_lost or err.is(e, "unknown_outcome")
+  local goes_back = not e.for_shopper and not waits
+  local saved
+  if goes_back then saved = turn_back(row, e) else saved = sagas.save(row, {}) end
+  if not saved then return ended(self, row) end
+  if goes_back then return go_back(self, row, env, e) end
+  if waits and not e.for_shopper then return wait(self, row, e) end
+  sagas.save(row, { state = "undone", error = e })
+  return "undone", e
+end
+
+
+-- The step after the last saved one may have been begun: it is undone as well.
+local function go_on_back(self, row, env)
+  local why = row.data.undoing
+  row.step = math.min(row.step + 1, #self.steps - 1)
+  return go_back(self, row, env, err.new(why.code, why.message))
 end
 
 
@@ -141,6 +165,11 @@ function saga:run(aggregate, data, env)
   -- Whoever ran it died each time, and left no word.
   if row.tries >= conf.get("jobs.park_attempts") then
     return wait(self, row, err.new("internal", "it was dropped by everybody who ran it"))
+  end
+  if row.data.undoing then
+    local state, why = go_on_back(self, row, env)
+    if state == "undone" and env.anew then return self:run(aggregate, data, env) end
+    return state, why
   end
   for i = row.step + 1, #self.steps do
     local step = self.steps[i]
@@ -161,14 +190,10 @@ function saga:abandon(aggregate, env)
   local row, e = sagas.begin(self.name, aggregate, {}, time.now_ms() + 60000)
   if not row then return row, e end
   env.saga = row
-  -- The step after the last saved one may have been begun: it is undone as well.
-  row.step = math.min(row.step + 1, #self.steps - 1)
-  local ok, why = undo(self, row, env)
-  if not ok then
-    wait(self, row, why)
-    return nil, why
-  end
-  sagas.save(row, { state = "undone" })
+  local saved, e2 = turn_back(row, err.new("conflict", "the cart was changed meanwhile"))
+  if not saved then return saved, e2 end
+  local state, why = go_on_back(self, row, env)
+  if state ~= "undone" then return nil, why end
   return true
 end
 

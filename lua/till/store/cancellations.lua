@@ -4,7 +4,7 @@
 --                                  currency, amount, money, payment_id, state, reason, actor }
 --   get(id [, tx]), by_request(order_id, request [, tx]) -> c | false
 --   of_order(order_id [, tx])      in the order made
---   owed(tx, payment_id)           sum of the refunds of it that are not booked yet
+--   due(tx, payment_id)            what was given back of it, and what is to be: as of one moment
 --   done(tx, id) -> true | false   false where it was done already
 local db = require "till.store.db"
 local id = require "till.util.id"
@@ -72,12 +72,13 @@ function cancellations.create(tx, c)
 end
 
 
-function cancellations.owed(tx, payment_id)
-  local row, e = db.on(tx):one("SELECT CAST(COALESCE(SUM(amount), 0) AS SIGNED) AS owed"
-    .. " FROM cancellations WHERE payment_id = ? AND state = 'pending' AND money = 'refund'",
+function cancellations.due(tx, payment_id)
+  local row, e = db.on(tx):one("SELECT CAST(p.refunded_amount + COALESCE((SELECT SUM(c.amount)"
+    .. " FROM cancellations c WHERE c.payment_id = p.id AND c.state = 'pending'"
+    .. " AND c.money = 'refund'), 0) AS SIGNED) AS due FROM payments p WHERE p.id = ?",
     db.bin("pay", payment_id))
   if not row then return nil, e end
-  return row.owed
+  return row.due
 end
 
 

@@ -193,6 +193,7 @@ carts.TAKEN = "taken"
 
 function carts.lock(script, cart)
   local bin = db.bin("cart", cart.id)
+  script:about(cart.id)
   script:must(carts.TAKEN, 1, "SELECT version INTO @till_version FROM carts WHERE id = ?"
     .. " AND version = ? AND state = 'open' AND NOT EXISTS (SELECT 1 FROM reservations"
     .. " WHERE cart_id = ? AND state = 'held') FOR UPDATE", bin, cart.version, bin)
@@ -200,6 +201,7 @@ end
 
 
 function carts.complete(script, cart, claim, order_id)
+  script:about(cart.id)
   script:must(carts.TAKEN, 1, "UPDATE carts SET state = 'completed', order_id = ?,"
     .. " claimed_until = NULL, version = version + 1 WHERE id = ? AND "
     .. (claim and "claim = ? AND state = 'completing'" or "version = ? AND state = 'open'"),

@@ -4,13 +4,15 @@
 --   create(tx, fields) -> payment
 --   get(id [, tx]), of_cart(cart_id [, tx]) -> newest first, of_order(order_id [, tx])
 --   move(tx, id, from, to, fields) -> true | false when it was not in `from` (or the fence is old)
---   attach(script, payment, order_id [, state])   `state`: from `created` to that, or refused
---                                                 (MOVED); also where another attempt for the
---                                                 cart may still become money
+--   attach(script, payment, order_id [, state])   refused (MOVED) where it is not as it was read.
+--                                                 `state`: from `created` to that; refused also
+--                                                 where another attempt for the cart may still
+--                                                 become money
 --   list{…}, by_ref(provider, ref), open(before_ms, limit)
 --   to_capture(p) -> amount        less what was cancelled
---   release(tx, id, amount), intend(tx, id, amount or nil), refund(tx, id, amount)   its amounts;
---                                  under the lock of its order
+--   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
+--                                  the lock of its order
+--   forget(id, amount)             what was intended is over; another amount stays
 local db = require "till.store.db"
 local id = require "till.util.id"
 local page = require "till.store.page"
@@ -129,10 +131,18 @@ function payments.release(tx, payment_id, amount)
 end
 
 
---- What the provider is about to be asked for; nil where it refused.
+--- What the provider is about to be asked for.
 function payments.intend(tx, payment_id, amount)
   return tx:exec("UPDATE payments SET capture_amount = ?, updated_at = ? WHERE id = ?"
-    .. " AND state = 'authorized'", value(amount), db.now(), db.bin("pay", payment_id))
+    .. " AND state = 'authorized'", amount, db.now(), db.bin("pay", payment_id))
+end
+
+
+--- It has refused that.
+function payments.forget(payment_id, amount)
+  return sql.exec("UPDATE payments SET capture_amount = NULL, updated_at = ? WHERE id = ?"
+    .. " AND state = 'authorized' AND capture_amount = ?", db.now(), db.bin("pay", payment_id),
+    amount)
 end
 
 
@@ -144,8 +154,8 @@ end
 
 function payments.attach(script, p, order_id, state)
   if not state then
-    return script:exec("UPDATE payments SET order_id = ? WHERE id = ?", db.bin("ord", order_id),
-      db.bin("pay", p.id))
+    return script:must(payments.MOVED, 1, "UPDATE payments SET order_id = ? WHERE id = ?"
+      .. " AND state = ?", db.bin("ord", order_id), db.bin("pay", p.id), p.state)
   end
   script:must(payments.MOVED, 1, "SELECT 1 INTO @till_alone FROM DUAL WHERE NOT EXISTS"
     .. " (SELECT 1 FROM payments WHERE cart_id = ? AND id <> ? AND state IN " .. payments.LIVE

@@ -165,6 +165,7 @@ function promotions.redeem(s, order)
 end
 
 
+-- As redeem takes them: the promotion, then who used it.
 function promotions.unredeem(tx, order_id)
   local bin = db.bin("ord", order_id)
   local rows, e = tx:query("SELECT promotion_id, customer FROM promotion_redemptions"
@@ -172,10 +173,10 @@ function promotions.unredeem(tx, order_id)
   if not rows then return nil, e end
   for _, row in ipairs(rows) do
     local promo = sql.bytes(row.promotion_id)
-    local ok, e2 = tx:exec("UPDATE promotion_customers SET used = used - 1"
-      .. " WHERE promotion_id = ? AND customer = ? AND used > 0", promo, row.customer)
+    local ok, e2 = tx:exec("UPDATE promotions SET used = used - 1 WHERE id = ? AND used > 0", promo)
     if ok then
-      ok, e2 = tx:exec("UPDATE promotions SET used = used - 1 WHERE id = ? AND used > 0", promo)
+      ok, e2 = tx:exec("UPDATE promotion_customers SET used = used - 1"
+        .. " WHERE promotion_id = ? AND customer = ? AND used > 0", promo, row.customer)
     end
     if not ok then return nil, e2 end
   end

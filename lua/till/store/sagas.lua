@@ -42,15 +42,18 @@ function sagas.find(name, aggregate, tx)
 end
 
 
+-- One that goes back (till.flow.saga) does so to its end before anything begins anew.
+local IS_ANEW = "(? AND NOT JSON_EXISTS(data, '$.undoing') OR state IN ('undone', 'failed'))"
+
+
 -- Columns are assigned from left to right: `state` last, what depends on it still sees the old one.
 local function take_over(name, aggregate, text, until_ms, anew)
   local fresh = anew and 1 or 0
   local done, e = sql.exec("UPDATE sagas SET claim = GREATEST(claim + 1, ?), claimed_until = ?,"
-    .. " step = IF(? OR state IN ('undone', 'failed'), 0, step),"
-    .. " data = IF(? OR state IN ('undone', 'failed'), ?, data),"
-    .. " tries = IF(? OR state IN ('undone', 'failed'), 0,"
+    .. " step = IF(" .. IS_ANEW .. ", 0, step), data = IF(" .. IS_ANEW .. ", ?, data),"
+    .. " tries = IF(" .. IS_ANEW .. ", 0,"
     .. " tries + (state = 'running' OR COALESCE(next_at, ?) <= ?)),"
-    .. " stuck_since = IF(? OR state IN ('undone', 'failed'), NULL, stuck_since),"
+    .. " stuck_since = IF(" .. IS_ANEW .. ", NULL, stuck_since),"
     .. " state = 'running', attempts = attempts + 1, updated_at = ?"
     .. " WHERE name = ? AND aggregate = ? AND state NOT IN ('done', 'parked')"
     .. " AND (claimed_until IS NULL OR claimed_until < ?)", time.now_ms(), db.at_ms(until_ms),

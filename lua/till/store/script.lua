@@ -7,6 +7,8 @@
 --                                    statement of its rank looks at
 --   s:sum(refusal, key, n, text, ...)   a statement on one row, `key`, that others want as well;
 --                                    script.SUM among its parameters is n. refusal nil: none
+--   s:about(key)                     what its conditions are about: of one key no two go together,
+--                                    for the second has to see what the first has done
 --   s:rank(n)                        of what follows: all of a rank runs before the next one. OWN
 --                                    at first, and the rows that others wait for last (STOCK)
 --   s:give(expression AS name)       a column of run's row: of @till_… variables
@@ -87,6 +89,11 @@ function methods:sum(refusal, key, n, text, ...)
   self.keys[#self.keys + 1] = key
   return add(self, { text = text, refusal = refusal, wanted = refusal ~= nil and 1 or nil,
     key = key, amount = n }, ...)
+end
+
+
+function methods:about(key)
+  self.subject = key
 end
 
 
@@ -287,9 +294,21 @@ local function is_too_much(scripts)
 end
 
 
+-- The first that is about the same as one before it, or nil.
+local function second_of_one(scripts)
+  local seen = {}
+  for i, s in ipairs(scripts) do
+    if s.subject and seen[s.subject] then return i end
+    seen[s.subject or s] = true
+  end
+end
+
+
 -- -> an answer for each | false [, whose fault it was] | nil, err
 local function run_several(scripts)
   if is_too_much(scripts) then return false end
+  local at = second_of_one(scripts)
+  if at then return false, at end
   fault.crash "combine.before_commit"
   local row, why = run_whole(scripts)
   fault.crash "combine.after_commit"

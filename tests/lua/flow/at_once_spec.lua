@@ -1,7 +1,10 @@
 -- Completions that need nobody outside: one transaction, and what if somebody is in its way.
 local t = require "till.test"
+local co = require "till.prim.co"
+local combine = require "till.prim.combine"
 local live = require "tests.support.live"
 local make_shop = require "tests.support.shop"
+local waiting = require "tests.support.until"
 
 
 local function with_shop(fn)
@@ -253,4 +256,31 @@ t.describe("a payment session", function()
     t.same({ shop.count("payments"), shop.count("reservations"),
       shop.inventory("TEA").reserved }, { 0, 0, 0 })
   end))
+end)
+
+
+t.describe("payment sessions of one cart at once", function()
+  t.it("hold its units once, also where they wait together for a hot SKU", with_shop(
+    function(shop, raw)
+      local tea = shop.product("TEA", 1000, 10)
+      local other, cart = shop.cart { { tea, 1 } }, shop.cart { { tea, 2 } }
+      local done = {}
+      local function pay(id)
+        co.turn_end(function() done[#done + 1] = shop.pay(id) end)
+      end
+      assert(raw.sql.transaction(function(tx)
+        assert(tx:one("SELECT reserved FROM stock FOR UPDATE"))
+        pay(other)
+        pay(cart)
+        pay(cart)
+        waiting.eventually("two wait behind the first", function()
+          return combine.stats().waiting == 2
+        end)
+        return true
+      end))
+      waiting.eventually("all were told", function() return #done == 3 end)
+      t.same(done, { 201, 201, 201 })
+      t.same({ shop.inventory("TEA").reserved, shop.count("reservations", "state = 'held'") },
+        { 3, 2 })
+    end))
 end)

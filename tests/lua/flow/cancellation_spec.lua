@@ -1,6 +1,8 @@
 local t = require "till.test"
+local co = require "till.prim.co"
 local live = require "tests.support.live"
 local make_shop = require "tests.support.shop"
+local waiting = require "tests.support.until"
 
 -- Odd cents everywhere: 3 units share a discount and a tax that three does not divide.
 local ODD = { promotion = { name = "Odd", terms = { level = "order", type = "amount", value = 101,
@@ -199,6 +201,43 @@ t.describe("a cancellation of the whole", function()
       t.same({ sums(raw), shop.count("payment_test_refunds") }, { {}, 1 })
     end))
 
+  -- Nobody knows of the first; the rest goes back before it is looked up.
+  t.it("is not taken for another that went back meanwhile", with_order("test",
+    function(shop, raw, order, line)
+      shop.work()
+      local dispatch = raw.require "till.plugin.dispatch"
+      local was = dispatch.plugin
+      dispatch.plugin = function(name, hook, ...)
+        if hook == "payment.refund" then return { outcome = "unknown" } end
+        if hook == "payment.lookup" then
+          dispatch.plugin = was
+          shop.must(cancel(raw, shop, order, line, 2))
+        end
+        return was(name, hook, ...)
+      end
+      t.equal((cancel(raw, shop, order, line, 1)), 202)
+      t.equal(later(raw), 1)
+      t.same({ shop.count("payment_test_refunds"), of_order(raw, shop, order).payment_status,
+        sums(raw) }, { 2, "refunded", {} })
+    end))
+
+  t.it("waits for a promotion before it takes who used it, as a sale does", with_order("test",
+    function(shop, raw, order)
+      local status
+      local used, e = raw.sql.transaction(function(tx)
+        assert(tx:one("SELECT id FROM promotions FOR UPDATE"))
+        co.turn_end(function() status = cancel(raw, shop, order) end)
+        waiting.eventually("it waits for the promotion", function()
+          return raw.sql.one("SELECT id FROM information_schema.processlist WHERE time_ms > 20"
+            .. " AND info LIKE 'UPDATE promotions %'")
+        end)
+        return tx:one("SELECT used FROM promotion_customers FOR UPDATE")
+      end, { attempts = 1 })
+      t.ok(used, e)
+      waiting.eventually("it is cancelled", function() return status end)
+      t.same({ status, shop.count("promotion_redemptions") }, { 200, 0 })
+    end))
+
   t.it("ends a capture first that has no outcome yet", with_order("test",
     function(shop, raw, order)
       once(raw, "till.flow.payment", "ask_capture", function(was, ...)
@@ -211,6 +250,16 @@ t.describe("a cancellation of the whole", function()
       t.ok(status >= 500)
       local body = shop.must(cancel(raw, shop, order))
       t.same({ body.order.payment_status, sums(raw) }, { "refunded", {} })
+    end))
+
+  t.it("does not pass over a capture that was begun when another was refused", with_order("test",
+    function(shop, raw)
+      once(raw, "till.flow.payment", "ask_capture", function()
+        raw.sql.exec("UPDATE payments SET capture_amount = 60")
+        return nil, raw.require("till.util.err").new("payment_declined", "no", { final = true })
+      end)
+      shop.work()
+      t.equal(raw.sql.one("SELECT capture_amount AS n FROM payments").n, 60)
     end))
 
   t.it("keeps a capture away", with_order("test", function(shop, raw, order)

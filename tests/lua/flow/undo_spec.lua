@@ -1,0 +1,103 @@
+-- Completions that are taken back, and what if that is broken off.
+local t = require "till.test"
+local live = require "tests.support.live"
+local make_shop = require "tests.support.shop"
+
+
+-- fn(shop, raw, cart): a cart whose placing is refused the first time, with this error.
+local function with_refused(code, fn)
+  return function()
+    live.with(function(raw)
+      local shop = make_shop(raw)
+      local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+      shop.pay(cart, "test", "tok_ok")
+      local place = raw.require "till.flow.place"
+      local run = place.run
+      place.run = function()
+        place.run = run
+        return nil, raw.require("till.util.err").new(code, "spec")
+      end
+      fn(shop, raw, cart)
+    end)
+  end
+end
+
+
+-- Does what `fn` is given after the function of this name did its work, once.
+local function after(raw, module, name, fn)
+  local m = raw.require(module)
+  local was = m[name]
+  m[name] = function(...)
+    local result, e = was(...)
+    m[name] = was
+    return fn(result, e)
+  end
+end
+
+
+local function killed() error("killed", 0) end
+
+
+local function resumed(raw)
+  raw.clock.skip_ms = raw.clock.skip_ms + 31000
+  for _, row in ipairs(raw.require("till.store.sagas").stuck(10)) do
+    raw.require("till.flow.checkout").resume(row)
+  end
+end
+
+
+local function payment_states(raw)
+  return { raw.sql.one("SELECT state FROM payments").state,
+    raw.sql.one("SELECT state FROM payment_test_attempts").state }
+end
+
+
+-- Afterwards nothing is in the way of placing it, but that its money was given back.
+local function dies_after(module, name)
+  return with_refused("busy", function(shop, raw, cart)
+    after(raw, module, name, killed)
+    shop.complete(cart)
+    t.equal(payment_states(raw)[2], "voided")
+    resumed(raw)
+    t.same({ shop.count("orders"), shop.count("sagas", "state = 'undone'"),
+      shop.inventory("TEA").reserved }, { 0, 1, 0 })
+    t.same(payment_states(raw), { "voided", "voided" })
+    shop.pay(cart, "test", "tok_ok")
+    t.equal((select(2, shop.complete(cart))).type, "order")
+  end)
+end
+
+
+t.describe("a completion that is taken back", function()
+  t.it("is not placed after all when its worker has died: its payment is voided",
+    dies_after("till.flow.payment", "void"))
+
+  t.it("is not placed after all when only the provider knows that it is voided",
+    dies_after("till.flow.payment", "ask_void"))
+
+  t.it("is taken back to its end before the cart, changed meanwhile, is bought anew",
+    with_refused("busy", function(shop, raw, cart)
+      after(raw, "till.flow.payment", "ask_void", killed)
+      shop.complete(cart)
+      raw.clock.skip_ms = raw.clock.skip_ms + 31000
+      shop.must(raw.store("PATCH", "/store/v1/carts/" .. cart, { email = "b@example.org" }))
+      local _, body = shop.complete(cart)
+      t.equal(body.order, nil)
+      t.same(payment_states(raw), { "voided", "voided" })
+      shop.pay(cart, "test", "tok_ok")
+      t.equal((select(2, shop.complete(cart))).type, "order")
+    end))
+
+  t.it("sees that staff have refunded its payment at the provider",
+    with_refused("promotion_refused", function(shop, raw, cart)
+      after(raw, "till.flow.payment", "authorize", function(p)
+        local payment = raw.require "till.flow.payment"
+        assert(payment.ask_capture(p))
+        raw.sql.exec("UPDATE payment_test_attempts SET state = 'refunded'")
+        return payment.move(p, "captured")
+      end)
+      local _, body = shop.complete(cart)
+      t.equal(body.error.code, "promotion_refused")
+      t.same(payment_states(raw), { "refunded", "refunded" })
+    end))
+end)
