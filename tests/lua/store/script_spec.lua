@@ -305,7 +305,7 @@ t.describe("scripts that wait for the same row", function()
       told = all_at_once { buyer(1, 1), buyer(2, 1), buyer(3, 1) }
       return nil, "rolled back"
     end) == nil)
-    t.ok(cut)
+    waiting.eventually("the one who cuts was told", function() return cut end)
     t.same({ type(told[1]), told[2], told[3] }, { "table", "conn_lost", "conn_lost" })
     t.same(logged(), { 1 })
     t.same(left(), 99)
