@@ -266,7 +266,10 @@ t.describe("payment sessions of one cart at once", function()
       local other, cart = shop.cart { { tea, 1 } }, shop.cart { { tea, 2 } }
       local done = {}
       local function pay(id)
-        co.turn_end(function() done[#done + 1] = shop.pay(id) end)
+        co.turn_end(function()
+          local status = shop.pay(id)
+          done[#done + 1] = status
+        end)
       end
       assert(raw.sql.transaction(function(tx)
         assert(tx:one("SELECT reserved FROM stock FOR UPDATE"))
