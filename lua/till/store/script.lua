@@ -27,15 +27,21 @@
 -- a key, with the sum of all, in the order of the keys. What cannot go as a whole goes in parts
 -- until each has what he would have had alone: a refused must takes out its script, a refused sum
 -- (not enough for all) and a failure halve. Lost answers are lost for all of them.
+-- Where the refusal is AGAIN, which says no more than that it has to be looked at, whoever wants as
+-- much of that row within the next moment has it without asking: of what is sold out a thousand who
+-- wait would be halved and asked for one by one.
 --
 -- `?` as everywhere; no statement here may give rows. A statement sees what those before it did.
 -- Rows that others wait for come last, for they are locked until the end.
 local combine = require "till.prim.combine"
 local conf = require "till.prim.conf"
 local fault = require "till.prim.fault"
+local lru = require "till.util.lru"
 local sql = require "till.prim.sql"
+local steps = require "till.store.script_steps"
+local time = require "till.prim.time"
 
-local script = { SUM = {}, OWN = 1, COUNTED = 2, NOTED = 3, STOCK = 4 }
+local script = { SUM = steps.SUM, OWN = 1, COUNTED = 2, NOTED = 3, STOCK = 4, AGAIN = "again" }
 local methods = {}
 local meta = { __index = methods }
 
@@ -52,7 +58,8 @@ local MOST_TOGETHER = 1900 -- of several; a statement takes 2000
 
 
 function script.new()
-  return setmetatable({ ranks = { {}, {}, {}, {} }, at = script.OWN, n = 0, keys = {} }, meta)
+  return setmetatable({ ranks = { {}, {}, {}, {} }, at = script.OWN, n = 0, keys = {},
+    sums = {} }, meta)
 end
 
 
@@ -64,8 +71,8 @@ local function add(self, step, ...)
     step[i] = value
   end
   self.n = self.n + n
-  local steps = self.ranks[self.at]
-  steps[#steps + 1] = step
+  local rank = self.ranks[self.at]
+  rank[#rank + 1] = step
   return {}
 end
 
@@ -86,9 +93,10 @@ end
 
 
 function methods:sum(refusal, key, n, text, ...)
-  self.keys[#self.keys + 1] = key
-  return add(self, { text = text, refusal = refusal, wanted = refusal ~= nil and 1 or nil,
-    key = key, amount = n }, ...)
+  local step = { text = text, refusal = refusal, wanted = refusal ~= nil and 1 or nil, key = key,
+    amount = n }
+  self.keys[#self.keys + 1], self.sums[#self.sums + 1] = key, step
+  return add(self, step, ...)
 end
 
 
@@ -107,149 +115,34 @@ function methods:give(column)
 end
 
 
--- ---- several as one ----------------------------------------------------------------------
-
-local named = {} -- text -> the same with the variables of the i-th script
-
-
-local function text_of(text, i)
-  if i == 1 or not text:find("@till_", 1, true) then return text end
-  local list = named[text]
-  if not list then
-    list = {}
-    named[text] = list
-  end
-  if not list[i] then list[i] = text:gsub("@till_(%l+)", "@till_%1_" .. i) end
-  return list[i]
-end
-
-
--- "INSERT … VALUES " and the rows after it.
-local function halves_of(text)
-  local _, last = text:find(" VALUES ", 1, true)
-  return text:sub(1, last), text:sub(last + 1)
-end
-
-
-local function add_args(to, from)
-  for i, value in ipairs(from) do to[#to + 1] = value end
-end
-
-
-local function add_insert(inserts, text, step)
-  local head, rows = halves_of(text)
-  local all = inserts[head]
-  if not all then
-    all = { text = text }
-    inserts[head], inserts[#inserts + 1] = all, all
-  else
-    all.text = all.text .. ", " .. rows
-  end
-  add_args(all, step)
-end
-
-
-local function add_sum(sums, step)
-  local id = step.key .. step.text
-  local sum = sums[id]
-  if not sum then
-    sum = { text = step.text, key = step.key, amount = 0, wanted = step.wanted,
-      refusal = step.refusal }
-    add_args(sum, step)
-    sums[id], sums[#sums + 1] = sum, sum
-  end
-  sum.amount = sum.amount + step.amount
-end
-
-
-local function comes_before(a, b)
-  if a.key ~= b.key then return a.key < b.key end
-  return a.text < b.text
-end
-
-
-local function append_rank(out, rank, scripts)
-  local inserts, sums = {}, {}
-  for i, s in ipairs(scripts) do
-    for _, step in ipairs(s.ranks[rank]) do
-      local text = text_of(step.text, i)
-      if step.key then
-        add_sum(sums, step)
-      elseif step.is_insert and scripts[2] then
-        add_insert(inserts, text, step)
-      else
-        step.member, step.named = i, text
-        out[#out + 1] = step
-      end
-    end
-  end
-  for _, all in ipairs(inserts) do out[#out + 1] = all end
-  table.sort(sums, comes_before)
-  for _, sum in ipairs(sums) do out[#out + 1] = sum end
-end
-
-
--- All statements of the scripts, in the order in which they run.
-local function in_order(scripts)
-  local out = {}
-  for rank = script.OWN, script.STOCK do append_rank(out, rank, scripts) end
-  return out
-end
-
-
-local function columns_of(scripts)
-  local out = ""
-  for i, s in ipairs(scripts) do
-    if s.name then
-      out = ("%s, %s AS %s_%d"):format(out, text_of(s.expression, i), s.name, i)
-    end
-  end
-  return out
-end
-
-
-local function row_of(row, s, i)
-  return s.name and { [s.name] = row[s.name .. "_" .. i] } or {}
-end
-
-
-local function add_params(args, step)
-  local n = #args
-  for i, value in ipairs(step) do
-    if value == script.SUM then value = step.amount end
-    args[n + i] = value
-  end
-end
-
-
 -- ---- running -----------------------------------------------------------------------------
 
-local function compound(steps, scripts)
+local function compound(list, scripts)
   local parts, args = { HEAD }, {}
-  for i, step in ipairs(steps) do
+  for i, step in ipairs(list) do
     parts[#parts + 1] = step.named or step.text
     parts[#parts + 1] = step.wanted and CHECK:format(step.wanted, i) or "; "
-    add_params(args, step)
+    steps.add_params(args, step)
   end
-  parts[#parts + 1] = TAIL:format(columns_of(scripts))
+  parts[#parts + 1] = TAIL:format(steps.columns_of(scripts))
   return table.concat(parts), args
 end
 
 
 -- -> row | false, the step that refused | nil, err
 local function run_whole(scripts)
-  local steps = in_order(scripts)
-  local text, args = compound(steps, scripts)
+  local list = steps.in_order(scripts)
+  local text, args = compound(list, scripts)
   local row, e = sql.whole(text, unpack(args))
   if not row then return nil, e end
-  if row.refused ~= 0 then return false, steps[row.refused] end
+  if row.refused ~= 0 then return false, list[row.refused] end
   return row
 end
 
 
 local function run_step(tx, step)
   local args = {}
-  add_params(args, step)
+  steps.add_params(args, step)
   local done, e = tx:exec(step.text, unpack(args))
   if not done then return nil, e end
   if step.wanted and done.affected < step.wanted then
@@ -261,11 +154,11 @@ end
 
 local function run_one_by_one(self)
   local row, e = sql.transaction(function(tx)
-    for _, step in ipairs(in_order { self }) do
+    for _, step in ipairs(steps.in_order { self }) do
       local ok, e = run_step(tx, step)
       if not ok then return nil, e end
     end
-    return tx:one("SELECT 0 AS refused" .. columns_of { self })
+    return tx:one("SELECT 0 AS refused" .. steps.columns_of { self })
   end)
   if row then return row end
   if e.is_refusal then return false, e.step end
@@ -273,11 +166,14 @@ local function run_one_by_one(self)
 end
 
 
-local function run_alone(self)
+local function run_alone(self, on_refused)
   local run = self.n > MOST_PARAMS and run_one_by_one or function(s) return run_whole { s } end
   local row, why = run(self)
-  if row then return row_of(row, self, 1) end
-  if row == false then return false, why.refusal end
+  if row then return steps.row_of(row, self, 1) end
+  if row == false then
+    if on_refused then on_refused(why) end
+    return false, why.refusal
+  end
   return nil, why
 end
 
@@ -318,16 +214,54 @@ local function run_several(scripts)
     return nil, why
   end
   local out = {}
-  for i, s in ipairs(scripts) do out[i] = { row = row_of(row, s, i) } end
+  for i, s in ipairs(scripts) do out[i] = { row = steps.row_of(row, s, i) } end
   return out
 end
 
 
-local function run_flight(scripts)
-  if scripts[2] then return run_several(scripts) end
-  local row, why = run_alone(scripts[1])
+local SHORT_MS, SHORT_KEYS = 50, 1000
+local short = lru.new(SHORT_KEYS) -- key -> an amount that was not there just now
+
+
+local function note_short(step)
+  if step.key and step.refusal == script.AGAIN then
+    short:set(step.key, step.amount, time.mono_ms() + SHORT_MS)
+  end
+end
+
+
+local function is_short(s, now)
+  for _, step in ipairs(s.sums) do
+    local amount = step.refusal == script.AGAIN and short:get(step.key, now)
+    if amount and step.amount >= amount then return true end
+  end
+  return false
+end
+
+
+local function run_single(s)
+  local row, why = run_alone(s, note_short)
   if row == nil then return nil, why end
   return { { row = row, refusal = why } }
+end
+
+
+local function run_flight(scripts)
+  local answers, rest, places, now = {}, {}, {}, time.mono_ms()
+  for i, s in ipairs(scripts) do
+    if is_short(s, now) then
+      answers[i] = { row = false, refusal = script.AGAIN }
+    else
+      rest[#rest + 1], places[#rest + 1] = s, i
+    end
+  end
+  if not rest[1] then return answers end
+  if not scripts[2] then return run_single(scripts[1]) end
+  local got, why = run_several(rest)
+  if got == false then return false, places[why] end
+  if not got then return nil, why end
+  for i, answer in ipairs(got) do answers[places[i]] = answer end
+  return answers
 end
 
 

@@ -37,7 +37,7 @@ local stock_log = require "till.store.stock_log"
 local time = require "till.prim.time"
 local units = require "till.store.units"
 
-local stock = { AGAIN = "again" }
+local stock = { AGAIN = script.AGAIN }
 
 
 function stock.items(priced)

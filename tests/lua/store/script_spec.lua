@@ -181,14 +181,14 @@ local combine = require "till.prim.combine"
 local waiting = require "tests.support.until"
 
 -- What a buyer does: his own row, a row that is only added, and units of a row that all want.
-local function buyer(own, units, amount)
+local function buyer(own, units, amount, refusal)
   local s = script.new()
   s:exec("INSERT INTO spec_rows (n) VALUES (?)", own)
   s:exec("SET @till_number = LAST_INSERT_ID()")
   s:must("not his", 1, "UPDATE spec_rows SET n = n + 1 WHERE id = @till_number AND n < 500")
   s:insert("INSERT INTO spec_log (n, what) VALUES (?, ?)", own, "bought")
   s:rank(script.STOCK)
-  s:sum("sold out", "units", amount or 1,
+  s:sum(refusal or "sold out", "units", amount or 1,
     "UPDATE spec_rows SET n = n - ? WHERE id = ? AND n >= ?", script.SUM, units, script.SUM)
   s:rank(script.OWN)
   s:give("@till_number AS number")
@@ -271,6 +271,17 @@ t.describe("scripts that wait for the same row", function()
     t.same(left(), 0)
     t.same(logged(), { 1, 2, 3, 4 })
   end))
+
+  t.it("are not asked for what was short a moment ago, where they look again anyhow",
+    with_units(1, function()
+      local told
+      t.same(flights(function()
+        told = all_at_once { buyer(1, 1, 2, script.AGAIN), buyer(2, 1, 2, script.AGAIN),
+          buyer(3, 1, 1, script.AGAIN), buyer(4, 1, 3, script.AGAIN) }
+      end), { together = 1, splits = 0 })
+      t.same({ told[1], told[2], told[4] }, { "again", "again", "again" })
+      t.same({ left(), logged() }, { 0, { 3 } })
+    end))
 
   t.it("do without him whose own condition does not hold", with_units(100, function()
     local told
