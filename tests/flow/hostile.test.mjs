@@ -56,9 +56,26 @@ const WALK = {
   "POST /admin/v1/categories": () => ({ handle: newKey().toLowerCase(), title: "Walked", parent_id: place.category.id }),
   "PATCH /admin/v1/categories/{id}": () => ({ handle: "walked", title: "Walked" }),
   "POST /admin/v1/inventory/{sku}/adjustments": () => ({ delta: 1, reason: "walk", location: "main" }),
+  "POST /admin/v1/inventory/{sku}/counts": () => ({ quantity: 100000, taken_at: new Date().toISOString(), location: "main", reason: "walk" }),
+  "POST /admin/v1/inventory/{sku}/transfers": () => ({ from: "main", to: "walked", quantity: 1, reason: "walk" }),
+  "PUT /admin/v1/inventory/{sku}/backorders": () => ({ policy: "preorder", limit: 5, available_at: "2999-01-01T00:00:00Z" }),
+  "PUT /admin/v1/variants/{id}/parts": () => ({ parts: [{ variant_id: place.variant.id, quantity: 2 }] }),
+  "POST /admin/v1/locations": () => ({ code: newKey().toLowerCase(), name: "Walked" }),
+  "PATCH /admin/v1/locations/{code}": () => ({ name: "Walked" }),
+  "POST /admin/v1/jobs/replay": () => ({ type: "no.such" }),
+  "POST /admin/v1/jobs/discard": () => ({ type: "no.such", reason: "walk" }),
+  "POST /admin/v1/jobs/{id}/discard": () => ({ reason: "walk" }),
+  "POST /admin/v1/sagas/{id}/retry": () => ({ reason: "walk" }),
+  "POST /admin/v1/sagas/{id}/resolve": () => ({ as: "undone", reason: "walk", order_id: place.order.id,
+    payments: [{ id: place.order.id.replace("ord", "pay"), outcome: "voided" }] }),
   "POST /admin/v1/promotions": PROMOTION,
   "PATCH /admin/v1/promotions/{id}": PROMOTION,
   "POST /admin/v1/orders/{id}/fulfilments": () => ({ tracking_number: "AB1", carrier: "post", lines: [{ line_id: place.order.lines[0].id, quantity: 1 }] }),
+  "PATCH /admin/v1/orders/{id}/fulfilments/{fulfilment_id}": () => ({ tracking_number: "AB2", carrier: "post" }),
+  "POST /admin/v1/orders/{id}/fulfilments/{fulfilment_id}/ship": () => ({ tracking_number: "AB2", carrier: "post" }),
+  "POST /admin/v1/orders/{id}/fulfilments/{fulfilment_id}/cancel": () => ({ reason: "walk" }),
+  "POST /admin/v1/orders/{id}/notes": () => ({ text: "walk" }),
+  "POST /admin/v1/orders/{id}/cancel": () => ({ lines: [{ line_id: place.order.lines[0].id, quantity: 1 }], reason: "walk" }),
   "POST /admin/v1/staff": () => ({ email: `${newKey()}@example.com`, name: "Walked", password: "long enough to be one", roles: ["viewer"] }),
   "POST /admin/v1/keys": () => ({ name: "Walked", kind: "secret", roles: ["viewer"] }),
   "POST /admin/v1/rules": RULE,
@@ -81,11 +98,12 @@ const WALK = {
 };
 
 const IDS = { carts: () => place.cart.id, products: () => place.changed.product.id, variants: () => place.changed.variant.id, categories: () => place.category.id,
-  promotions: () => place.promotion.id, orders: () => place.order.id, rules: () => place.rule.id, generations: () => "live", inventory: () => encodeURIComponent(place.variant.sku) };
+  promotions: () => place.promotion.id, orders: () => place.order.id, rules: () => place.rule.id, generations: () => "live", inventory: () => encodeURIComponent(place.variant.sku),
+  locations: () => "main", fulfilments: () => place.order.id.replace("ord", "ful"), jobs: () => "1", sagas: () => "1" };
 
 function send(route, body) {
   const [method, template] = route.split(" ");
-  const target = template.replace(/\/(\w+)\/\{\w+\}/, (_, noun) => `/${noun}/${IDS[noun]()}`);
+  const target = template.replace(/\/(\w+)\/\{\w+\}/g, (_, noun) => `/${noun}/${IDS[noun]()}`);
   return shop.h2(method, target, { body, headers: { ...idem(), ...(target.startsWith("/admin") && method !== "POST" ? { "if-match": "*" } : {}) },
     key: target.startsWith("/admin") ? shop.dev.admin_key : shop.dev.store_key });
 }
