@@ -153,6 +153,7 @@ describe("stock that is changed while it is sold", () => {
     const { variant, sku } = await makeProduct(shop, { stock: 7 });
     const clean = await shop.cli("stock", "check", sku);
     assert.deepEqual([clean.code, clean.stdout], [0, "1 checked, 0 differ\n"], clean.stderr);
+    await until("no pass is under way that could be first", async () => (await count(shop, "stock_checks", "state = 'running'")) === 0, MINUTE);
     await query(shop, `UPDATE stock SET on_hand = 5 WHERE variant_id = ${bin(variant.id)}`);
     const found = await shop.cli("stock", "check", sku, "--json");
     assert.equal(found.code, 1);
