@@ -195,8 +195,10 @@ function carts.lock(script, cart)
   local bin = db.bin("cart", cart.id)
   script:about(cart.id)
   script:must(carts.TAKEN, 1, "SELECT version INTO @till_version FROM carts WHERE id = ?"
-    .. " AND version = ? AND state = 'open' AND NOT EXISTS (SELECT 1 FROM reservations"
-    .. " WHERE cart_id = ? AND state = 'held') FOR UPDATE", bin, cart.version, bin)
+    .. " AND version = ? AND state = 'open' FOR UPDATE", bin, cart.version)
+  -- a statement of its own: it sees what the one did whom the lock was waited for
+  script:must(carts.TAKEN, 1, "SELECT 1 INTO @till_free FROM DUAL WHERE NOT EXISTS"
+    .. " (SELECT 1 FROM reservations WHERE cart_id = ? AND state = 'held')", bin)
 end
 
 
