@@ -264,7 +264,13 @@ function cancellation.cancel(order_id, wish, actor, transaction, respond)
   local state, e2 = flow.run(c.id, env)
   if state == nil then return nil, e2 end
   if env.answer then return env.answer end
-  return answer_of(c.id, state == "done" and transaction or sql.transaction, respond)
+  if state ~= "done" then return answer_of(c.id, sql.transaction, respond) end
+  -- Where the answer to the last COMMIT was lost, what it recorded is there: it is told, no more.
+  answer, e2 = answer_of(c.id, transaction, respond)
+  if not answer and err.is(e2, "conflict") then
+    return answer_of(c.id, sql.transaction, respond)
+  end
+  return answer, e2
 end
 
 
