@@ -26,10 +26,33 @@ trap 'exit 130' INT TERM
 passed=0
 failed=0
 skipped=0
+broken=()
 mkdir -p "$logs" || exit 1
 rm -f "$logs"/*.log
 
-# Adds one step to the sum; what failed is shown at once.
+# What failed, without what passed: of TAP a file's name and the blocks under "not ok"; of Check and the specs the
+# lines that tell a failure. Where nothing of that is there the step broke otherwise, and its end is shown.
+show_failures() { # log
+    local found
+    found=$(awk '
+        /^# (Subtest|tests|suites|pass|fail|cancelled|skipped|todo|duration_ms)/ {next}
+        /^# / {file = $0; next}
+        /^ *not ok/ {if (file != "") print file; file = ""; inside = 1}
+        inside {print}
+        /^ *\.\.\.$/ {inside = 0}
+        /^FAILED / {print; spec = 1; next}
+        !/^  / {spec = 0}
+        spec {print; next}
+        !inside && (/:[FE]:[^:]*:/ || /\*\*\*(Failed|Timeout|Exception)/ || /^lint[-a-z]*: / ||
+            /ERROR: AddressSanitizer|runtime error:|took more than/)' "$1" | cut -c1-600 | head -n 300)
+    if [ -n "$found" ]; then
+        echo "$found"
+    else
+        tail -n 200 "$1"
+    fi
+}
+
+# Adds one step to the sum; what failed is shown at the end.
 count() { # step, exit code, passed, failed, skipped
     local step=$1 code=$2 p=${3:-0} f=${4:-0} s=${5:-0}
     # a step that broke without counting a failure is a failure, and so is one that tested nothing
@@ -40,9 +63,7 @@ count() { # step, exit code, passed, failed, skipped
     skipped=$((skipped + s))
     printf '%-8s %4d s  %s passed, %s failed, %s skipped\n' "$step" $((SECONDS - began)) "$p" "$f" "$s"
     if [ "$f" -gt 0 ]; then
-        echo "---- $logs/$step.log"
-        tail -n 400 "$logs/$step.log"
-        echo "----"
+        broken+=("$step")
     fi
 }
 
@@ -149,7 +170,7 @@ step_flow() {
         one=$?
         [ "$one" -ne 124 ] || echo "# $file took more than 300 s and was stopped" >>"$logs/flow.log"
         [ "$one" -eq 0 ] || code=1
-        echo "  $(basename "$file" .test.mjs), $((SECONDS - began_file)) s"
+        echo "  $(basename "$file" .test.mjs), $((SECONDS - began_file)) s$([ "$one" -eq 0 ] || echo ', failed')"
     done
     count flow "$code" "$(sum flow 's/^# pass ([0-9]+)$/\1/p')" \
         $(($(sum flow 's/^# fail ([0-9]+)$/\1/p') + $(sum flow 's/^# cancelled ([0-9]+)$/\1/p'))) \
@@ -170,5 +191,10 @@ if run deps; then
     done
 fi
 
+for step in ${broken[@]+"${broken[@]}"}; do
+    echo "---- $logs/$step.log"
+    show_failures "$logs/$step.log"
+    echo "----"
+done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

@@ -457,6 +457,13 @@ static void on_failed(till_master_t *master, till_child_t *child, const till_mes
     }
 }
 
+/* It has no say any more: what replaces it is started with what is live then. */
+static void on_draining(till_master_t *master, till_child_t *child)
+{
+    child->vote = VOTE_NONE;
+    till_roll_on_draining(master, child);
+}
+
 /* A worker lists what finishes in it, for people; what is too many is not shown. */
 static void on_cooling(till_child_t *child, const char *name, bool is_closed)
 {
@@ -487,7 +494,7 @@ void till_change_on_message(till_master_t *master, till_child_t *child, const ti
     if (strcmp(message->verb, "ready") == 0)
         on_ready(master, child);
     else if (strcmp(message->verb, "draining") == 0)
-        till_roll_on_draining(master, child);
+        on_draining(master, child);
     else if (strcmp(message->verb, "failed") == 0)
         on_failed(master, child, message);
     else if (strcmp(message->verb, "ran") == 0)

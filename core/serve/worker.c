@@ -129,9 +129,9 @@ static void begin_stop(struct worker *worker)
         return;
     worker->is_stopping = true;
     till_timer_stop(&worker->jobs_timer);
+    tell(worker, "draining", "-", NULL);
     if (worker->server != NULL) {
         till_server_drain(worker->server, deadline, on_drained, worker);
-        tell(worker, "draining", "-", NULL);
         return;
     }
     worker->is_drained = true;
@@ -313,7 +313,9 @@ static void prepare(struct worker *worker, const char *name)
 {
     bool is_loading = worker->load != NULL && !worker->load->is_aborted;
 
-    if (is_loading || worker->prepared != NULL || worker->is_stopping)
+    if (worker->is_stopping)
+        tell(worker, "draining", "-", NULL); /* asked before the first one was heard */
+    else if (is_loading || worker->prepared != NULL)
         tell(worker, "failed", name, "the worker is busy with another generation");
     else if (worker->load != NULL)
         snprintf(worker->wanted, sizeof(worker->wanted), "%s", name);

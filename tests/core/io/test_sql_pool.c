@@ -276,8 +276,13 @@ static bool is_served(void *data)
 START_TEST(the_pool_recovers_when_the_database_comes_back)
 {
     static answer_t a[40];
+    till_sql_conn_t *conns[3];
 
     open_pool(3, 100);
+    for (int i = 0; i < 3; i++)
+        conns[i] = lease();
+    for (int i = 0; i < 3; i++)
+        till_sql_release(conns[i]); /* all were open: whichever comes back is one that was lost */
     for (int i = 0; i < 40; i++)
         start(&a[i], "SELECT 1 AS prepared_before_and_after");
     for (int i = 0; i < 40; i++)
