@@ -18,7 +18,7 @@ let shop, plugins, variant, product;
 before(async () => {
   plugins = tempDir("plugins");
   writePlugin();
-  const options = ["server.queue_target_ms=100", "server.workers=1", "mysql.connections=2", "server.request_timeout_ms=6000", `server.max_concurrency=${IN_FLIGHT}`,
+  const options = ["server.queue_target_ms=100", "server.queue_timeout_ms=2000", "server.workers=1", "mysql.connections=2", "server.request_timeout_ms=6000", `server.max_concurrency=${IN_FLIGHT}`,
     `server.max_connections=${CONNECTIONS}`, "mysql.query_timeout_ms=60000"];
   shop = await Shop.start({ args: ["--no-demo", "--plugins", plugins, ...options.flatMap((o) => ["--set", o])] });
   ({ variant, product } = await makeProduct(shop, { stock: 1000 }));
