@@ -1,6 +1,7 @@
 // A fault at each statement of what moves stock, orders or money, one after the other: the client tries again as clients
 // do, and the effect is there exactly once. Nobody had to name the dangerous statements.
 import assert from "node:assert/strict";
+import https from "node:https";
 import { after, before, describe, it } from "node:test";
 import { ADDRESS, Shop, idem, makeProduct, newKey, until } from "../flow/support/shop.mjs";
 import { assertOk } from "../flow/support/checks.mjs";
@@ -77,7 +78,7 @@ const idOf = (at) => bin(at.split("/").pop());
 const EFFECTS = {
   "a line": {
     prepare: async () => ({ at: await cart(), headers: idem() }),
-    act: async ({ at, headers }) => insist("POST", `${at}/lines`, { body: { variant_id: variant.id, quantity: 2 }, headers }),
+    act: async ({ at, headers }) => assertOk(await insist("POST", `${at}/lines`, { body: { variant_id: variant.id, quantity: 2 }, headers })),
     check: async ({ at }) => {
       const { lines } = assertOk(await insist("GET", at)).cart;
       assert.deepEqual(lines.map((line) => line.quantity), [2]);
@@ -153,3 +154,26 @@ for (const [effect, { prepare, act, check, spared }] of Object.entries(EFFECTS))
     }
   });
 }
+
+// Without a key nobody knows a repetition from another wish: so the server must not repeat it by itself, which it might
+// where it remembers the cart and finds that it is out of date.
+describe("a line that is asked for once, without a key", () => {
+  it("is there at most once, whichever statement it is whose answer is lost", async (t) => {
+    const agent = new https.Agent({ keepAlive: true, maxSockets: 1 }); // one connection is one worker, which remembers
+    const ask = (method, target, body) => shop.h1(method, target, { agent, body });
+    let k = 0;
+    for (let isLeft = false; !isLeft; k++) {
+      const made = assertOk(await ask("POST", "/store/v1/carts", { currency: "GBP", country: "GB" })).cart;
+      await arm(`sql.lost_after_send=1@${k}`);
+      const answer = await ask("POST", `/store/v1/carts/${made.id}/lines`, { variant_id: variant.id, quantity: 2 });
+      isLeft = (await arm("sql.lost_after_send=0")) !== 0;
+      const { lines } = assertOk(await insist("GET", `/store/v1/carts/${made.id}`)).cart;
+      const there = lines.map((line) => line.quantity);
+      if (answer.status < 300 || there.length) assert.deepEqual(there, [2], `answered ${answer.status}, at statement ${k}`);
+      assert.ok(k < 100, "it never gets through");
+    }
+    t.diagnostic(`${k - 1} statements`);
+    assert.ok(k > 1, "no statement met the fault");
+    agent.destroy();
+  });
+});

@@ -208,6 +208,13 @@ local function keep_held(cart)
 end
 
 
+-- What is remembered of a cart may be out of date: what is refused of that is asked of the cart as it
+-- is now. What failed may be done all the same, and only who asked may ask for it again.
+local function may_be_outdated(e)
+  return (e.http or 500) < 499
+end
+
+
 local function change(ctx, cart_id, fn, respond)
   local cart = take(ctx.auth, cart_id)
   local is_read = not cart
@@ -223,7 +230,7 @@ local function change(ctx, cart_id, fn, respond)
       hints.cart(cart.id)
       return cart
     end
-    if saved == nil and is_read then return nil, e end
+    if saved == nil and (is_read or not may_be_outdated(e)) then return nil, e end
     cart, is_read = nil, true
   end
   return nil, err.new("busy", "the cart is changed by others at the same time")
