@@ -22,7 +22,8 @@ export const SLOWNESS = IS_SANITIZED ? 3 : 1;
 const START_LIMIT_MS = 120_000;
 // A worker with sanitizers on a busy machine is behind by itself, and would refuse who has done nothing. Those who test
 // refusals set their own bounds.
-export const PATIENCE = IS_SANITIZED ? ["--set", "server.queue_target_ms=3000", "--set", "server.queue_timeout_ms=10000"] : [];
+export const PATIENCE = IS_SANITIZED ? ["server.queue_target_ms=3000", "server.queue_timeout_ms=10000", "mysql.connect_timeout_ms=6000",
+  "redis.connect_timeout_ms=6000"].flatMap((option) => ["--set", option]) : [];
 
 /** One that is free, and so is the next (the ops listener's): below those that the kernel gives to connections going out. */
 export async function freePort() {
