@@ -208,8 +208,8 @@ local function keep_held(cart)
 end
 
 
--- What is remembered of a cart may be out of date: what is refused of that is asked of the cart as it
--- is now. What failed may be done all the same, and only who asked may ask for it again.
+-- What is remembered of a cart may be out of date: what is refused of that is asked of the cart as
+-- it is now. What failed may be done all the same, and only who asked may ask for it again.
 local function may_be_outdated(e)
   return (e.http or 500) < 499
 end
