@@ -108,6 +108,27 @@ void till_hex(char *out, const void *bytes, size_t len)
     *out = '\0';
 }
 
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool till_hex_decode(void *out, const char *text, size_t len)
+{
+    uint8_t *p = out;
+
+    for (size_t i = 0; i + 1 < len; i += 2) {
+        int high = hex_value(text[i]), low = hex_value(text[i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        *p++ = (uint8_t)(high << 4 | low);
+    }
+    return len % 2 == 0;
+}
+
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 size_t till_base64url(char *out, const void *bytes, size_t len)

@@ -28,6 +28,8 @@ void till_random(void *out, size_t len);
 bool till_equal_ct(const void *a, size_t a_len, const void *b, size_t b_len);
 /** Writes 2*len+1 bytes. */
 void till_hex(char *out, const void *bytes, size_t len);
+/** Writes len/2 bytes. @return whether it was that: an even number of hex digits, of either case */
+bool till_hex_decode(void *out, const char *text, size_t len);
 /** base64url without padding; writes at most (len+2)/3*4+1 bytes. @return length */
 size_t till_base64url(char *out, const void *bytes, size_t len);
 /** @return decoded length, or -1 if it is not base64url; `out` takes len/4*3+3 bytes */

@@ -124,13 +124,19 @@ static task_t *next_task(till_offload_t *pool)
     return task;
 }
 
+/* On Linux it is a thread's own; to be nicer is never refused. */
+static void be_nice(int niceness)
+{
+    if (niceness != 0)
+        setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + niceness);
+}
+
 static void *run_thread(void *arg)
 {
     till_offload_t *pool = arg;
     task_t *task;
 
-    if (pool->niceness != 0) /* on Linux a thread's own; to be nicer is never refused */
-        setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + pool->niceness);
+    be_nice(pool->niceness);
     while ((task = next_task(pool)) != NULL) {
         task->job.work(task->job.arg);
         till_mailbox_post(pool->mailbox, &task->mail);
@@ -138,10 +144,21 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
+/* Signals are the loop's thread's business. */
+static void create_thread(pthread_t *thread, void *(*run)(void *arg), void *arg)
+{
+    sigset_t all, old;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    if (pthread_create(thread, NULL, run, arg) != 0)
+        abort();
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
 till_offload_t *till_offload_create(till_loop_t *loop, unsigned threads, int niceness)
 {
     till_offload_t *pool = till_calloc(1, sizeof(*pool) + threads * sizeof(pool->thread[0]));
-    sigset_t all, old;
 
     assert(threads > 0);
     pool->loop = loop;
@@ -150,14 +167,33 @@ till_offload_t *till_offload_create(till_loop_t *loop, unsigned threads, int nic
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pool->tail = &pool->first;
-    /* Signals are the loop's thread's business. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     for (; pool->threads < threads; pool->threads++)
-        if (pthread_create(&pool->thread[pool->threads], NULL, run_thread, pool) != 0)
-            abort();
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+        create_thread(&pool->thread[pool->threads], run_thread, pool);
     return pool;
+}
+
+struct apart {
+    int niceness;
+    void (*work)(void *arg);
+    void *arg;
+};
+
+static void *run_apart(void *arg)
+{
+    const struct apart *apart = arg;
+
+    be_nice(apart->niceness);
+    apart->work(apart->arg);
+    return NULL;
+}
+
+void till_offload_wait(int niceness, void (*work)(void *arg), void *arg)
+{
+    struct apart apart = {niceness, work, arg};
+    pthread_t thread;
+
+    create_thread(&thread, run_apart, &apart);
+    pthread_join(thread, NULL);
 }
 
 static task_t *first_queued(till_offload_t *pool)

@@ -25,5 +25,8 @@ till_offload_t *till_offload_create(till_loop_t *loop, unsigned threads, int nic
 void till_offload_destroy(till_offload_t *pool);
 /** `job` is copied. */
 till_op_t *till_offload_run(till_offload_t *pool, const till_job_t *job, uint64_t timeout_ms);
+/** Runs it on a thread of its own, which takes what the others leave, and waits for its end: for who has no loop to go
+ * on with meanwhile, and others to whom the cores should go. */
+void till_offload_wait(int niceness, void (*work)(void *arg), void *arg);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "serve/master_priv.h"
+#include "serve/pools.h"
 #include "serve/server.h"
 #include "vm/bundle.h"
 #include "vm/code.h"
@@ -57,20 +58,38 @@ static till_bundle_t *bundle_with_rules(const till_master_t *master)
     return bundle != NULL ? bundle : till_bundle_load(master->opts->var_dir, master->live, error, sizeof(error));
 }
 
+struct making {
+    till_master_t *master;
+    const till_conf_t *conf;
+    char *name, *error;
+    size_t size;
+    bool ok;
+};
+
+static void make_bundle(void *arg)
+{
+    struct making *making = arg;
+    till_master_t *master = making->master;
+    till_bundle_t *rules = bundle_with_rules(master);
+    const till_bundle_source_t source = {.lua_dir = master->opts->lua_dir,
+                                         .plugin_dirs = master->opts->plugin_dirs,
+                                         .plugin_dir_count = master->opts->plugin_dir_count,
+                                         .conf = making->conf,
+                                         .rules = rules};
+    till_bundle_t *bundle = till_bundle_read(&source, making->error, making->size);
+
+    till_bundle_destroy(rules);
+    making->ok = bundle != NULL && save(master, bundle, making->name, making->error, making->size);
+}
+
+/* Some 400 files are read and hashed: workers who serve meanwhile come first. */
 bool till_change_make_bundle(till_master_t *master, const till_conf_t *conf, char name[TILL_GENERATION_NAME + 1],
                              char *error, size_t size)
 {
-    const till_master_opts_t *opts = master->opts;
-    till_bundle_t *rules = bundle_with_rules(master);
-    const till_bundle_source_t source = {.lua_dir = opts->lua_dir,
-                                         .plugin_dirs = opts->plugin_dirs,
-                                         .plugin_dir_count = opts->plugin_dir_count,
-                                         .conf = conf,
-                                         .rules = rules};
-    till_bundle_t *bundle = till_bundle_read(&source, error, size);
+    struct making making = {.master = master, .conf = conf, .name = name, .error = error, .size = size};
 
-    till_bundle_destroy(rules);
-    return bundle != NULL && save(master, bundle, name, error, size);
+    till_offload_wait(TILL_LOADER_NICENESS, make_bundle, &making);
+    return making.ok;
 }
 
 /* ---- two phases --------------------------------------------------------------- */

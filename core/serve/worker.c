@@ -181,10 +181,12 @@ static void start_entries(struct worker *worker)
 
 /* ---- generations ---------------------------------------------------------- */
 
-/* What a step of a swap took: nobody is served meanwhile. */
+/* What a step of a swap took: nobody is served meanwhile. In a worker for jobs nobody is anyhow. */
 static void note_step(struct worker *worker, double begun)
 {
-    till_metrics_observe(worker->opts->metrics, "till_generation_swap_duration_seconds", NULL, till_hist_now() - begun);
+    if (worker->opts->is_web)
+        till_metrics_observe(worker->opts->metrics, "till_generation_swap_duration_seconds", NULL,
+                             till_hist_now() - begun);
 }
 
 static void go_live(struct worker *worker, till_vm_t *vm)

@@ -46,6 +46,17 @@ static int l_hex(lua_State *L)
     return 1;
 }
 
+static int l_hex_decode(lua_State *L)
+{
+    till_slice_t text = till_check_slice(L, 1);
+    char *out = lua_newuserdata(L, text.len / 2 + 1);
+
+    if (!till_hex_decode(out, text.base, text.len))
+        return 0;
+    lua_pushlstring(L, out, text.len / 2);
+    return 1;
+}
+
 static int l_base64url(lua_State *L)
 {
     till_slice_t text = till_check_slice(L, 1);
@@ -132,9 +143,16 @@ static int l_scrypt(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"sha256", l_sha256}, {"hmac_sha256", l_hmac_sha256}, {"random", l_random},
-    {"hex", l_hex},       {"base64url", l_base64url},     {"base64url_decode", l_base64url_decode},
-    {"equal", l_equal},   {"scrypt", l_scrypt},           {NULL, NULL},
+    {"sha256", l_sha256},
+    {"hmac_sha256", l_hmac_sha256},
+    {"random", l_random},
+    {"hex", l_hex},
+    {"hex_decode", l_hex_decode},
+    {"base64url", l_base64url},
+    {"base64url_decode", l_base64url_decode},
+    {"equal", l_equal},
+    {"scrypt", l_scrypt},
+    {NULL, NULL},
 };
 
 int till_bind_crypto(lua_State *L) { return till_bind(L, functions); }

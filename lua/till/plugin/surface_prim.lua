@@ -37,6 +37,7 @@ return {
     { "hmac_sha256", "key: string; s: string", "digest: string", "32 bytes." },
     { "random", "n: integer", "bytes: string", "Up to 4096, from the kernel." },
     { "hex", "s: string", "text: string", "Two digits a byte." },
+    { "hex_decode", "s: string", "bytes: string?", "nil where it is none." },
     { "base64url", "s: string", "text: string", "Without padding." },
     { "base64url_decode", "s: string", "bytes: string?", "nil where it is none." },
     { "equal", "a: string; b: string", "are_they: boolean", "In constant time: for signatures." },

@@ -2,7 +2,8 @@
 --
 --   sha256(s), hmac_sha256(key, s)  -> 32 bytes
 --   random(n)                       -> n bytes from the kernel's generator, n up to 4096
---   hex(s), base64url(s)            -> text; base64url_decode(s) -> bytes | nil
+--   hex(s), base64url(s)            -> text
+--   hex_decode(s), base64url_decode(s) -> bytes | nil: it is none
 --   equal(a, b)                     in constant time
 --   scrypt(password, salt16)        waits, some 40 ms on another thread -> 32 bytes | nil, err
 -- Not as a tail call: the binding looks at who asks for it.

@@ -28,14 +28,9 @@ local BATCH_BYTES = 400000
 generations.PARTS = PARTS
 
 
-local function bin(hex)
-  return (hex:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end))
-end
-
-
---- A hash as a parameter.
+--- A hash as a parameter. What is none names nothing.
 function generations.param(hash)
-  return hash and sql.bytes(bin(hash)) or sql.null
+  return hash and sql.bytes(crypto.hex_decode(hash) or "") or sql.null
 end
 
 

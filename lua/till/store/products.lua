@@ -10,6 +10,7 @@
 -- created_at, updated_at, options (names), categories { id, handle, title }, variants { id, sku,
 -- title, options, weight_g, position, archived, prices { … } }. Stock is not in it: it changes with
 -- every order (till.store.stock).
+local crypto = require "till.prim.crypto"
 local db = require "till.store.db"
 local id = require "till.util.id"
 local page = require "till.store.page"
@@ -46,8 +47,8 @@ end
 local function to_parts(text)
   local parts = db.json(text)
   for i, part in ipairs(parts or {}) do
-    local bin = part.id:gsub("%x%x", function(hex) return string.char(tonumber(hex, 16)) end)
-    parts[i] = { variant_id = id.text("var", bin), sku = part.sku, quantity = part.quantity }
+    parts[i] = { variant_id = id.text("var", crypto.hex_decode(part.id)), sku = part.sku,
+      quantity = part.quantity }
   end
   return parts
 end

@@ -12,6 +12,7 @@
 -- A rule: id, name, hook, title, state, version, published, revision, created_at, updated_at.
 -- A version: number, hash, manifest, text, author, reason, created_at; the manifest as till.plugin
 -- .rules reads it.
+local crypto = require "till.prim.crypto"
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
@@ -33,7 +34,7 @@ end
 
 
 local function to_bin(hex)
-  return sql.bytes((hex:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end)))
+  return sql.bytes(crypto.hex_decode(hex) or "")
 end
 
 

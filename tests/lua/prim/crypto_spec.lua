@@ -41,6 +41,11 @@ t.describe("till.prim.crypto", function()
       t.equal(crypto.base64url_decode(text), plain)
     end
     t.equal(hex("\0\15\255"), "000fff")
+    t.equal(crypto.hex_decode("000ffF"), "\0\15\255")
+    t.equal(crypto.hex_decode(""), "")
+    for _, text in ipairs { "0", "0g", "g0", "00 ", "0x00", "0\0" } do
+      t.equal(crypto.hex_decode(text), nil)
+    end
   end)
 
   t.it("reads no base64url that is none", function()

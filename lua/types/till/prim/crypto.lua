@@ -26,6 +26,11 @@ function crypto_.random(n) end
 ---@return string text
 function crypto_.hex(s) end
 
+--- nil where it is none.
+---@param s string
+---@return string? bytes
+function crypto_.hex_decode(s) end
+
 --- Without padding.
 ---@param s string
 ---@return string text
