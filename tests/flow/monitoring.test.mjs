@@ -116,6 +116,28 @@ describe("/metrics", () => {
   });
 });
 
+describe("workers that nobody asks for anything", () => {
+  const LEAST_MS = 3000, MOST_A_SECOND = 400; // some 100 of both; one that wakes each millisecond makes 1500
+
+  /** Turns of all loops, as they were told last. */
+  async function turns() {
+    await scrape();
+    return value("till_loop_turn_duration_seconds_count");
+  }
+
+  it("sleep", async () => {
+    const told = await turns();
+    await until("turns are told", async () => (await turns()) !== told);
+    const first = value("till_loop_turn_duration_seconds_count"), begin = performance.now();
+    await until("turns are told again, a while later", async () => {
+      if (performance.now() - begin < LEAST_MS) return false;
+      return (await turns()) !== first;
+    });
+    const rate = (value("till_loop_turn_duration_seconds_count") - first) / (performance.now() - begin) * 1000;
+    assert.ok(rate < MOST_A_SECOND, `${rate.toFixed(0)} turns a second`);
+  });
+});
+
 describe("alert rules", () => {
   const names = [...read("rules.yml").matchAll(/- alert: (\w+)/g)].map(([, name]) => name);
 

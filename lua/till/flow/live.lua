@@ -28,6 +28,7 @@ local live = {}
 
 local LOOK_MS = 1000
 local GATHER_MS = 10
+local IDLE_MS = 50 -- while nobody has a stream
 local AT_ONCE = 500 -- variants of one statement
 
 -- What is known of the carts that are watched: { version, state, owner, head, lines }. `wanted` is
@@ -332,7 +333,8 @@ local function run()
       if is_due then due = now + LOOK_MS end
       try_look(is_due and all() or hinted())
     end
-    local why = look_again:wait(math.max(1, math.min(LOOK_MS, due - time.mono_ms())))
+    local left = streams.streams() > 0 and due - time.mono_ms() or IDLE_MS
+    local why = look_again:wait(math.max(1, math.min(LOOK_MS, left)))
     if why == "all" then due = 0 elseif why then time.sleep(GATHER_MS) end
   end
 end
