@@ -2,7 +2,7 @@
 //
 //   node tests/bench/journey.mjs DIR [shoppers] [seconds]      DIR is the --var of a running `moontill dev`
 //
-// Prints orders/s, the CPU of an order by process, and the statements of each step.
+// Prints orders/s, the CPU of an order by process, and of each step its statements and its CPU.
 //
 // As a benchmark it gives the CPU of an order, MariaDB and Redis included; nothing to compare it with stands beside it.
 import { quantile } from "./lib/compare.mjs";
@@ -110,15 +110,34 @@ export async function statements(shopInfo, rounds = 5) {
   return least;
 }
 
-export function report(result, counts) {
+/** CPU milliseconds of each step: all carts go through one together, so that nothing else runs meanwhile. */
+export async function costs(shopInfo, shoppers, count = 320) {
+  const clients = Array.from({ length: shoppers }, () => new Client(shopInfo));
+  const cursors = await pages(clients[0], 40);
+  const carts = Array.from({ length: count }, () => ({ after: any(cursors) }));
+  const out = {};
+  for (const [name, step] of Object.entries(STEPS)) {
+    const before = cpuOf([shopInfo.pid]);
+    await Promise.all(clients.map(async (client, i) => { // one connection a cart, as in a journey
+      for (let at = i; at < count; at += shoppers) await step(client, carts[at]);
+    }));
+    const { rest, mariadb } = difference(cpuOf([shopInfo.pid]), before);
+    out[name] = { server: rest / count / 1000, mariadb: mariadb / count / 1000 };
+  }
+  clients.forEach((client) => client.close());
+  return out;
+}
+
+export function report(result, counts, cost) {
   const per = (figure) => figure / result.orders, ms = (us) => per(us) / 1000;
   const { rest, mariadb, redis, all } = result.cpu;
   console.log(`journey: ${result.orders} orders, ${result.failed} failed${result.why ? ` (${result.why})` : ""}, ` +
     `${(result.orders / result.seconds).toFixed(0)} orders/s`);
   table(["CPU ms an order", "server", "MariaDB", "Redis", "in all", "of 2.3 ms"],
     [["", ms(rest), ms(mariadb), ms(redis), ms(all), ms(all) / 2.3]]);
-  table(["step", "p50 ms", "p99 ms", "statements", "transactions"], Object.entries(result.times).map(([name, ms]) =>
-    [name, quantile(ms, 0.5), quantile(ms, 0.99), String(counts?.[name].statements ?? ""), String(counts?.[name].transactions ?? "")]));
+  table(["step", "p50 ms", "p99 ms", "statements", "transactions", "server CPU ms", "MariaDB"],
+    Object.entries(result.times).map(([name, ms]) => [name, quantile(ms, 0.5), quantile(ms, 0.99), String(counts[name].statements),
+      String(counts[name].transactions), cost[name].server, cost[name].mariadb]));
   const { Com_stmt_execute, Com_stmt_prepare, Com_commit } = result.status;
   console.log(`an order takes ${per(Com_stmt_execute).toFixed(1)} statements, ${per(Com_commit).toFixed(1)} commits, ` +
     `${per(Com_stmt_prepare).toFixed(2)} prepares, all processes together\n`);
@@ -145,5 +164,5 @@ if (process.argv[1].endsWith("journey.mjs")) {
   const [dir, shoppers = "16", seconds = "5"] = process.argv.slice(2);
   const info = readShop(dir);
   await journeys(info, Number(shoppers), 1);
-  report(await journeys(info, Number(shoppers), Number(seconds)), await statements(info));
+  report(await journeys(info, Number(shoppers), Number(seconds)), await statements(info), await costs(info, Number(shoppers)));
 }
