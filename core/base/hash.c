@@ -149,7 +149,8 @@ size_t till_base64url(char *out, const void *bytes, size_t len)
     return (size_t)(at - out);
 }
 
-static int value_of(char c)
+/* `last` are the two characters in which the alphabets differ. */
+static int value_of(char c, const char *last)
 {
     if (c >= 'A' && c <= 'Z')
         return c - 'A';
@@ -157,10 +158,10 @@ static int value_of(char c)
         return c - 'a' + 26;
     if (c >= '0' && c <= '9')
         return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
+    return c == last[0] ? 62 : c == last[1] ? 63 : -1;
 }
 
-long till_base64url_decode(void *out, const char *text, size_t len)
+static long decode64(void *out, const char *text, size_t len, const char *last)
 {
     uint8_t *at = out;
     uint32_t bits = 0;
@@ -169,7 +170,7 @@ long till_base64url_decode(void *out, const char *text, size_t len)
     if (len % 4 == 1)
         return -1;
     for (size_t i = 0; i != len; ++i) {
-        int value = value_of(text[i]);
+        int value = value_of(text[i], last);
         if (value < 0)
             return -1;
         bits = bits << 6 | (uint32_t)value;
@@ -183,6 +184,17 @@ long till_base64url_decode(void *out, const char *text, size_t len)
     if ((bits & ((1U << held) - 1)) != 0)
         return -1;
     return (long)(at - (uint8_t *)out);
+}
+
+long till_base64url_decode(void *out, const char *text, size_t len) { return decode64(out, text, len, "-_"); }
+
+long till_base64_decode(void *out, const char *text, size_t len)
+{
+    if (len % 4 != 0)
+        return -1;
+    for (int i = 0; i != 2 && len != 0 && text[len - 1] == '='; ++i)
+        --len;
+    return decode64(out, text, len, "+/");
 }
 
 void till_scrypt(uint8_t out[32], const char *password, size_t len, const uint8_t salt[16])

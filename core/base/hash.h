@@ -34,6 +34,8 @@ bool till_hex_decode(void *out, const char *text, size_t len);
 size_t till_base64url(char *out, const void *bytes, size_t len);
 /** @return decoded length, or -1 if it is not base64url; `out` takes len/4*3+3 bytes */
 long till_base64url_decode(void *out, const char *text, size_t len);
+/** base64 with its padding, as RFC 4648 has it: one spelling for the same bytes, no line ends. The same results. */
+long till_base64_decode(void *out, const char *text, size_t len);
 /** scrypt (RFC 7914), N=2^14 r=8 p=1: some 40 ms, belongs on an offload thread. */
 void till_scrypt(uint8_t out[32], const char *password, size_t len, const uint8_t salt[16]);
 

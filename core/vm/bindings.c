@@ -24,6 +24,7 @@ const till_binding_t till_bindings[] = {
     {"till.c.outbox", till_bind_outbox, false},
     {"till.c.pages", till_bind_pages, false},
     {"till.c.redis", till_bind_redis, false},
+    {"till.c.signature", till_bind_signature, false},
     {"till.c.sql", till_bind_sql, false},
     {"till.c.status", till_bind_status, false},
     {"till.c.term", till_bind_term, true},

@@ -251,6 +251,7 @@ extern const till_binding_t till_bindings[]; /* ends with a NULL name */
 int till_bind(lua_State *L, const luaL_Reg *functions);
 /** Names are checked at compile time by use: each opens one module. */
 int till_bind_amqp(lua_State *L);
+int till_bind_signature(lua_State *L);
 int till_bind_sql(lua_State *L);
 int till_bind_redis(lua_State *L);
 int till_bind_http(lua_State *L);

@@ -113,6 +113,22 @@ return {
       "fn(nil): messages may have been missed." },
   }, methods = { ["till.Subscription"] = { { "close", "", "", "Ends it." } } } },
 
+  { module = "till.prim.signature",
+    doc = "Who sent a webhook. `secrets` is a text or a list of those that are live; why: "
+      .. "\"malformed\", \"no_match\", \"stale\", \"bad_key\".", functions = {
+    { "stripe", "header: string?; body: string; secrets: string|string[]; "
+      .. "options?: {tolerance_s?: integer, now_s?: integer}", "is_valid: boolean; why: string?",
+      "`t=...,v1=...`; 300 s in both directions." },
+    { "hmac", "given: string?; text: string; secrets: string|string[]; spelling?: string",
+      "is_valid: boolean; why: string?", "HMAC-SHA256 in \"hex\" or \"base64\"." },
+    { "rsa", "key: string; given: string?; text: string; options?: {now_s?: integer}",
+      "is_valid: boolean; why: string?",
+      "SHA256withRSA, base64; the key: PEM of a certificate or public key, or its DER in base64." },
+    { "ecdsa", "key: string; given: string?; text: string; options?: {now_s?: integer}",
+      "is_valid: boolean; why: string?", "ECDSA with SHA-256 in base64, the same keys." },
+    { "crc32", "bytes: string", "number: integer", "As PayPal has it in the text that it signs." },
+  } },
+
   { module = "till.prim.sql", needs = "sql",
     doc = "Statements in MariaDB; each `?` takes a text, number, boolean, bytes or null.",
     functions = {

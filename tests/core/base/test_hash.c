@@ -173,6 +173,38 @@ START_TEST(scrypt_knows_a_vector)
 }
 END_TEST
 
+START_TEST(hex_reads_both_cases_and_nothing_else)
+{
+    static const char *const wrong[] = {"0", "0g", "g0", " 0", "0x", "/0", ":0", "@0", "`0"};
+    uint8_t out[4];
+
+    ck_assert(till_hex_decode(out, "00fFa9", 6));
+    ck_assert_mem_eq(out, "\x00\xff\xa9", 3);
+    ck_assert(till_hex_decode(out, "", 0));
+    for (size_t i = 0; i != sizeof(wrong) / sizeof(wrong[0]); ++i)
+        ck_assert(!till_hex_decode(out, wrong[i], strlen(wrong[i])));
+}
+END_TEST
+
+/* RFC 4648, section 10 */
+START_TEST(base64_reads_one_spelling)
+{
+    static const char *const texts[] = {"", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"},
+                             *const wrong[] = {"Zg",   "Zg=",  "Zh==", "Zm9=",     "Zm-v", "Zm_v",
+                                               "====", "Z===", "=",    "Zg==Zg==", "Zm 9"};
+    uint8_t out[16];
+
+    for (size_t i = 0; i != 7; ++i) {
+        ck_assert_int_eq(till_base64_decode(out, texts[i], strlen(texts[i])), (long)i);
+        ck_assert_mem_eq(out, "foobar", i);
+    }
+    ck_assert_int_eq(till_base64_decode(out, "+/+/", 4), 3);
+    ck_assert_mem_eq(out, "\xfb\xff\xbf", 3);
+    for (size_t i = 0; i != sizeof(wrong) / sizeof(wrong[0]); ++i)
+        ck_assert_msg(till_base64_decode(out, wrong[i], strlen(wrong[i])) == -1, "%s", wrong[i]);
+}
+END_TEST
+
 Suite *hash_suite(void)
 {
     Suite *suite = suite_create("base/hash");
@@ -188,6 +220,8 @@ Suite *hash_suite(void)
     tcase_add_test(tc, a_child_is_not_given_what_its_parent_is);
     tcase_add_test(tc, small_pieces_are_never_the_same);
     tcase_add_test(tc, scrypt_knows_a_vector);
+    tcase_add_test(tc, hex_reads_both_cases_and_nothing_else);
+    tcase_add_test(tc, base64_reads_one_spelling);
     suite_add_tcase(suite, tc);
     return suite;
 }
