@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/card.h"
 #include "base/json.h"
 #include "base/utf8_priv.h"
 
@@ -307,6 +308,8 @@ static till_json_token_t read_key(till_json_reader_t *r)
     return TILL_JSON_KEY;
 }
 
+static till_json_token_t read_token(till_json_reader_t *r);
+
 /* Behind a value inside of an object or array: the end of it, or a comma and the next. */
 static till_json_token_t read_after(till_json_reader_t *r)
 {
@@ -318,10 +321,10 @@ static till_json_token_t read_after(till_json_reader_t *r)
         return fail(r, in_object ? "a comma or } is expected" : "a comma or ] is expected");
     ++r->_p;
     r->_state = in_object ? KEY : VALUE;
-    return till_json_next(r);
+    return read_token(r);
 }
 
-till_json_token_t till_json_next(till_json_reader_t *r)
+static till_json_token_t read_token(till_json_reader_t *r)
 {
     if (r->_state == FAILED)
         return TILL_JSON_ERROR;
@@ -344,6 +347,26 @@ till_json_token_t till_json_next(till_json_reader_t *r)
     default:
         return read_value(r);
     }
+}
+
+/* A number is looked at as it was written. */
+static bool holds_card(const till_json_reader_t *r, till_json_token_t token)
+{
+    size_t from, to;
+
+    return (token == TILL_JSON_STRING || token == TILL_JSON_KEY || token == TILL_JSON_NUMBER) &&
+           till_card_find(r->_scratch.base, r->_scratch.len, &from, &to);
+}
+
+till_json_token_t till_json_next(till_json_reader_t *r)
+{
+    till_json_token_t token = read_token(r);
+
+    if (r->no_cards && holds_card(r, token)) {
+        r->is_card = true;
+        return fail(r, "a value holds the number of a payment card");
+    }
+    return token;
 }
 
 /* ---- the writer ---- */

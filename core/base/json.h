@@ -3,7 +3,8 @@
  * Refused: broken UTF-8, lone surrogates, NUL bytes in any string (nothing
  * behind us wants them), numbers out of the range of a double, nesting deeper
  * than 64, anything after the document. Duplicate keys are told to the caller
- * by his own table, not here. Strings are unescaped into a scratch buffer of
+ * by his own table, not here. With `no_cards` also keys, strings and numbers
+ * that hold the number of a payment card (card.h). Strings are unescaped into a scratch buffer of
  * the reader, valid until the next call.
  */
 #ifndef TILL_BASE_JSON_H
@@ -36,6 +37,8 @@ typedef struct till_json_reader {
     bool is_int;
     const char *error; /* a sentence, static */
     size_t at;         /* offset in bytes of the error */
+    bool no_cards;     /* set it behind init: for what comes from outside */
+    bool is_card;      /* the error is such a number */
     const char *_begin, *_p, *_end;
     till_buf_t _scratch;
     uint8_t _stack[TILL_JSON_DEPTH];

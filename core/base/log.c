@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/card.h"
 #include "base/fork.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -18,6 +19,7 @@
 
 #define RESERVE 32
 #define GATHERED_MAX 65536
+#define CARD_SHOWN 4
 
 static int destination = STDERR_FILENO;
 static int least = TILL_LOG_INFO;
@@ -92,7 +94,7 @@ static bool put_plain(till_log_t *line, const char *bytes, size_t len)
 }
 
 /* Nearly all that is logged is plain, and goes in as it is. */
-static void put_escaped(till_log_t *line, const char *bytes, size_t len)
+static void put_units(till_log_t *line, const char *bytes, size_t len)
 {
     char unit[8];
 
@@ -107,6 +109,22 @@ static void put_escaped(till_log_t *line, const char *bytes, size_t len)
             return;
         run = step != 0 ? step : 1;
     }
+}
+
+/* All text of a line comes through here, before it is escaped: a line end that became \u000a would hide the number of
+ * a card behind it. */
+static void put_escaped(till_log_t *line, const char *bytes, size_t len)
+{
+    size_t from, to;
+
+    while (till_card_find(bytes, len, &from, &to)) {
+        put_units(line, bytes, from);
+        put(line, "***", 3);
+        put_units(line, bytes + to - CARD_SHOWN, CARD_SHOWN);
+        bytes += to;
+        len -= to;
+    }
+    put_units(line, bytes, len);
 }
 
 /* The closing quote takes of the reserve when the line was cut in the middle. */
@@ -215,7 +233,11 @@ void till_log_int(till_log_t *line, const char *key, int64_t number)
     while ((rest /= 10) != 0);
     if (number < 0)
         *--at = '-';
-    put_bare(line, key, at);
+    size_t len = (size_t)(text + sizeof(text) - 1 - at), from, to;
+    if (till_card_find(at, len, &from, &to))
+        till_log_strn(line, key, at, len); /* which masks it */
+    else
+        put_bare(line, key, at);
 }
 
 void till_log_bool(till_log_t *line, const char *key, bool value) { put_bare(line, key, value ? "true" : "false"); }

@@ -2,13 +2,12 @@
  *
  * Personal data reaches a line only through the typed fields that mask
  * themselves (`till_log_email`, `till_log_name`, `till_log_phone`); secrets
- * have no field at all. A line is built in a fixed buffer and written by one
- * write(2), so that lines of several processes never mix; what does not fit
- * (8 KB) is cut and marked. A thread with an event loop gathers the lines of a
- * turn and writes them at its end, all in one: a process that is killed within
- * a turn loses those. A warning or an error is written at once, after what was
- * gathered before it. `trace_id` and `span_id` of the present request
- * are added by till_log_trace().
+ * have no field at all. Of the number of a payment card, wherever in a text or
+ * number of a line it stands, the last four digits are shown (card.h). A line is built in a fixed buffer and written by
+ * one write(2), so that lines of several processes never mix; what does not fit (8 KB) is cut and marked. A thread with
+ * an event loop gathers the lines of a turn and writes them at its end, all in one: a process that is killed within a
+ * turn loses those. A warning or an error is written at once, after what was gathered before it. `trace_id` and
+ * `span_id` of the present request are added by till_log_trace().
  *
  *     till_log_t line;
  *     till_log_begin(&line, TILL_LOG_WARN, "sql.reconnect");

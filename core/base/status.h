@@ -31,6 +31,7 @@
     /* HTTP: the request itself */                                                                                   \
     row(BAD_REQUEST,            "bad_request",                false, 400, "The request is not well formed")          \
     row(MALFORMED_JSON,         "malformed_json",             false, 400, "The body is not JSON")                    \
+    row(CARD_NUMBER,            "card_number_refused",        false, 422, "A card number does not belong here")         \
     row(INVALID,                "invalid_request",            false, 422, "The request does not fit its schema")     \
     row(UNAUTHORIZED,           "unauthorized",               false, 401, "A credential is needed")                  \
     row(FORBIDDEN,              "forbidden",                  false, 403, "The credential does not allow this")      \

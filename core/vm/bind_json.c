@@ -267,7 +267,7 @@ static int l_raw(lua_State *L)
 
 static const char *decode(lua_State *L, till_json_reader_t *reader, till_json_token_t token);
 
-/** [-0, +1]; on a fault what it left on the stack is dropped by l_decode. @return NULL or the fault */
+/** [-0, +1]; on a fault what it left on the stack is dropped by decode_document. @return NULL or the fault */
 static const char *decode_object(lua_State *L, till_json_reader_t *reader)
 {
     till_json_token_t token;
@@ -330,7 +330,7 @@ static const char *decode(lua_State *L, till_json_reader_t *reader, till_json_to
     }
 }
 
-static int l_decode(lua_State *L)
+static int decode_document(lua_State *L, bool no_cards)
 {
     till_vm_t *vm = till_vm_of(L);
     till_slice_t text = till_check_slice(L, 1);
@@ -340,6 +340,7 @@ static int l_decode(lua_State *L)
         till_json_reader_dispose(&vm->reader);
     till_json_reader_init(&vm->reader, text.base, text.len);
     vm->reader_open = true;
+    vm->reader.no_cards = no_cards;
     fault = decode(L, &vm->reader, till_json_next(&vm->reader));
     if (fault == NULL && till_json_next(&vm->reader) != TILL_JSON_END)
         fault = vm->reader.error;
@@ -348,13 +349,19 @@ static int l_decode(lua_State *L)
     vm->reader_open = false;
     if (fault == NULL)
         return 1;
-    till_push_failure(L, TILL_MALFORMED_JSON, fault);
+    till_push_failure(L, vm->reader.is_card ? TILL_CARD_NUMBER : TILL_MALFORMED_JSON, fault);
     lua_pushnumber(L, (lua_Number)at);
     lua_setfield(L, -2, "offset");
     return 2;
 }
 
-static const luaL_Reg functions[] = {{"encode", l_encode}, {"decode", l_decode}, {"raw", l_raw}, {NULL, NULL}};
+static int l_decode(lua_State *L) { return decode_document(L, false); }
+
+static int l_decode_foreign(lua_State *L) { return decode_document(L, true); }
+
+static const luaL_Reg functions[] = {
+    {"encode", l_encode}, {"decode", l_decode}, {"decode_foreign", l_decode_foreign}, {"raw", l_raw}, {NULL, NULL},
+};
 
 int till_bind_json(lua_State *L)
 {

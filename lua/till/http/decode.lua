@@ -68,9 +68,14 @@ function decode.body(route, req)
       ("The body is empty; a %s is expected."):format(route.form and "form" or "JSON object"))
   end
   if route.form then return form(req) end
-  local value, failure = json.decode(raw)
+  local value, failure = json.decode_foreign(raw)
   if failure then
     local at = failure.offset and (" (at byte %d)"):format(failure.offset) or ""
+    if err.is(failure, "card_number_refused") then
+      return nil, err.new(failure.code, ("What stands before byte %d looks like the number of a"
+        .. " payment card. Nothing of the request was kept. Give the card to the payment provider"
+        .. " and send the token that it answers with."):format(failure.offset))
+    end
     return nil, err.new("malformed_json", tostring(failure.message) .. at)
   end
   return value

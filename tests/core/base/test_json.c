@@ -285,12 +285,52 @@ START_TEST(what_is_written_is_read_again)
 }
 END_TEST
 
+/* clang-format off */
+static const struct {
+    const char *text;
+    bool is_card;
+} cards[] = {
+    {"\"4111111111111111\"",               true},
+    {"4111111111111111",                   true},
+    {"-4111111111111111",                  true},
+    {"6205500000000000004",                true}, /* more than a double holds */
+    {"{\"4111-1111-1111-1111\":1}",        true},
+    {"[1,{\"a\":[\"x 4111 1111 1111 1111\"]}]", true},
+    {"\"\\u0034111\\u0020111111111111\"",    true},
+    {"[\"41111111\",\"11111111\"]",        false}, /* nobody reads them as one */
+    {"[41111111,11111111]",                false},
+    {"[0.4111111111111111,4111111111111112]", false},
+};
+/* clang-format on */
+
+START_TEST(cards_are_an_error_where_it_is_asked)
+{
+    const char *text = cards[_i].text;
+
+    for (int asked = 0; asked != 2; ++asked) {
+        till_json_reader_t reader;
+        till_json_token_t token;
+        till_json_reader_init(&reader, text, strlen(text));
+        reader.no_cards = asked;
+        do
+            token = till_json_next(&reader);
+        while (token != TILL_JSON_ERROR && token != TILL_JSON_END);
+        bool refused = asked && cards[_i].is_card;
+        ck_assert_msg(token == (refused ? TILL_JSON_ERROR : TILL_JSON_END), "%s", text);
+        ck_assert_int_eq(reader.is_card, refused);
+        ck_assert_int_eq(till_json_next(&reader), token);
+        till_json_reader_dispose(&reader);
+    }
+}
+END_TEST
+
 Suite *json_suite(void)
 {
     Suite *suite = suite_create("base/json");
     TCase *tc = tcase_create("json");
 
     tcase_add_loop_test(tc, documents_match_table, 0, sizeof(documents) / sizeof(documents[0]));
+    tcase_add_loop_test(tc, cards_are_an_error_where_it_is_asked, 0, sizeof(cards) / sizeof(cards[0]));
     tcase_add_test(tc, no_truncation_is_a_document);
     tcase_add_test(tc, nesting_goes_as_deep_as_was_said);
     tcase_add_test(tc, a_long_number_is_read_whole);

@@ -76,6 +76,11 @@ static const struct {
     FIELD("a name",                   till_log_name,  "Anna Bell",         "\"k\":\"A***\""),
     FIELD("no name",                  till_log_name,  "",                  "\"k\":\"***\""),
     FIELD("a number",                 till_log_phone, "+44 20 7946 0042",  "\"k\":\"***42\""),
+    FIELD("a card",                   till_log_strn,  "no. 4111111111111111!", "\"k\":\"no. ***1111!\""),
+    FIELD("a card by fours",          till_log_strn,  "4111 1111-1111 1111", "\"k\":\"***1111\""),
+    FIELD("two cards",                till_log_strn,  "4111111111111111\n5555555555554444", "\"k\":\"***1111\\u000a***4444\""),
+    FIELD("a card behind an at",      till_log_email, "a@4111111111111111", "\"k\":\"a***@***1111\""),
+    FIELD("nearly a card",            till_log_strn,  "4111111111111112",  "\"k\":\"4111111111111112\""),
     FIELD("a short number",           till_log_phone, "110",               "\"k\":\"***\""),
 };
 /* clang-format on */
@@ -117,6 +122,30 @@ START_TEST(a_line_names_time_level_process_and_event)
     ck_line(text, "\"n\":-9223372036854775808,\"yes\":true,\"trace_id\":\"");
     ck_line(text, trace.span_id);
     free(text);
+}
+END_TEST
+
+START_TEST(a_number_that_is_a_card_is_masked)
+{
+    static const struct {
+        int64_t number;
+        const char *expected;
+    } numbers[] = {{4111111111111111, "\"k\":\"***1111\""},
+                   {-4111111111111111, "\"k\":\"-***1111\""},
+                   {4111111111111112, "\"k\":4111111111111112"},
+                   {INT64_MIN, "\"k\":-9223372036854775808"}};
+
+    for (size_t i = 0; i != sizeof(numbers) / sizeof(numbers[0]); ++i) {
+        till_log_t line;
+        strcpy(path, "/tmp/till-log-XXXXXX");
+        open_log();
+        till_log_begin(&line, TILL_LOG_INFO, "test.number");
+        till_log_int(&line, "k", numbers[i].number);
+        till_log_end(&line);
+        char *text = read_log();
+        ck_line(text, numbers[i].expected);
+        free(text);
+    }
 }
 END_TEST
 
@@ -264,6 +293,7 @@ Suite *log_suite(void)
 
     tcase_add_loop_test(tc, fields_match_table, 0, sizeof(fields) / sizeof(fields[0]));
     tcase_add_test(tc, a_line_names_time_level_process_and_event);
+    tcase_add_test(tc, a_number_that_is_a_card_is_masked);
     tcase_add_test(tc, below_the_level_nothing_is_written);
     tcase_add_loop_test(tc, a_line_that_is_too_long_is_cut_and_says_so, 0, 120);
     tcase_add_test(tc, a_file_that_cannot_be_opened_is_told);

@@ -13,7 +13,7 @@ local NOT_PROMISED = {
   ["till.prim.co"] = { "adopt", "enter", "leave", "no_wait", "spawn_within", "task", "traceparent",
     "turn_end" },
   ["till.prim.conf"] = { "place", "plugins", "signing_secret" },
-  ["till.prim.json"] = { "array_mt" }, ["till.prim.sql"] = { "whole" },
+  ["till.prim.json"] = { "array_mt", "decode_foreign" }, ["till.prim.sql"] = { "whole" },
   ["till.util.exact"] = { "ONE", "ZERO", "gcd" },
   ["till.util.lru"] = { "__index", "clear", "count", "drop", "get", "set" }, -- its objects'
   ["till.util.id"] = { "PREFIXES", "use" }, ["till.util.schema"] = { "marks", "part" },
