@@ -163,6 +163,13 @@ return {
     signing_secret = "",
   },
 
+  -- Keys of what is sealed in the database.
+  vault = {
+    -- secret, text or env("NAME") or file("/path"): seals what tables keep sealed: id:base64 of
+    -- 32 bytes, several apart by line ends or commas, the current one first
+    keys = "",
+  },
+
   -- Carts and their completion.
   cart = {
     -- minutes, 1 to 1440: that stock is held for a cart with a payment session

@@ -70,6 +70,7 @@
     STR("shop.country", "GB", "", "ISO 3166-1; of carts that name none")                                                    \
     STR("shop.locale", "en-GB", "", "BCP 47; of texts where a customer has none")                                           \
     SECRET("shop.signing_secret", "signs cursors; empty: made at start, so cursors end with the process and differ by machine") \
+    SECRET("vault.keys", "seals what tables keep sealed: id:base64 of 32 bytes, several apart by line ends or commas, the current one first") \
     INT("cart.reservation_minutes", 15, 1, 1440, "minutes", "that stock is held for a cart with a payment session")         \
     INT("cart.completion_claim_ms", 30000, 1000, 600000, "ms", "that one completion keeps others away from the cart")       \
     INT("cart.max_lines", 200, 1, 1000, "lines", "of one cart")                                                             \

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "serve/cli.h"
+#include "trade/vault.h"
 #include "serve/pools.h"
 
 #define DEV_SETS 8
@@ -230,6 +231,18 @@ static bool add_signing_secret(till_conf_t *conf, char *error, size_t error_size
     return till_conf_set(conf, made_secret, error, error_size);
 }
 
+/* Better here than at the first record that should be sealed. */
+static bool check_vault(const till_conf_t *conf, char *error, size_t error_size)
+{
+    const char *ring = till_conf_str(conf, "vault.keys");
+    till_vault_t *vault =
+        *ring != '\0' ? till_vault_create((till_slice_t){ring, strlen(ring)}, error, error_size) : NULL;
+    bool is_good = *ring == '\0' || vault != NULL;
+
+    till_vault_destroy(vault);
+    return is_good;
+}
+
 const char *till_cli_secret(void) { return made_secret; }
 
 void till_cli_use_secret(const char *assignment) { snprintf(made_secret, sizeof(made_secret), "%s", assignment); }
@@ -251,7 +264,7 @@ till_conf_t *till_cli_read_conf(const till_cli_t *cli, char *error, size_t error
     for (size_t i = 0; i != cli->set_count; ++i)
         all[n++] = cli->sets[i];
     till_conf_t *conf = till_conf_load(cli->conf_file, all, n, error, error_size);
-    if (conf == NULL || add_signing_secret(conf, error, error_size))
+    if (conf == NULL || (check_vault(conf, error, error_size) && add_signing_secret(conf, error, error_size)))
         return conf;
     till_conf_destroy(conf);
     return NULL;

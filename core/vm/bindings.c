@@ -31,6 +31,7 @@ const till_binding_t till_bindings[] = {
     {"till.c.time", till_bind_time, false},
     {"till.c.ulid", till_bind_ulid, false},
     {"till.c.utf8", till_bind_utf8, false},
+    {"till.c.vault", till_bind_vault, false},
     {NULL, NULL, false},
 };
 

@@ -266,6 +266,7 @@ int till_bind_pages(lua_State *L);
 int till_bind_crypto(lua_State *L);
 int till_bind_ulid(lua_State *L);
 int till_bind_utf8(lua_State *L);
+int till_bind_vault(lua_State *L);
 int till_bind_log(lua_State *L);
 int till_bind_metrics(lua_State *L);
 int till_bind_conf(lua_State *L);
