@@ -271,6 +271,7 @@ int till_bind_log(lua_State *L);
 int till_bind_metrics(lua_State *L);
 int till_bind_conf(lua_State *L);
 int till_bind_co(lua_State *L);
+int till_bind_attempt(lua_State *L);
 int till_bind_box(lua_State *L);
 int till_bind_bundle(lua_State *L);
 int till_bind_generation(lua_State *L);

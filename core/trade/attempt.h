@@ -1,0 +1,138 @@
+/* attempt.h - one attempt to be paid, as what its events say and nothing else.
+ *
+ * A stored total can be wrong: written twice, by two workers, before a crash. So an attempt is a
+ * list of events that is only added to, and all amounts are summed up from it, each time. This is
+ * the pure function that does it: no clock, no database, no memory of its own.
+ *
+ *        |  on_created
+ *        v
+ *     CREATED --on_voided------------------------------------------------------------.
+ *        |  on_send                                                                   |
+ *        v                                                                            |
+ *     SENDING ----on_unknown---> UNKNOWN            on_declined   on_failed,          |
+ *      |  ^  \                    |   \             --> DECLINED  on_not_found        |
+ *      |  |   '-on_requires_action+--. \            (from SENDING, --> FAILED         |
+ *      |  |                          v  |            UNKNOWN,      (on_failed from    |
+ *      |  '------on_send--- REQUIRES_ACTION          REQUIRES_      SENDING alone)    |
+ *      |                             |  |            ACTION)                          |
+ *      '-------------+---------------+--'--on_voided, of the three--------------------+
+ *                    |                                                                |
+ *      on_authorized |  on_captured, which then is the authorization too              |
+ *                    v              \                                                 v
+ *               AUTHORIZED           \         on_voided, of all that is left      VOIDED
+ *                |  \  '--------------+-----------------------------------------------^
+ *   on_voided,   |   '-on_captured--->CAPTURED <-- on_captured, on_voided, on_refunded, each of a
+ *   of a part: stays                  |  ^  \      part: stays
+ *                                     |  |   '- on_refunded of all, or on_voided of what was left
+ *                     on_disputed     v  |      when all else went back ---> REFUNDED
+ *                                  DISPUTED     (on_refunded of a part: stays)
+ *                             on_won /    \ on_lost
+ *                                   v      v
+ *                                 WON      LOST     both as CAPTURED, but that nothing more is
+ *                                                   captured or voided: on_refunded, on_disputed
+ *
+ * Invariants
+ *  1. 0 <= captured + voided <= authorized <= amount, and
+ *     0 <= refunded + disputed + lost <= captured. No order of events, and none that comes twice,
+ *     makes more money of what was agreed to.
+ *  2. An event that does not fit is refused with a reason and changes nothing.
+ *  3. DECLINED, FAILED, VOIDED and REFUNDED are final: every event is refused there.
+ *  4. UNKNOWN is a state and not a failure: nothing but an answer of the provider leads out of it,
+ *     and SEND does not. So nobody is charged twice because an answer was lost.
+ *  5. Amounts are 0 .. TILL_ATTEMPT_MAX, and every sum is bounded by one: nothing overflows. An
+ *     amount of 0 is an event of an attempt for 0, and of no other.
+ *  6. The result is a function of the list: the same events give the same amounts, for ever.
+ *
+ * The names are those of `payments.state` (sql/0007) and of the table in lua/till/flow/payment.lua,
+ * whose every edge is one here, to the same state (tests/lua/prim/attempt_spec.lua holds the two
+ * together). There a part of a capture stands in `capture_amount`, a part that was let go in
+ * `released_amount` and parts of a refund in `refunded_amount`, and the row stays `captured`
+ * meanwhile, as here. DISPUTED, WON and LOST are new: no plugin tells of disputes yet. The first
+ * event of a list is `created`, which there is the INSERT; `void` of a created one is `voided`.
+ *
+ * Thread: any. Owns: nothing.
+ */
+#ifndef TILL_TRADE_ATTEMPT_H
+#define TILL_TRADE_ATTEMPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TILL_ATTEMPT_MAX ((INT64_C(1) << 53) - 1) /* exact as a number of Lua and of JSON */
+
+typedef enum till_attempt_state {
+    TILL_ATTEMPT_NONE, /* before its first event */
+    TILL_ATTEMPT_CREATED,
+    TILL_ATTEMPT_SENDING,
+    TILL_ATTEMPT_UNKNOWN,
+    TILL_ATTEMPT_REQUIRES_ACTION,
+    TILL_ATTEMPT_AUTHORIZED,
+    TILL_ATTEMPT_CAPTURED,
+    TILL_ATTEMPT_DISPUTED,
+    TILL_ATTEMPT_WON,
+    TILL_ATTEMPT_LOST,
+    TILL_ATTEMPT_DECLINED,
+    TILL_ATTEMPT_FAILED,
+    TILL_ATTEMPT_VOIDED,
+    TILL_ATTEMPT_REFUNDED,
+    TILL_ATTEMPT_STATES
+} till_attempt_state_t;
+
+/* Those marked (amount) carry one; the others carry 0. */
+typedef enum till_attempt_kind {
+    TILL_ATTEMPT_ON_CREATED,    /* (amount) that is asked for */
+    TILL_ATTEMPT_ON_SEND,       /* it is about to be sent: committed before it is */
+    TILL_ATTEMPT_ON_AUTHORIZED, /* (amount) */
+    TILL_ATTEMPT_ON_CAPTURED,   /* (amount) of this part */
+    TILL_ATTEMPT_ON_DECLINED,
+    TILL_ATTEMPT_ON_REQUIRES_ACTION,
+    TILL_ATTEMPT_ON_UNKNOWN,   /* no answer came */
+    TILL_ATTEMPT_ON_NOT_FOUND, /* the provider never heard of it */
+    TILL_ATTEMPT_ON_FAILED,
+    TILL_ATTEMPT_ON_VOIDED,   /* (amount) that is let go of what was authorized; 0 where nothing is yet */
+    TILL_ATTEMPT_ON_REFUNDED, /* (amount) of this part */
+    TILL_ATTEMPT_ON_DISPUTED, /* (amount) that the shopper's bank has taken back for now */
+    TILL_ATTEMPT_ON_WON,      /* it came back */
+    TILL_ATTEMPT_ON_LOST,     /* it did not */
+    TILL_ATTEMPT_KINDS
+} till_attempt_kind_t;
+
+typedef struct till_attempt_event {
+    till_attempt_kind_t kind;
+    int64_t amount;
+} till_attempt_event_t;
+
+/* All zeros is an attempt before its first event. */
+typedef struct till_attempt {
+    till_attempt_state_t state;
+    int64_t amount, authorized, captured, voided, refunded, disputed, lost;
+} till_attempt_t;
+
+typedef enum till_attempt_refusal {
+    TILL_ATTEMPT_TAKEN,
+    TILL_ATTEMPT_IMPOSSIBLE, /* not in this state */
+    TILL_ATTEMPT_NO_AMOUNT,  /* negative, too large for money, 0, or not 0 where none belongs */
+    TILL_ATTEMPT_TOO_MUCH,   /* more than is left for it */
+} till_attempt_refusal_t;
+
+/** "created", ..., as the database has them; "none" and NULL for what is none. */
+const char *till_attempt_state_name(till_attempt_state_t state);
+const char *till_attempt_kind_name(till_attempt_kind_t kind);
+/** "taken", "impossible", "no_amount", "too_much". */
+const char *till_attempt_refusal_name(till_attempt_refusal_t refusal);
+bool till_attempt_is_final(till_attempt_state_t state);
+
+/** One more event. A refusal changes nothing. */
+till_attempt_refusal_t till_attempt_apply(till_attempt_t *attempt, till_attempt_event_t event);
+/** All of the list; `*at` is how many were taken: on a refusal the index of the one that was not, and `out` is what
+ * those before it say. */
+till_attempt_refusal_t till_attempt_fold(till_attempt_t *out, const till_attempt_event_t *events, size_t n, size_t *at);
+
+/* What may still be done, in money. */
+/** What may be captured or voided. */
+int64_t till_attempt_left(const till_attempt_t *attempt);
+/** What may be refunded or disputed. */
+int64_t till_attempt_held(const till_attempt_t *attempt);
+
+#endif

@@ -1,0 +1,400 @@
+/* test_attempt.c - see core/trade/attempt.h.
+ *
+ * The oracle is written the other way round: it keeps no state but the list, and asks for each event what the sums and
+ * the last words of the list allow.
+ */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include "trade/attempt.h"
+
+#define ON(kind, amount) ((till_attempt_event_t){TILL_ATTEMPT_ON_##kind, amount})
+
+/* As ck_assert, without its note to a file each time: this is asked by the million. */
+#define MUST(holds)                                                                                                    \
+    do {                                                                                                               \
+        if (!(holds))                                                                                                  \
+            ck_abort_msg("%s", #holds);                                                                                \
+    } while (0)
+
+enum { MOST = 64 };
+
+typedef struct list {
+    till_attempt_event_t events[MOST];
+    size_t n;
+} list_t;
+
+/* ---- the oracle: sums over a list ---- */
+
+static int64_t sum(const list_t *list, till_attempt_kind_t kind)
+{
+    int64_t total = 0;
+
+    for (size_t i = 0; i != list->n; ++i)
+        total += list->events[i].kind == kind ? list->events[i].amount : 0;
+    return total;
+}
+
+static size_t count(const list_t *list, till_attempt_kind_t kind)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i != list->n; ++i)
+        n += list->events[i].kind == kind;
+    return n;
+}
+
+/* What the disputes with that end came to; with neither, of the one that goes on. */
+static int64_t disputed_with(const list_t *list, till_attempt_kind_t end)
+{
+    int64_t total = 0, open = 0;
+
+    for (size_t i = 0; i != list->n; ++i) {
+        const till_attempt_event_t *event = &list->events[i];
+        if (event->kind == TILL_ATTEMPT_ON_DISPUTED)
+            open = event->amount;
+        if (event->kind != TILL_ATTEMPT_ON_WON && event->kind != TILL_ATTEMPT_ON_LOST)
+            continue;
+        total += event->kind == end ? open : 0;
+        open = 0;
+    }
+    return end == TILL_ATTEMPT_KINDS ? open : total;
+}
+
+static int64_t authorized_in(const list_t *list)
+{
+    for (size_t i = 0; i != list->n; ++i) {
+        till_attempt_kind_t kind = list->events[i].kind;
+        if (kind == TILL_ATTEMPT_ON_AUTHORIZED || kind == TILL_ATTEMPT_ON_CAPTURED)
+            return list->events[i].amount;
+    }
+    return 0;
+}
+
+/* Everything that the header promises of an attempt whose list was taken as a whole. */
+static void check_promises(const list_t *list, const till_attempt_t *a)
+{
+    int64_t asked = sum(list, TILL_ATTEMPT_ON_CREATED);
+
+    MUST(a->amount == asked);
+    MUST(a->authorized == authorized_in(list));
+    MUST(a->captured == sum(list, TILL_ATTEMPT_ON_CAPTURED));
+    MUST(a->voided == sum(list, TILL_ATTEMPT_ON_VOIDED));
+    MUST(a->refunded == sum(list, TILL_ATTEMPT_ON_REFUNDED));
+    MUST(a->lost == disputed_with(list, TILL_ATTEMPT_ON_LOST));
+    MUST(a->disputed == disputed_with(list, TILL_ATTEMPT_KINDS));
+    MUST(a->authorized <= asked);
+    MUST(a->captured + a->voided <= a->authorized);
+    MUST(a->refunded + a->disputed + a->lost <= a->captured);
+    MUST((a->disputed != 0 || (asked == 0 && a->state == TILL_ATTEMPT_DISPUTED)) ==
+         (a->state == TILL_ATTEMPT_DISPUTED));
+    MUST(count(list, TILL_ATTEMPT_ON_AUTHORIZED) <= 1);
+    if (a->state == TILL_ATTEMPT_REFUNDED)
+        MUST(a->refunded == a->captured);
+    if (a->state == TILL_ATTEMPT_VOIDED || a->state == TILL_ATTEMPT_DECLINED || a->state == TILL_ATTEMPT_FAILED)
+        MUST(a->captured == 0);
+    if (a->captured != 0)
+        MUST(a->state >= TILL_ATTEMPT_CAPTURED);
+}
+
+static bool is_same(const till_attempt_t *a, const till_attempt_t *b)
+{
+    return a->state == b->state && a->amount == b->amount && a->authorized == b->authorized &&
+           a->captured == b->captured && a->voided == b->voided && a->refunded == b->refunded &&
+           a->disputed == b->disputed && a->lost == b->lost;
+}
+
+/* One more event, with all that must hold of taking it or not. @return was it taken? */
+static bool try_event(list_t *list, till_attempt_t *a, till_attempt_event_t event)
+{
+    till_attempt_t before = *a, folded;
+    size_t at;
+    till_attempt_refusal_t refusal = till_attempt_apply(a, event);
+
+    if (refusal != TILL_ATTEMPT_TAKEN) {
+        MUST(is_same(a, &before));
+        return false;
+    }
+    MUST(!till_attempt_is_final(before.state));
+    if (before.state == TILL_ATTEMPT_UNKNOWN) /* invariant 4 */
+        MUST(event.kind != TILL_ATTEMPT_ON_SEND);
+    list->events[list->n++] = event;
+    MUST(till_attempt_fold(&folded, list->events, list->n, &at) == TILL_ATTEMPT_TAKEN);
+    MUST(at == list->n);
+    MUST(is_same(&folded, a));
+    check_promises(list, a);
+    return true;
+}
+
+/* ---- the table of edges, written anew ---- */
+
+/* clang-format off */
+static const struct {
+    const char *from, *event, *to;
+} edges[] = { /* with the amount of all that there is */
+    {"none", "created", "created"},
+    {"created", "send", "sending"}, {"created", "voided", "voided"},
+    {"sending", "authorized", "authorized"}, {"sending", "captured", "captured"}, {"sending", "declined", "declined"},
+    {"sending", "requires_action", "requires_action"}, {"sending", "unknown", "unknown"}, {"sending", "not_found", "failed"},
+    {"sending", "failed", "failed"}, {"sending", "voided", "voided"},
+    {"unknown", "authorized", "authorized"}, {"unknown", "captured", "captured"}, {"unknown", "declined", "declined"},
+    {"unknown", "requires_action", "requires_action"}, {"unknown", "not_found", "failed"}, {"unknown", "voided", "voided"},
+    {"requires_action", "send", "sending"}, {"requires_action", "authorized", "authorized"},
+    {"requires_action", "captured", "captured"}, {"requires_action", "declined", "declined"},
+    {"requires_action", "voided", "voided"}, {"requires_action", "not_found", "failed"},
+    {"authorized", "captured", "captured"}, {"authorized", "voided", "voided"},
+    {"captured", "refunded", "refunded"}, {"captured", "disputed", "disputed"},
+    {"disputed", "won", "won"}, {"disputed", "lost", "lost"},
+    {"won", "refunded", "refunded"}, {"won", "disputed", "disputed"},
+};
+/* clang-format on */
+
+enum { ALL = 7 };
+
+static int64_t amount_of(const till_attempt_t *a, till_attempt_kind_t kind)
+{
+    switch (kind) {
+    case TILL_ATTEMPT_ON_CREATED:
+    case TILL_ATTEMPT_ON_AUTHORIZED:
+    case TILL_ATTEMPT_ON_CAPTURED:
+    case TILL_ATTEMPT_ON_REFUNDED:
+    case TILL_ATTEMPT_ON_DISPUTED:
+        return ALL;
+    case TILL_ATTEMPT_ON_VOIDED:
+        return a->state == TILL_ATTEMPT_AUTHORIZED ? ALL : 0;
+    default:
+        return 0;
+    }
+}
+
+/* Walks from `a` to every state that whole amounts reach, and marks what was taken. */
+static void walk(till_attempt_t a, bool seen[TILL_ATTEMPT_STATES][TILL_ATTEMPT_KINDS], int depth)
+{
+    for (int kind = 0; depth != 0 && kind != TILL_ATTEMPT_KINDS; ++kind) {
+        till_attempt_t next = a;
+        till_attempt_event_t event = {(till_attempt_kind_t)kind, amount_of(&a, (till_attempt_kind_t)kind)};
+        if (till_attempt_apply(&next, event) != TILL_ATTEMPT_TAKEN)
+            continue;
+        bool is_listed = false;
+        for (size_t i = 0; i != sizeof(edges) / sizeof(edges[0]); ++i)
+            is_listed |= strcmp(edges[i].from, till_attempt_state_name(a.state)) == 0 &&
+                         strcmp(edges[i].event, till_attempt_kind_name(event.kind)) == 0 &&
+                         strcmp(edges[i].to, till_attempt_state_name(next.state)) == 0;
+        ck_assert_msg(is_listed, "%s --%s--> %s", till_attempt_state_name(a.state), till_attempt_kind_name(event.kind),
+                      till_attempt_state_name(next.state));
+        seen[a.state][kind] = true;
+        walk(next, seen, depth - 1);
+    }
+}
+
+START_TEST(the_edges_are_those_of_the_table)
+{
+    static bool seen[TILL_ATTEMPT_STATES][TILL_ATTEMPT_KINDS];
+    size_t n = 0;
+
+    walk((till_attempt_t){.state = TILL_ATTEMPT_NONE}, seen, 9);
+    for (int state = 0; state != TILL_ATTEMPT_STATES; ++state)
+        for (int kind = 0; kind != TILL_ATTEMPT_KINDS; ++kind)
+            n += seen[state][kind];
+    ck_assert_uint_eq(n, sizeof(edges) / sizeof(edges[0]));
+}
+END_TEST
+
+/* ---- all sequences ---- */
+
+static unsigned long visited;
+
+/* Every event with every amount up to one more than there is. */
+static void explore(list_t *list, till_attempt_t a, int64_t asked, int depth)
+{
+    ++visited;
+    for (int kind = 0; depth != 0 && kind != TILL_ATTEMPT_KINDS; ++kind) {
+        for (int64_t amount = -1; amount <= asked + 1; ++amount) {
+            till_attempt_t next = a;
+            if (kind == TILL_ATTEMPT_ON_CREATED && amount != asked)
+                continue;
+            if (try_event(list, &next, (till_attempt_event_t){(till_attempt_kind_t)kind, amount})) {
+                explore(list, next, asked, depth - 1);
+                --list->n;
+            }
+        }
+    }
+}
+
+START_TEST(all_sequences_to_a_depth)
+{
+    static const struct {
+        int64_t asked;
+        int depth;
+    } of[] = {{0, 9}, {1, 12}, {2, 11}, {3, 10}};
+    list_t list = {.n = 0};
+
+    explore(&list, (till_attempt_t){.state = TILL_ATTEMPT_NONE}, of[_i].asked, of[_i].depth);
+    ck_assert_uint_gt(visited, 300);
+}
+END_TEST
+
+/* ---- long random ones ---- */
+
+static uint64_t random_state = 20261130;
+
+static uint64_t draw(uint64_t below)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state % below;
+}
+
+/* Amounts that fit, that nearly fit, and the edges of the type. */
+static int64_t draw_amount(const till_attempt_t *a, till_attempt_kind_t kind)
+{
+    static const int64_t odd[] = {INT64_MIN,        INT64_MIN + 1,        -1,       0, 1,
+                                  TILL_ATTEMPT_MAX, TILL_ATTEMPT_MAX + 1, INT64_MAX};
+    int64_t room = a->state >= TILL_ATTEMPT_AUTHORIZED ? till_attempt_left(a) + till_attempt_held(a) : a->amount;
+
+    if (draw(2) == 0 && amount_of(a, kind) == 0)
+        return 0;
+    switch (draw(6)) {
+    case 0:
+        return odd[draw(8)];
+    case 1:
+        return room + 1;
+    case 2:
+        return room;
+    case 3:
+        return room != 0 ? 1 + (int64_t)draw((uint64_t)room) : 0;
+    default:
+        return 0;
+    }
+}
+
+START_TEST(a_million_random_events)
+{
+    unsigned long taken = 0, finished = 0;
+    bool met[TILL_ATTEMPT_STATES] = {false};
+
+    for (unsigned long tried = 0; tried < 1000000;) {
+        list_t list = {.n = 0};
+        till_attempt_t a = {.state = TILL_ATTEMPT_NONE};
+        int64_t asked = draw(4) == 0 ? TILL_ATTEMPT_MAX : (int64_t)draw(1000);
+        try_event(&list, &a, ON(CREATED, asked));
+        for (int i = 0; i != 60 && list.n != MOST; ++i, ++tried) {
+            till_attempt_kind_t kind = (till_attempt_kind_t)draw(TILL_ATTEMPT_KINDS);
+            taken += try_event(&list, &a, (till_attempt_event_t){kind, draw_amount(&a, kind)});
+            met[a.state] = true;
+        }
+        finished += till_attempt_is_final(a.state);
+    }
+    ck_assert_uint_gt(taken, 30000);
+    ck_assert_uint_gt(finished, 5000);
+    for (int state = TILL_ATTEMPT_CREATED; state != TILL_ATTEMPT_STATES; ++state)
+        ck_assert_msg(met[state], "%s was never met", till_attempt_state_name((till_attempt_state_t)state));
+}
+END_TEST
+
+/* ---- stories ---- */
+
+START_TEST(captured_and_refunded_in_parts)
+{
+    const till_attempt_event_t events[] = {ON(CREATED, 1000), ON(SEND, 0),       ON(AUTHORIZED, 1000),
+                                           ON(CAPTURED, 300), ON(REFUNDED, 100), ON(CAPTURED, 200),
+                                           ON(REFUNDED, 400)};
+    till_attempt_t a;
+    size_t at;
+
+    ck_assert_int_eq(till_attempt_fold(&a, events, 7, &at), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_CAPTURED); /* 500 may still be captured */
+    ck_assert_int_eq(till_attempt_left(&a), 500);
+    ck_assert_int_eq(till_attempt_held(&a), 0);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUNDED, 1)), TILL_ATTEMPT_TOO_MUCH);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(VOIDED, 501)), TILL_ATTEMPT_TOO_MUCH);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(VOIDED, 500)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_REFUNDED);
+}
+END_TEST
+
+START_TEST(an_answer_that_comes_twice_counts_once)
+{
+    const till_attempt_event_t events[] = {ON(CREATED, 500), ON(SEND, 0), ON(UNKNOWN, 0), ON(CAPTURED, 500)};
+    till_attempt_t a;
+    size_t at;
+
+    ck_assert_int_eq(till_attempt_fold(&a, events, 4, &at), TILL_ATTEMPT_TAKEN);
+    for (int i = 0; i != 3; ++i)
+        ck_assert_int_eq(till_attempt_apply(&a, ON(CAPTURED, 500)), TILL_ATTEMPT_TOO_MUCH);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(DECLINED, 0)), TILL_ATTEMPT_IMPOSSIBLE);
+    ck_assert_int_eq(a.captured, 500);
+}
+END_TEST
+
+START_TEST(a_dispute_holds_what_it_is_about)
+{
+    const till_attempt_event_t events[] = {ON(CREATED, 500), ON(SEND, 0), ON(CAPTURED, 500), ON(REFUNDED, 100),
+                                           ON(DISPUTED, 300)};
+    till_attempt_t a, won, lost;
+    size_t at;
+
+    ck_assert_int_eq(till_attempt_fold(&a, events, 5, &at), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(DISPUTED, 1)), TILL_ATTEMPT_IMPOSSIBLE);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUNDED, 101)), TILL_ATTEMPT_TOO_MUCH);
+    won = lost = a;
+    ck_assert_int_eq(till_attempt_apply(&won, ON(WON, 0)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(till_attempt_held(&won), 400);
+    ck_assert_int_eq(till_attempt_apply(&won, ON(LOST, 0)), TILL_ATTEMPT_IMPOSSIBLE);
+    ck_assert_int_eq(till_attempt_apply(&won, ON(REFUNDED, 400)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(won.state, TILL_ATTEMPT_REFUNDED);
+    ck_assert_int_eq(till_attempt_apply(&lost, ON(LOST, 0)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(till_attempt_held(&lost), 100);
+    ck_assert_int_eq(till_attempt_apply(&lost, ON(REFUNDED, 100)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(lost.state, TILL_ATTEMPT_LOST);
+    ck_assert_int_eq(till_attempt_apply(&lost, ON(REFUNDED, 1)), TILL_ATTEMPT_TOO_MUCH);
+}
+END_TEST
+
+START_TEST(a_list_is_taken_up_to_the_event_that_does_not_fit)
+{
+    const till_attempt_event_t events[] = {ON(CREATED, 500), ON(SEND, 0), ON(REFUNDED, 1), ON(CAPTURED, 500)};
+    till_attempt_t a;
+    size_t at;
+
+    ck_assert_int_eq(till_attempt_fold(&a, events, 4, &at), TILL_ATTEMPT_IMPOSSIBLE);
+    ck_assert_uint_eq(at, 2);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_SENDING);
+    ck_assert_int_eq(till_attempt_fold(&a, events + 1, 1, &at), TILL_ATTEMPT_IMPOSSIBLE);
+    ck_assert_uint_eq(at, 0);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_NONE);
+    ck_assert_int_eq(till_attempt_fold(&a, NULL, 0, &at), TILL_ATTEMPT_TAKEN);
+}
+END_TEST
+
+START_TEST(what_is_no_event_is_refused)
+{
+    till_attempt_t a = {.state = TILL_ATTEMPT_NONE};
+
+    ck_assert_int_eq(till_attempt_apply(&a, (till_attempt_event_t){TILL_ATTEMPT_KINDS, 0}), TILL_ATTEMPT_IMPOSSIBLE);
+    ck_assert_int_eq(till_attempt_apply(&a, (till_attempt_event_t){(till_attempt_kind_t)-1, 0}),
+                     TILL_ATTEMPT_IMPOSSIBLE);
+    ck_assert_ptr_null(till_attempt_kind_name(TILL_ATTEMPT_KINDS));
+    ck_assert_ptr_null(till_attempt_state_name(TILL_ATTEMPT_STATES));
+}
+END_TEST
+
+Suite *attempt_suite(void)
+{
+    Suite *suite = suite_create("trade/attempt");
+    TCase *tc = tcase_create("stories"), *all = tcase_create("all");
+
+    tcase_add_test(tc, the_edges_are_those_of_the_table);
+    tcase_add_test(tc, captured_and_refunded_in_parts);
+    tcase_add_test(tc, an_answer_that_comes_twice_counts_once);
+    tcase_add_test(tc, a_dispute_holds_what_it_is_about);
+    tcase_add_test(tc, a_list_is_taken_up_to_the_event_that_does_not_fit);
+    tcase_add_test(tc, what_is_no_event_is_refused);
+    suite_add_tcase(suite, tc);
+    tcase_set_timeout(all, 170);
+    tcase_add_loop_test(all, all_sequences_to_a_depth, 0, 4);
+    tcase_add_test(all, a_million_random_events);
+    suite_add_tcase(suite, all);
+    return suite;
+}
