@@ -227,7 +227,7 @@ describe("the configuration", () => {
 
   it("is refused where an option of the command line is wrong", async () => {
     for (const [set, pattern] of [["server.wokers=2", /wokers/], ["server.workers=two", /workers/], ["server.workers=-1", /workers/],
-      ["server.workers", /server\.workers/], ["nothing=1", /nothing/], ["plugins.no-such.x=1", /no-such/]]) {
+      ["server.workers", /server\.workers/], ["nothing=1", /nothing/], ["vault.keys=a:b", /vault\.keys: entry 1 is not the base64 of 32 bytes/], ["plugins.no-such.x=1", /no-such/]]) {
       const done = await start(["--set", set]);
       assert.ok(done.code === 1 || done.code === 2, `${set}: ${done.code}`);
       assertRefused(done, done.code, pattern);

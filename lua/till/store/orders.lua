@@ -9,11 +9,12 @@
 --   set(tx, id, fields)                            status fields; raises the version
 --   event(tx, id, type, actor, data), events(order, opts)   the timeline
 --   count_cancelled(tx, line_id, n), frozen_ids(tx, id), trace(id [, tx])
---   ledger(tx, transaction, order_id, payment_id, entries)
+--   ledger(tx, order_id, payment_id, currency, entries)    till.store.ledger's post
 local db = require "till.store.db"
 local fulfilments = require "till.store.fulfilments"
 local id = require "till.util.id"
 local json = require "till.prim.json"
+local ledger = require "till.store.ledger"
 local page = require "till.store.page"
 local sql = require "till.prim.sql"
 
@@ -287,24 +288,7 @@ function orders.frozen_ids(tx, order_id)
 end
 
 
---- Entries { account, amount } of one transaction; a sum that is not zero is a bug.
-function orders.ledger(tx, order_id, payment_id, currency, entries)
-  local sum, bin = 0, sql.bytes(require("till.prim.ulid").new())
-  for _, entry in ipairs(entries) do sum = sum + entry[2] end
-  if sum ~= 0 then error("the entries of a ledger transaction do not sum to zero", 2) end
-  local args, order, paid, now = {}, db.bin("ord", order_id), db.bin("pay", payment_id), db.now()
-  for _, entry in ipairs(entries) do
-    if entry[2] ~= 0 then
-      local n = #args
-      args[n + 1], args[n + 2], args[n + 3], args[n + 4] = bin, entry[1], currency, entry[2]
-      args[n + 5], args[n + 6], args[n + 7] = order, paid, now
-    end
-  end
-  if #args == 0 then return true end
-  return db.insert(tx, "INSERT INTO ledger_entries (transaction_id, account, currency, amount,"
-    .. " order_id, payment_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
-    .. (", (?, ?, ?, ?, ?, ?, ?)"):rep(#args / 7 - 1), unpack(args))
-end
+orders.ledger = ledger.post
 
 
 return orders
