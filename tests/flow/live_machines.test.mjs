@@ -79,6 +79,23 @@ describe("streams on three machines", { timeout: 4 * MINUTE }, () => {
     streams.forEach((stream) => stream.close());
   });
 
+  it("end for the guest when the cart becomes a customer's, and not for him who has come already", async () => {
+    const { variant } = await makeProduct(shop);
+    const email = `live-${Date.now()}@example.com`, password = "correct horse battery";
+    assertOk(await shop.h2("POST", "/auth/v1/customers", { body: { email, password } }));
+    const cart = await makeCart(shop, variant.id), target = `/store/v1/carts/${cart.id}/events`;
+    const guest = await sse1(apart, target);
+    await guest.event("the present state", () => true);
+    const { token } = assertOk(await shop.h2("POST", "/auth/v1/customers/sessions", { body: { email, password, cart_id: cart.id } }));
+    const customer = await sse1(apart, target, { key: token }); // within the second in which nobody there knows of it
+    await guest.over();
+    assert.equal(guest.events.pop().data.reason, "not_found");
+    const changed = assertOk(await shop.store("POST", `/carts/${cart.id}/lines`, { key: token, body: { variant_id: variant.id, quantity: 1 } })).cart;
+    await customer.event("the line", (e) => e.data.cart?.version === changed.version);
+    assert.equal(customer.isOver, false);
+    customer.close();
+  });
+
   it("hear what the first one's staff say of stock", async () => {
     const { variant, sku } = await makeProduct(shop, { stock: 1 });
     const cart = await makeCart(shop, variant.id);
