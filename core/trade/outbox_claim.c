@@ -31,13 +31,14 @@
 
 /* The order is by due time and not by id: so the index gives it, and the search ends with the last one wanted. */
 static const char choose_text[] =
-    "SELECT o.id, o.aggregate, o.type, o.payload, o.traceparent, o.attempts FROM outbox o FORCE INDEX (outbox_due)"
+    "SELECT o.id, o.aggregate, o.type, o.payload, o.traceparent, o.attempts, o.claim FROM outbox o FORCE INDEX "
+    "(outbox_due)"
     " WHERE o.state = 'pending' AND o.type = ? AND o.available_at <= NOW(3) AND NOT EXISTS"
     " (SELECT 1 FROM outbox p FORCE INDEX (outbox_order)"
     " WHERE p.aggregate = o.aggregate AND p.state = 'pending' AND p.id < o.id)"
     " ORDER BY o.available_at, o.id LIMIT ? FOR UPDATE SKIP LOCKED";
 
-enum column { ID, AGGREGATE, TYPE, PAYLOAD, TRACEPARENT, ATTEMPTS, COLUMNS };
+enum column { ID, AGGREGATE, TYPE, PAYLOAD, TRACEPARENT, ATTEMPTS, CLAIM, COLUMNS };
 
 static const char mark_head[] =
     "UPDATE outbox SET claim = ?, attempts = attempts + 1, available_at = NOW(3) + INTERVAL ? MICROSECOND"
@@ -227,6 +228,7 @@ static void keep_events(struct claiming *claiming, const till_sql_result_t *resu
                                                          .payload = keep(&at, &row[PAYLOAD]),
                                                          .traceparent = keep(&at, &row[TRACEPARENT]),
                                                          .attempts = (unsigned)row[ATTEMPTS].integer + 1,
+                                                         .is_taken_over = row[CLAIM].integer != 0,
                                                          .claim = claiming->claim};
     }
 }
