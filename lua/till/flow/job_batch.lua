@@ -293,14 +293,25 @@ local function without_suspects(batch, events)
 end
 
 
-local function run(batch, events)
-  events = without_suspects(batch, events)
-  if #events == 0 then return end
-  local handed_on, e = publish.hand_on(events, batch.claim)
-  if not handed_on then
+-- -> those whose copies are there. Where it cannot be done for all at once each is tried alone: one
+-- that cannot be copied (too large for the database's packet, say) keeps nobody else back.
+local function handed_on(batch, events)
+  local ok, e = publish.hand_on(events, batch.claim)
+  if ok then return events end
+  local out, is_hopeless = {}, err.is(e) and not e.retryable
+  if is_hopeless and #events == 1 then
+    failed(batch, events[1], e)
+  elseif is_hopeless then
+    for _, event in ipairs(events) do out[#out + 1] = handed_on(batch, { event })[1] end
+  else
     log.warn("publish.hand_on", { error = tostring(e) })
-    return
   end
+  return out
+end
+
+
+local function run(batch, events)
+  events = handed_on(batch, without_suspects(batch, events))
   local items, i = items_of(events), 1
   while items[i] and may_go_on(batch) do
     local item = items[i]
