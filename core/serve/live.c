@@ -101,6 +101,7 @@ void till_live_watch(till_live_t *live, till_watch_t *watch, const till_live_sta
     till_topic_t *topic = topic_of(live, state);
 
     watch->topic = topic;
+    watch->owner = hash_of(state->owner);
     watch->told = hash_of(state->tag);
     watch->first = copy_text(state->json);
     watch->first_tag = copy_text(state->tag);
@@ -179,6 +180,13 @@ static void end_watch(till_watch_t *watch, const till_live_state_t *state)
     till_stream_end(watch->stream, STREAM_END_NOT_FOUND);
 }
 
+/* Who has begun for the new owner stays. */
+static void end_if_strange(till_watch_t *watch, const till_live_state_t *state)
+{
+    if (watch->owner != hash_of(state->owner))
+        end_watch(watch, state);
+}
+
 static void tell_watch(till_watch_t *watch, const till_live_state_t *state)
 {
     uint64_t hash = hash_of(state->tag);
@@ -204,8 +212,8 @@ static void face_set(void *data, const till_live_state_t *state)
     if (topic == NULL)
         return;
     if (!is_same(topic->owner, state->owner)) {
-        for_each_watch(topic, end_watch, state);
-        return;
+        replace(&topic->owner, state->owner);
+        for_each_watch(topic, end_if_strange, state);
     }
     if (is_same(topic->tag, state->tag))
         return;

@@ -30,6 +30,7 @@ typedef struct till_watch {
     h2o_linklist_t link; /* of the topic's watches */
     till_topic_t *topic;
     till_stream_t *stream;
+    uint64_t owner;          /* hash of whom it was begun for */
     uint64_t told;           /* hash of the tag that is, or will be, known to the client */
     unsigned changes;        /* since what it was told */
     bool is_dirty;           /* the topic's state is to be told */

@@ -29,6 +29,7 @@ typedef struct till_event {
     till_slice_t traceparent; /* may be empty */
     uint64_t delay_ms;        /* append: not before this */
     unsigned attempts;        /* claim: with this one, from 1 */
+    bool is_taken_over;       /* claim: whoever had it before never said what became of it */
     uint64_t claim;
 } till_event_t;
 

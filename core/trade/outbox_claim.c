@@ -1,8 +1,8 @@
 /* outbox_claim.c - claiming of events: a few statements on one leased connection.
  *
- *   ACQUIRING -> BEGINNING -> CHOOSING -> MARKING -> COMMITTING -> told
- *       |            |         |  ^  |       |           |
- *       |            |         +--+  |       |           |      once a kind, while there is room
+ *   ACQUIRING -> BEGINNING -> CHOOSING -> MARKING -> (ASKING) -> COMMITTING -> told
+ *       |            |         |  ^  |       |           |           |
+ *       |            |         +--+  |       |           |           |      once a kind, while there is room
  *       +--------- over: the connection goes back, an open transaction is rolled back
  *
  * What always holds
@@ -14,6 +14,12 @@
  * Two claimers and one aggregate: the first locks the oldest event; the second
  * skips it, and does not get the next one either, for the oldest is still
  * pending to whoever looks, until it is delivered or dead.
+ *
+ * Choosing alone does not see to that. A row is read as it is now, for it is
+ * locked; whether there is an older one is read as it was when the statement
+ * began. Of two events that were committed meanwhile only the later one would
+ * be found. So marking, which begins when all are locked, asks once more, and
+ * where it marks fewer than were chosen the others are left out.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -25,17 +31,20 @@
 
 /* The order is by due time and not by id: so the index gives it, and the search ends with the last one wanted. */
 static const char choose_text[] =
-    "SELECT o.id, o.aggregate, o.type, o.payload, o.traceparent, o.attempts FROM outbox o FORCE INDEX (outbox_due)"
+    "SELECT o.id, o.aggregate, o.type, o.payload, o.traceparent, o.attempts, o.claim FROM outbox o FORCE INDEX "
+    "(outbox_due)"
     " WHERE o.state = 'pending' AND o.type = ? AND o.available_at <= NOW(3) AND NOT EXISTS"
     " (SELECT 1 FROM outbox p FORCE INDEX (outbox_order)"
     " WHERE p.aggregate = o.aggregate AND p.state = 'pending' AND p.id < o.id)"
     " ORDER BY o.available_at, o.id LIMIT ? FOR UPDATE SKIP LOCKED";
 
-enum column { ID, AGGREGATE, TYPE, PAYLOAD, TRACEPARENT, ATTEMPTS, COLUMNS };
+enum column { ID, AGGREGATE, TYPE, PAYLOAD, TRACEPARENT, ATTEMPTS, CLAIM, COLUMNS };
 
 static const char mark_head[] =
     "UPDATE outbox SET claim = ?, attempts = attempts + 1, available_at = NOW(3) + INTERVAL ? MICROSECOND"
-    " WHERE id IN (";
+    " WHERE NOT EXISTS (SELECT 1 FROM outbox p FORCE INDEX (outbox_order)"
+    " WHERE p.aggregate = outbox.aggregate AND p.state = 'pending' AND p.id < outbox.id) AND id IN (";
+static const char ask_head[] = "SELECT id FROM outbox WHERE claim = ? AND id IN (";
 
 struct claiming {
     till_op_t op; /* first */
@@ -117,36 +126,73 @@ static void on_committed(void *data, till_status_t status, const till_sql_result
         till_op_finish(&claiming->op, TILL_OK);
 }
 
-static void on_marked(void *data, till_status_t status, const till_sql_result_t *result)
+static void commit(struct claiming *claiming) { run(claiming, TILL_SLICE_LIT(TILL_SQL_COMMIT), NULL, 0, on_committed); }
+
+static bool is_among(const till_sql_result_t *ids, uint64_t id)
+{
+    for (size_t i = 0; i != ids->rows; ++i)
+        if ((uint64_t)ids->cells[i].integer == id)
+            return true;
+    return false;
+}
+
+static void on_asked(void *data, till_status_t status, const till_sql_result_t *result)
 {
     struct claiming *claiming = data;
+    size_t kept = 0;
 
-    if (status == TILL_OK && result->affected != claiming->n)
-        status = TILL_INTERNAL; /* the rows were locked: this cannot be */
-    if (goes_on(claiming, status))
-        run(claiming, TILL_SLICE_LIT(TILL_SQL_COMMIT), NULL, 0, on_committed);
+    if (!goes_on(claiming, status))
+        return;
+    for (size_t i = 0; i != claiming->n; ++i)
+        if (is_among(result, claiming->events[i].id))
+            claiming->events[kept++] = claiming->events[i];
+    claiming->n = kept;
+    commit(claiming);
 }
 
 /* The last id stands again until their number is a power of two: so there are few texts to prepare. */
-static void mark(struct claiming *claiming)
+static void run_with_ids(struct claiming *claiming, till_slice_t head, till_sql_value_t *params, size_t n,
+                         till_sql_cb cb)
 {
-    till_sql_value_t params[2 * TILL_OUTBOX_CLAIM_MOST + 2];
     size_t marks = 1;
     till_buf_t text;
 
     while (marks < claiming->n)
         marks *= 2;
-    params[0] = till_sql_int(claiming->claim);
-    params[1] = till_sql_int(claiming->lease_ms * 1000);
     till_buf_init(&text, 0);
-    till_buf_puts(&text, mark_head);
+    till_buf_append(&text, head.base, head.len);
     for (size_t i = 0; i != marks; ++i) {
-        params[i + 2] = till_sql_int(claiming->events[i < claiming->n ? i : claiming->n - 1].id);
+        params[n + i] = till_sql_int(claiming->events[i < claiming->n ? i : claiming->n - 1].id);
         till_buf_puts(&text, i == 0 ? "?" : ", ?");
     }
     till_buf_putc(&text, ')');
-    run(claiming, (till_slice_t){text.base, text.len}, params, marks + 2, on_marked);
+    run(claiming, (till_slice_t){text.base, text.len}, params, n + marks, cb);
     till_buf_dispose(&text);
+}
+
+static void on_marked(void *data, till_status_t status, const till_sql_result_t *result)
+{
+    struct claiming *claiming = data;
+    till_sql_value_t params[2 * TILL_OUTBOX_CLAIM_MOST + 1];
+
+    if (status == TILL_OK && result->affected > claiming->n)
+        status = TILL_INTERNAL; /* they were named: this cannot be */
+    if (!goes_on(claiming, status))
+        return;
+    params[0] = till_sql_int(claiming->claim);
+    if (result->affected == claiming->n)
+        commit(claiming);
+    else
+        run_with_ids(claiming, TILL_SLICE_LIT(ask_head), params, 1, on_asked);
+}
+
+static void mark(struct claiming *claiming)
+{
+    till_sql_value_t params[2 * TILL_OUTBOX_CLAIM_MOST + 2];
+
+    params[0] = till_sql_int(claiming->claim);
+    params[1] = till_sql_int(claiming->lease_ms * 1000);
+    run_with_ids(claiming, TILL_SLICE_LIT(mark_head), params, 2, on_marked);
 }
 
 static till_slice_t keep(char **at, const till_sql_value_t *cell)
@@ -182,6 +228,7 @@ static void keep_events(struct claiming *claiming, const till_sql_result_t *resu
                                                          .payload = keep(&at, &row[PAYLOAD]),
                                                          .traceparent = keep(&at, &row[TRACEPARENT]),
                                                          .attempts = (unsigned)row[ATTEMPTS].integer + 1,
+                                                         .is_taken_over = row[CLAIM].integer != 0,
                                                          .claim = claiming->claim};
     }
 }

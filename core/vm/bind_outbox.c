@@ -89,7 +89,7 @@ static void set_slice(lua_State *L, const char *key, till_slice_t slice)
 
 static void push_event(lua_State *L, const till_event_t *event)
 {
-    lua_createtable(L, 0, 7);
+    lua_createtable(L, 0, 8);
     set_number(L, "id", (lua_Number)event->id);
     set_slice(L, "aggregate", event->aggregate);
     set_slice(L, "type", event->type);
@@ -97,6 +97,8 @@ static void push_event(lua_State *L, const till_event_t *event)
     set_slice(L, "traceparent", event->traceparent);
     set_number(L, "attempts", event->attempts);
     set_number(L, "claim", (lua_Number)event->claim);
+    lua_pushboolean(L, event->is_taken_over);
+    lua_setfield(L, -2, "is_taken_over");
 }
 
 static void on_claimed(void *data, till_status_t status, const till_event_t *events, size_t n)

@@ -3,7 +3,7 @@
  * A stream watches topics ("cart:cart_01…", "stock:var_01…"). Of each topic the
  * streams know a tag, which names its present state and means nothing to them;
  * Lua looks what is so, and sets it. Who is allowed to see a topic is said by
- * its owner: where that changes, those who watch it for another one are ended.
+ * its owner: where that changes, those who began to watch it for another one are ended.
  *
  * Thread: the loop's.
  */

@@ -6,6 +6,10 @@ local time = require "till.prim.time"
 
 local handler = {}
 
+local PROBE_MS = 3000
+
+local is_away = false
+
 local REASONS = {
   unroutable = "no queue is bound for its routing key",
   refused = "the broker could not take it; a queue may be full",
@@ -46,6 +50,27 @@ local function target_of(config, password)
 end
 
 
+local function send(target, messages, timeout_ms)
+  target.timeout_ms = timeout_ms
+  local verdicts, failure = amqp.publish(target, messages)
+  is_away = verdicts == nil
+  return verdicts, failure
+end
+
+
+-- A broker that takes connections and then says nothing holds up whoever waits for it, and with him
+-- all else that this worker has to do. So one that was away is asked with one message, and shortly.
+local function publish(target, messages)
+  if not is_away then return send(target, messages) end
+  local first, failure = send(target, { messages[1] }, PROBE_MS)
+  if not first or #messages == 1 then return first, failure end
+  local verdicts, failure2 = send(target, { unpack(messages, 2) })
+  if not verdicts then return nil, failure2 end
+  table.insert(verdicts, 1, first[1])
+  return verdicts
+end
+
+
 --- The broker's confirmation of each is waited for; the same id comes again where it was lost.
 handler["event.publish"] = function(config, events)
   local password, failure = conf.secret(config.password)
@@ -53,7 +78,7 @@ handler["event.publish"] = function(config, events)
   local messages, failed = {}, {}
   for i, event in ipairs(events) do messages[i] = message_of(config, event) end
   local verdicts
-  verdicts, failure = amqp.publish(target_of(config, password), messages)
+  verdicts, failure = publish(target_of(config, password), messages)
   if not verdicts then return nil, failure end
   for i, verdict in ipairs(verdicts) do
     if verdict ~= "confirmed" and not (verdict == "unroutable" and config.unroutable == "drop") then

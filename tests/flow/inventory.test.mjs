@@ -66,6 +66,13 @@ describe("stock that is changed while it is sold", () => {
     await assertInvariants(shop);
   });
 
+  it("is changed by many at once, who wait for one another and are not sent away", async () => {
+    const { sku } = await makeProduct(shop, { stock: 10 });
+    const answers = await many(40, (i) => shop.admin("POST", path(sku, "/adjustments"), { headers: idem(), body: { delta: 1, reason: `race ${i}` } }));
+    assert.deepEqual(answers.filter((a) => a.body?.code === "deadlock").map((a) => a.text), []);
+    assert.equal((await stockOf(shop, sku)).on_hand, 10 + answers.filter((a) => a.status === 201).length);
+  });
+
   it("is set by one of those who believe the same number", async () => {
     const { sku } = await makeProduct(shop, { stock: 10 });
     const answers = await many(12, (i) => change(shop, sku, "adjustments", { delta: i + 1, expected_quantity: 10, reason: "counted twice" }));

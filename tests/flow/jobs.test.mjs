@@ -100,6 +100,14 @@ describe("jobs on two machines", { timeout: 8 * MINUTE }, () => {
     assert.equal(await count(shop, "probe_runs", "job = 'long'"), 2);
   });
 
+  it("that are done are not done again, however long their neighbour takes", async () => {
+    const rows = [1, 1, 1, 3 * LEASE_MS].map((ms, n) => `('job:mixed:${n}', 'job.run', '${JSON.stringify({ plugin: "probe-jobs", job: "mixed",
+      payload: { strand: `s${n}`, n, ms } })}')`);
+    await query(shop, `INSERT INTO outbox (aggregate, type, payload) VALUES ${rows.join(", ")}`); // one worker has them all
+    await settled();
+    assert.equal(await count(shop, "probe_runs", "job = 'mixed'"), 4);
+  });
+
   it("come again when their worker is killed, in order and within the limit", async () => {
     await enqueue("killed", 3, names(6), 400);
     for (let i = 0; i < 2; ++i) {

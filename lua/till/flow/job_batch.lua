@@ -9,6 +9,9 @@
 --
 -- While it works the leases are made longer, a third of one at a time. Where that fails for so
 -- long that somebody else may have taken over, nothing more is begun: so order per aggregate holds.
+-- An event that is taken over is delivered alone, and the others go back: it may be what ended its
+-- worker. So what ends workers stops nothing else, and once it has done so as often as it may be
+-- tried it is a dead letter.
 -- After TURN_MS, or when this generation ends, what was not begun goes back at once and untried:
 -- what is more important, and came meanwhile, has its turn.
 local co = require "till.prim.co"
@@ -146,13 +149,21 @@ local function extend(batch)
 end
 
 
+-- What is done is marked meanwhile too: however long one event takes, its neighbours are not
+-- delivered twice, and what waits for them does not wait for it.
 local function keep_leases(batch)
   if batch.rest then return end
   batch.rest = co.waiter()
+  local third = batch.lease_ms / 3
   co.turn_end(function()
+    local extended = time.mono_ms()
     while not batch.is_over do
-      batch.rest:wait(batch.lease_ms / 3, true)
-      if not batch.is_over then extend(batch) end
+      batch.rest:wait(math.min(third, MARK_MS), true)
+      if not batch.is_over then mark(batch) end
+      if not batch.is_over and time.mono_ms() - extended >= third then
+        extended = time.mono_ms()
+        extend(batch)
+      end
     end
   end)
 end
@@ -260,12 +271,47 @@ local function new_batch(taking)
 end
 
 
-local function run(batch, events)
-  local handed_on, e = publish.hand_on(events, batch.claim)
-  if not handed_on then
-    log.warn("publish.hand_on", { error = tostring(e) })
-    return
+-- -> the events to deliver now
+local function without_suspects(batch, events)
+  local suspect
+  for _, event in ipairs(events) do
+    if event.is_taken_over then
+      suspect = event
+      break
+    end
   end
+  if not suspect then return events end
+  local others = {}
+  for _, event in ipairs(events) do
+    if event ~= suspect then others[event.id] = event end
+  end
+  batch.given_back = give_back(batch, others)
+  if suspect.attempts <= kinds.of(suspect.type).attempts then return { suspect } end
+  failed(batch, suspect, err.new("internal",
+    "whoever delivered it ended, or stood still, each time"))
+  return {}
+end
+
+
+-- -> those whose copies are there. Where it cannot be done for all at once each is tried alone: one
+-- that cannot be copied (too large for the database's packet, say) keeps nobody else back.
+local function handed_on(batch, events)
+  local ok, e = publish.hand_on(events, batch.claim)
+  if ok then return events end
+  local out, is_hopeless = {}, err.is(e) and not e.retryable
+  if is_hopeless and #events == 1 then
+    failed(batch, events[1], e)
+  elseif is_hopeless then
+    for _, event in ipairs(events) do out[#out + 1] = handed_on(batch, { event })[1] end
+  else
+    log.warn("publish.hand_on", { error = tostring(e) })
+  end
+  return out
+end
+
+
+local function run(batch, events)
+  events = handed_on(batch, without_suspects(batch, events))
   local items, i = items_of(events), 1
   while items[i] and may_go_on(batch) do
     local item = items[i]

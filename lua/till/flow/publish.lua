@@ -89,7 +89,7 @@ end
 
 function publish.hand_on(events, claim)
   local names = dispatch.names(HOOK)
-  if #names == 0 then return true end
+  if #names == 0 or #events == 0 then return true end
   local wanted, any = {}, false
   for _, event in ipairs(events) do
     if is_wanted(event, names) then wanted[event.id], any = event, true end

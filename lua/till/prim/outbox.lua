@@ -3,7 +3,8 @@
 --   append(tx, { { aggregate=, type=, payload= (table or JSON), delay_ms= }, ... })
 --     waits -> true | nil, err; the call's trace goes with them. An empty list is nothing to do.
 --   claim(kinds, max, lease_ms)  waits -> up to `max` (100) events { id, aggregate, type, payload
---                          (JSON), traceparent, attempts, claim } | nil, err. kinds: up to 32 of
+--                          (JSON), traceparent, attempts, claim, is_taken_over = whoever had it
+--                          before never said what became of it } | nil, err. kinds: up to 32 of
 --                          { type =, leave = places for those after it }; the first one's first
 --   done(id or ids, claim) waits -> true | nil, err(conflict: some were taken over, the others are
 --                          done); up to 1000 ids of one claim

@@ -19,16 +19,25 @@ local sql = require "till.prim.sql"
 local alerts = {}
 
 
--- One that nobody has seen yet comes into being closed: so there is a row to lock. Assignments run
--- from left to right.
+local function lock(tx, kind, subject)
+  return tx:one("SELECT id, state FROM alerts WHERE kind = ? AND subject = ? FOR UPDATE", kind,
+    subject)
+end
+
+
+-- One that nobody has seen yet comes into being closed: so there is a row to lock. An INSERT of one
+-- that is there would lock it for reading, and two who have done that stand in each other's way.
+-- Assignments run from left to right.
 local function write(tx, kind, subject, seen)
   local now = db.now()
-  local made, e = tx:exec("INSERT IGNORE INTO alerts (kind, subject, state, detail, opened_at,"
-    .. " seen_at) VALUES (?, ?, 'closed', '{}', ?, ?)", kind, subject, now, now)
-  if not made then return nil, e end
-  local was, e2 = tx:one("SELECT id, state FROM alerts WHERE kind = ? AND subject = ? FOR UPDATE",
-    kind, subject)
-  if not was then return nil, e2 end
+  local was, e = lock(tx, kind, subject)
+  if was == false then
+    local made, e2 = tx:exec("INSERT IGNORE INTO alerts (kind, subject, state, detail, opened_at,"
+      .. " seen_at) VALUES (?, ?, 'closed', '{}', ?, ?)", kind, subject, now, now)
+    if not made then return nil, e2 end
+    was, e = lock(tx, kind, subject)
+  end
+  if not was then return nil, e end
   local opens = was.state == "closed"
   local ok, e3 = tx:exec("UPDATE alerts SET level = ?, times = IF(?, 0, times) + ?, detail = ?,"
     .. " opened_at = IF(?, ?, opened_at), seen_at = ?, closed_at = NULL, state = 'open'"

@@ -18,6 +18,7 @@
 local allotment = require "till.store.allotment"
 local db = require "till.store.db"
 local err = require "till.util.err"
+local json = require "till.prim.json"
 local id = require "till.util.id"
 local sql = require "till.prim.sql"
 local reservations = require "till.store.reservations"
@@ -31,7 +32,7 @@ local MOST_CARTS = 500 -- that one override may let go of
 
 
 local function sum_up(out, rows)
-  out.on_hand, out.reserved, out.locations = 0, 0, {}
+  out.on_hand, out.reserved, out.locations = 0, 0, json.array {}
   for i, row in ipairs(rows) do
     out.on_hand, out.reserved = out.on_hand + row.on_hand, out.reserved + row.reserved
     if row.version then out.version = (out.version or 0) + row.version end
@@ -99,21 +100,31 @@ local function spot(tx, sku, code)
 end
 
 
-local function lock_row(tx, at)
-  local ok, e = tx:exec("INSERT IGNORE INTO stock (variant_id, location_id) VALUES (?, ?)",
-    at.vbin, at.lbin)
-  if not ok then return nil, e end
+local function locked(tx, at)
   return tx:one("SELECT on_hand, reserved FROM stock WHERE variant_id = ? AND location_id = ?"
     .. " FOR UPDATE", at.vbin, at.lbin)
 end
 
 
-local function write(tx, at, event)
+-- It is made only where it is not there: an INSERT of what is there locks it for reading, and two
+-- who have done that stand in each other's way.
+local function lock_row(tx, at)
+  local row, e = locked(tx, at)
+  if row ~= false then return row, e end
+  local ok, e2 = tx:exec("INSERT IGNORE INTO stock (variant_id, location_id) VALUES (?, ?)",
+    at.vbin, at.lbin)
+  if not ok then return nil, e2 end
+  return locked(tx, at)
+end
+
+
+-- The sum; its event is the caller's to log.
+local function move(tx, at, event)
   local ok, e = tx:exec("UPDATE stock SET on_hand = on_hand + ?, version = version + 1"
     .. " WHERE variant_id = ? AND location_id = ?", event.on_hand, at.vbin, at.lbin)
   if not ok then return nil, e end
   event.variant, event.location, event.quantity = at.variant, at.location, event.on_hand
-  return stock_log.add(tx, { event })
+  return true
 end
 
 
@@ -191,7 +202,8 @@ local function settle(tx, at, change, event, wanted_of)
   if not wanted then return nil, why2 end
   if wanted < math.max(0, row.reserved) then return nil, too_few(row, wanted) end
   event.on_hand = wanted - row.on_hand
-  ok, why = write(tx, at, event)
+  ok, why = move(tx, at, event)
+  if ok then ok, why = stock_log.add(tx, { event }) end
   if ok and event.on_hand > 0 then ok, why = allotment.allot(tx, at.variant, at.location) end
   if not ok then return nil, why end
   return { variant_id = id.text("var", at.variant), location = at.code, before = row.on_hand,
@@ -237,6 +249,12 @@ end
 function inventory.count(tx, change)
   local at, e = spot(tx, change.sku, change.location or MAIN)
   if not at then return nil, e end
+  local known, e2 = stock_past.is_known(change, tx)
+  if known == nil then return nil, e2 end
+  if not known then
+    return nil, err.new("invalid_request", "there is no event of that number yet", { errors = {
+      { pointer = "/event_id", detail = "must be an event of the log", code = "range" } } })
+  end
   local was
   local done, why = settle(tx, at, change, event_of(change, "counted"), function(row)
     local wanted, why = counted(tx, at, change, row)
@@ -278,12 +296,12 @@ function inventory.transfer(tx, change)
     return nil, err.new("conflict", ("%d of %d at %s are not held for shoppers: %d cannot go")
       :format(row.on_hand - row.reserved, row.on_hand, change.from, change.quantity))
   end
-  for place_of, delta in pairs { [from] = -change.quantity, [to] = change.quantity } do
-    local event = event_of(change, "transferred")
-    event.on_hand = delta
-    ok, e = write(tx, place_of, event)
-    if not ok then return nil, e end
-  end
+  local gone, come = event_of(change, "transferred"), event_of(change, "transferred")
+  gone.on_hand, come.on_hand = -change.quantity, change.quantity
+  ok, why = move(tx, from, gone)
+  if ok then ok, why = move(tx, to, come) end
+  if ok then ok, why = stock_log.add(tx, { gone, come }) end -- of one time: no unit is at both
+  if not ok then return nil, why end
   ok, why = allotment.allot(tx, to.variant, to.location)
   if not ok then return nil, why end
   return { variant_id = id.text("var", from.variant) }

@@ -3,6 +3,7 @@
 --   variant(sku [, tx]) -> 16 bytes, is it a bundle? | false | nil, err
 --   as_of(variant, time, location [, tx]) -> rows { code, on_hand, reserved } | nil, err
 --   on_hand_at(tx, at, moment)      units at { vbin, lbin }, moment { taken_at | event_id }
+--   is_known(moment [, tx])         has the log come as far as the event that it names? | nil, err
 --   counted_since(tx, at, moment)   has anybody said since how many there are? | nil, err
 --   events(variant, opts) -> rows, newest first | nil, err     opts as of till.store.page; location
 --
@@ -45,6 +46,14 @@ function stock_past.on_hand_at(tx, at, moment)
     .. " FROM stock_events WHERE variant_id = ? AND location_id = ? AND " .. condition, at.vbin,
     at.lbin, value)
   return row and row.units, e
+end
+
+
+function stock_past.is_known(moment, tx)
+  if not moment.event_id then return true end
+  local row, e = db.on(tx):one("SELECT MAX(id) AS id FROM stock_events")
+  if not row then return nil, e end
+  return moment.event_id <= (row.id or 0)
 end
 
 

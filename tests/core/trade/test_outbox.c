@@ -463,6 +463,59 @@ START_TEST(claimers_at_once)
 }
 END_TEST
 
+static void on_slept(void *data, till_status_t status, const till_sql_result_t *result)
+{
+    struct change *change = data;
+
+    (void)result;
+    ck_assert_int_eq(status, TILL_OK);
+    till_sql_run(change->conn, TEXT(TILL_SQL_COMMIT), NULL, 0, TIMEOUT_MS, on_ran, change);
+}
+
+/* In a transaction that is open still. */
+static void append_two(struct change *change, int round)
+{
+    char aggregate[16];
+
+    snprintf(aggregate, sizeof(aggregate), "order:%d", round);
+    const till_event_t events[] = {{.aggregate = TEXT(aggregate), .type = TEXT("first"), .payload = TEXT("{}")},
+                                   {.aggregate = TEXT(aggregate), .type = TEXT("second"), .payload = TEXT("{}")}};
+    till_sql_acquire(pool, TIMEOUT_MS, on_conn, change);
+    TEST_UNTIL(loop, change->conn != NULL);
+    run(change, "BEGIN");
+    change->done = false;
+    till_outbox_append(change->conn, events, 2, TIMEOUT_MS, on_change, change);
+    TEST_UNTIL(loop, change->done);
+    ck_assert_int_eq(change->status, TILL_OK);
+}
+
+/* A claim looks through a backlog, and sooner or later meanwhile two events of one aggregate are committed: the later
+ * one is not to be had while the other one waits, whenever it was. */
+START_TEST(what_is_committed_while_a_claim_looks_comes_in_order)
+{
+    const till_outbox_kind_t second = {.type = TEXT("second")};
+
+    append("big:1", "first");
+    test_kernel_number(pool, "INSERT INTO outbox (aggregate, type, payload, available_at)"
+                             " SELECT 'big:1', 'second', '{}', NOW(3) - INTERVAL 1 DAY FROM seq_1_to_4000");
+    for (int round = 0; round != 20; ++round) {
+        struct change change = {0};
+        struct batch batch = {0};
+        char sleep[32];
+        append_two(&change, round);
+        change.done = false;
+        snprintf(sleep, sizeof(sleep), "DO SLEEP(0.0%02d)", round % 20);
+        till_sql_run(change.conn, TEXT(sleep), NULL, 0, TIMEOUT_MS, on_slept, &change);
+        till_outbox_claim(pool, &second, 1, 10, LEASE_MS, TIMEOUT_MS, on_claim, &batch);
+        TEST_UNTIL(loop, change.done && batch.calls == 1);
+        ck_assert_int_eq(batch.status, TILL_OK);
+        ck_assert_uint_eq(batch.n, 0);
+        till_sql_release(change.conn);
+    }
+    ck_assert_int_eq(test_kernel_number(pool, "SELECT COUNT(*) FROM outbox WHERE attempts <> 0"), 0);
+}
+END_TEST
+
 START_TEST(cancelled_at_every_turn)
 {
     const till_outbox_kind_t x = {.type = TEXT("x")};
@@ -525,6 +578,7 @@ Suite *outbox_suite(void)
     tcase_add_test(tc, as_many_as_a_claim_takes);
     tcase_add_test(tc, reasons_are_cut_between_characters);
     tcase_add_test(tc, claimers_at_once);
+    tcase_add_test(tc, what_is_committed_while_a_claim_looks_comes_in_order);
     tcase_add_test(tc, cancelled_at_every_turn);
     tcase_add_test(tc, history_costs_nothing);
     suite_add_tcase(suite, tc);

@@ -197,6 +197,7 @@ t.describe("a count", function()
       taken_at = now_text(raw) }), 422)
     t.equal(shop.post("TEA/counts", { quantity = 4, reason = "x",
       taken_at = "2999-01-01T00:00:00Z" }), 422)
+    t.equal(shop.post("TEA/counts", { quantity = 4, reason = "x", event_id = 2 ^ 52 }), 422)
     t.equal(shop.inventory("TEA").on_hand, 10)
   end))
 end)
@@ -217,6 +218,11 @@ t.describe("a transfer", function()
     t.equal(shop.post("TEA/transfers", { from = "main", to = "shop", quantity = 7,
       reason = "x" }), 409)
     t.equal(shop.count("stock_events", "type = 'transferred'"), 2)
+    shop.product("MUG", 1000, 1000)
+    local body = { from = "main", to = "shop", quantity = 1, reason = "refill" }
+    for _ = 1, 20 do shop.must(shop.post("MUG/transfers", body)) end
+    t.same(raw.sql.query("SELECT reference FROM stock_events WHERE type = 'transferred'"
+      .. " GROUP BY reference HAVING COUNT(DISTINCT at) <> 1"), {}, "no unit is at both places")
     t.same(sums(raw), {})
   end))
 

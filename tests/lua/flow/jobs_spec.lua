@@ -82,6 +82,27 @@ t.describe("events of one claim", function()
       t.equal(shop.count("outbox", "state <> 'done'"), 0)
     end))
 
+  t.it("that are taken over are done alone, or are dead letters", with_orders(0, function(shop, raw)
+    raw.sql.exec("INSERT INTO outbox (aggregate, type, payload, claim, attempts, available_at)"
+      .. " VALUES ('a', 'test.told', '{}', 0, 0, '2020-01-01'),"
+      .. " ('b', 'test.told', '{}', 7, 2, '2020-01-02'),"
+      .. " ('c', 'test.told', '{}', 7, 1, '2020-01-03')")
+    local released = watch(raw, "till.prim.outbox", "release")
+    local claim = raw.require "till.flow.job_claim"
+    local deliver = raw.require("till.flow.job_batch").deliver
+    t.equal(deliver(claim.take()), 1)
+    t.same({ #released, #released[1] > 1 }, { 1, true })
+    t.equal(shop.count("outbox", "aggregate = 'b' AND state = 'done' AND attempts = 3"), 1)
+    t.equal(shop.count("outbox", "aggregate = 'a' AND state = 'pending' AND attempts = 0"), 1)
+    t.equal(shop.count("outbox", "aggregate = 'c' AND claim = 0 AND attempts = 1"), 1)
+    raw.sql.exec("UPDATE outbox SET claim = 7, attempts = 10 WHERE aggregate = 'a'")
+    t.equal(deliver(claim.take()), 1)
+    t.equal(shop.count("outbox", "aggregate = 'a' AND state = 'dead' AND last_error LIKE"
+      .. " '%each time%'"), 1)
+    shop.work()
+    t.equal(shop.count("outbox", "type = 'test.told' AND state = 'done'"), 2)
+  end))
+
   t.it("that cannot be done come again, the others are done",
     with_orders(2, function(shop, raw)
       raw.sql.exec("INSERT INTO outbox (aggregate, type, payload) VALUES"

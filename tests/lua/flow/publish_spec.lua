@@ -105,6 +105,15 @@ t.describe("events that a plugin publishes", function()
     t.same({ row.state, row.attempts }, { "pending", 1 })
   end))
 
+  t.it("that cannot be copied keep nobody else back", with_plugin(function(shop, mq)
+    event(shop, "order:" .. ("x"):rep(153), "order.told") -- with the plugin's name it is too long
+    event(shop, "order:1", "order.told")
+    work(shop)
+    t.same({ #mq.told, mq.told[1] and mq.told[1].aggregate }, { 1, "order:1" })
+    local row = rows(shop, "state = 'pending'")[1]
+    t.same({ row.attempts, row.last_error ~= nil }, { 1, true })
+  end))
+
   t.it("are copied once, also where their event comes again", with_plugin(function(shop)
     event(shop, "order:1", "order.told")
     local claim = shop.require "till.flow.job_claim"
