@@ -1,7 +1,7 @@
 #!/bin/bash
 # deps.sh [test|bench] - installs what is missing of the Debian packages that
 # the build and the server need; with `test`, what the tests and lints need as
-# well; with `bench`, what the benchmarks do.
+# well, with the npm packages of tests/doubles; with `bench`, what the benchmarks do.
 # Where all are there it does nothing and needs no root. Away from a terminal,
 # what apt says goes to build/deps.log and is shown when it failed.
 set -eu
@@ -11,7 +11,7 @@ build=(make cmake ninja-build gcc libc6-dev pkg-config libh2o-evloop-dev libwsla
     libluajit-5.1-dev luajit libmariadb-dev libhiredis-dev libcurl4-openssl-dev libssl-dev
     zlib1g-dev liblzma-dev librabbitmq-dev)
 serve=(mariadb-server mariadb-client redis-server curl xz-utils ca-certificates openssl)
-test=(check lua-check clang clang-format libclang-rt-14-dev nodejs git procps prometheus
+test=(check lua-check clang clang-format libclang-rt-14-dev nodejs npm git procps prometheus
     nghttp2-client haproxy chromium rabbitmq-server node-ws # prometheus: promtool; node-ws: a WebSocket client
     galera-4 rsync lsof) # a Galera cluster
 bench=(nodejs git luajit nghttp2-client wrk sysbench redis-tools node-ws)
@@ -38,12 +38,34 @@ while read -r package status; do
 done < <(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "${wanted[@]}" 2>/dev/null || true)
 # a Node from elsewhere, newer than Debian's, will do
 ! command -v node >/dev/null || there[nodejs]=1
+! command -v npm >/dev/null || there[npm]=1
+
+# What the doubles of providers are checked with, of the versions in the lock file. Without them the step `doubles` of
+# the tests fails; everything else can be tested all the same.
+npm_packages() {
+    local log=build/npm.log try
+    [ "$1" = test ] || return 0
+    ! cmp -s tests/doubles/package-lock.json tests/doubles/node_modules/.installed || return 0
+    mkdir -p build
+    for try in 1 2 3; do
+        if (cd tests/doubles && npm ci --ignore-scripts --no-audit --no-fund) >"$log" 2>&1 </dev/null; then
+            cp tests/doubles/package-lock.json tests/doubles/node_modules/.installed
+            return 0
+        fi
+        sleep $((try * 2))
+    done
+    tail -n 20 "$log" >&2
+    echo "deps: npm could not install the packages of tests/doubles; is the registry there? All that it said is in $log" >&2
+}
 
 missing=()
 for package in "${wanted[@]}"; do
     [ -n "${there[$package]:-}" ] || missing+=("$package")
 done
-[ ${#missing[@]} -gt 0 ] || exit 0
+if [ ${#missing[@]} -eq 0 ]; then
+    npm_packages "${1:-}"
+    exit 0
+fi
 
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
@@ -109,4 +131,5 @@ else
     fi
 fi
 disable_unwanted
+npm_packages "${1:-}"
 echo "deps: done, $SECONDS s" >&2

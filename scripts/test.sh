@@ -1,6 +1,6 @@
 #!/bin/bash
 # test.sh [STEP...] - everything that must hold, in one run: lints, core, corpora,
-# Lua specs, flows. Each step writes build/test-logs/STEP.log, which is shown when
+# Lua specs, doubles of providers, flows. Each step writes build/test-logs/STEP.log, which is shown when
 # something in it failed. The last line is "N passed, N failed, N skipped".
 # PRESET of the environment names what is built and tested (default: dev).
 set -u
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 preset=${PRESET:-dev}
 export MOONTILL=$PWD/build/$preset/moontill # for the flows
 
-all_steps=(lint core corpora lua flow)
+all_steps=(lint core corpora lua doubles flow)
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=("${all_steps[@]}")
 for step in "${steps[@]}"; do
@@ -159,6 +159,20 @@ step_lua() {
     count_last_line lua "$code"
 }
 
+# What node's TAP in the log of a step says at the end of each file.
+count_tap() { # step, exit code
+    local step=$1
+    count "$step" "$2" "$(sum "$step" 's/^# pass ([0-9]+)$/\1/p')" \
+        $(($(sum "$step" 's/^# fail ([0-9]+)$/\1/p') + $(sum "$step" 's/^# cancelled ([0-9]+)$/\1/p'))) \
+        $(($(sum "$step" 's/^# skipped ([0-9]+)$/\1/p') + $(sum "$step" 's/^# todo ([0-9]+)$/\1/p')))
+}
+
+# The doubles of providers against their specifications and official clients; no server of ours.
+step_doubles() {
+    timeout -k 10 300 node --test --test-reporter=tap tests/doubles/*.test.mjs </dev/null >"$logs/doubles.log" 2>&1
+    count_tap doubles $?
+}
+
 # One file at a time: each starts servers of its own. Its log is cut into pieces
 # by lines "# FILE", and one that ran out of time says so.
 step_flow() {
@@ -172,9 +186,7 @@ step_flow() {
         [ "$one" -eq 0 ] || code=1
         echo "  $(basename "$file" .test.mjs), $((SECONDS - began_file)) s$([ "$one" -eq 0 ] || echo ', failed')"
     done
-    count flow "$code" "$(sum flow 's/^# pass ([0-9]+)$/\1/p')" \
-        $(($(sum flow 's/^# fail ([0-9]+)$/\1/p') + $(sum flow 's/^# cancelled ([0-9]+)$/\1/p'))) \
-        $(($(sum flow 's/^# skipped ([0-9]+)$/\1/p') + $(sum flow 's/^# todo ([0-9]+)$/\1/p')))
+    count_tap flow "$code"
 }
 
 run() {

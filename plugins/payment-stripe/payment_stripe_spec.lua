@@ -1,0 +1,98 @@
+-- What needs no Stripe. Everything else is tried against its double: tests/flow/payment_stripe.
+local t = require "till.test"
+local crypto = require "till.prim.crypto"
+local time = require "till.prim.time"
+
+-- nothing listens there: every request is one that never arrived
+local OPTIONS = { secret_key = "sk_test_x", webhook_secret = "whsec_new",
+  webhook_secret_old = "whsec_old", return_url = "https://shop.example/back?cart={cart}",
+  base_url = "http://127.0.0.1:1", timeout_ms = 1000 }
+
+
+local function pay(more)
+  local out = { payment_id = "pay_1", idem_key = "pay_1", order_ref = "cart_1", amount = 1000,
+    currency = "GBP", data = { payment_method = "pm_card_visa" } }
+  for name, value in pairs(more or {}) do out[name] = value end
+  return out
+end
+
+
+local function with(more)
+  local out = {}
+  for name, value in pairs(OPTIONS) do out[name] = value end
+  for name, value in pairs(more) do out[name] = value end
+  return out
+end
+
+
+t.plugin("payment-stripe", OPTIONS, function(plugin)
+  t.it("is offered for what Stripe can count", function()
+    local offer = { label = "Card", capture = "now", fields = { "payment_method" } }
+    for currency, amount in pairs { GBP = 30, GYD = 100, JPY = 500, KWD = 1230, MGA = 500 } do
+      t.same(plugin:call("payment.describe", { currency = currency, amount = amount }), offer,
+        currency)
+    end
+    for currency, amount in pairs { GBP = 0, KWD = 1234, MGA = 550, XYZ = 100 } do
+      t.equal(plugin:call("payment.describe", { currency = currency, amount = amount }), nil,
+        currency)
+    end
+    local british = plugin:with(with { currencies = { "GBP" } })
+    t.equal(british:call("payment.describe", { currency = "EUR", amount = 100 }), nil)
+  end)
+
+  t.it("asks for nothing without a payment method of Stripe", function()
+    for _, data in ipairs { {}, { payment_method = "4242424242424242" }, { payment_method = 7 },
+      { payment_method = "pm_x/../refunds" }, { payment_method = "pm_" .. ("x"):rep(300) } } do
+      local answer = plugin:call("payment.authorize", pay { data = data })
+      t.equal(answer.outcome, "declined")
+      t.ok(answer.reason:find("payment_method", 1, true), answer.reason)
+    end
+  end)
+
+  t.it("has failed where Stripe cannot have heard of it, and knows nothing otherwise", function()
+    t.equal(plugin:call("payment.authorize", pay()).outcome, "failed")
+    for _, hook in ipairs { "lookup", "capture", "void", "refund" } do
+      t.equal(plugin:call("payment." .. hook, pay { provider_ref = "pi_1" }).outcome, "unknown")
+    end
+    t.equal(plugin:call("payment.lookup", pay()).outcome, "unknown")
+  end)
+
+  local function status(signature, body)
+    return plugin:call("webhook.receive", { headers = { ["stripe-signature"] = signature },
+      body = body or '{"type":"charge.succeeded"}' }).status
+  end
+
+  local function sign(secret, age_s, body)
+    local at = math.floor(time.now_ms() / 1000) - (age_s or 0)
+    return ("t=%d,v1=%s"):format(at, crypto.hex(crypto.hmac_sha256(secret,
+      at .. "." .. (body or '{"type":"charge.succeeded"}'))))
+  end
+
+  t.it("takes webhooks of both secrets while they are rotated", function()
+    t.equal(status(sign "whsec_new"), 200)
+    t.equal(status(sign "whsec_old"), 200)
+    t.equal(status(sign "whsec_old" .. ",v1=00,v0=11"), 200)
+    t.equal(status(sign("whsec_new", 0, "[1"), "[1"), 400)
+  end)
+
+  t.it("takes no other webhook", function()
+    for _, signature in ipairs { "", "t=1", "v1=00", "t=x,v1=00", sign "whsec_other",
+      sign("whsec_new", 400), sign("whsec_new", -400), sign("whsec_new", 0, "{}"),
+      ("v1=00,"):rep(1000) } do
+      t.equal(status(signature), 401, signature:sub(1, 40))
+    end
+    t.equal(status(nil), 401)
+    t.equal(plugin:with { secret_key = "k", return_url = "https://x/" }
+      :call("webhook.receive", { headers = { ["stripe-signature"] = sign "" }, body = "{}" })
+      .status, 401, "without a secret there is none that fits")
+  end)
+
+  t.table({
+    { why = "needs a key", given = { return_url = "https://x/" },
+      message = "config.secret_key: is needed. sk_live_… or sk_test_…" },
+    { why = "refuses a capture that it does not know", given = with { capture_method = "never" },
+      message = "config.capture_method: must be manual or automatic" },
+    { why = "refuses to wait longer than its hooks may", given = with { timeout_ms = 9000 },
+      message = "config.timeout_ms: at most 6000" },
+  }, function(case) t.rejects(plugin, case.given, case.message) end)
+end)
