@@ -121,9 +121,15 @@ local function to_result(p)
 end
 
 
+-- What was given back there was captured before.
 local function record(p, answer, fence)
-  return move(p, answer.outcome, { provider_ref = answer.provider_ref, reason = answer.reason,
-    action = answer.action, fence = fence })
+  local fields = { provider_ref = answer.provider_ref, reason = answer.reason,
+    action = answer.action, fence = fence }
+  if answer.outcome == "refunded" and p.state ~= "captured" then
+    local ok, e = move(p, "captured", fields)
+    if not ok then return nil, e end
+  end
+  return move(p, answer.outcome, fields)
 end
 
 
@@ -189,6 +195,7 @@ end
 
 
 -- What was done at the provider by hand is refused when it is asked for, and done all the same.
+-- -> answer | nil, err, what the provider says of it instead
 local function finish(p, hook, wanted, key, more)
   if p.state == wanted then return p end
   local about = { idem_key = p.idem_key .. key }
@@ -198,10 +205,10 @@ local function finish(p, hook, wanted, key, more)
   local seen = ask(p, "payment.lookup")
   if seen.outcome == wanted then return seen end
   if answer.outcome == "unknown" then
-    return nil, err.new("unknown_outcome", "the provider has not answered yet")
+    return nil, err.new("unknown_outcome", "the provider has not answered yet"), seen
   end
   return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason),
-    { final = true })
+    { final = true }), seen
 end
 
 
@@ -249,9 +256,14 @@ function payment.ask_refund(p, part)
 end
 
 
+-- Captured by somebody there, so it cannot be voided any more. The row says so before it is given
+-- back: whoever goes on with it then asks for the refund alone.
+local MONEY = { captured = true, refunded = true }
+
+
 function payment.void(p)
   if p.state == "created" then return move(p, "void") end
-  if p.state == "voided" or p.state == "declined" or p.state == "failed" then return p end
+  if payment.states.final[p.state] then return p end
   if p.state == "sending" or p.state == "unknown" then
     payment.settle(p)
     if p.state == "sending" or p.state == "unknown" then return to_result(p) end
@@ -262,9 +274,12 @@ function payment.void(p)
     if not given_back then return nil, e end
     return move(p, "refunded")
   end
-  local answer, e = payment.ask_void(p)
-  if not answer then return nil, e end
-  return move(p, "voided")
+  local answer, e, seen = payment.ask_void(p)
+  if answer then return move(p, "voided") end
+  if not MONEY[seen.outcome] then return nil, e end
+  local ok, e2 = record(p, seen)
+  if not ok then return nil, e2 end
+  return payment.void(p)
 end
 
 

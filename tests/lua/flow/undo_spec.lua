@@ -88,6 +88,67 @@ t.describe("a completion that is taken back", function()
       t.equal((select(2, shop.complete(cart))).type, "order")
     end))
 
+  -- The worker holds an authorisation; staff, at the provider, do as `state` says.
+  local function done_there(state)
+    return function(shop, raw, cart)
+      after(raw, "till.flow.payment", "authorize", function(p)
+        raw.sql.exec("UPDATE payment_test_attempts SET captured_amount = amount, state = ?", state)
+        return p
+      end)
+      return shop.complete(cart)
+    end
+  end
+
+  local function given_back(raw)
+    return raw.sql.one("SELECT CAST(COALESCE(SUM(amount), 0) AS SIGNED) AS n"
+      .. " FROM payment_test_refunds").n
+  end
+
+  t.it("finds that its money was captured at the provider, and gives it back",
+    with_refused("promotion_refused", function(shop, raw, cart)
+      local _, body = done_there "captured"(shop, raw, cart)
+      t.equal(body.error.code, "promotion_refused")
+      t.same(payment_states(raw), { "refunded", "refunded" })
+      local p = raw.sql.one("SELECT amount, refunded_amount FROM payments")
+      t.same({ given_back(raw), p.refunded_amount }, { p.amount, p.amount })
+      t.same({ shop.count("orders"), shop.count("sagas", "state = 'undone'"),
+        shop.inventory("TEA").reserved }, { 0, 1, 0 })
+    end))
+
+  t.it("finds that its money went back at the provider already, and asks for no more",
+    with_refused("promotion_refused", function(shop, raw, cart)
+      local _, body = done_there "refunded"(shop, raw, cart)
+      t.equal(body.error.code, "promotion_refused")
+      t.same(payment_states(raw), { "refunded", "refunded" })
+      t.same({ given_back(raw), shop.count("sagas", "state = 'undone'") }, { 0, 1 })
+    end))
+
+  t.it("gives such money back once, whoever dies on the way",
+    with_refused("promotion_refused", function(shop, raw, cart)
+      after(raw, "till.flow.payment", "ask_refund", killed)
+      done_there "captured"(shop, raw, cart)
+      t.same(payment_states(raw), { "captured", "refunded" })
+      resumed(raw)
+      t.same(payment_states(raw), { "refunded", "refunded" })
+      t.same({ given_back(raw), shop.count("sagas", "state = 'undone'") },
+        { raw.sql.one("SELECT amount FROM payments").amount, 1 })
+    end))
+
+  t.it("of no outcome, and refunded at the provider, ends where it is asked for again",
+    live.test(function(raw)
+      local shop = make_shop(raw)
+      local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+      shop.pay(cart, "test", "tok_timeout")
+      after(raw, "till.flow.payment", "authorize", function(p, e)
+        raw.sql.exec("UPDATE payment_test_attempts SET state = 'refunded'")
+        return p, e
+      end)
+      t.equal((shop.complete(cart)), 202)
+      resumed(raw)
+      t.same(payment_states(raw), { "refunded", "refunded" })
+      t.equal(shop.count("orders"), 0)
+    end))
+
   t.it("sees that staff have refunded its payment at the provider",
     with_refused("promotion_refused", function(shop, raw, cart)
       after(raw, "till.flow.payment", "authorize", function(p)
