@@ -18,8 +18,8 @@
 -- steps.parked(row, e) is called once it is parked.
 --   retryable (a lost database) the flow stays where it is and is resumed
 --
--- One that waits is looked at again after 2, 4, 8 … seconds. After jobs.park_attempts in vain, or
--- jobs.park_after_ms, or an error with `final = true`, it is parked: nobody goes on with it
+-- One that waits is looked at again after 2, 4, 8 … seconds. After jobs.park_attempts in vain at one
+-- step, or jobs.park_after_ms, or an error with `final = true`, it is parked: nobody goes on with it
 -- until staff say so (till.flow.parked). Its history tells each look.
 --
 -- `data` is kept in the row (JSON), `env` only in memory. A step may save the row itself in its own
@@ -74,22 +74,24 @@ end
 
 -- From now on it only goes back; `why` is what the shopper is told in the end. -> as sagas.save
 local function turn_back(row, why)
+  local anew = row.data.undoing == nil
   row.data.undoing = { code = why.code, message = why.message }
-  return sagas.save(row, {})
+  return sagas.save(row, { anew = anew })
 end
 
 
 local function is_over(row, e, now_ms)
   if e.final then return true end
-  if not e.retryable and row.tries + 1 >= conf.get("jobs.park_attempts") then return true end
-  local since = row.stuck_since and time.parse(row.stuck_since)
+  local tries, since = sagas.tries(row) + 1, sagas.since(row)
+  if not e.retryable and tries >= conf.get("jobs.park_attempts") then return true end
+  since = since and time.parse(since)
   return since ~= nil and now_ms - since >= conf.get("jobs.park_after_ms")
 end
 
 
 -- Who asks before it is due (a shopper who polls) does not fill the history.
 local function is_due(row, now_ms)
-  return not row.stuck_since or not row.next_at or time.parse(row.next_at) <= now_ms
+  return not sagas.since(row) or not row.next_at or time.parse(row.next_at) <= now_ms
 end
 
 
@@ -102,7 +104,7 @@ end
 local function wait(self, row, e)
   local now_ms = time.now_ms()
   local over, due = is_over(row, e, now_ms), is_due(row, now_ms)
-  local delay = math.min(MAX_WAIT_MS, 1000 * 2 ^ math.min(row.tries + 1, 20))
+  local delay = math.min(MAX_WAIT_MS, 1000 * 2 ^ math.min(sagas.tries(row) + 1, 20))
   local state = over and "parked" or "waiting"
   local saved = sagas.save(row, { state = state, error = e,
     next_ms = not over and now_ms + delay or nil })

@@ -1,8 +1,9 @@
 -- till/store/sagas - where a flow of several steps stands. One row for each flow and aggregate.
 --
 --   begin(name, aggregate, data, until_ms, anew) -> saga, claimed by us | false: somebody is at it
---   save(saga, fields)      step, data, state, error, next_at; false when it is done already or the
---                           claim was lost
+--   save(saga, fields)      step, data, state, error, next_at, anew (it turns back); false when it
+--                           is done already or the claim was lost
+--   tries(saga), since(saga)   as they are at the step that it is at now
 --   finish(script, saga, steps)   done, with the script; refused (TAKEN) where the claim was lost
 --   at_once(script, name, aggregate, steps)   done without ever having run; refused (TAKEN) where
 --                           one of them runs or waits
@@ -16,7 +17,9 @@
 --   settle(tx, saga, state) a parked one is over: done or undone
 --
 -- A parked one is nobody's: neither begin nor stuck gives it, until it is released. `tries` counts
--- runs that were due and left it at the same step, `stuck_since` is when the first of them ended.
+-- runs that were due and left it at the same step, `stuck_since` is when the first of them ended:
+-- both begin anew with the next step, and where it turns back. The way back counts as one step, for
+-- whoever resumes it undoes again what was undone.
 local db = require "till.store.db"
 local page = require "till.store.page"
 local sql = require "till.prim.sql"
@@ -28,9 +31,27 @@ local COLUMNS = "id, name, aggregate, state, step, data, claim, claimed_until, a
   .. " next_at, tries, stuck_since, parked_at, created_at, updated_at"
 
 
+-- `counted` is the step that tries and stuck_since were counted at; nil where they begin anew. A
+-- step that is put back, for its transaction failed, has them again.
 local function to_saga(row)
   row.data = db.json(row.data) or {}
+  row.counted = row.step
   return row
+end
+
+
+local function is_counted(saga)
+  return saga.counted ~= nil and (saga.data.undoing ~= nil or saga.step <= saga.counted)
+end
+
+
+function sagas.tries(saga)
+  return is_counted(saga) and saga.tries or 0
+end
+
+
+function sagas.since(saga)
+  return is_counted(saga) and saga.stuck_since or nil
 end
 
 
@@ -73,10 +94,14 @@ function sagas.begin(name, aggregate, data, until_ms, anew)
   if not made then return nil, e end
   if made.affected == 1 then
     return { id = made.insert_id, name = name, aggregate = aggregate, state = "running", step = 0,
-      data = data, claim = now, attempts = 1, tries = 0, saved = text }
+      data = data, claim = now, attempts = 1, tries = 0, counted = 0, saved = text }
   end
   return take_over(name, aggregate, text, until_ms, anew)
 end
+
+
+-- Columns are assigned from left to right: `step` after what is compared with the old one.
+local IS_NEXT = "(? OR NOT ? AND ? > step)"
 
 
 --- Lets go of the claim when the new state is not "running". Data that has not changed is not sent.
@@ -85,14 +110,16 @@ function sagas.save(saga, f, tx)
   local step = f.step or saga.step
   local text = db.to_json(saga.data)
   local stays = state == "waiting" or state == "parked"
-  local done, e = db.on(tx):exec("UPDATE sagas SET state = ?, step = ?, data = COALESCE(?, data),"
+  local back = saga.data.undoing and 1 or 0
+  local done, e = db.on(tx):exec("UPDATE sagas SET state = ?, tries = IF(" .. IS_NEXT .. ", 0,"
+    .. " tries), stuck_since = COALESCE(IF(" .. IS_NEXT .. ", NULL, stuck_since), ?), step = ?,"
+    .. " data = COALESCE(?, data),"
     .. " error = ?, next_at = ?, claimed_until = IF(? = 'running', claimed_until, NULL),"
-    .. " stuck_since = COALESCE(stuck_since, ?), parked_at = ?,"
-    .. " updated_at = ? WHERE id = ? AND claim = ? AND state <> 'done'", state, step,
-    text ~= saga.saved and text or sql.null,
+    .. " parked_at = ?, updated_at = ? WHERE id = ? AND claim = ? AND state <> 'done'", state,
+    f.anew and 1 or 0, back, step, f.anew and 1 or 0, back, step, stays and db.now() or sql.null,
+    step, text ~= saga.saved and text or sql.null,
     f.error and tostring(f.error):sub(1, 500) or sql.null, db.at_ms(f.next_ms), state,
-    stays and db.now() or sql.null, state == "parked" and db.now() or sql.null, db.now(), saga.id,
-    saga.claim)
+    state == "parked" and db.now() or sql.null, db.now(), saga.id, saga.claim)
   if not done then return nil, e end
   -- Two saves within a millisecond may change nothing: refused is what is done or was taken over.
   if done.affected == 0 then
@@ -101,6 +128,7 @@ function sagas.save(saga, f, tx)
     if row.state == "done" and state ~= "done" then return false end
   end
   saga.state, saga.step = state, step
+  if f.anew then saga.counted = nil end
   if not tx then saga.saved = text end
   return true
 end

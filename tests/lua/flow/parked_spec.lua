@@ -98,6 +98,36 @@ t.describe("a checkout without an outcome", function()
     t.equal(looks, 11) -- and the completion itself
   end))
 
+  -- Nearly given up, and looked at for long; then the provider answers, and what is done next fails
+  -- once.
+  local function goes_on(raw, shop, provider_says, module, name, code)
+    raw.sql.exec("UPDATE sagas SET tries = 10, stuck_since = '2020-01-01'")
+    raw.sql.exec("UPDATE payment_test_attempts SET state = ?", provider_says)
+    silent(raw, false)
+    local m = raw.require(module)
+    local was = m[name]
+    m[name] = function()
+      m[name] = was
+      return nil, raw.require("till.util.err").new(code, "spec")
+    end
+    later(raw, 60000)
+    local row = raw.sql.one("SELECT state, tries, stuck_since FROM sagas")
+    t.same({ row.state, row.tries, row.stuck_since > "2021" }, { "waiting", 0, true })
+    later(raw, 60000)
+    t.equal(#parked_sagas(shop, raw), 0)
+  end
+
+  t.it("has its attempts anew at the next step", with_waiting("tok_timeout", function(shop, raw)
+    goes_on(raw, shop, "authorized", "till.flow.place", "run", "unknown_outcome")
+    t.equal(shop.count("orders"), 1)
+  end))
+
+  t.it("has its attempts anew where it turns back", with_waiting("tok_timeout",
+    function(shop, raw)
+      goes_on(raw, shop, "declined", "till.store.reservations", "release", "internal")
+      t.equal(shop.count("sagas", "state = 'undone'"), 1)
+    end))
+
   t.it("is parked when everybody who ran it died", with_waiting("tok_timeout",
     function(shop, raw)
       raw.sql.exec("UPDATE sagas SET state = 'running', tries = 12, claimed_until = '2020-01-01'")
