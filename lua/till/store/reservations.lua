@@ -12,7 +12,7 @@
 -- items and held as in till.store.stock; rows of `reservations` are locked before those of `stock`.
 --
 -- Whose time is over gives way when stock is short, if the job has not come by yet: 100 at a time,
--- the oldest first, and no more than are needed. A cart that is being completed keeps what it has.
+-- the oldest first, until there is enough, and no more than are needed. A cart that is being completed keeps what it has.
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
@@ -140,7 +140,8 @@ end
 
 -- ---- taking --------------------------------------------------------------------------------
 
--- Units of a variant that others hold for too long, until there are enough.
+-- Some units of a variant that others hold for too long, so many of them as are missing; where they
+-- are of no use (their location is shut) it is asked again.
 local function sweeper(tx, variant)
   return function(missing)
     local rows, e = tx:query(FROM:format "reservations_variant" .. "WHERE r.variant_id = ?"

@@ -4,8 +4,8 @@
 --   merged(rows) -> a row for each variant and location, in the order in which they are locked
 --   take(tx, variant, quantity, sweep) -> { { location =, quantity = }, … } | false | nil, err
 --       false: so many are not to be had; location nil: promised; shares.first: the location,
---       where it is the first that has any and gave all of it. sweep(n) makes n units that
---       others hold for too long give way -> how many rows did | nil, err
+--       where it is the first that has any and gave all of it. sweep(n) makes up to n units
+--       that others hold for too long give way -> how many rows did, 0: there are none | nil, err
 --   let_go(tx, rows)          gives back what rows hold
 --   unpromise(tx, row)        promised units are given up, or are there now
 --
@@ -99,10 +99,11 @@ end
 function units.take(tx, variant, quantity, sweep)
   local bin = sql.bytes(variant)
   local rows, free = places(tx, bin)
-  if rows and free < quantity then
+  while rows and free < quantity do
     local swept, e = sweep(quantity - free)
     if not swept then return nil, e end
-    if swept > 0 then rows, free = places(tx, bin) end
+    if swept == 0 then break end
+    rows, free = places(tx, bin)
   end
   if not rows then return nil, free end
   local shares, missing = divide(rows, quantity)

@@ -184,4 +184,45 @@ t.describe("a shopper who comes while reservations end", function()
     end)
     t.equal((shop.pay(cart)), 201)
   end))
+
+  -- `n` units of it at that place, each held by a cart of its own for too long.
+  local function overdue(raw, sku, code, n)
+    local at = " FROM variants v JOIN locations l WHERE v.sku = ? AND l.code = ?"
+    raw.sql.exec("INSERT INTO reservations (id, cart_id, variant_id, location_id, quantity,"
+      .. " expires_at) SELECT UNHEX(MD5(CONCAT(l.code, seq))), UNHEX(MD5(CONCAT('c', seq))), v.id,"
+      .. " l.id, 1, '2020-01-01'" .. at:gsub("JOIN", "JOIN seq_1_to_" .. n .. " JOIN", 1),
+      sku, code)
+    raw.sql.exec("INSERT INTO stock_events (variant_id, location_id, type, quantity, on_hand_delta,"
+      .. " reserved_delta) SELECT v.id, l.id, 'reserved', ?, 0, ?" .. at, n, n, sku, code)
+    raw.sql.exec("UPDATE stock s JOIN (SELECT v.id AS v, l.id AS l" .. at .. ") x"
+      .. " ON s.variant_id = x.v AND s.location_id = x.l SET s.reserved = s.reserved + ?", sku, code,
+      n)
+  end
+
+  t.it("has as many units as he wants, however many carts hold them for too long",
+    with_shop(function(shop, raw)
+      local tea = shop.product("TEA", 1000, 250)
+      overdue(raw, "TEA", "main", 250)
+      t.equal((shop.pay(shop.cart { { tea, 120 } })), 201)
+      t.equal(shop.count("reservations", "state = 'expired'"), 120)
+    end))
+
+  t.it("is served though many end that are of no use to him", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 2)
+    shop.location("shut", 1)
+    shop.put("TEA", "shut", 150)
+    overdue(raw, "TEA", "shut", 150)
+    raw.sql.exec "UPDATE locations SET enabled = 0 WHERE code = 'shut'"
+    shop.pay(shop.cart { { tea, 2 } })
+    raw.clock.skip_ms = 16 * 60000
+    t.equal((shop.pay(shop.cart { { tea, 2 } })), 201)
+  end))
+
+  t.it("is told that it is sold out where what ends is not enough", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 110)
+    overdue(raw, "TEA", "main", 110)
+    local status, body = shop.pay(shop.cart { { tea, 111 } })
+    t.same({ status, body.code }, { 409, "sold_out" })
+    t.equal((shop.pay(shop.cart { { tea, 110 } })), 201)
+  end))
 end)
