@@ -147,14 +147,17 @@ end
 -- ---- overrides -----------------------------------------------------------------------------
 
 -- Carts are locked before what they hold, as everywhere; one that somebody changes just now is
--- passed over, so nobody waits in a circle.
-local function youngest_cart(tx, at)
+-- passed over, so nobody waits in a circle. `seen`: those that were taken already.
+local function youngest_cart(tx, at, seen)
   local rows, e = tx:query("SELECT cart_id FROM reservations WHERE variant_id = ?"
     .. " AND location_id = ? AND state = 'held' ORDER BY id DESC LIMIT 1000", at.vbin, at.lbin)
   if not rows then return nil, e end
   for _, row in ipairs(rows) do
-    local cart, e2 = tx:one("SELECT id FROM carts WHERE id = ? AND state <> 'completing'"
-      .. " FOR UPDATE SKIP LOCKED", sql.bytes(row.cart_id))
+    local cart, e2 = false, nil
+    if not seen[row.cart_id] then
+      cart, e2 = tx:one("SELECT id FROM carts WHERE id = ? AND state <> 'completing'"
+        .. " FOR UPDATE SKIP LOCKED", sql.bytes(row.cart_id))
+    end
     if cart == nil then return nil, e2 end
     if cart then return cart.id end
   end
@@ -162,27 +165,45 @@ local function youngest_cart(tx, at)
 end
 
 
--- What is held comes down to what there will be. -> the carts that lost it | nil, err
+-- What the next cart holds, locked, is added to `out`. -> units of it at that place | nil, err
+local function lock_next(tx, at, out, reserved)
+  local cart, e = youngest_cart(tx, at, out.seen)
+  if cart == nil then return nil, e end
+  if not cart then
+    return nil, err.new("conflict", ("%d are held by carts that are being paid for;"
+      .. " wait for them"):format(reserved))
+  end
+  local rows, e2 = reservations.lock(tx, id.text("cart", cart))
+  if not rows then return nil, e2 end
+  out.seen[cart] = true
+  if #rows > 0 then out.carts[#out.carts + 1] = id.text("cart", cart) end
+  local n = 0
+  for _, row in ipairs(rows) do
+    out.rows[#out.rows + 1] = row
+    if row.variant_id == at.variant and row.location_id == at.location then n = n + row.quantity end
+  end
+  return n
+end
+
+
+-- What is held comes down to what there will be. All that the carts hold is locked before any row
+-- of stock, as the job that ends reservations does. -> the carts that lost it | nil, err
 local function make_room(tx, at, wanted_of)
-  local released = {}
+  local out, freed = { seen = {}, carts = {}, rows = {} }, 0
   for _ = 1, MOST_CARTS do
     local row, e = tx:one("SELECT on_hand, reserved FROM stock WHERE variant_id = ?"
       .. " AND location_id = ?", at.vbin, at.lbin)
     if row == nil then return nil, e end
-    if not row then return released end
-    local wanted, why = wanted_of(row)
-    if not wanted then return nil, why end
-    if row.reserved <= math.max(0, wanted) then return released end
-    local held, e2 = youngest_cart(tx, at)
-    if held == nil then return nil, e2 end
-    if not held then
-      return nil, err.new("conflict", ("%d are held by carts that are being paid for;"
-        .. " wait for them"):format(row.reserved))
+    local wanted, why
+    if row then wanted, why = wanted_of(row) end
+    if row and not wanted then return nil, why end
+    if not row or row.reserved - freed <= math.max(0, wanted) then
+      local ok, e2 = reservations.let_go(tx, out.rows, "released")
+      return ok and out.carts, e2
     end
-    local cart_id = id.text("cart", held)
-    local ok, e3 = reservations.release(tx, cart_id)
-    if not ok then return nil, e3 end
-    released[#released + 1] = cart_id
+    local n, e3 = lock_next(tx, at, out, row.reserved - freed)
+    if not n then return nil, e3 end
+    freed = freed + n
   end
   return nil, err.new("conflict", ("more than %d carts hold it; take less, or do it again")
     :format(MOST_CARTS))

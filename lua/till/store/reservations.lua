@@ -4,6 +4,8 @@
 --                                      is let go of where it is not the same
 --   extend(cart_id, until_ms)          held ones only
 --   release(tx, cart_id)
+--   lock(tx, cart_id) -> rows | nil, err, let_go(tx, rows, state)     the same in two, of several
+--                                      carts: all rows are locked before any of stock
 --   expire(limit, within_ms) -> how many ended | nil, err
 --   HELD, unpack(packed) -> held       all that a cart holds, in one column
 --   is_held(held, items) -> boolean    exactly these are held
@@ -39,7 +41,7 @@ local OVER = "r.state = 'held' AND r.expires_at < ? AND NOT EXISTS (SELECT 1 FRO
   .. " WHERE c.id = r.cart_id AND c.state = 'completing' AND c.claimed_until >= ?)"
 
 
-local function held_rows(tx, cart_id)
+function reservations.lock(tx, cart_id)
   return tx:query(FROM:format "reservations_cart" .. "WHERE r.cart_id = ?"
     .. " AND r.state = 'held' ORDER BY r.variant_id, r.id FOR UPDATE", db.bin("cart", cart_id))
 end
@@ -59,7 +61,7 @@ end
 
 
 -- Gives back reservations that this transaction has locked, the rows of stock last.
-local function let_go(tx, rows, state)
+function reservations.let_go(tx, rows, state)
   if #rows == 0 then return true end
   local events = {}
   for i, row in ipairs(rows) do
@@ -75,9 +77,9 @@ end
 
 
 function reservations.release(tx, cart_id)
-  local rows, e = held_rows(tx, cart_id)
+  local rows, e = reservations.lock(tx, cart_id)
   if not rows then return nil, e end
-  return let_go(tx, rows, "released")
+  return reservations.let_go(tx, rows, "released")
 end
 
 
@@ -90,7 +92,7 @@ local function expire_some(limit)
     local rows, e = tx:query(FROM:format "reservations_expiry" .. "WHERE " .. OVER
       .. " ORDER BY r.expires_at LIMIT ? FOR UPDATE SKIP LOCKED", db.now(), db.now(), limit)
     if not rows then return nil, e end
-    local ok, e2 = let_go(tx, rows, "expired")
+    local ok, e2 = reservations.let_go(tx, rows, "expired")
     if not ok then return nil, e2 end
     return #rows
   end)
@@ -153,7 +155,7 @@ local function sweeper(tx, variant)
       some[#some + 1] = rows[#some + 1]
       missing = missing - some[#some].quantity
     end
-    local ok, e2 = let_go(tx, some, "expired")
+    local ok, e2 = reservations.let_go(tx, some, "expired")
     if not ok then return nil, e2 end
     return #some
   end
@@ -215,7 +217,7 @@ local function hold_anew(tx, cart_id, rows, items, until_ms)
   end
   table.sort(order)
   for _, variant in ipairs(order) do
-    local ok, e = let_go(tx, steps[variant].rows, "released")
+    local ok, e = reservations.let_go(tx, steps[variant].rows, "released")
     for _, item in ipairs(steps[variant].items) do
       if ok then ok, e = take_one(tx, cart_id, item, until_ms) end
     end
@@ -226,7 +228,7 @@ end
 
 
 function reservations.hold(tx, cart_id, items, until_ms)
-  local rows, e = held_rows(tx, cart_id)
+  local rows, e = reservations.lock(tx, cart_id)
   if not rows then return nil, e end
   if reservations.is_held(rows, items) then return extend_in(tx, cart_id, until_ms) end
   return hold_anew(tx, cart_id, rows, items, until_ms)

@@ -226,3 +226,42 @@ t.describe("a shopper who comes while reservations end", function()
     t.equal((shop.pay(shop.cart { { tea, 110 } })), 201)
   end))
 end)
+
+
+t.describe("staff who take units from carts", function()
+  -- The job has locked what one cart holds and goes on to its stock, as staff come to that cart.
+  t.it("never wait in a circle with the job that ends reservations", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 2)
+    local first, second = shop.cart { { tea, 1 } }, shop.cart { { tea, 1 } }
+    shop.pay(first)
+    shop.pay(second)
+    local db = raw.require "till.store.db"
+    local function number(text)
+      return tonumber(raw.sql.one(text).n)
+    end
+    local deadlocks = "SELECT VARIABLE_VALUE AS n FROM information_schema.GLOBAL_STATUS"
+      .. " WHERE VARIABLE_NAME = 'INNODB_DEADLOCKS'"
+    local before, locked = number(deadlocks), false
+    until_.together(function()
+      assert(raw.sql.transaction(function(tx)
+        if locked then return true end -- it is done again after a deadlock
+        local reservations = raw.require "till.store.reservations"
+        local rows = assert(tx:query("SELECT id, cart_id, variant_id, location_id, quantity"
+          .. " FROM reservations WHERE cart_id = ? FOR UPDATE", db.bin("cart", first)))
+        locked = true
+        until_.eventually("staff wait", function()
+          return number("SELECT COUNT(*) AS n FROM information_schema.PROCESSLIST WHERE INFO LIKE"
+            .. " '%reservations_cart%FOR UPDATE' AND ID <> CONNECTION_ID() AND TIME_MS > 100") > 0
+        end)
+        return reservations.let_go(tx, rows, "expired")
+      end))
+    end, function()
+      until_.eventually("it is locked", function() return locked end)
+      local made = shop.must(raw.admin("POST", "/admin/v1/inventory/TEA/adjustments",
+        { set_to = 0, reason = "burnt", override = true }, shop.key())).adjustment
+      t.same(made.released, { second }, "what the job has ended is not let go of again")
+    end)
+    t.equal(number(deadlocks), before)
+    t.same(shop.at("TEA", "main"), { 0, 0 })
+  end))
+end)
