@@ -16,7 +16,9 @@
 -- A capture, where it dies: what is to be captured is written down under the lock of the order
 -- before the provider is asked; whoever comes next asks for the same amount under the same key, and
 -- books it once, for the booking moves the payment on. A cancellation that finds an amount written
--- down has the capture ended first.
+-- down has the capture ended first. A decline is final under its key, for providers repeat what they
+-- answered: it is counted, and who asks again does so under the next key. While the outcome is not
+-- known the key stays.
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local orders = require "till.store.orders"
@@ -113,7 +115,7 @@ local function ask(p)
   -- The provider will never take this: a cancellation need not wait for it. Somebody else may have
   -- begun to ask for less meanwhile.
   if not answer and err.is(e, "payment_declined") then
-    local ok, e2 = payments.forget(p.id, p.capture_amount)
+    local ok, e2 = payments.decline(p)
     if not ok then return nil, e2 end
   end
   return answer, e

@@ -213,10 +213,12 @@ end
 
 
 --- The provider's side only; the row and the ledger are moved by the caller's transaction. A
--- provider refuses another amount under a key that it knows: a part has a key of its own.
+-- provider refuses another amount under a key that it knows: a part has a key of its own. What it
+-- declined it declines for ever under that key: the next attempt has another one.
 function payment.ask_capture(p)
   local amount = payments.to_capture(p)
   local key = amount == p.amount and "-capture" or "-capture-" .. amount
+  if (p.capture_declines or 0) > 0 then key = key .. "-again-" .. p.capture_declines end
   return finish(p, "payment.capture", "captured", key, { amount = amount })
 end
 

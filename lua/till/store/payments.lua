@@ -12,7 +12,9 @@
 --   to_capture(p) -> amount        less what was cancelled
 --   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
 --                                  the lock of its order
---   forget(id, amount)             what was intended is over; another amount stays
+--   decline(p)                     it was declined for good, under the key that p gives it: what
+--                                  was intended is over, the next one has another key. What
+--                                  somebody intends under another key or amount stays
 local db = require "till.store.db"
 local id = require "till.util.id"
 local page = require "till.store.page"
@@ -25,8 +27,8 @@ payments.MOVED = "moved"
 payments.LIVE = "('created', 'sending', 'unknown', 'requires_action', 'authorized', 'captured')"
 
 local COLUMNS = "id, cart_id, order_id, provider, state, currency, amount, idem_key, provider_ref,"
-  .. " reason, action, data, released_amount, capture_amount, refunded_amount, created_at,"
-  .. " updated_at"
+  .. " reason, action, data, released_amount, capture_amount, refunded_amount, capture_declines,"
+  .. " created_at, updated_at"
 
 
 local function to_payment(row)
@@ -37,6 +39,7 @@ local function to_payment(row)
     provider_ref = row.provider_ref, reason = row.reason, action = db.json(row.action),
     data = db.json(row.data) or {}, released_amount = row.released_amount,
     capture_amount = row.capture_amount, refunded_amount = row.refunded_amount,
+    capture_declines = row.capture_declines,
     created_at = row.created_at, updated_at = row.updated_at,
   }
 end
@@ -139,10 +142,11 @@ end
 
 
 --- It has refused that.
-function payments.forget(payment_id, amount)
-  return sql.exec("UPDATE payments SET capture_amount = NULL, updated_at = ? WHERE id = ?"
-    .. " AND state = 'authorized' AND capture_amount = ?", db.now(), db.bin("pay", payment_id),
-    amount)
+function payments.decline(p)
+  return sql.exec("UPDATE payments SET capture_amount = NULL,"
+    .. " capture_declines = capture_declines + 1, updated_at = ? WHERE id = ?"
+    .. " AND state = 'authorized' AND capture_amount = ? AND capture_declines = ?", db.now(),
+    db.bin("pay", p.id), p.capture_amount, p.capture_declines)
 end
 
 
