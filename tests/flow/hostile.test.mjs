@@ -75,6 +75,7 @@ const WALK = {
   "POST /admin/v1/orders/{id}/fulfilments/{fulfilment_id}/ship": () => ({ tracking_number: "AB2", carrier: "post" }),
   "POST /admin/v1/orders/{id}/fulfilments/{fulfilment_id}/cancel": () => ({ reason: "walk" }),
   "POST /admin/v1/orders/{id}/notes": () => ({ text: "walk" }),
+  "POST /admin/v1/orders/{id}/returns": () => ({ lines: [{ line_id: place.order.lines[0].id, quantity: 1, location: "main" }], reason: "walk" }),
   "POST /admin/v1/orders/{id}/cancel": () => ({ lines: [{ line_id: place.order.lines[0].id, quantity: 1 }], reason: "walk" }),
   "POST /admin/v1/staff": () => ({ email: `${newKey()}@example.com`, name: "Walked", password: "long enough to be one", roles: ["viewer"] }),
   "POST /admin/v1/keys": () => ({ name: "Walked", kind: "secret", roles: ["viewer"] }),

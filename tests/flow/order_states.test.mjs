@@ -78,7 +78,7 @@ describe("orders", () => {
   });
   after(() => shop?.stop());
 
-  it("come to what was paid, whatever is sent and cancelled in which order", async (t) => {
+  it("come to what was paid, whatever is sent, cancelled and returned in which order", async (t) => {
     const next = random(SEED);
     t.diagnostic(`SEED=${SEED}`);
     const pick = (n) => Math.floor(next() * n);
@@ -91,10 +91,11 @@ describe("orders", () => {
         const line = order.lines[pick(2)];
         const lines = [{ line_id: line.id, quantity: 1 + pick(2) }];
         const parcel = parcels[pick(parcels.length)];
-        const what = ["cancel", "cancel", "pack", "send", "ship", "unpack", "all", "capture"][pick(8)];
+        const what = ["cancel", "cancel", "pack", "send", "ship", "unpack", "all", "capture", "return", "return"][pick(10)];
         steps.push(`${what} ${line.sku} ${lines[0].quantity}`);
         let answer;
         if (what === "cancel") answer = await ask(shop, order.id, "cancel", { lines });
+        else if (what === "return") answer = await ask(shop, order.id, "returns", { lines: [{ ...lines[0], restock: next() < 0.7 }] });
         else if (what === "all") answer = next() < 0.2 ? await ask(shop, order.id, "cancel") : undefined;
         else if (what === "pack" || what === "send")
           answer = await ask(shop, order.id, "fulfilments", { lines, status: what === "pack" ? "pending" : "shipped" });
@@ -110,7 +111,7 @@ describe("orders", () => {
       }
       const end = await orderOf(shop, order.id);
       const [charge] = provider.chargesOf(cart.id);
-      const owed = order.total.amount - end.cancellations.reduce((sum, c) => sum + c.amount.amount, 0);
+      const owed = order.total.amount - [...end.cancellations, ...end.returns].reduce((sum, c) => sum + c.amount.amount, 0);
       if (end.payment_status === "voided") assert.equal(charge.state, "voided");
       else if (charge.captured !== undefined) assert.equal(charge.captured - (charge.refunded ?? 0), owed, steps.join(", "));
       if (end.status === "cancelled") assert.equal(owed, 0, steps.join(", "));

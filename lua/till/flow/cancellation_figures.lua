@@ -1,16 +1,16 @@
--- till/flow/cancellation_figures - what belongs to units that are not sent, from the frozen figures
--- of the order. Nothing is priced again.
+-- till/flow/cancellation_figures - what belongs to units that are not sent or come back, from the
+-- frozen figures of the order. Nothing is priced again.
 --
---   of(tx, order, lines, whole) -> found, frozen | nil, err    lines { line_id, quantity }; found
---                       as till.rule.refund makes it, frozen { line id -> id in the price trace };
---                       `whole` takes all of the shipping besides
+--   of(tx, order, lines, whole, without_trace) -> found, frozen | nil, err
+--                       lines { line_id, quantity }; found as till.rule.refund makes it, frozen
+--                       { line id -> id in the price trace }; `whole` takes all of the shipping
+--                       besides; without_trace(order, whole) finds it for an imported order
 --   add_to(lines, found, frozen)    writes amount, tax and net of each line beside it
 --   reversed(found) -> entries      of the ledger: what the sale booked, the other way round
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local orders = require "till.store.orders"
 local refund = require "till.rule.refund"
-local states = require "till.flow.order_states"
 
 local figures = {}
 
@@ -22,7 +22,7 @@ local function to_asked(lines, frozen)
 end
 
 
--- All cancellations so far and this one: its figures are the last.
+-- All cancellations and returns so far and this one: its figures are the last.
 local function calculate(tx, order, trace, lines, whole)
   local frozen, past, e
   frozen, e = orders.frozen_ids(tx, order.id)
@@ -41,17 +41,13 @@ local function calculate(tx, order, trace, lines, whole)
 end
 
 
--- An imported order has no price trace, and no money that this shop took.
-local function without_trace(order, whole)
-  if whole then return { lines = {}, total = 0 }, {} end
-  return states.refuse(order, "it has no price trace, so it is cancelled whole or not at all")
-end
-
-
-function figures.of(tx, order, lines, whole)
+function figures.of(tx, order, lines, whole, without_trace)
   local trace, e = orders.trace(order.id, tx)
   if not trace then return nil, e end
-  if not trace.result then return without_trace(order, whole) end
+  if not trace.result then
+    local found, why = without_trace(order, whole)
+    return found, found and {} or why
+  end
   return calculate(tx, order, trace, lines, whole)
 end
 

@@ -7,6 +7,9 @@
 --   by_hand(tx, saga_row, actor, reason) -> order | nil, err    the money went back in some other
 --                                  way: books it; the caller ends the saga in the same transaction
 --   found(id [, tx]) -> cancellation | nil, err
+--   name_of(id) -> "cancellation" | "return"    as its timeline says
+--
+-- A return's money goes back by the same flow: its aggregate is the return.
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
@@ -24,6 +27,11 @@ local time = require "till.prim.time"
 local cancellation_flow = {}
 
 local KEY_MS = 23 * 3600000 -- providers know a key for a day
+
+
+function cancellation_flow.name_of(cancellation_id)
+  return cancellation_id:find("^ret_") and "return" or "cancellation"
+end
 
 
 local function ask(c, again)
@@ -97,7 +105,8 @@ local function book(tx, id, actor, data)
   local ok = moves
   if ok then ok, e4 = states.change(tx, order, moves) end
   if ok then
-    data.payment_id, data.cancellation_id, data.amount = p.id, c.id, c.amount
+    data.payment_id, data[cancellation_flow.name_of(c.id) .. "_id"] = p.id, c.id
+    data.amount = c.amount
     ok, e4 = orders.event(tx, order.id, c.money == "void" and "voided" or "refunded",
       actor or "provider:" .. p.provider, data)
   end
@@ -126,9 +135,9 @@ end
 
 
 local function parked(row, e)
-  local data = row.data
-  local ok, why = orders.event(nil, data.order_id, "cancellation_parked", "system",
-    { cancellation_id = row.aggregate, error = e.message })
+  local name = cancellation_flow.name_of(row.aggregate)
+  local ok, why = orders.event(nil, row.data.order_id, name .. "_parked", "system",
+    { [name .. "_id"] = row.aggregate, error = e.message })
   if not ok then log.warn("cancellation.parked", { error = tostring(why) }) end
 end
 

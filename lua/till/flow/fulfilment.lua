@@ -113,7 +113,7 @@ function fulfilment.create(tx, order_id, fields, actor)
   if ok then ok, e = count(tx, order, lines, 1) end
   if not ok then return nil, e end
   order.fulfilments[#order.fulfilments + 1] = f
-  ok, e = states.change(tx, order, states.goods_moves(order, "send"))
+  ok, e = states.change(tx, order, states.moves(order, "send"))
   local kind = f.status == "shipped" and "fulfilled" or "packed"
   if ok then ok, e = tell(tx, order, kind, f, actor) end
   if ok then ok, e = hand_over(tx, order, f) end
@@ -188,7 +188,7 @@ function fulfilment.cancel(tx, order_id, fulfilment_id, fields, actor)
   if not order then return nil, f end
   local ok, e = move(tx, order, f, "cancel")
   if ok then ok, e = count(tx, order, f.lines, -1) end
-  if ok then ok, e = states.change(tx, order, states.goods_moves(order, "take_back")) end
+  if ok then ok, e = states.change(tx, order, states.moves(order, "take_back")) end
   if ok then
     ok, e = orders.event(tx, order_id, "fulfilment_cancelled", actor, { fulfilment_id = f.id,
       lines = f.lines, reason = fields.reason })

@@ -16,9 +16,9 @@
 -- A capture, where it dies: what is to be captured is written down under the lock of the order
 -- before the provider is asked; whoever comes next asks for the same amount under the same key, and
 -- books it once, for the booking moves the payment on. A cancellation that finds an amount written
--- down has the capture ended first. A decline is final under its key, for providers repeat what they
--- answered: it is counted, and who asks again does so under the next key. While the outcome is not
--- known the key stays.
+-- down has the capture ended first. A decline is final under its key, for providers repeat what
+-- they answered: it is counted, and who asks again does so under the next key. While the outcome is
+-- not known the key stays.
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local orders = require "till.store.orders"

@@ -3,6 +3,7 @@
 --   MACHINES.status          of the order
 --   MACHINES.payment_status  of its money: what the shop may take, has, and gave back
 --   MACHINES.fulfilment_status   of its goods; lines have the same one
+--   MACHINES.return_status   of what was sent: did it come back?
 --   MACHINES.fulfilment      of one parcel
 --   change(tx, order, moves) -> true | nil, err    moves: { { "status", "cancel" }, … }, events of
 --                            the machines by their fields; all of them or none. `order` as it is
@@ -11,8 +12,11 @@
 --   begin(field, event)      the state in which an order is placed
 --   goods_moves(order, what) the moves of fulfilment_status after the lines were changed by
 --                            "send", "take_back" or "cancel"; none where it stays as it is
+--   return_moves(order, what)    likewise of return_status, after "return", "send", "take_back"
+--   moves(order, what)       both
 --   of_line(line)            fulfilment status of one line
 --   left(line), sendable(line)   units that are neither sent nor cancelled; of these, those there
+--   returnable(order, line)  units that were handed over and did not come back
 --   possible(order)          names of ACTIONS that are allowed now
 --   allow(order, action) -> true | nil, err(conflict)
 --   refuse(order, why [, fields])  -> nil, err(conflict) that says what is possible
@@ -34,6 +38,18 @@ end
 
 function states.sendable(line)
   return states.left(line) - (line.backordered_quantity or 0)
+end
+
+
+-- Packed and not handed over: nobody can send it back.
+function states.returnable(order, line)
+  local n = line.fulfilled_quantity - (line.returned_quantity or 0)
+  for _, f in ipairs(order.fulfilments) do
+    for _, l in ipairs(f.status == "pending" and f.lines or {}) do
+      if l.line_id == line.id then n = n - l.quantity end
+    end
+  end
+  return n
 end
 
 
@@ -68,7 +84,9 @@ local function is_settled(order)
   if any_line(order, states.left) or any_pending(order) then
     return false, "not everything was sent"
   end
-  return PAID[order.payment_status] or false, "it is not paid"
+  if PAID[order.payment_status] then return true end
+  local is_over = order.payment_status == "voided" and order.return_status == "returned"
+  return is_over, "it is not paid"
 end
 
 
@@ -78,7 +96,7 @@ local MACHINES = {
     { from = "placed", event = "cancel", to = "cancelled", guard = nothing_sent,
       when = "nothing was sent or packed" },
     { from = "placed", event = "complete", to = "completed", guard = is_settled,
-      when = "all that was not cancelled is shipped, and paid" },
+      when = "all that was not cancelled is shipped, and paid or all of it returned" },
   }),
 
   payment_status = fsm.define("payment_status", {
@@ -123,6 +141,21 @@ local MACHINES = {
       when = "a pending fulfilment was cancelled, none holds units" },
   }),
 
+  return_status = fsm.define("return_status", {
+    initial = "none",
+    { from = "none", event = "return_part", to = "partial",
+      when = "units that were sent came back, others did not" },
+    { from = "none", event = "return_rest", to = "returned", when = "all that was sent came back" },
+    { from = "partial", event = "return_part", to = "partial",
+      when = "units that were sent came back, others did not" },
+    { from = "partial", event = "return_rest", to = "returned",
+      when = "all that was sent came back" },
+    { from = "partial", event = "take_back_rest", to = "returned",
+      when = "a pending fulfilment was cancelled, all that was sent had come back" },
+    { from = "returned", event = "send_more", to = "partial",
+      when = "other units were sent after that" },
+  }),
+
   fulfilment = fsm.define("fulfilment", {
     initial = "pending", final = { "shipped", "cancelled" },
     { from = "pending", event = "ship", to = "shipped" },
@@ -165,6 +198,12 @@ local function can_capture(order)
 end
 
 
+local function can_return(order)
+  return any_line(order, function(line) return states.returnable(order, line) end),
+    "nothing that was sent is left to come back"
+end
+
+
 local function has_parcel(order)
   return any_pending(order), "no fulfilment is waiting to be handed over"
 end
@@ -177,6 +216,7 @@ states.ACTIONS = {
   { "cancel_fulfilment", has_parcel, "a fulfilment is pending" },
   { "cancel", can_cancel, "placed, and nothing was sent or packed" },
   { "cancel_lines", can_cancel_lines, "placed, with units that are not sent" },
+  { "return_lines", can_return, "units were handed over and did not come back" },
   { "capture", can_capture, "not cancelled, and its payment is awaited or authorized" },
 }
 
@@ -249,6 +289,39 @@ function states.goods_moves(order, what)
   local event = EVENTS[what][now]
   if not event then error("nothing that is called " .. what .. " makes it " .. now, 2) end
   return { { "fulfilment_status", event } }
+end
+
+
+local RETURN_EVENTS = {
+  ["return"] = { partial = "return_part", returned = "return_rest" },
+  send = { partial = "send_more" },
+  take_back = { returned = "take_back_rest" },
+}
+
+
+local function returned_of(lines)
+  local sent, back = 0, 0
+  for _, line in ipairs(lines) do
+    sent, back = sent + line.fulfilled_quantity, back + (line.returned_quantity or 0)
+  end
+  if back == 0 then return "none" end
+  return back < sent and "partial" or "returned"
+end
+
+
+function states.return_moves(order, what)
+  local now = returned_of(order.lines)
+  if now == (order.return_status or "none") and what ~= "return" then return {} end
+  local event = RETURN_EVENTS[what][now]
+  if not event then error("nothing that is called " .. what .. " makes it " .. now, 2) end
+  return { { "return_status", event } }
+end
+
+
+function states.moves(order, what)
+  local out = states.goods_moves(order, what)
+  for _, move in ipairs(states.return_moves(order, what)) do out[#out + 1] = move end
+  return out
 end
 
 

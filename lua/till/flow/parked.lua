@@ -1,8 +1,9 @@
 -- till/flow/parked - flows that nobody goes on with until staff say so.
 --
 --   retry(tx, id, by)           -> saga | nil, err     it is due at once, with its tries anew
---   look_up(id)                 -> true | nil, err     outside of a transaction, before resolve:
---                               the providers of its payments are asked once more
+--   look_up(id [, must])        -> true | nil, err     outside of a transaction, before resolve:
+--                               the providers of its payments are asked once more. `must`: one
+--                               that cannot be asked for want of its plugin is refused
 --   resolve(tx, id, wish, by)   -> saga | nil, err     it is over by the word of staff:
 --       wish { as = "done" | "undone", order_id, payments = { { id, outcome } } }
 --   data_of(saga)               what of its data may be shown
@@ -22,6 +23,7 @@
 local audit = require "till.store.audit"
 local cancellation_flow = require "till.flow.cancellation_flow"
 local carts = require "till.store.carts"
+local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
@@ -67,8 +69,9 @@ end
 -- A cancellation belongs to an order; a checkout's history is read with the order's events.
 local function tell_order(tx, row, kind, by, data)
   if row.name ~= "cancellation" then return true end
-  data.cancellation_id = row.aggregate
-  return orders.event(tx, row.data.order_id, "cancellation_" .. kind, by.actor, data)
+  local name = cancellation_flow.name_of(row.aggregate)
+  data[name .. "_id"] = row.aggregate
+  return orders.event(tx, row.data.order_id, name .. "_" .. kind, by.actor, data)
 end
 
 
@@ -182,13 +185,23 @@ local RESOLVERS = {
 }
 
 
-function parked.look_up(saga_id)
+-- A plugin that is not loaded knows nothing, and that is no answer of its provider.
+local function is_asked(p)
+  return dispatch.has("payment.authorize", "payment-" .. p.provider)
+end
+
+
+function parked.look_up(saga_id, must)
   local row, e = sagas.get(saga_id)
   if not row then return row ~= nil, e end
   if row.name ~= "checkout" or row.state ~= "parked" then return true end
   local list, e2 = payments.of_cart(row.aggregate)
   if not list then return nil, e2 end
   for _, p in ipairs(list) do
+    if OPEN[p.state] and must and not is_asked(p) then
+      return conflict(("the provider of payment %s cannot be asked: its plugin payment-%s is not"
+        .. " loaded here; give its folder with --plugins"):format(p.id, p.provider))
+    end
     if OPEN[p.state] then payment.settle(p) end
   end
   return true

@@ -9,7 +9,6 @@
 --   place.at_once(data, env, { held =, payment =, result = }) -> true | false | nil, err
 --                   without a flow, where nobody outside was asked: the payment goes from `created`
 --                   to its state with the order. false: nothing has happened, or nobody can say
---   place.ledger(result, sign)                    the entries of what is owed
 --
 -- env.answer(script, order), where there is a request: makes the response and has it recorded with
 -- the order; env.order is the order once it is there.
@@ -59,6 +58,7 @@ local function lines_of(data, parts)
     out[i] = { id = id.new("line"), variant_id = line.variant_id, sku = line.sku,
       title = line.title, quantity = line.quantity, fulfilled_quantity = 0,
       backordered_quantity = missing[line.variant_id] or 0, cancelled_quantity = 0,
+      returned_quantity = 0,
       unit_price = line.unit_price, subtotal = line.subtotal,
       discount_total = line.discount_total, tax_total = line.tax_total, total = line.total,
       trace = frozen[line.id] }
@@ -73,7 +73,8 @@ local function order_of(data, parts)
     id = id.new("ord"), number = orders.UNNUMBERED, cart_id = data.cart_id,
     customer_id = head.customer_id, key_id = head.key_id, status = "placed",
     payment_status = status_of(parts.payment, parts.policy),
-    fulfilment_status = "unfulfilled", email = head.email:lower(), currency = data.currency,
+    fulfilment_status = "unfulfilled", return_status = "none",
+    email = head.email:lower(), currency = data.currency,
     subtotal = priced.subtotal, discount_total = priced.discount_total,
     shipping_total = priced.shipping_total, tax_total = priced.tax_total, total = priced.total,
     shipping_address = head.shipping_address,
@@ -87,13 +88,13 @@ local function order_of(data, parts)
 end
 
 
---- What is owed, and for what: the entries of a placed order sum to zero.
-function place.ledger(result, sign)
+-- What is owed, and for what: the entries of a placed order sum to zero.
+local function entries_of(result)
   local goods = 0
   for _, line in ipairs(result.lines) do goods = goods + line.net end
   local o = result.order
-  return { { "receivable", sign * o.grand_total }, { "sales", -sign * goods },
-    { "shipping", -sign * result.shipping.net }, { "tax", -sign * o.tax_total } }
+  return { { "receivable", o.grand_total }, { "sales", -goods },
+    { "shipping", -result.shipping.net }, { "tax", -o.tax_total } }
 end
 
 
@@ -115,7 +116,7 @@ end
 
 local function write_money(s, order, parts)
   local p = parts.payment
-  orders.ledger(s, order.id, p and p.id, order.currency, place.ledger(parts.result, 1))
+  orders.ledger(s, order.id, p and p.id, order.currency, entries_of(parts.result))
   if not p then return end
   if p.state == "captured" then
     orders.ledger(s, order.id, p.id, order.currency, {

@@ -18,9 +18,9 @@
 -- steps.parked(row, e) is called once it is parked.
 --   retryable (a lost database) the flow stays where it is and is resumed
 --
--- One that waits is looked at again after 2, 4, 8 … seconds. After jobs.park_attempts in vain at one
--- step, or jobs.park_after_ms, or an error with `final = true`, it is parked: nobody goes on with it
--- until staff say so (till.flow.parked). Its history tells each look.
+-- One that waits is looked at again after 2, 4, 8 … seconds. After jobs.park_attempts in vain at
+-- one step, or jobs.park_after_ms, or an error with `final = true`, it is parked: nobody goes on
+-- with it until staff say so (till.flow.parked). Its history tells each look.
 --
 -- `data` is kept in the row (JSON), `env` only in memory. A step may save the row itself in its own
 -- transaction: env.saga is the row, env.steps how many there are; saga.note(tx, env, step) does it,

@@ -40,6 +40,8 @@ shapes.order = s.object(with_totals {
   id = s.id("ord"), number = s.integer { doc = "What people say on the telephone." },
   status = s.string { enum = { "placed", "completed", "cancelled" } },
   payment_status = s.string {}, fulfilment_status = s.string {},
+  return_status = s.string { enum = { "none", "partial", "returned" },
+    doc = "Of what was sent." },
   placed_at = s.string { format = "date-time" },
 }, { additional = true, name = "Order" })
 

@@ -3,6 +3,7 @@
 --
 --   views.cart(cart) priced(figures, currency) order(order)
 --   views.order_head(order) product(p, opts) category(c) payment(p) fulfilment(f) cancellation(c)
+--   returned(c)
 --   promotion(p) customer(c) key(k) staff(s) error(e)
 local json = require "till.prim.json"
 local render = require "till.http.render"
@@ -80,6 +81,7 @@ local function order_line(currency)
   return function(line)
     local out = view(line)
     out.cancelled_quantity = line.cancelled_quantity
+    out.returned_quantity = line.returned_quantity
     out.fulfilment_status = states.of_line(line)
     return out
   end
@@ -106,9 +108,17 @@ function views.cancellation(c)
 end
 
 
+--- A return: what a cancellation has, and where its units went.
+function views.returned(c)
+  local out = views.cancellation(c)
+  for i, line in ipairs(c.lines) do out.lines[i].restocked = render.list(line.stock) end
+  return out
+end
+
+
 function views.order_head(order)
   local out = pick(order, { "id", "number", "status", "payment_status", "fulfilment_status",
-    "email", "customer_id", "external_ref", "version", "placed_at", "updated_at" })
+    "return_status", "email", "customer_id", "external_ref", "version", "placed_at", "updated_at" })
   return totals(out, order, order.currency)
 end
 

@@ -1,9 +1,12 @@
--- till/store/cancellations - what was decided not to be sent, and the money that belongs to it.
+-- till/store/cancellations - what was decided not to be sent, or came back, and the money that
+-- belongs to it.
 --
---   create(tx, c) -> c with its id and position     c { order_id, request, whole, lines, shipping,
---                                  currency, amount, money, payment_id, state, reason, actor }
+--   create(tx, c) -> c with its id and position     c { kind, order_id, request, whole, lines,
+--                                  shipping, currency, amount, money, payment_id, state, reason,
+--                                  actor }; kind "cancel" or "return", which the id shows
 --   get(id [, tx]), by_request(order_id, request [, tx]) -> c | false
---   of_order(order_id [, tx])      in the order made
+--   of_order(order_id [, tx])      in the order made, of both kinds
+--   split(list) -> cancellations, returns
 --   due(tx, payment_id)            what was given back of it, and what is to be: as of one moment
 --   done(tx, id) -> true | false   false where it was done already
 local db = require "till.store.db"
@@ -13,13 +16,16 @@ local time = require "till.prim.time"
 
 local cancellations = {}
 
-local COLUMNS = "id, order_id, position, whole, `lines`, shipping, currency, amount, money,"
+local PREFIXES = { cancel = "can", ["return"] = "ret" }
+
+local COLUMNS = "id, order_id, position, kind, whole, `lines`, shipping, currency, amount, money,"
   .. " payment_id, state, reason, actor, created_at, done_at"
 
 
 local function to_cancellation(row)
-  return { id = id.text("can", row.id), order_id = id.text("ord", row.order_id),
-    position = row.position, whole = row.whole == 1, lines = db.json(row.lines) or {},
+  return { id = id.text(PREFIXES[row.kind], row.id), order_id = id.text("ord", row.order_id),
+    position = row.position, kind = row.kind, whole = row.whole == 1,
+    lines = db.json(row.lines) or {},
     shipping = db.json(row.shipping), currency = row.currency, amount = row.amount,
     money = row.money, payment_id = db.text("pay", row.payment_id), state = row.state,
     reason = row.reason, actor = row.actor, created_at = row.created_at, done_at = row.done_at }
@@ -33,8 +39,13 @@ local function one(tx, where, ...)
 end
 
 
+local function bin_of(text)
+  return db.bin(text:match("^%a+"), text)
+end
+
+
 function cancellations.get(cancellation_id, tx)
-  return one(tx, "id = ?", db.bin("can", cancellation_id))
+  return one(tx, "id = ?", bin_of(cancellation_id))
 end
 
 
@@ -53,17 +64,27 @@ function cancellations.of_order(order_id, tx)
 end
 
 
+function cancellations.split(list)
+  local cancelled, returned = {}, {}
+  for _, c in ipairs(list) do
+    local to = c.kind == "return" and returned or cancelled
+    to[#to + 1] = c
+  end
+  return cancelled, returned
+end
+
+
 --- Under the lock of the order: its positions have no gaps.
 function cancellations.create(tx, c)
   local now_ms = time.now_ms()
-  c.id, c.created_at = id.new("can"), time.rfc3339(now_ms)
+  c.id, c.created_at = id.new(PREFIXES[c.kind]), time.rfc3339(now_ms)
   if c.state == "done" then c.done_at = c.created_at end
   local order = db.bin("ord", c.order_id)
-  local ok, e = tx:exec("INSERT INTO cancellations (id, order_id, position, request, whole,"
+  local ok, e = tx:exec("INSERT INTO cancellations (id, order_id, position, kind, request, whole,"
     .. " `lines`, shipping, currency, amount, money, payment_id, state, reason, actor, created_at,"
     .. " done_at)"
-    .. " SELECT ?, ?, COALESCE(MAX(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
-    .. " FROM cancellations WHERE order_id = ?", db.bin("can", c.id), order,
+    .. " SELECT ?, ?, COALESCE(MAX(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+    .. " FROM cancellations WHERE order_id = ?", bin_of(c.id), order, c.kind,
     c.request or sql.null, c.whole and 1 or 0, db.to_json(c.lines), db.to_json(c.shipping),
     c.currency, c.amount, c.money, db.bin("pay", c.payment_id), c.state, c.reason or "", c.actor,
     db.at_ms(now_ms), c.state == "done" and db.at_ms(now_ms) or sql.null, order)
@@ -84,7 +105,7 @@ end
 
 function cancellations.done(tx, cancellation_id)
   local done, e = tx:exec("UPDATE cancellations SET state = 'done', done_at = ? WHERE id = ?"
-    .. " AND state = 'pending'", db.now(), db.bin("can", cancellation_id))
+    .. " AND state = 'pending'", db.now(), bin_of(cancellation_id))
   if not done then return nil, e end
   return done.affected == 1
 end

@@ -8,7 +8,8 @@
 --   lock(tx, id) -> order | false                  with its lines; the row is ours until the end
 --   set(tx, id, fields)                            status fields; raises the version
 --   event(tx, id, type, actor, data), events(order, opts)   the timeline
---   count_cancelled(tx, line_id, n), frozen_ids(tx, id), trace(id [, tx])
+--   count_cancelled(tx, line_id, n), count_returned(tx, line_id, n)
+--   frozen_ids(tx, id), trace(id [, tx])
 --   ledger(tx, order_id, payment_id, currency, entries)    till.store.ledger's post
 local db = require "till.store.db"
 local fulfilments = require "till.store.fulfilments"
@@ -21,9 +22,9 @@ local sql = require "till.prim.sql"
 local orders = {}
 
 local COLUMNS = "id, number, cart_id, external_ref, customer_id, key_id, status, payment_status,"
-  .. " fulfilment_status, email, currency, subtotal, discount_total, shipping_total, tax_total,"
-  .. " total, shipping_address, billing_address, shipping_option_id, shipping_label, promotions,"
-  .. " generation, version, placed_at, updated_at"
+  .. " fulfilment_status, return_status, email, currency, subtotal, discount_total,"
+  .. " shipping_total, tax_total, total, shipping_address, billing_address, shipping_option_id,"
+  .. " shipping_label, promotions, generation, version, placed_at, updated_at"
 
 
 local function to_order(row)
@@ -32,7 +33,8 @@ local function to_order(row)
     external_ref = row.external_ref, customer_id = db.text("cus", row.customer_id),
     key_id = db.text("key", row.key_id), status = row.status,
     payment_status = row.payment_status, fulfilment_status = row.fulfilment_status,
-    email = row.email, currency = row.currency, subtotal = row.subtotal,
+    return_status = row.return_status, email = row.email, currency = row.currency,
+    subtotal = row.subtotal,
     discount_total = row.discount_total, shipping_total = row.shipping_total,
     tax_total = row.tax_total, total = row.total,
     shipping_address = db.json(row.shipping_address),
@@ -48,7 +50,7 @@ end
 -- more with each line.
 local WHOLE = "SELECT " .. COLUMNS:gsub("(%l[%l_]*)", "o.%1") .. ", l.id AS l_id, l.position,"
   .. " l.variant_id, l.sku, l.title, l.quantity, l.fulfilled_quantity, l.backordered_quantity,"
-  .. " l.cancelled_quantity, l.unit_price,"
+  .. " l.cancelled_quantity, l.returned_quantity, l.unit_price,"
   .. " l.subtotal AS l_subtotal, l.discount_total AS l_discount_total,"
   .. " l.tax_total AS l_tax_total, l.total AS l_total"
   .. " FROM orders o LEFT JOIN order_lines l ON l.order_id = o.id WHERE o."
@@ -64,7 +66,8 @@ local function to_line(row)
     sku = row.sku, title = row.title, quantity = row.quantity,
     fulfilled_quantity = row.fulfilled_quantity,
     backordered_quantity = row.backordered_quantity, cancelled_quantity = row.cancelled_quantity,
-    unit_price = row.unit_price, subtotal = row.l_subtotal, discount_total = row.l_discount_total,
+    returned_quantity = row.returned_quantity, unit_price = row.unit_price,
+    subtotal = row.l_subtotal, discount_total = row.l_discount_total,
     tax_total = row.l_tax_total, total = row.l_total }
 end
 
@@ -202,7 +205,7 @@ end
 
 local FILTERS = {
   { "status", "status = ?" }, { "payment_status", "payment_status = ?" },
-  { "fulfilment_status", "fulfilment_status = ?" },
+  { "fulfilment_status", "fulfilment_status = ?" }, { "return_status", "return_status = ?" },
   { "email", "email = ?", function(v) return v:lower() end }, { "number", "number = ?" },
   { "placed_after", "placed_at >= ?", db.at }, { "placed_before", "placed_at < ?", db.at },
   { "customer_id", "customer_id = ?", function(v) return db.bin("cus", v) end },
@@ -230,7 +233,8 @@ function orders.list(opts)
 end
 
 
-local SETTABLE = { status = true, payment_status = true, fulfilment_status = true }
+local SETTABLE = { status = true, payment_status = true, fulfilment_status = true,
+  return_status = true }
 
 
 function orders.set(tx, order_id, fields)
@@ -273,6 +277,13 @@ end
 --- Units that will not be sent; the table refuses more than there are.
 function orders.count_cancelled(tx, line_id, n)
   return tx:exec("UPDATE order_lines SET cancelled_quantity = cancelled_quantity + ? WHERE id = ?",
+    n, db.bin("line", line_id))
+end
+
+
+--- Units that came back; the table refuses more than were sent.
+function orders.count_returned(tx, line_id, n)
+  return tx:exec("UPDATE order_lines SET returned_quantity = returned_quantity + ? WHERE id = ?",
     n, db.bin("line", line_id))
 end
 

@@ -14,7 +14,8 @@
 -- items and held as in till.store.stock; rows of `reservations` are locked before those of `stock`.
 --
 -- Whose time is over gives way when stock is short, if the job has not come by yet: 100 at a time,
--- the oldest first, until there is enough, and no more than are needed. A cart that is being completed keeps what it has.
+-- the oldest first, until there is enough, and no more than are needed. A cart that is being
+-- completed keeps what it has.
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"

@@ -21,7 +21,7 @@ id.PREFIXES = {
   ful = "a fulfilment", promo = "a promotion", evt = "an event", cus = "a customer",
   staff = "a member of the staff", key = "an API key", sess = "a session",
   res = "a reservation", addr = "an address", loc = "a location", adj = "a stock adjustment",
-  cnt = "a count of stock", trf = "a transfer of stock", can = "a cancellation",
+  cnt = "a count of stock", trf = "a transfer of stock", can = "a cancellation", ret = "a return",
   rfnd = "a refund", rule = "a rule",
 }
 

@@ -116,8 +116,15 @@ const INVARIANTS = {
   "what has left the stock is what orders hold": `
     SELECT HEX(e.variant_id), -SUM(e.on_hand_delta), MAX(r.units) FROM stock_events e
     LEFT JOIN (SELECT variant_id, SUM(quantity) AS units FROM reservations WHERE state = 'sold' GROUP BY variant_id) r USING (variant_id)
-    WHERE e.type IN ('sold', 'allotted', 'returned') GROUP BY e.variant_id
+    WHERE e.type IN ('sold', 'allotted', 'returned') AND LEFT(e.reference, 4) <> 'ret_' GROUP BY e.variant_id
     HAVING -SUM(e.on_hand_delta) <> COALESCE(MAX(r.units), 0)`,
+  "what came back into stock is on the lines of returns": `
+    SELECT s.variant, s.location, s.n, e.n FROM (SELECT j.variant, j.location, SUM(j.quantity) AS n FROM cancellations c,
+        JSON_TABLE(c.\`lines\`, '$[*].stock[*]' COLUMNS (variant VARCHAR(40) PATH '$.variant_id', location VARCHAR(64) PATH '$.location',
+          quantity BIGINT PATH '$.quantity')) j WHERE c.kind = 'return' AND j.variant IS NOT NULL GROUP BY j.variant, j.location) s
+    LEFT JOIN (SELECT l.code, SUM(on_hand_delta) AS n FROM stock_events e
+               JOIN locations l ON l.id = e.location_id WHERE LEFT(e.reference, 4) = 'ret_' GROUP BY l.code) e ON e.code = s.location
+    GROUP BY s.location HAVING SUM(s.n) <> COALESCE(MAX(e.n), 0)`,
   "a line lacks what its reservations lack": `
     SELECT o.number, l.sku, l.backordered_quantity, r.waits FROM order_lines l JOIN orders o ON o.id = l.order_id
     LEFT JOIN (SELECT cart_id, bought, MAX(CEIL(units / per_unit)) AS waits FROM
@@ -134,8 +141,30 @@ const INVARIANTS = {
     SELECT o.number, l.n, c.n FROM orders o
     JOIN (SELECT order_id, SUM(cancelled_quantity) AS n FROM order_lines GROUP BY order_id) l ON l.order_id = o.id
     LEFT JOIN (SELECT c.order_id, SUM(j.quantity) AS n FROM cancellations c,
-                 JSON_TABLE(c.\`lines\`, '$[*]' COLUMNS (quantity BIGINT PATH '$.quantity')) j GROUP BY c.order_id) c ON c.order_id = o.id
+                 JSON_TABLE(c.\`lines\`, '$[*]' COLUMNS (quantity BIGINT PATH '$.quantity')) j WHERE c.kind = 'cancel' GROUP BY c.order_id) c
+      ON c.order_id = o.id
     WHERE o.cart_id IS NOT NULL AND l.n <> COALESCE(c.n, 0)`,
+  "what came back is counted on the lines": `
+    SELECT o.number, l.n, c.n FROM orders o
+    JOIN (SELECT order_id, SUM(returned_quantity) AS n FROM order_lines GROUP BY order_id) l ON l.order_id = o.id
+    LEFT JOIN (SELECT c.order_id, SUM(j.quantity) AS n FROM cancellations c,
+                 JSON_TABLE(c.\`lines\`, '$[*]' COLUMNS (quantity BIGINT PATH '$.quantity')) j WHERE c.kind = 'return' GROUP BY c.order_id) c
+      ON c.order_id = o.id WHERE l.n <> COALESCE(c.n, 0)`,
+  "nothing comes back that was not handed over": `
+    SELECT HEX(l.id), l.returned_quantity, f.n FROM order_lines l
+    LEFT JOIN (SELECT fl.line_id, SUM(fl.quantity) AS n FROM fulfilment_lines fl JOIN fulfilments f ON f.id = fl.fulfilment_id
+               WHERE f.status = 'shipped' GROUP BY fl.line_id) f ON f.line_id = l.id JOIN orders o ON o.id = l.order_id
+    WHERE o.cart_id IS NOT NULL AND l.returned_quantity > COALESCE(f.n, 0)`,
+  "an order says what of it came back": `
+    SELECT o.number, o.return_status, u.sent, u.back FROM orders o JOIN (SELECT order_id, SUM(fulfilled_quantity) AS sent,
+        SUM(returned_quantity) AS back FROM order_lines GROUP BY order_id) u ON u.order_id = o.id
+    WHERE o.return_status <> IF(u.back = 0, 'none', IF(u.back < u.sent, 'partial', 'returned'))`,
+  "of an order of which nothing is kept nothing is owed": `
+    SELECT o.number, o.total, c.gone FROM orders o JOIN (SELECT order_id, SUM(quantity - cancelled_quantity - returned_quantity) AS kept
+        FROM order_lines GROUP BY order_id) l ON l.order_id = o.id
+    JOIN (SELECT order_id, SUM(amount) AS gone, MAX(kind) AS kind FROM cancellations GROUP BY order_id) c ON c.order_id = o.id
+    WHERE o.cart_id IS NOT NULL AND l.kept = 0 AND c.gone <> o.total
+      AND (SELECT kind FROM cancellations x WHERE x.order_id = o.id ORDER BY position DESC LIMIT 1) = 'return'`,
   "an order is where its units are": `
     SELECT o.number, o.status, o.fulfilment_status, u.sent, u.gone, u.open FROM orders o JOIN (
       SELECT order_id, SUM(fulfilled_quantity) AS sent, SUM(cancelled_quantity) AS gone,

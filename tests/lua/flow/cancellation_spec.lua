@@ -123,7 +123,7 @@ t.describe("a cancellation of a part", function()
         { lines = { { line_id = line, quantity = 2 } } }, shop.key()))
       local status, problem = cancel(raw, shop, order)
       t.same({ status, problem.code, problem.possible }, { 409, "conflict",
-        { "fulfil", "cancel_lines" } })
+        { "fulfil", "cancel_lines", "return_lines" } })
       status, problem = cancel(raw, shop, order, line, 2)
       t.same({ status, problem.errors[1].pointer }, { 409, "/lines/0" })
       local body = shop.must(cancel(raw, shop, order, line, 1))

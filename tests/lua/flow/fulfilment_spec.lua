@@ -56,7 +56,7 @@ t.describe("an order in several fulfilments", function()
       { "partial", 1 })
     local status, problem = raw.admin("POST", at, {}, shop.key())
     t.same({ status, problem.detail }, { 409,
-      "what is left is not in stock yet; possible now: cancel_lines, capture" })
+      "what is left is not in stock yet; possible now: cancel_lines, return_lines, capture" })
   end))
 end)
 

@@ -6,6 +6,7 @@ local states = require "till.flow.order_states"
 
 local FIELDS = { { "status", "Order" }, { "payment_status", "Payment" },
   { "fulfilment_status", "Goods, of the order and of each line" },
+  { "return_status", "What came back" },
   { "fulfilment", "One fulfilment" } }
 
 
@@ -35,7 +36,7 @@ local function order(fields, lines)
     fulfilment_status = "unfulfilled", version = 1, lines = {}, fulfilments = {} }
   for i, l in ipairs(lines or { { 2, 0, 0, 0 } }) do
     out.lines[i] = { id = i, quantity = l[1], fulfilled_quantity = l[2], cancelled_quantity = l[3],
-      backordered_quantity = l[4] }
+      backordered_quantity = l[4], returned_quantity = l[5] }
   end
   for name, value in pairs(fields or {}) do out[name] = value end
   return out
@@ -70,16 +71,46 @@ t.describe("the states of an order", function()
     { why = "not paid yet", order = order { payment_status = "authorized" },
       can = { "fulfil", "cancel", "cancel_lines", "capture" } },
     { why = "sent in part", order = order({ fulfilment_status = "partial" }, { { 2, 1, 0, 0 } }),
-      can = { "fulfil", "cancel_lines" } },
+      can = { "fulfil", "cancel_lines", "return_lines" } },
     { why = "packed", order = order({ fulfilment_status = "fulfilled",
-      fulfilments = { { status = "pending" } } }, { { 2, 2, 0, 0 } }),
+      fulfilments = { { status = "pending", lines = { { line_id = 1, quantity = 2 } } } } },
+      { { 2, 2, 0, 0 } }),
       can = { "ship_fulfilment", "cancel_fulfilment" } },
     { why = "waiting for units", order = order(nil, { { 2, 0, 0, 2 } }),
       can = { "cancel", "cancel_lines" } },
-    { why = "completed", order = order({ status = "completed" }, { { 2, 2, 0, 0 } }), can = {} },
+    { why = "completed", order = order({ status = "completed" }, { { 2, 2, 0, 0 } }),
+      can = { "return_lines" } },
+    { why = "all of it back", order = order({ status = "completed", return_status = "returned" },
+      { { 2, 2, 0, 0, 2 } }), can = {} },
     { why = "cancelled", order = order({ status = "cancelled", payment_status = "authorized" },
       { { 2, 0, 2, 0 } }), can = {} },
   }, function(case) t.same(states.possible(case.order), case.can) end)
+
+  t.table({
+    { why = "a part", lines = { { 2, 2, 0, 0, 1 } }, was = "none", what = "return",
+      moves = { { "return_status", "return_part" } } },
+    { why = "another part", lines = { { 3, 3, 0, 0, 2 } }, was = "partial", what = "return",
+      moves = { { "return_status", "return_part" } } },
+    { why = "all that was sent", lines = { { 2, 1, 0, 0, 1 }, { 1, 1, 0, 0, 1 } }, was = "partial",
+      what = "return", moves = { { "return_status", "return_rest" } } },
+    { why = "more is sent then", lines = { { 2, 2, 0, 0, 1 } }, was = "returned", what = "send",
+      moves = { { "return_status", "send_more" } } },
+    { why = "and unpacked", lines = { { 2, 1, 0, 0, 1 } }, was = "partial", what = "take_back",
+      moves = { { "return_status", "take_back_rest" } } },
+    { why = "nothing, and more is sent", lines = { { 2, 2, 0, 0, 0 } }, was = "none",
+      what = "send", moves = {} },
+  }, function(case)
+    t.same(states.return_moves(order({ return_status = case.was }, case.lines), case.what),
+      case.moves)
+  end)
+
+  t.it("end a sent order whose money was let go of only where all of it came back", function()
+    local machine = states.MACHINES.status
+    local fields = { payment_status = "voided", return_status = "partial" }
+    t.equal(machine:can("placed", "complete", order(fields, { { 2, 2, 0, 0, 1 } })), false)
+    fields.return_status = "returned"
+    t.equal(machine:can("placed", "complete", order(fields, { { 2, 2, 0, 0, 2 } })), true)
+  end)
 
   t.table({
     { why = "nothing of it", line = { 2, 0, 0 }, is = "unfulfilled" },
@@ -94,8 +125,10 @@ t.describe("the states of an order", function()
   t.it("are refused with what is possible instead", function()
     local o = order({ fulfilment_status = "partial" }, { { 2, 1, 0, 0 } })
     local good, e = states.allow(o, "cancel")
-    t.same({ good, e.code, e.possible, e.message }, { nil, "conflict", { "fulfil", "cancel_lines" },
-      "a part of the order was sent or packed already; possible now: fulfil, cancel_lines" })
+    t.same({ good, e.code, e.possible, e.message }, { nil, "conflict",
+      { "fulfil", "cancel_lines", "return_lines" },
+      "a part of the order was sent or packed already; possible now: fulfil, cancel_lines,"
+      .. " return_lines" })
     good, e = states.change(nil, order { status = "completed" }, { { "status", "cancel" } })
     t.same({ good, e.code, e.message }, { nil, "conflict",
       "cancel is not possible while it is completed; possible now: nothing" })

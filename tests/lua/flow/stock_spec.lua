@@ -195,8 +195,8 @@ t.describe("a shopper who comes while reservations end", function()
     raw.sql.exec("INSERT INTO stock_events (variant_id, location_id, type, quantity, on_hand_delta,"
       .. " reserved_delta) SELECT v.id, l.id, 'reserved', ?, 0, ?" .. at, n, n, sku, code)
     raw.sql.exec("UPDATE stock s JOIN (SELECT v.id AS v, l.id AS l" .. at .. ") x"
-      .. " ON s.variant_id = x.v AND s.location_id = x.l SET s.reserved = s.reserved + ?", sku, code,
-      n)
+      .. " ON s.variant_id = x.v AND s.location_id = x.l SET s.reserved = s.reserved + ?", sku,
+      code, n)
   end
 
   t.it("has as many units as he wants, however many carts hold them for too long",

@@ -9,6 +9,7 @@ local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
 local payments = require "till.store.payments"
 local render = require "till.http.render"
+local returns = require "till.flow.returns"
 local route = require "till.http.route"
 local s = require "till.util.schema"
 local shapes = require "till.http.shapes"
@@ -21,6 +22,10 @@ local TRACKING = { tracking_number = s.nullable(s.string { min = 1, max = 120 })
   carrier = s.nullable(s.string { min = 1, max = 64 }) }
 local LINES = s.array(s.object({ line_id = s.id("line"), quantity = s.integer { min = 1 } },
   { required = { "line_id", "quantity" } }), { max = 1000 })
+local RETURNED = s.array(s.object({ line_id = s.id("line"), quantity = s.integer { min = 1 },
+  restock = s.boolean { default = true, doc = "Is it fit to be sold again?" },
+  location = s.string { min = 1, max = 64, doc = "Where it came in; else where it was sold from." },
+}, { required = { "line_id", "quantity" } }), { min = 1, max = 1000 })
 local REASON = s.string { min = 1, max = 255 }
 local DATE = s.string { format = "date-time" }
 
@@ -59,10 +64,12 @@ local function get(ctx)
   if not order then return nil, e end
   local paid, e2 = payments.of_order(order.id)
   if not paid then return nil, e2 end
-  local cancelled, e3 = cancellations.of_order(order.id)
-  if not cancelled then return nil, e3 end
+  local all, e3 = cancellations.of_order(order.id)
+  if not all then return nil, e3 end
   local view = views.order(order)
+  local cancelled, returned = cancellations.split(all)
   view.payments, view.cancellations = map(paid, views.payment), map(cancelled, views.cancellation)
+  view.returns = map(returned, views.returned)
   view.possible = render.list(states.possible(order))
   return ctx:json(200, { order = view }, { etag = order.version })
 end
@@ -142,6 +149,17 @@ local function cancel(ctx)
 end
 
 
+local function take_back(ctx)
+  local wish = { lines = ctx.body.lines, reason = ctx.body.reason, request = request_of(ctx) }
+  return returns.take(ctx.params.id, wish, actor.of(ctx), function(fn)
+    return ctx:transaction(fn)
+  end, function(order, c)
+    return ctx:json(c.state == "done" and 201 or 202, { order = views.order(order),
+      ["return"] = views.returned(c) }, { etag = order.version })
+  end)
+end
+
+
 local function list_payments(ctx)
   local page, e = ctx:page()
   if not page then return nil, e end
@@ -168,6 +186,7 @@ return {
     summary = "Orders, newest first", tag = "orders", auth = "admin", permission = "orders.read",
     page = true, query = { status = s.string { enum = { "placed", "completed", "cancelled" } },
       payment_status = s.string { max = 32 }, fulfilment_status = s.string { max = 32 },
+      return_status = s.string { enum = { "none", "partial", "returned" } },
       email = s.string { max = 254 }, number = s.integer { min = 1 },
       customer_id = s.id("cus"), placed_after = DATE, placed_before = DATE },
     returns = { [200] = shapes.list(shapes.order) }, handler = list,
@@ -230,6 +249,17 @@ return {
     body = s.object { lines = LINES, reason = REASON },
     returns = { [200] = shapes.one("order", shapes.order),
       [202] = shapes.one("order", shapes.order) }, handler = cancel, errors = { "conflict" },
+  }),
+  route.post("/admin/v1/orders/{id}/returns", {
+    summary = "Units that were sent came back", tag = "orders", auth = "admin",
+    permission = "orders.write", params = PARAMS, idempotency = "required",
+    doc = "What was charged for them is given back, in the very amounts of the price trace, and the"
+      .. " shipping with the return after which nothing of the order is kept. Units that are fit"
+      .. " to be sold again go into stock. 202: the provider has not given the money back yet; ask"
+      .. " again under the same key.",
+    body = s.object({ lines = RETURNED, reason = REASON }, { required = { "lines" } }),
+    returns = { [201] = shapes.one("order", shapes.order),
+      [202] = shapes.one("order", shapes.order) }, handler = take_back, errors = { "conflict" },
   }),
   route.get("/admin/v1/payments", {
     summary = "Attempts to be paid", tag = "payments", auth = "admin",

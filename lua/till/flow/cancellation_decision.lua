@@ -1,0 +1,178 @@
+-- till/flow/cancellation_decision - units that are not wanted any more, and the money for them:
+-- what cancellations and returns have in common.
+--
+--   run(kind, order_id, wish, actor, transaction, respond) -> what transaction returned | nil, err
+--       as till.flow.cancellation says; kind, all of it under the lock of the order:
+--         name                     of till.store.cancellations
+--         units(order, wish) -> { line id -> units } | nil, err
+--         is_whole(order, units)   the order ends with it: its shipping is given back as well
+--         lines(order, units, wish [, tx]) -> lines as they are stored | nil, err
+--         without_trace(order, whole) -> found | nil, err     of an imported order
+--         count(tx, order, c)      the units, in the tables and in `order`
+--         moves(order, c, payment) of till.flow.order_states
+--         tell(tx, order, c)       timeline and outbox
+--         stock(tx, order, c)      its rows of stock, last
+--
+-- What is decided comes first, in one transaction; the money follows by the saga of
+-- till.flow.cancellation_flow, where a provider has to be asked.
+local cancellations = require "till.store.cancellations"
+local err = require "till.util.err"
+local figures = require "till.flow.cancellation_figures"
+local flow = require "till.flow.cancellation_flow"
+local order_flow = require "till.flow.order"
+local orders = require "till.store.orders"
+local payments = require "till.store.payments"
+local sagas = require "till.store.sagas"
+local sql = require "till.prim.sql"
+local states = require "till.flow.order_states"
+
+local decision = {}
+
+local FIRST_LOOK_MS = 5000
+
+
+local function payment_of(tx, order_id)
+  local list, e = payments.of_order(order_id, tx)
+  if not list then return nil, e end
+  for _, p in ipairs(list) do
+    if p.state == "authorized" or p.state == "captured" then return p end
+  end
+  return false
+end
+
+
+-- What has to be done about the money of it.
+local function money_of(p, amount, whole)
+  if not p then return "none" end
+  if p.state == "captured" then return amount > 0 and "refund" or "none" end
+  if whole or amount > 0 and payments.to_capture(p) == amount then return "void" end
+  return amount > 0 and "lowered" or "none"
+end
+
+
+local PROVIDER = { void = true, refund = true }
+
+
+local function settle_money(tx, c, p)
+  if c.money == "void" or c.money == "lowered" then
+    return payments.release(tx, p.id, math.min(c.amount, payments.to_capture(p)))
+  end
+  return true
+end
+
+
+local function write(tx, kind, order, c, p, found)
+  local ok, e = kind.count(tx, order, c)
+  if ok then ok, e = cancellations.create(tx, c) end
+  if ok then ok, e = settle_money(tx, c, p) end
+  if ok then ok, e = orders.ledger(tx, order.id, nil, order.currency, figures.reversed(found)) end
+  if ok then ok, e = states.change(tx, order, kind.moves(order, c, p)) end
+  if ok then ok, e = kind.tell(tx, order, c) end
+  if ok and c.state == "pending" then
+    ok, e = sagas.enqueue(tx, "cancellation", c.id, { order_id = order.id,
+      payment_id = c.payment_id, amount = c.amount, money = c.money }, FIRST_LOOK_MS)
+  end
+  if ok then ok, e = kind.stock(tx, order, c) end
+  if not ok then return nil, e end
+  return c
+end
+
+
+-- -> cancellation as it is to be written, and its figures
+local function worked_out(tx, kind, order, wish, p)
+  local units, e = kind.units(order, wish)
+  if not units then return nil, e end
+  local whole = kind.is_whole(order, units)
+  local lines, e2 = kind.lines(order, units, wish, tx)
+  if not lines then return nil, e2 end
+  local found, frozen = figures.of(tx, order, lines, whole, kind.without_trace)
+  if not found then return nil, frozen end
+  figures.add_to(lines, found, frozen)
+  local money = money_of(p, found.total, whole)
+  return { kind = kind.name, order_id = order.id, request = wish.request, whole = whole,
+    lines = lines, shipping = found.shipping, currency = order.currency, amount = found.total,
+    money = money, payment_id = p and p.id or nil, reason = wish.reason,
+    state = PROVIDER[money] and "pending" or "done" }, found
+end
+
+
+-- Under the lock of the order -> cancellation, order
+local function decide(tx, kind, order_id, wish, actor)
+  local order, e = order_flow.locked(tx, order_id)
+  if not order then return nil, e end
+  local known, e2 = cancellations.by_request(order_id, wish.request, tx)
+  if known or known == nil then return known, known and order or e2 end
+  local p, e3 = payment_of(tx, order_id)
+  if p == nil then return nil, e3 end
+  local c, found = worked_out(tx, kind, order, wish, p)
+  if not c then return nil, found end
+  if p and p.state == "authorized" and p.capture_amount then
+    return nil, err.new("busy", "a capture of this order has no outcome yet; try again")
+  end
+  c.actor = actor
+  local ok, e4 = write(tx, kind, order, c, p, found)
+  if not ok then return nil, e4 end
+  return c, order
+end
+
+
+-- One that was begun is ended first, whoever began it: its amount is fixed.
+local function end_capture(order_id)
+  local p, e = payment_of(nil, order_id)
+  if p == nil then return nil, e end
+  if not p or p.state ~= "authorized" or not p.capture_amount then return true end
+  local ok, e2 = order_flow.capture(p.id, "system")
+  if ok or err.is(e2, "payment_declined") then return true end
+  return nil, e2
+end
+
+
+local function answer_of(id, transaction, respond)
+  return transaction(function(tx)
+    local c, e = flow.found(id, tx)
+    if not c then return nil, e end
+    local order, e2 = orders.get(c.order_id, tx)
+    if not order then return nil, e2 end
+    return respond(order, c)
+  end)
+end
+
+
+-- -> cancellation, answer: of one that asks nobody the answer is written with it
+local function begin(kind, order_id, wish, actor, transaction, respond)
+  local c, order, answer
+  local ok, e = sql.transaction(function(tx)
+    c, order = decide(tx, kind, order_id, wish, actor)
+    if not c then return nil, order end
+    return true
+  end)
+  if not ok then return nil, e end
+  if c.state == "done" then
+    answer, e = answer_of(c.id, transaction, respond)
+    if not answer then return nil, e end
+  end
+  return c, answer
+end
+
+
+function decision.run(kind, order_id, wish, actor, transaction, respond)
+  local ok, e = end_capture(order_id)
+  if not ok then return nil, e end
+  local c, answer = begin(kind, order_id, wish, actor, transaction, respond)
+  if not c then return nil, answer end
+  if answer then return answer end
+  local env = { transaction = transaction, respond = respond }
+  local state, e2 = flow.run(c.id, env)
+  if state == nil then return nil, e2 end
+  if env.answer then return env.answer end
+  if state ~= "done" then return answer_of(c.id, sql.transaction, respond) end
+  -- Where the answer to the last COMMIT was lost, what it recorded is there: it is told, no more.
+  answer, e2 = answer_of(c.id, transaction, respond)
+  if not answer and err.is(e2, "conflict") then
+    return answer_of(c.id, sql.transaction, respond)
+  end
+  return answer, e2
+end
+
+
+return decision
