@@ -57,6 +57,7 @@ static const struct {
     {"migrate", NULL, "bring the database to this version's schema [--status | --dry-run]", NULL},
     {"import", NULL, "products FILE | orders FILE: read a shop's CSV, also .xz", NULL},
     {"jobs", NULL, "the outbox: what is to be done, what was given up; schedules", NULL},
+    {"sagas", NULL, "flows that wait or are parked: retry, resolve", NULL},
     {"stock", NULL, "stock against its log: check, reconcile; its events; alerts", NULL},
     {"user", NULL, "staff: create, list, password, disable", NULL},
     {"key", NULL, "API keys: create, list, revoke", NULL},

@@ -153,7 +153,7 @@ describe("migrate", () => {
 });
 
 describe("every command", () => {
-  const commands = ["dev", "serve", "reload", "rollback", "generations", "status", "stop", "migrate", "import", "jobs", "user", "key"];
+  const commands = ["dev", "serve", "reload", "rollback", "generations", "status", "stop", "migrate", "import", "jobs", "sagas", "user", "key"];
   it("helps, and knows what it does not know", async () => {
     const all = await moontill(["--help"]);
     assert.equal(all.code, 0);
@@ -176,7 +176,7 @@ describe("every command", () => {
   });
 
   it("answers machines in JSON", async () => {
-    for (const args of [["status"], ["generations"], ["jobs"], ["jobs", "dead"], ["jobs", "schedules"], ["key", "list"], ["user", "list"], ["migrate", "--status"]]) {
+    for (const args of [["status"], ["generations"], ["jobs"], ["jobs", "dead"], ["jobs", "schedules"], ["sagas"], ["key", "list"], ["user", "list"], ["migrate", "--status"]]) {
       const done = await shop.cli(...args, "--json");
       assert.equal(done.code, 0, `${args.join(" ")}: ${done.stderr}`);
       for (const line of done.stdout.trim().split("\n")) JSON.parse(line);

@@ -126,6 +126,58 @@ describe("a checkout that has no outcome", () => {
   });
 });
 
+describe("moontill sagas", () => {
+  const sagas = (...args) => shop.cli("sagas", ...args);
+  const asking = (...args) => shop.cli("sagas", ...args, ...provider.plugin(plugins));
+  const refused = (done, code, why) => {
+    assert.equal(done.code, code, done.stdout + done.stderr);
+    assert.match(done.stderr, why);
+  };
+
+  it("lists what is parked with its reason, and is used as it says", async () => {
+    const { cart, saga } = await parkedCheckout("never");
+    const listed = await sagas();
+    assert.equal(listed.code, 0, listed.stderr);
+    assert.match(listed.stdout, new RegExp(`^${saga.id}  parked   checkout     authorize  since \\S+  ${cart.id}\\n    unknown_outcome`, "m"));
+    const [row] = JSON.parse((await sagas("list", "--json")).stdout).data.filter((one) => one.id === saga.id);
+    assert.deepEqual([row.state, row.step, row.aggregate], ["parked", "authorize", cart.id]);
+    assert.ok(!JSON.stringify(row).includes("Lovelace"), "no name, no address");
+    for (const [wrong, why] of [[["sell"], /list, retry or resolve/], [["retry", saga.id], /--reason/], [["resolve", "--reason", "x"], /number/],
+      [["resolve", saga.id, "--reason", "x", "--as", "gone"], /done or undone/], [["retry", saga.id, "--reason"], /needs a value/],
+      [["resolve", saga.id, "--reason", "x", "--payment", "pay_1=paid"], /not_found/], [["retry", saga.id, "--reason", "x".repeat(256)], /255/]])
+      refused(await sagas(...wrong.map(String)), 2, why);
+    refused(await sagas("retry", "999999999", "--reason", "x"), 1, /no such saga/);
+    refused(await sagas("resolve", String(saga.id), "--reason", "x"), 1, /--as done/);
+
+    const payment = assertOk(await shop.admin("GET", "/payments?limit=1"), 200).data[0];
+    const undone = ["resolve", String(saga.id), "--as", "undone", "--reason", "not in their pages", "--author", "ada"];
+    refused(await sagas(...undone, "--payment", `${payment.id}=not_found`), 1, /payment-probe is not loaded/);
+    refused(await asking(...undone), 1, /nobody knows/);
+    const done = await asking(...undone, "--payment", `${payment.id}=not_found`);
+    assert.equal(done.code, 0, done.stderr);
+    assert.equal((await sagasOf(cart.id))[0].state, "undone");
+    const audit = assertOk(await shop.admin("GET", `/audit?subject=saga:${saga.id}`), 200).data;
+    assert.deepEqual(audit.map((entry) => [entry.action, entry.actor, entry.detail.reason]),
+      [["saga.resolve", "command:ada", "not in their pages"]]);
+    refused(await asking(...undone), 1, /only a parked one/);
+    provider.isSilent = false;
+    await assertInvariants(shop);
+  });
+
+  it("talks no money away, and goes on with what is paid", async () => {
+    const { cart, saga } = await parkedCheckout("lost");
+    const payment = assertOk(await shop.admin("GET", "/payments?limit=1"), 200).data[0];
+    provider.isSilent = false;
+    refused(await asking("resolve", String(saga.id), "--as", "undone", "--reason", "x", "--payment", `${payment.id}=not_found`), 1,
+      /authorized at its provider/);
+    const done = await sagas("retry", String(saga.id), "--reason", "they answer again");
+    assert.equal(done.code, 0, done.stderr);
+    await until("it is an order", async () => (await count(shop, "orders", `cart_id = ${bin(cart.id)}`)) === 1, MINUTE);
+    await until("the books are written", async () => (await count(shop, "outbox", "state = 'pending'")) === 0, MINUTE);
+    await assertInvariants(shop);
+  });
+});
+
 describe("a refund that the provider refuses", () => {
   async function refusedRefund() {
     const cart = await makeCart(shop, tea.variant.id, { quantity: 3 });

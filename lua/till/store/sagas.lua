@@ -12,7 +12,7 @@
 --   enqueue(tx, name, aggregate, data, after_ms)   for whoever runs it first; a jobs worker does
 --                           when the time is over
 --   note(saga, type, actor, data [, tx])   a line of its history
---   list(opts), get(id [, tx]), lock(tx, id), history(id)   for staff
+--   list(opts), unfinished(limit), get(id [, tx]), lock(tx, id), history(id)   for staff
 --   release(tx, saga)       a parked one goes on: it is due, with its tries and its time anew
 --   settle(tx, saga, state) a parked one is over: done or undone
 --
@@ -185,6 +185,18 @@ function sagas.list(opts)
   end
   local rows, e = page.rows { select = COLUMNS, from = "sagas", where = where, args = args,
     id = "id", opts = opts, newest_first = true }
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do rows[i] = to_saga(row) end
+  return rows
+end
+
+
+--- Those that are parked, then those that have waited or were dropped; the oldest first.
+function sagas.unfinished(limit)
+  local rows, e = sql.query("SELECT " .. COLUMNS .. " FROM sagas WHERE state = 'parked'"
+    .. " OR state = 'waiting' AND stuck_since IS NOT NULL"
+    .. " OR state = 'running' AND claimed_until < ? ORDER BY state <> 'parked', id LIMIT ?",
+    db.now(), limit)
   if not rows then return nil, e end
   for i, row in ipairs(rows) do rows[i] = to_saga(row) end
   return rows
