@@ -174,6 +174,8 @@ return {
   cart = {
     -- minutes, 1 to 1440: that stock is held for a cart with a payment session
     reservation_minutes = 15,
+    -- minutes, 1 to 10080: that stock is held for a cart at most, however often it is changed
+    hold_minutes = 120,
     -- ms, 1000 to 600000: that one completion keeps others away from the cart
     completion_claim_ms = 30000,
     -- lines, 1 to 1000: of one cart

@@ -72,6 +72,7 @@
     SECRET("shop.signing_secret", "signs cursors; empty: made at start, so cursors end with the process and differ by machine") \
     SECRET("vault.keys", "seals what tables keep sealed: id:base64 of 32 bytes, several apart by line ends or commas, the current one first") \
     INT("cart.reservation_minutes", 15, 1, 1440, "minutes", "that stock is held for a cart with a payment session")         \
+    INT("cart.hold_minutes", 120, 1, 10080, "minutes", "that stock is held for a cart at most, however often it is changed") \
     INT("cart.completion_claim_ms", 30000, 1000, 600000, "ms", "that one completion keeps others away from the cart")       \
     INT("cart.max_lines", 200, 1, 1000, "lines", "of one cart")                                                             \
     INT("cart.max_quantity", 10000, 1, 1000000, "units", "of one line")                                                     \

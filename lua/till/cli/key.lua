@@ -7,7 +7,7 @@ local say = require "till.cli.say"
 
 local HELP = [[
 usage: moontill key create --name NAME [--kind publishable|secret] [--role ROLE]…
-                           [--reservation-minutes N]
+                           [--reservation-minutes N] [--hold-minutes N]
        moontill key list [--json]
        moontill key revoke KEY_ID
 
@@ -15,7 +15,8 @@ The key is printed once, when it is made; the shop keeps its hash only.
 ]]
 
 local OPTIONS = { ["--name"] = "name", ["--kind"] = "kind", ["--role"] = "roles",
-  ["--reservation-minutes"] = "reservation_minutes" }
+  ["--reservation-minutes"] = "reservation_minutes", ["--hold-minutes"] = "hold_minutes" }
+local MOST = { reservation_minutes = 1440, hold_minutes = 10080 }
 
 
 local function refuse(e)
@@ -30,11 +31,16 @@ end
 
 -- -> why not | nil
 local function minutes_of(f)
-  if not f.reservation_minutes then return nil end
-  if f.kind ~= "publishable" then return "only carts of publishable keys hold stock" end
-  local n = tonumber(f.reservation_minutes:match("^%d+$"))
-  if not n or n < 1 or n > 1440 then return "--reservation-minutes is 1 to 1440" end
-  f.reservation_minutes = n
+  for name, most in pairs(MOST) do
+    if f[name] then
+      if f.kind ~= "publishable" then return "only carts of publishable keys hold stock" end
+      local n = tonumber(f[name]:match("^%d+$"))
+      if not n or n < 1 or n > most then
+        return ("--%s is 1 to %d"):format(name:gsub("_", "-"), most)
+      end
+      f[name] = n
+    end
+  end
   return nil
 end
 

@@ -1,7 +1,9 @@
 -- till/flow/channel - where a shopper comes from: the publishable key that his cart was made with.
 --
---   hold_until(cart) -> ms       until when stock that is reserved now is held for this cart
---   set_minutes(key_id, minutes | nil) -> true | false | nil, err
+--   hold_until(cart) -> ms, most_ms    until when stock that is reserved now is held for this
+--                                cart, and for how long at most, from when it began
+--   set(key_id, { reservation_minutes =, hold_minutes = }) -> true | false | nil, err
+--                                json.null: as the shop says
 --
 -- Read with the cache: what is set counts for every worker from then on (till.cache). A key that
 -- cannot be read holds for as long as the shop does.
@@ -25,12 +27,13 @@ end
 function channel.hold_until(cart)
   local key = cart.key_id and cache.get("channel", cart.key_id, load) or SHOP
   local minutes = key.reservation_minutes or conf.get("cart.reservation_minutes")
-  return time.now_ms() + minutes * 60000
+  local most = key.hold_minutes or conf.get("cart.hold_minutes")
+  return time.now_ms() + math.min(minutes, most) * 60000, most * 60000
 end
 
 
-function channel.set_minutes(key_id, minutes)
-  local done, e = keys.set_reservation_minutes(key_id, minutes)
+function channel.set(key_id, fields)
+  local done, e = keys.set_minutes(key_id, fields)
   if done then cache.invalidate("channel", { key_id }) end
   return done, e
 end

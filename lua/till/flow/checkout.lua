@@ -42,6 +42,7 @@
 --   while it is taken back           it goes on going back, whoever resumes it
 local carts = require "till.store.carts"
 local cart_flow = require "till.flow.cart"
+local channel = require "till.flow.channel"
 local checkouts = require "till.store.checkouts"
 local co = require "till.prim.co"
 local conf = require "till.prim.conf"
@@ -144,6 +145,7 @@ local function answer(cart, state, e, env)
   elseif state == "waiting" or state == "parked" then
     return { type = "processing" }
   end
+  reservations.shorten(cart.id, channel.hold_until(cart)) -- it was held for the provider's answer
   carts.unclaim(nil, cart.id, env.claim)
   if e and FOR_SHOPPER[e.code] then
     return { type = "cart", cart = carts.get(cart.id), error = e }

@@ -20,10 +20,10 @@ local time = require "till.prim.time"
 local payment_session = {}
 
 
-local function begin(tx, cart, provider, data)
+local function begin(tx, cart, provider, data, ends_at)
   local p, e = payment.start(tx, cart, provider, data)
   if not p then return nil, e end
-  p.expires_at = time.rfc3339(channel.hold_until(cart))
+  p.expires_at = ends_at
   return p
 end
 
@@ -32,9 +32,10 @@ end
 local function at_once(ctx, cart, ask)
   local s, version = script.new(), cart.version -- which may be another's when the script has run
   carts.lock(s, cart)
-  local rows, e = stock.reserve(s, cart.id, stock.items(cart.priced), channel.hold_until(cart))
+  local until_ms = channel.hold_until(cart)
+  local rows, e = stock.reserve(s, cart.id, stock.items(cart.priced), until_ms)
   if not rows then return rows, e end
-  local p = begin(s, cart, ask.provider, ask.data)
+  local p = begin(s, cart, ask.provider, ask.data, time.rfc3339(until_ms))
   local response = ask.respond(p, cart)
   ctx:record(s, response)
   stock.reserve_last(s, rows)
@@ -56,7 +57,9 @@ local function step_by_step(ctx, cart, ask)
     local held, e2 = reservations.hold(tx, cart.id, stock.items(cart.priced),
       channel.hold_until(cart))
     if not held then return nil, e2 end
-    local p, e3 = begin(tx, cart, ask.provider, ask.data)
+    local ends_at, e4 = reservations.ends_at(tx, cart.id)
+    if not ends_at then return nil, e4 end
+    local p, e3 = begin(tx, cart, ask.provider, ask.data, ends_at)
     if not p then return nil, e3 end
     return ask.respond(p, cart)
   end)

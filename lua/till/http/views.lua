@@ -282,8 +282,8 @@ end
 
 
 function views.key(k)
-  local out = pick(k, { "id", "kind", "name", "hint", "reservation_minutes", "created_at",
-    "revoked_at" })
+  local out = pick(k, { "id", "kind", "name", "hint", "reservation_minutes", "hold_minutes",
+    "created_at", "revoked_at" })
   out.roles = render.list(k.roles)
   return out
 end

@@ -1,8 +1,8 @@
 -- till/store/reservations - what carts hold, for a time.
 --
---   hold(tx, cart_id, items, until_ms) -> true value | nil, err(sold_out)     what it held before
---                                      is let go of where it is not the same
---   extend(cart_id, until_ms)          held ones only
+--   hold(tx, cart_id, items, until_ms [, most_ms]) -> true value | nil, err(sold_out)     what it
+--                                      held before is let go of where it is not the same
+--   extend, shorten, ends_at           as till.store.hold_time has them
 --   release(tx, cart_id)
 --   lock(tx, cart_id) -> rows | nil, err, let_go(tx, rows, state)     the same in two, of several
 --                                      carts: all rows are locked before any of stock
@@ -20,23 +20,23 @@ local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
 local sql = require "till.prim.sql"
+local hold_time = require "till.store.hold_time"
 local offers = require "till.store.offers"
-local script = require "till.store.script"
 local stock = require "till.store.stock"
 local stock_log = require "till.store.stock_log"
 local time = require "till.prim.time"
 local units = require "till.store.units"
 
-local reservations = {}
+local reservations = { extend = hold_time.extend, shorten = hold_time.shorten,
+  ends_at = hold_time.ends_at }
 
 local BATCH = 100
 local AT_ONCE = 1000 -- a statement takes 2000 parameters
-local MIN_GAIN_MS = 60000 -- less is not worth a line in the log
 
 -- What is locked is what is read: a scan of a small table would wait for everybody. So the index is
 -- named.
-local FROM = "SELECT r.id, r.cart_id, r.variant_id, r.location_id, r.quantity, r.bundle_id"
-  .. " FROM reservations r FORCE INDEX (%s) "
+local FROM = "SELECT r.id, r.cart_id, r.variant_id, r.location_id, r.quantity, r.bundle_id,"
+  .. " COALESCE(r.held_since, r.created_at) AS since FROM reservations r FORCE INDEX (%s) "
 -- What nobody completes just now. The table of carts is not locked by it.
 local OVER = "r.state = 'held' AND r.expires_at < ? AND NOT EXISTS (SELECT 1 FROM carts c"
   .. " WHERE c.id = r.cart_id AND c.state = 'completing' AND c.claimed_until >= ?)"
@@ -117,30 +117,6 @@ function reservations.expire(limit, within_ms)
 end
 
 
-local EXTEND = "UPDATE reservations SET expires_at = ? WHERE cart_id = ? AND state = 'held'"
-  .. " AND expires_at < ?"
-local EXTENDED = "INSERT INTO stock_events (variant_id, location_id, type, quantity,"
-  .. " on_hand_delta, reserved_delta, reference, at) SELECT variant_id, location_id, 'extended',"
-  .. " quantity, 0, 0, ?, ? FROM reservations WHERE cart_id = ? AND state = 'held'"
-  .. " AND expires_at = ?"
-
-
-function reservations.extend(cart_id, until_ms)
-  local s, bin, at = script.new(), db.bin("cart", cart_id), db.at_ms(until_ms)
-  s:must("long enough", 1, EXTEND, at, bin, db.at_ms(until_ms - MIN_GAIN_MS))
-  s:exec(EXTENDED, cart_id, db.now(), bin, at)
-  return s:run()
-end
-
-
-local function extend_in(tx, cart_id, until_ms)
-  local bin, at = db.bin("cart", cart_id), db.at_ms(until_ms)
-  local done, e = tx:exec(EXTEND, at, bin, db.at_ms(until_ms - MIN_GAIN_MS))
-  if not done or done.affected == 0 then return done, e end
-  return tx:exec(EXTENDED, cart_id, db.now(), bin, at)
-end
-
-
 -- ---- taking --------------------------------------------------------------------------------
 
 -- Some units of a variant that others hold for too long, so many of them as are missing; where they
@@ -187,7 +163,7 @@ local function refuse(tx, item, variant)
 end
 
 
-local function take_one(tx, cart_id, item, until_ms)
+local function take_one(tx, cart_id, item, until_ms, since)
   local variant = id.bin("var", item.variant_id)
   local shares, e = units.take(tx, variant, item.quantity, sweeper(tx, variant))
   if shares == false then return refuse(tx, item, variant) end
@@ -195,7 +171,7 @@ local function take_one(tx, cart_id, item, until_ms)
   if shares.first then stock.remember_first(item.variant_id, shares.first) end
   local events = {}
   for i, share in ipairs(shares) do
-    local row, e2 = stock.insert(tx, cart_id, item, share, db.at_ms(until_ms))
+    local row, e2 = stock.insert(tx, cart_id, item, share, db.at_ms(until_ms), since)
     if not row then return nil, e2 end
     events[i] = stock.reserved_event(row, cart_id)
   end
@@ -204,7 +180,7 @@ end
 
 
 -- Variant by variant: what was held of it goes, then what is wanted of it is taken.
-local function hold_anew(tx, cart_id, rows, items, until_ms)
+local function hold_anew(tx, cart_id, rows, items, until_ms, most_ms)
   local steps, order = {}, {}
   local function step(variant)
     if not steps[variant] then
@@ -219,8 +195,9 @@ local function hold_anew(tx, cart_id, rows, items, until_ms)
   table.sort(order)
   for _, variant in ipairs(order) do
     local ok, e = reservations.let_go(tx, steps[variant].rows, "released")
+    local ends_ms, since = hold_time.bounded(steps[variant].rows, until_ms, most_ms)
     for _, item in ipairs(steps[variant].items) do
-      if ok then ok, e = take_one(tx, cart_id, item, until_ms) end
+      if ok then ok, e = take_one(tx, cart_id, item, ends_ms, since) end
     end
     if not ok then return nil, e end
   end
@@ -228,11 +205,13 @@ local function hold_anew(tx, cart_id, rows, items, until_ms)
 end
 
 
-function reservations.hold(tx, cart_id, items, until_ms)
+function reservations.hold(tx, cart_id, items, until_ms, most_ms)
   local rows, e = reservations.lock(tx, cart_id)
   if not rows then return nil, e end
-  if reservations.is_held(rows, items) then return extend_in(tx, cart_id, until_ms) end
-  return hold_anew(tx, cart_id, rows, items, until_ms)
+  if reservations.is_held(rows, items) then
+    return hold_time.extend_in(tx, cart_id, until_ms, most_ms)
+  end
+  return hold_anew(tx, cart_id, rows, items, until_ms, most_ms)
 end
 
 

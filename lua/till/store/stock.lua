@@ -15,7 +15,8 @@
 --   sell_last(script, held)            its contended rows
 --
 --   items(priced)                      what a priced cart takes: of a bundle its parts
---   insert(tx, cart_id, item, share, until_at) -> row      one reservation; it takes no units
+--   insert(tx, cart_id, item, share, until_at [, since]) -> row    one reservation; it takes no
+--                                      units
 --   reserved_event(row, cart_id), log_event(tx, event)
 --   remember_first(variant_id, location)   the locations before it have none: it is asked first
 --
@@ -89,11 +90,14 @@ end
 
 
 -- A part says whose it is: so few are that the others do without the columns.
-local function insert(tx, cart_bin, row, until_at)
+local function insert(tx, cart_bin, row, until_at, since)
   local more, values, args = "", "", {}
   if row.bundle_id then
     more, values = ", bundle_id, per_unit", ", ?, ?"
     args = { sql.bytes(row.bundle_id), row.per_unit }
+  end
+  if since then
+    more, values, args[#args + 1] = more .. ", held_since", values .. ", ?", since
   end
   return db.insert(tx, "INSERT INTO reservations (id, cart_id, variant_id, location_id, quantity,"
     .. " expires_at" .. more .. ") VALUES (?, ?, ?, ?, ?, ?" .. values .. ")", sql.bytes(row.id),
@@ -102,12 +106,13 @@ local function insert(tx, cart_bin, row, until_at)
 end
 
 
---- One reservation of an item: -> its row | nil, err; tx may be a script
-function stock.insert(tx, cart_id, item, place, until_at)
+--- One reservation of an item: -> its row | nil, err; tx may be a script. `since`: when the cart
+-- began to hold of it, where that was before.
+function stock.insert(tx, cart_id, item, place, until_at, since)
   local row = { id = id.bin("res", id.new("res")), variant_id = id.bin("var", item.variant_id),
     location_id = place.location, quantity = place.quantity, per_unit = item.per_unit,
     bundle_id = item.bundle_id and id.bin("var", item.bundle_id) or nil }
-  local ok, e = insert(tx, db.bin("cart", cart_id), row, until_at)
+  local ok, e = insert(tx, db.bin("cart", cart_id), row, until_at, since)
   if not ok then return nil, e end
   return row
 end

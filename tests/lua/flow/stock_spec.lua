@@ -265,3 +265,73 @@ t.describe("staff who take units from carts", function()
     t.same(shop.at("TEA", "main"), { 0, 0 })
   end))
 end)
+
+
+t.describe("a cart that is changed again and again", function()
+  local MINUTE = 60000
+
+  -- A cart with one TEA of two, of a channel that holds for 15 minutes and 40 at most.
+  local function held(fn)
+    return with_shop(function(shop, raw)
+      local tea = shop.product("TEA", 1000, 2)
+      for _, key in ipairs(shop.must(raw.admin("GET", "/admin/v1/keys")).data) do
+        if key.kind == "publishable" then
+          local body = shop.must(raw.admin("PATCH", "/admin/v1/keys/" .. key.id,
+            { hold_minutes = 40 }))
+          t.equal(body.key.hold_minutes, 40)
+        end
+      end
+      local cart = shop.cart { { tea, 1 } }
+      shop.pay(cart)
+      fn(shop, raw, cart, function()
+        local row = raw.sql.one("SELECT TIMESTAMPDIFF(SECOND, MIN(created_at), (SELECT expires_at"
+          .. " FROM reservations WHERE state = 'held')) AS s FROM reservations")
+        return math.ceil(row.s / 60)
+      end)
+    end)
+  end
+
+  local function touch(shop, raw, cart, n)
+    shop.must(raw.store("PATCH", "/store/v1/carts/" .. cart, { email = n .. "@example.org" }))
+  end
+
+  t.it("holds what it has no longer than its channel says", held(function(shop, raw, cart, minutes)
+    for i = 1, 5 do
+      raw.clock.skip_ms = i * 7 * MINUTE
+      touch(shop, raw, cart, i)
+    end
+    t.equal(minutes(), 40)
+    local logged = shop.count("stock_events", "type = 'extended'")
+    touch(shop, raw, cart, "x")
+    t.equal(shop.count("stock_events", "type = 'extended'"), logged)
+    raw.clock.skip_ms = 41 * MINUTE
+    t.equal(raw.require("till.store.reservations").expire(10, 0), 1)
+  end))
+
+  t.it("holds another number of it no longer either, and says until when", held(
+    function(shop, raw, cart, minutes)
+      local line = shop.must(raw.store("GET", "/store/v1/carts/" .. cart)).cart.lines[1].id
+      for i = 1, 3 do
+        raw.clock.skip_ms = i * 12 * MINUTE
+        shop.must(raw.store("PATCH", ("/store/v1/carts/%s/lines/%s"):format(cart, line),
+          { quantity = 1 + i % 2 }))
+        local body = shop.must(shop.pay(cart))
+        t.equal(body.payment_session.expires_at, raw.sql.one("SELECT expires_at AS at"
+          .. " FROM reservations WHERE state = 'held'").at)
+      end
+      t.equal(minutes(), 40)
+      raw.clock.skip_ms = 41 * MINUTE
+      shop.must(shop.pay(cart))
+      t.ok(minutes() <= 40, "its time is over: it is somebody else's to take")
+    end))
+
+  t.it("holds no longer because its payment waits for the shopper", with_shop(function(shop, raw)
+    local cart = shop.cart { { shop.product("TEA", 1000, 2), 1 } }
+    shop.pay(cart, "test", "tok_requires_action")
+    local _, body = shop.complete(cart)
+    t.equal(body.error.code, "payment_requires_action")
+    t.equal(raw.require("till.store.reservations").expire(10, 0), 0)
+    raw.clock.skip_ms = 16 * MINUTE
+    t.equal(raw.require("till.store.reservations").expire(10, 0), 1)
+  end))
+end)

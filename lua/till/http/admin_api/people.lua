@@ -1,7 +1,6 @@
 -- till/http/admin_api/people - customers, staff and keys, for staff.
 local access = require "till.flow.access"
 local channel = require "till.flow.channel"
-local db = require "till.store.db"
 local err = require "till.util.err"
 local keys = require "till.store.keys"
 local people = require "till.store.people"
@@ -12,6 +11,8 @@ local shapes = require "till.http.shapes"
 local views = require "till.http.views"
 
 local ROLES = s.array(s.string { min = 1, max = 64 }, { max = 20 })
+local HOLD_MINUTES = s.integer { min = 1, max = 10080,
+  doc = "That one of its carts holds stock at most, however often it is changed." }
 local MINUTES = s.integer { min = 1, max = 1440, doc = "That carts made with it hold stock." }
 local ANY = { [200] = shapes.list(s.any {}) }
 
@@ -77,7 +78,7 @@ end
 local function create_key(ctx)
   if ctx.body.kind == "publishable" and #(ctx.body.roles or {}) > 0 then
     return nil, err.new("invalid_request", "a publishable key has no roles")
-  elseif ctx.body.kind == "secret" and ctx.body.reservation_minutes then
+  elseif ctx.body.kind == "secret" and (ctx.body.reservation_minutes or ctx.body.hold_minutes) then
     return nil, err.new("invalid_request", "only carts of publishable keys hold stock")
   end
   local ok, e = check_roles(ctx, ctx.body.roles)
@@ -91,7 +92,10 @@ end
 
 
 local function update_key(ctx)
-  local done, e = channel.set_minutes(ctx.params.id, db.given(ctx.body.reservation_minutes))
+  if not next(ctx.body) then
+    return nil, err.new("invalid_request", "give reservation_minutes, hold_minutes or both")
+  end
+  local done, e = channel.set(ctx.params.id, ctx.body)
   if done == nil then return nil, e end
   if not done then return nil, err.new("not_found", "there is no such publishable key") end
   local found, e2 = keys.get(ctx.params.id)
@@ -142,14 +146,15 @@ return {
     summary = "Make a key; it is shown this once", tag = "keys", auth = "admin",
     permission = "keys.write", body = s.object({ name = s.string { min = 1, max = 120 },
       kind = s.string { enum = { "publishable", "secret" } }, roles = ROLES,
-      reservation_minutes = MINUTES }, { required = { "name", "kind" } }),
+      reservation_minutes = MINUTES, hold_minutes = HOLD_MINUTES },
+      { required = { "name", "kind" } }),
     returns = { [201] = true }, handler = create_key,
   }),
   route.patch("/admin/v1/keys/{id}", {
     summary = "How long carts of a publishable key hold stock; null: as the shop says",
     tag = "keys", auth = "admin", permission = "keys.write", params = { id = s.id("key") },
-    body = s.object({ reservation_minutes = s.nullable(MINUTES) },
-      { required = { "reservation_minutes" } }),
+    body = s.object { reservation_minutes = s.nullable(MINUTES),
+      hold_minutes = s.nullable(HOLD_MINUTES) },
     returns = { [200] = true }, handler = update_key,
   }),
   route.delete("/admin/v1/keys/{id}", {

@@ -1,0 +1,82 @@
+-- till/store/hold_time - until when carts hold what they hold, and for how long at most.
+--
+--   extend(cart_id, until_ms [, most_ms])     held ones only; most_ms: of each no longer than that
+--                                  from when the cart began to hold of it
+--   extend_in(tx, cart_id, until_ms [, most_ms])   the same in a transaction
+--   shorten(cart_id, until_ms, most_ms)   to what it is by itself: whoever held it longer is done
+--   ends_at(tx, cart_id) -> time   of what ends first
+--   bounded(rows, until_ms, most_ms) -> ms, since    for what is held instead of these rows
+--
+-- `reservations.held_since` is when the cart began, where that was before the row was made.
+local db = require "till.store.db"
+local script = require "till.store.script"
+local sql = require "till.prim.sql"
+local time = require "till.prim.time"
+
+local hold_time = {}
+
+local MIN_GAIN_MS = 60000 -- less is not worth a line in the log
+-- Of a row that begins at its bound there is nothing to be gained.
+local FOR_EVER_MS = 100 * 365 * 86400000
+local BOUND = "TIMESTAMPADD(MICROSECOND, ?, COALESCE(held_since, created_at))"
+local GAINS = " WHERE cart_id = ? AND state = 'held' AND expires_at < LEAST(?, "
+  .. BOUND:gsub("%?", "? - " .. MIN_GAIN_MS * 1000) .. ")"
+local EXTEND = "UPDATE reservations SET expires_at = LEAST(?, " .. BOUND .. ")" .. GAINS
+local EXTENDED = "INSERT INTO stock_events (variant_id, location_id, type, quantity,"
+  .. " on_hand_delta, reserved_delta, reference, at) SELECT variant_id, location_id, 'extended',"
+  .. " quantity, 0, 0, ?, ? FROM reservations" .. GAINS .. " FOR UPDATE"
+
+
+-- Logged first, for the condition of the one is that of the other.
+local function extending(cart_id, until_ms, most_ms)
+  local bin, at, most = db.bin("cart", cart_id), db.at_ms(until_ms), (most_ms or FOR_EVER_MS) * 1000
+  local gain_at = db.at_ms(until_ms - MIN_GAIN_MS)
+  return { cart_id, db.now(), bin, gain_at, most }, { at, most, bin, gain_at, most }
+end
+
+
+function hold_time.extend(cart_id, until_ms, most_ms)
+  local s, logged, extended = script.new(), extending(cart_id, until_ms, most_ms)
+  s:must("long enough", 1, EXTENDED, unpack(logged))
+  s:exec(EXTEND, unpack(extended))
+  return s:run()
+end
+
+
+function hold_time.extend_in(tx, cart_id, until_ms, most_ms)
+  local logged, extended = extending(cart_id, until_ms, most_ms)
+  local done, e = tx:exec(EXTENDED, unpack(logged))
+  if not done or done.affected == 0 then return done, e end
+  return tx:exec(EXTEND, unpack(extended))
+end
+
+
+function hold_time.shorten(cart_id, until_ms, most_ms)
+  return sql.exec("UPDATE reservations SET expires_at = LEAST(expires_at, ?, " .. BOUND .. ")"
+    .. " WHERE cart_id = ? AND state = 'held'", db.at_ms(until_ms), most_ms * 1000,
+    db.bin("cart", cart_id))
+end
+
+
+function hold_time.ends_at(tx, cart_id)
+  local row, e = tx:one("SELECT MIN(expires_at) AS at FROM reservations WHERE cart_id = ?"
+    .. " AND state = 'held'", db.bin("cart", cart_id))
+  if not row then return nil, e end
+  return row.at
+end
+
+
+-- How long of a variant is held goes on from when the cart began to, however often it is changed.
+-- Where that time is over the units were anybody's, and it begins anew. -> until, since | nil
+function hold_time.bounded(rows, until_ms, most_ms)
+  local since
+  for _, row in ipairs(rows) do
+    if not since or row.since < since then since = row.since end
+  end
+  local most = since and time.parse(since) + (most_ms or FOR_EVER_MS)
+  if not most or most <= time.now_ms() then return until_ms end
+  return math.min(until_ms, most), db.at(since)
+end
+
+
+return hold_time
