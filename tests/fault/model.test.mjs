@@ -20,6 +20,7 @@ const SLOTS = 3, UNITS = 5, USES = 2, PERCENT = "13";
 const BATCHES = 14;
 const TOKENS = ["tok_ok", "tok_ok", "tok_late", "tok_declined", "tok_requires_action", "manual"];
 const VARIANTS = PRICES.map((_, v) => v);
+const done = {}; // how often what is done with units of orders was not refused
 
 let shop, pool, shipping;
 before(async () => {
@@ -44,12 +45,14 @@ function random(seed) {
   };
 }
 
-const KINDS = [["add", 20], ["set", 10], ["code", 6], ["pay", 22], ["complete", 26], ["adjust", 8], ["cancel", 5], ["cart", 10], ["lapse", 1]];
+const KINDS = [["add", 20], ["set", 10], ["code", 6], ["pay", 22], ["complete", 26], ["adjust", 8], ["cancel", 5], ["cart", 6],
+  ["part", 4], ["send", 6], ["giveBack", 4], ["lapse", 1]];
 const WEIGHTS = KINDS.flatMap(([name, weight]) => Array(weight).fill(name));
 
 function operation(pick, number) {
   const op = { do: WEIGHTS[pick(WEIGHTS.length)], cart: pick(SLOTS) };
-  if (op.do === "add" || op.do === "set" || op.do === "adjust") op.variant = pick(PRICES.length);
+  if (["add", "set", "adjust", "part", "send", "giveBack"].includes(op.do)) op.variant = pick(PRICES.length);
+  if (op.do === "giveBack") op.isFit = pick(2) > 0;
   if (op.do === "add") op.quantity = 1 + pick(2);
   if (op.do === "set") op.quantity = pick(3);
   if (op.do === "pay") op.token = TOKENS[pick(TOKENS.length)];
@@ -63,6 +66,17 @@ function operation(pick, number) {
   return op;
 }
 
+const AFTER = ["send", "send", "send", "giveBack", "giveBack", "part", "cancel"];
+
+/** An order, and what becomes of its units, several at a time: by chance alone there are few of those. */
+function story(pick) {
+  const cart = pick(SLOTS), variant = pick(PRICES.length);
+  const after = () => ({ do: AFTER[pick(AFTER.length)], cart, variant: pick(PRICES.length), isFit: pick(2) > 0 });
+  return [[{ do: "cart", cart, number: 1000 }], [{ do: "add", cart, variant, quantity: 3 }],
+    [{ do: "add", cart, variant: (variant + 1) % PRICES.length, quantity: 1 }], [{ do: "pay", cart, token: pick(2) ? "tok_ok" : "manual" }],
+    [{ do: "complete", cart, isConfirmed: false }], ...Array.from({ length: 6 }, () => Array.from({ length: 1 + pick(3) }, after))];
+}
+
 /** Lists of operations that run at once. Whoever begins a new cart is alone with it. */
 function scenario(seed) {
   const pick = random(seed), out = [];
@@ -71,6 +85,7 @@ function scenario(seed) {
     out.push(batch.filter((op, i) => !batch.some((o, k) => k !== i && o.cart === op.cart && op.cart !== undefined &&
       (o.do === "cart" || o.do === "lapse" || (k < i && (op.do === "cart" || op.do === "lapse"))))));
   }
+  if (pick(2)) out.splice(pick(out.length), 0, ...story(pick));
   return out.filter((batch) => batch.length > 0);
 }
 
@@ -87,7 +102,7 @@ class World {
       status: "active", usage_limit: USES, terms: { level: "order", type: "percent", value: PERCENT } } })), 201);
     world.carts = [];
     world.numbers = new Map(); // cart id -> its number in the model
-    world.orders = new Map(); // number of the cart -> order id
+    world.orders = new Map(); // number of the cart -> { id, lines: variant -> id }
     for (let slot = 0; slot < SLOTS; ++slot) await world.newCart(slot, slot);
     world.states = [initial({ carts: SLOTS, stock: VARIANTS.map(() => UNITS), uses: USES })];
     return world;
@@ -114,6 +129,11 @@ class World {
     if (op.do === "set") return { ...op, line: cart.lineIds[op.variant], isStale: !cart.lineIds[op.variant],
       isShared: batch.some((o) => o !== op && o.cart === op.cart) };
     if (op.do === "cancel") return { ...op, number: cart.number, isThere: this.orders.has(cart.number) };
+    if (op.do === "part" || op.do === "send" || op.do === "giveBack") {
+      const order = this.orders.get(cart.number), bought = Object.keys(order?.lines ?? {});
+      const variant = bought[op.variant % bought.length]; // one that the order has
+      return { ...op, variant, number: cart.number, isThere: order !== undefined, order: order?.id, line: order?.lines[variant] };
+    }
     return op;
   }
 
@@ -151,9 +171,12 @@ class World {
       case "cancel": {
         if (!op.isThere) return { status: 0 };
         const key = idem();
-        const { status, body } = await settled(() => shop.admin("POST", `/orders/${this.orders.get(op.number)}/cancel`, { headers: key, body: {} }));
+        const { status, body } = await settled(() => shop.admin("POST", `/orders/${this.orders.get(op.number).id}/cancel`, { headers: key, body: {} }));
         return { status, code: body?.code };
       }
+      case "part": return this.#unit(op, "cancel", {});
+      case "send": return this.#unit(op, "fulfilments", {});
+      case "giveBack": return this.#unit(op, "returns", { restock: op.isFit });
       case "lapse": return this.#lapse(cart);
     }
   }
@@ -163,8 +186,17 @@ class World {
     if (body?.type === "cart") return { kind: "cart", code: body.error.code, detail: body.error.detail };
     if (body?.type !== "order") return { status, code: body?.code, detail: body?.detail };
     const number = this.carts[op.cart].number;
-    this.orders.set(number, body.order.id);
+    this.orders.set(number, { id: body.order.id,
+      lines: Object.fromEntries(body.order.lines.map((l) => [this.variantOf.get(l.variant_id), l.id])) });
     return { kind: "order", cart: number, ...this.#money(body.order) };
+  }
+
+  async #unit(op, what, more) {
+    if (!op.isThere) return { status: 0 };
+    const key = idem(), body = { lines: [{ line_id: op.line, quantity: 1, ...more }] };
+    const answer = await settled(() => shop.admin("POST", `/orders/${op.order}/${what}`, { headers: key, body }));
+    if (answer.status < 300) done[op.do] = (done[op.do] ?? 0) + 1;
+    return { status: answer.status, code: answer.body?.code };
   }
 
   async #adjust(op) {
@@ -271,7 +303,7 @@ describe("random operations at once", () => {
         if (failure) failed ??= [seed, batches, failure];
       } while (!given && !failed && Date.now() < end);
     });
-    t.diagnostic(`${next - first} scenarios, ${operations} operations`);
+    t.diagnostic(`${next - first} scenarios, ${operations} operations, of units of orders ${JSON.stringify(done)}`);
     if (failed) await report(...failed);
     await assertNobodyChargedInVain(shop);
     await assertInvariants(shop);

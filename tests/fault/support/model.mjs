@@ -129,7 +129,7 @@ function place(state, c) {
   for (const [v, q] of Object.entries(cart.lines)) next.stock[v] -= q;
   if (cart.isReduced) ++next.used;
   const order = { cart: cart.number, lines: { ...cart.lines }, ...totalsOf(cart) };
-  next.orders.push({ ...order, isCancelled: false });
+  next.orders.push({ ...order, isCancelled: false, gone: {}, sent: {}, back: {} });
   next.orders.sort((a, b) => a.cart - b.cart);
   Object.assign(cart, { state: "completed", held: {} });
   return one(next, { kind: "order", ...order });
@@ -153,6 +153,31 @@ function end(state, op) {
     return refusedWith(s, op.cart, cartError("promotion_refused"), before);
   }
   return place(s, op.cart);
+}
+
+const sum = (units) => Object.values(units).reduce((all, n) => all + n, 0);
+const leftOf = (order, v) => (order.lines[v] ?? 0) - (order.gone[v] ?? 0) - (order.sent[v] ?? 0);
+
+/** What is left of an order goes back, and with it the use of its code. */
+function cancelled(state, at) {
+  const out = [];
+  for (const givesBack of state.orders[at].isReduced ? [true, false] : [false]) {
+    const next = clone(state), order = next.orders[at];
+    order.isCancelled = true;
+    for (const v of Object.keys(order.lines)) next.stock[v] += leftOf(order, v);
+    if (givesBack) --next.used;
+    out.push({ state: next, answer: { status: 200 } });
+  }
+  return out;
+}
+
+/** One unit of a variant of an order, where it has one that this may be done with. */
+function unit(op, fn) {
+  return [(state) => {
+    if (!op.isThere) return one(state, { status: 0 });
+    const at = state.orders.findIndex((o) => o.cart === op.number);
+    return fn(state, at, op.variant) ?? one(state, { status: 409, code: "conflict" });
+  }];
 }
 
 const STEPS = {
@@ -216,16 +241,32 @@ const STEPS = {
     if (!op.isThere) return one(state, { status: 0 });
     const at = state.orders.findIndex((o) => o.cart === op.number), order = state.orders[at];
     if (order.isCancelled) return [...one(state, { status: 409 }), ...one(state, { status: 200 })];
-    const out = [];
-    for (const givesBack of order.isReduced ? [true, false] : [false]) {
-      const next = clone(state);
-      next.orders[at].isCancelled = true;
-      for (const [v, q] of Object.entries(order.lines)) next.stock[v] += q;
-      if (givesBack) --next.used;
-      out.push({ state: next, answer: { status: 200 } });
-    }
-    return out;
+    return sum(order.sent) > 0 ? one(state, { status: 409, code: "conflict" }) : cancelled(state, at);
   }],
+  part: (op) => unit(op, (state, at, v) => {
+    const order = state.orders[at];
+    if (order.isCancelled || leftOf(order, v) < 1) return null;
+    if (sum(order.sent) === 0 && sum(order.lines) - sum(order.gone) === 1) return cancelled(state, at);
+    const next = clone(state);
+    next.orders[at].gone[v] = (order.gone[v] ?? 0) + 1;
+    ++next.stock[v];
+    return one(next, { status: 200 });
+  }),
+  send: (op) => unit(op, (state, at, v) => {
+    const order = state.orders[at];
+    if (order.isCancelled || leftOf(order, v) < 1) return null;
+    const next = clone(state);
+    next.orders[at].sent[v] = (order.sent[v] ?? 0) + 1;
+    return one(next, { status: 201 });
+  }),
+  giveBack: (op) => unit(op, (state, at, v) => {
+    const order = state.orders[at];
+    if ((order.sent[v] ?? 0) - (order.back[v] ?? 0) < 1) return null;
+    const next = clone(state);
+    next.orders[at].back[v] = (order.back[v] ?? 0) + 1;
+    if (op.isFit) ++next.stock[v];
+    return one(next, { status: 201 });
+  }),
   // the time of what it holds is over; the jobs worker lets go of it, unless the shopper comes first
   lapse: (op) => [(state) => {
     const next = clone(state);
