@@ -7,8 +7,8 @@
  * start: "name=count[,name=count]" or nothing; then also later, through the
  * control socket: {"command":"fault name=count"}. Count -1 is for ever, 0 for no
  * more. A count is of all processes together: whoever comes there first takes
- * it. {"command":"faults"} lists all of them and how often each would happen still. Without TILL_FAULTS a fault costs one load of a global flag. A name that
- * is not in the table of fault.c is refused, so that a test cannot arm a
+ * it. {"command":"faults"} lists all of them and how often each would happen still. Without TILL_FAULTS a fault costs
+ * one load of a global flag. A name that is not in the table of fault.c is refused, so that a test cannot arm a
  * misspelling.
  *
  * Thread: any.

@@ -247,7 +247,11 @@ void till_commands_on_line(void *data, uint64_t client, const char *line, size_t
     static const struct {
         const char *name;
         void (*run)(till_master_t *, till_buf_t *);
-    } commands[] = {{"generations", do_generations}, {"status", do_status}, {"stop", do_stop}, {"hurry", do_hurry}, {"faults", do_faults}};
+    } commands[] = {{"generations", do_generations},
+                    {"status", do_status},
+                    {"stop", do_stop},
+                    {"hurry", do_hurry},
+                    {"faults", do_faults}};
     static const char unknown[] =
         "{\"ok\":false,\"error\":\"not a command: reload, upgrade, rollback, activate, generations, status or "
         "stop, as {\\\"command\\\":\\\"reload\\\"}\"}";

@@ -77,7 +77,8 @@ local function move(p, event, fields, tx)
   local moved, e = payments.move(tx, p.id, p.state, to, fields)
   if moved == nil then return nil, e end
   if not moved then
-    return nil, err.new("conflict", "the payment was changed by another worker", { is_moved = true })
+    return nil, err.new("conflict", "the payment was changed by another worker",
+      { is_moved = true })
   end
   p.state = to
   for name, value in pairs(fields or {}) do p[name] = value end
