@@ -18,6 +18,8 @@
     row("sql.crash_after_send")     /* it left, and we die */                               \
     row("sql.slow")                 /* the answer does not come before the deadline */      \
     row("sql.deadlock")             /* the transaction is the victim */                     \
+    row("sql.held")                 /* it does not leave before sql.gate is disarmed */     \
+    row("sql.gate")                 /* armed with -1: who was held waits */                 \
     row("bundle.torn")              /* the file was saved while it was read */              \
     row("outbox.crash_before_done") /* the worker dies, the event was delivered */          \
     row("idem.crash_before_finish") /* the worker dies, its work is not yet committed */    \
@@ -126,12 +128,23 @@ static bool arm(const char *item, size_t len, int *left)
     return true;
 }
 
+static const char not_armed[] = "faults can be armed only where TILL_FAULTS was set at the start, be it to nothing";
+
+const char *till_fault_each(void (*tell)(void *data, const char *name, int left), void *data)
+{
+    if (!till_fault_armed)
+        return not_armed;
+    for (size_t i = 0; i != FAULTS; ++i)
+        tell(data, names[i], __atomic_load_n(&faults[i].count, __ATOMIC_RELAXED));
+    return NULL;
+}
+
 const char *till_fault_arm(const char *item, int *left)
 {
     static char message[160];
 
     if (!till_fault_armed)
-        return "faults can be armed only where TILL_FAULTS was set at the start, be it to nothing";
+        return not_armed;
     while (*item != '\0') {
         size_t len = strcspn(item, ",");
         if (!arm(item, len, left)) {

@@ -7,8 +7,8 @@
  * start: "name=count[,name=count]" or nothing; then also later, through the
  * control socket: {"command":"fault name=count"}. Count -1 is for ever, 0 for no
  * more. A count is of all processes together: whoever comes there first takes
- * it. Without TILL_FAULTS a fault costs one load of a global flag. A name that
- * is not in the table of fault.c is refused, so that a test cannot arm a
+ * it. {"command":"faults"} lists all of them and how often each would happen still. Without TILL_FAULTS a fault costs
+ * one load of a global flag. A name that is not in the table of fault.c is refused, so that a test cannot arm a
  * misspelling.
  *
  * Thread: any.
@@ -27,6 +27,8 @@ bool till_fault_fires(const char *name);
  * @return NULL, or what is wrong with it; faults before that are armed
  */
 const char *till_fault_arm(const char *faults, int *left);
+/** Tells of each in the order of the table. @return NULL, or why there are none */
+const char *till_fault_each(void (*tell)(void *data, const char *name, int left), void *data);
 /** Reads TILL_FAULTS, before anything is forked. @return NULL, or a message that names what is wrong with it */
 const char *till_fault_arm_from_env(void);
 

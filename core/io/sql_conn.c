@@ -557,6 +557,17 @@ static void begin(till_sql_conn_t *conn)
     advance(conn, 0);
 }
 
+/* For tests that say what happens between two statements: this one leaves when they let it. */
+static void on_held(till_timer_t *timer)
+{
+    till_sql_conn_t *conn = H2O_STRUCT_FROM_MEMBER(till_sql_conn_t, deadline, timer);
+
+    if (TILL_FAULT("sql.gate"))
+        till_timer_start(conn->loop, timer, 1, on_held);
+    else
+        begin(conn);
+}
+
 void till_sql_conn_start(till_sql_conn_t *conn, till_sql_call_t *call)
 {
     assert(conn->state == TILL_SQL_READY && conn->call == NULL);
@@ -564,7 +575,9 @@ void till_sql_conn_start(till_sql_conn_t *conn, till_sql_call_t *call)
     conn->failed = 0;
     conn->asking = true;
     set_state(conn, TILL_SQL_EXECUTING); /* a fault finds it busy */
-    if (!fault_before(conn))
+    if (TILL_FAULT("sql.held"))
+        till_timer_start(conn->loop, &conn->deadline, 0, on_held);
+    else if (!fault_before(conn))
         begin(conn);
     conn->asking = false;
 }

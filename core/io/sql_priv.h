@@ -110,7 +110,7 @@ struct till_sql_conn {
     till_sql_call_t *call;
     till_sql_stmt_t *stmt; /* of `call` */
     till_status_t undoing; /* what to tell after the ROLLBACK of UNDOING */
-    till_timer_t deadline; /* of connecting */
+    till_timer_t deadline; /* of connecting; or of the next look whether a test lets the call go */
     till_sql_stmts_t stmts;
     /* the pool's */
     bool leased;  /* given away, to a lease, a call or our own ROLLBACK */

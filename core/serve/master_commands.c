@@ -187,19 +187,42 @@ static void do_hurry(till_master_t *master, till_buf_t *out)
     till_buf_puts(out, "{\"ok\":true}");
 }
 
+static void put_wrong(till_buf_t *out, const char *wrong)
+{
+    till_buf_puts(out, "{\"ok\":false,\"error\":");
+    till_json_write_string(out, wrong, strlen(wrong));
+    till_buf_putc(out, '}');
+}
+
 /* For tests: see base/fault.h. */
 static void do_fault(const char *faults, till_buf_t *out)
 {
     int left = 0;
     const char *wrong = till_fault_arm(faults, &left);
 
-    if (wrong == NULL) {
+    if (wrong == NULL)
         till_buf_printf(out, "{\"ok\":true,\"left\":%d}", left);
+    else
+        put_wrong(out, wrong);
+}
+
+static void put_fault(void *out, const char *name, int left)
+{
+    const till_buf_t *all = out;
+
+    till_buf_printf(out, "%s{\"name\":\"%s\",\"left\":%d}", all->base[all->len - 1] == '[' ? "" : ",", name, left);
+}
+
+static void do_faults(till_master_t *master, till_buf_t *out)
+{
+    (void)master;
+    till_buf_puts(out, "{\"ok\":true,\"faults\":[");
+    const char *wrong = till_fault_each(put_fault, out);
+    till_buf_puts(out, "]}");
+    if (wrong == NULL)
         return;
-    }
-    till_buf_puts(out, "{\"ok\":false,\"error\":");
-    till_json_write_string(out, wrong, strlen(wrong));
-    till_buf_putc(out, '}');
+    till_buf_clear(out);
+    put_wrong(out, wrong);
 }
 
 /* Those that are answered later. @return whether it was one */
@@ -224,7 +247,11 @@ void till_commands_on_line(void *data, uint64_t client, const char *line, size_t
     static const struct {
         const char *name;
         void (*run)(till_master_t *, till_buf_t *);
-    } commands[] = {{"generations", do_generations}, {"status", do_status}, {"stop", do_stop}, {"hurry", do_hurry}};
+    } commands[] = {{"generations", do_generations},
+                    {"status", do_status},
+                    {"stop", do_stop},
+                    {"hurry", do_hurry},
+                    {"faults", do_faults}};
     static const char unknown[] =
         "{\"ok\":false,\"error\":\"not a command: reload, upgrade, rollback, activate, generations, status or "
         "stop, as {\\\"command\\\":\\\"reload\\\"}\"}";

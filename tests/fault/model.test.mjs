@@ -12,6 +12,7 @@ import { assertOk } from "../flow/support/checks.mjs";
 import { assertInvariants, bin, count, query } from "../flow/support/db.mjs";
 import { assertNobodyChargedInVain, connections, few, fillCart, settled } from "../flow/support/crowd.mjs";
 import { PRICES, explain, initial, reservedOf } from "./support/model.mjs";
+import { random } from "./support/random.mjs";
 
 const SECONDS = Number(process.env.MODEL_SECONDS ?? 20);
 const SHRINK_MS = 60_000;
@@ -33,17 +34,6 @@ after(async () => {
   pool?.close();
   await shop?.stop();
 });
-
-/** Numbers of 0 to n - 1 that follow from the seed alone (mulberry32). */
-function random(seed) {
-  let a = seed >>> 0;
-  return (n) => {
-    a = (a + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % n;
-  };
-}
 
 const KINDS = [["add", 20], ["set", 10], ["code", 6], ["pay", 22], ["complete", 26], ["adjust", 8], ["cancel", 5], ["cart", 6],
   ["part", 4], ["send", 6], ["giveBack", 4], ["lapse", 1]];

@@ -5,8 +5,9 @@ import { after, before, describe, it } from "node:test";
 import { Shop, idem, makeProduct, newKey, until } from "./support/shop.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
 import { assertInvariants, bin, count, query, value } from "./support/db.mjs";
-import { assertNobodyChargedInVain, complete, connections, few, fillCart, fillCarts, isOrder, many, ordersOf, pay, purchase,
-  settled } from "./support/crowd.mjs";
+import * as crowd from "./support/crowd.mjs";
+import { CARD, INVOICE, assertNobodyChargedInVain, complete, connections, few, fillCart, fillCarts, isOrder, many, ordersOf, pay,
+  purchase, settled } from "./support/crowd.mjs";
 
 const MOMENTS = 24; // over the time that a completion takes
 
@@ -20,9 +21,7 @@ after(async () => {
   await shop?.stop();
 });
 
-const CARD = { provider: "test", data: { token: "tok_ok" } };
-const INVOICE = { provider: "manual", data: undefined };
-const stockOf = async (sku) => assertOk(await shop.admin("GET", `/inventory/${encodeURIComponent(sku)}`), 200).inventory;
+const stockOf = (sku) => crowd.stockOf(shop, sku);
 const later = (ms, fn) => new Promise((resolve) => setTimeout(resolve, ms)).then(fn);
 
 async function assertWell() {

@@ -2,22 +2,23 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { Shop, buy, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
-import { buyersOf, complete, many, session, settled } from "./support/buyers.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
+import * as crowd from "./support/crowd.mjs";
+import { completeOnce as complete, connections, many, payOnce as session, settled } from "./support/crowd.mjs";
 import { assertInvariants, bin, query } from "./support/db.mjs";
 
-let shop, buyers;
+let shop, pool, asked = 0;
 before(async () => {
   shop = await Shop.start({ args: ["--no-demo", "--set", "server.workers=2"] });
-  buyers = buyersOf(shop);
+  pool = connections(shop, 12);
 });
 after(async () => {
-  buyers?.close();
+  pool?.close();
   await shop?.stop();
 });
 
-const client = () => buyers.client();
-const stockOf = (sku) => buyers.stockOf(sku);
+const client = () => pool.ask(asked++); // over one connection after the other
+const stockOf = (sku) => crowd.stockOf(shop, sku);
 
 describe("stock", () => {
   it("is sold to who completes without a payment session only where that costs nothing", async () => {

@@ -4,18 +4,18 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
-import { buyersOf, many, purchase, session, settled, sorted } from "./support/buyers.mjs";
+import { INVOICE, connections, many, payOnce, purchase as buy, settled, sorted, stockOf } from "./support/crowd.mjs";
 import { assertInvariants, bin, count, query, value } from "./support/db.mjs";
 
-let shop, buyers;
+let shop, pool;
 before(async () => {
   shop = await Shop.start({ args: ["--no-demo", "--set", "server.workers=2"] });
-  buyers = buyersOf(shop);
+  pool = connections(shop, 8);
   await query(shop, `INSERT INTO locations (id, code, name, priority) VALUES
     (UNHEX(MD5('near')), 'near', 'Near', 50), (UNHEX(MD5('far')), 'far', 'Far', 200)`);
 });
 after(async () => {
-  buyers?.close();
+  pool?.close();
   await shop?.stop();
 });
 
@@ -27,12 +27,13 @@ const bundle = async (variant, parts) => assertOk(await shop.admin("PUT", `/vari
   body: { parts: parts.map(([part, quantity]) => ({ variant_id: part.variant.id, quantity })) } }), 200);
 const soldOut = (codes) => assert.deepEqual([...new Set(codes)], ["sold_out"], codes.join());
 
+const purchase = (ask, cart) => buy(ask, cart, INVOICE);
+
 /** One cart each; then all of them buy at once over eight connections. */
 async function rush(wishes) {
   const carts = [];
   for (const [variant, quantity] of wishes) carts.push(await makeCart(shop, variant.id, { quantity }));
-  const asks = await many(8, () => buyers.client());
-  return sorted(await many(carts.length, (i) => purchase(asks[i % 8], carts[i])));
+  return sorted(await many(carts.length, (i) => purchase(pool.ask(i), carts[i])));
 }
 
 describe("the last units at three locations", () => {
@@ -43,7 +44,7 @@ describe("the last units at three locations", () => {
     const { orders, codes } = await rush(Array(24).fill([variant, 2]));
     assert.equal(orders.length, 5, codes.join());
     soldOut(codes);
-    const stock = await buyers.stockOf(sku);
+    const stock = await stockOf(shop, sku);
     assert.deepEqual([stock.on_hand, stock.reserved], [0, 0]);
     await assertInvariants(shop);
   });
@@ -65,7 +66,7 @@ describe("a backorder", () => {
     await assertInvariants(shop);
     assertOk(await adjust(sku, { delta: 3, reason: "received" }), 201);
     assert.deepEqual(await waiting(), queue.slice(3), "the first three have theirs");
-    assert.equal((await buyers.stockOf(sku)).on_hand, 0);
+    assert.equal((await stockOf(shop, sku)).on_hand, 0);
     await assertInvariants(shop);
   });
 
@@ -74,9 +75,8 @@ describe("a backorder", () => {
     await policy(sku, { policy: "preorder", limit: 40, available_at: "2031-01-01T00:00:00Z" });
     const carts = [];
     for (let i = 0; i < 20; ++i) carts.push(await makeCart(shop, variant.id, { quantity: 1 + (i % 3) }));
-    const asks = await many(8, () => buyers.client());
     const [answers, received] = await Promise.all([
-      many(20, (i) => purchase(asks[i % 8], carts[i])),
+      many(20, (i) => purchase(pool.ask(i), carts[i])),
       many(10, () => adjust(sku, { delta: 2, reason: "received" })),
     ]);
     for (const a of received) assertOk(a, 201);
@@ -84,7 +84,7 @@ describe("a backorder", () => {
     assert.equal(orders.length, 20, codes.join());
     const wanted = orders.reduce((sum, o) => sum + o.lines[0].quantity, 0);
     await until("the job has allotted what is there", async () =>
-      (await promised(sku)) === Math.max(0, wanted - 22) || (await buyers.stockOf(sku)).on_hand === 0);
+      (await promised(sku)) === Math.max(0, wanted - 22) || (await stockOf(shop, sku)).on_hand === 0);
     assert.equal(Number(await value(shop, `SELECT SUM(on_hand) FROM stock s JOIN variants v ON v.id = s.variant_id WHERE v.sku = '${sku}'`))
       - (await promised(sku)), 22 - wanted, "no unit is lost, none is given twice");
     await assertInvariants(shop);
@@ -92,7 +92,7 @@ describe("a backorder", () => {
     for (const a of cancelled) assertOk(a, 200);
     const kept = orders.slice(6).reduce((sum, o) => sum + o.lines[0].quantity, 0);
     await until("what came back is allotted", async () => {
-      const [there, waits] = [(await buyers.stockOf(sku)).on_hand, await promised(sku)];
+      const [there, waits] = [(await stockOf(shop, sku)).on_hand, await promised(sku)];
       return there - waits === 22 - kept && (there === 0 || waits === 0);
     });
     await assertInvariants(shop);
@@ -110,7 +110,7 @@ describe("bundles that share a part", () => {
     const { orders, codes } = await rush(wishes);
     soldOut(codes);
     const sold = (what) => orders.filter((o) => o.lines[0].sku === what.sku).length;
-    const [stock, cups, jugs] = [await buyers.stockOf(pot.sku), await buyers.stockOf(cup.sku), await buyers.stockOf(jug.sku)];
+    const [stock, cups, jugs] = [await stockOf(shop, pot.sku), await stockOf(shop, cup.sku), await stockOf(shop, jug.sku)];
     assert.deepEqual([stock.on_hand, stock.reserved], [0, 0], "all of the part that all of them want is sold");
     assert.equal(sold(tea) + sold(milk) + sold(pot), 10);
     assert.deepEqual([cups.on_hand, jugs.on_hand], [30 - 4 * sold(tea), 6 - 2 * sold(milk)]);
@@ -123,7 +123,7 @@ describe("reservations that end", () => {
   it("by the hundred end all, and nobody who buys meanwhile is refused", async () => {
     const { variant, sku } = await makeProduct(shop, { stock: 1200 });
     const cart = await makeCart(shop, variant.id);
-    assertOk(await session(buyers.client(), cart), 201);
+    assertOk(await payOnce(pool.ask(0), cart), 201);
     const held = await value(shop, `SELECT HEX(id) FROM reservations WHERE cart_id = ${bin(cart.id)}`);
     await query(shop, `START TRANSACTION;
       INSERT INTO reservations (id, cart_id, variant_id, location_id, quantity, state, expires_at)
@@ -136,7 +136,7 @@ describe("reservations that end", () => {
     const { orders, codes } = await rush(Array(30).fill([variant, 1]));
     assert.deepEqual([orders.length, codes], [30, []]);
     await until("all of them have ended", async () => (await count(shop, "reservations", "state = 'expired'")) >= 1000, 60_000);
-    const stock = await buyers.stockOf(sku);
+    const stock = await stockOf(shop, sku);
     assert.deepEqual([stock.on_hand, stock.reserved], [1170, 1]);
     await assertInvariants(shop);
   });

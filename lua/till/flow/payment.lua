@@ -70,13 +70,16 @@ function payment.start(tx, cart, provider, data)
 end
 
 
--- Moves along the table; a refusal of the row (somebody else moved it) reads it again.
+-- Moves along the table; e.is_moved: somebody else has moved it meanwhile.
 local function move(p, event, fields, tx)
   local to, why = payment.states:next(p.state, event)
   if not to then return nil, err.new("conflict", why) end
   local moved, e = payments.move(tx, p.id, p.state, to, fields)
   if moved == nil then return nil, e end
-  if not moved then return nil, err.new("conflict", "the payment was changed by another worker") end
+  if not moved then
+    return nil, err.new("conflict", "the payment was changed by another worker",
+      { is_moved = true })
+  end
   p.state = to
   for name, value in pairs(fields or {}) do p[name] = value end
   return p
@@ -133,17 +136,49 @@ local function record(p, answer, fence)
 end
 
 
-local function send(p, more, fence)
-  local moved, e = move(p, "send", { data = more and more.data or p.data, fence = fence })
-  if not moved then return nil, e end
-  local answer = ask(p, "payment.authorize", more)
-  local ok, e2 = record(p, answer, fence)
-  if not ok then return nil, e2 end
+-- What could not be written, for another worker was at it as well, is as that one has left it. To
+-- go back instead would leave behind what he has authorized.
+local function as_it_is(p, e)
+  if not e.is_moved then return nil, e end
+  local now, e2 = payments.get(p.id)
+  if not now then return nil, e2 or e end
+  for name in pairs(p) do p[name] = nil end
+  for name, value in pairs(now) do p[name] = value end
   return to_result(p)
 end
 
 
 local PAID = { authorized = true, captured = true }
+local GIVEN_UP = { failed = true, voided = true }
+
+
+-- Who looked it up while we were slow to ask may have heard that it never got there. It pays for
+-- nothing any more, and nobody else knows that there is money to be let go.
+local function let_go_of_late(p, answer)
+  if not PAID[answer.outcome] or not GIVEN_UP[p.state] then return end
+  p.provider_ref = answer.provider_ref
+  local undo, state = payment.ask_void, p.state
+  if answer.outcome == "captured" then undo = payment.ask_refund end
+  p.state = answer.outcome -- at the provider
+  local gone, e = undo(p)
+  p.state = state
+  local what = { provider = p.provider, payment = p.id, provider_ref = p.provider_ref }
+  if gone then return log.warn("payment.too_late", what) end
+  what.error, what.next_step = tostring(e), "void or refund it at the provider"
+  log.error("payment.too_late", what)
+end
+
+
+local function send(p, more, fence)
+  local moved, e = move(p, "send", { data = more and more.data or p.data, fence = fence })
+  if not moved then return as_it_is(p, e) end
+  local answer = ask(p, "payment.authorize", more)
+  local ok, e2 = record(p, answer, fence)
+  if ok then return to_result(p) end
+  local now, e3 = as_it_is(p, e2)
+  let_go_of_late(p, answer)
+  return now, e3
+end
 
 
 function payment.at_once(p)
@@ -163,12 +198,12 @@ function payment.settle(p, fence)
   if answer.outcome == "unknown" or answer.outcome == p.state then
     if p.state == "sending" then
       local ok, e = move(p, "unknown", { fence = fence })
-      if not ok then return nil, e end
+      if not ok then return as_it_is(p, e) end
     end
     return to_result(p)
   end
   local ok, e = record(p, answer, fence)
-  if not ok then return nil, e end
+  if not ok then return as_it_is(p, e) end
   return to_result(p)
 end
 

@@ -164,7 +164,10 @@ local function to_error(refusal)
   elseif refusal == stock.AGAIN then
     return err.new("busy", "the stock of the cart is changed at the same time; try again")
   end
-  return err.new("conflict", "another worker completes this cart")
+  -- Somebody took the cart over when the time of this completion was up, or changed it. What was
+  -- begun is not taken back for that: whoever has the flow now, or resumes it, sees what became of
+  -- the cart, and goes on or back.
+  return err.new("conflict", "another worker completes this cart", { retryable = true })
 end
 
 

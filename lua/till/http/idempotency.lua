@@ -123,8 +123,12 @@ function idempotency.finish(ctx, tx, response)
   local i = ctx.idem
   local good, failure = idem.finish(tx, i.scope, i.key, i.claim, response.status,
     kept(response.headers), response.body)
-  if not good then return nil, failure:at("idempotency.finish") end
-  return true
+  if good then return true end
+  if err.is(failure, "conflict") then
+    failure = err.new("idempotency_in_flight", "This request took so long that another one with its"
+      .. " key has taken over. Ask again in a moment.", { retry_after_ms = 1000 })
+  end
+  return nil, failure:at("idempotency.finish")
 end
 
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import http2 from "node:http2";
 import { ADDRESS, idem, newKey, until } from "./shop.mjs";
-import { assertProblem } from "./checks.mjs";
+import { assertOk, assertProblem } from "./checks.mjs";
 import { count, query } from "./db.mjs";
 
 const AGAIN = ["completion_in_progress", "idempotency_in_flight", "busy"];
@@ -73,12 +73,13 @@ export async function fillCarts(pool, n, lines) {
   return [first, ...others];
 }
 
-export const pay = (ask, cart, { provider = "test", data = { token: "tok_ok" } } = {}) =>
+export const CARD = { provider: "test", data: { token: "tok_ok" } };
+export const INVOICE = { provider: "manual", data: undefined };
+
+export const pay = (ask, cart, { provider, data } = CARD) =>
   settled(() => ask("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider, data } }));
 
-export function complete(ask, cart, key = newKey()) {
-  return settled(() => ask("POST", `/carts/${cart.id}/complete`, { headers: idem(key), body: {} }));
-}
+export const complete = (ask, cart, key = newKey()) => settled(() => completeOnce(ask, cart, key));
 
 /** Pays, and completes where there is something to be had. */
 export async function purchase(ask, cart, payment) {
@@ -86,7 +87,22 @@ export async function purchase(ask, cart, payment) {
   return held.status === 201 ? complete(ask, cart) : held;
 }
 
+/** The same two steps, once each, whatever the answer. */
+export const payOnce = (ask, cart, body = INVOICE) => ask("POST", `/carts/${cart.id}/payment-sessions`, { body });
+export const completeOnce = (ask, cart, key = newKey()) =>
+  ask("POST", `/carts/${cart.id}/complete`, { headers: idem(key), body: {} });
+
+export const stockOf = async (shop, sku) =>
+  assertOk(await shop.admin("GET", `/inventory/${encodeURIComponent(sku)}`), 200).inventory;
+
 export const isOrder = (answer) => answer.body?.type === "order";
+/** Why he who got no order got none. */
+export const refusalOf = (answer) => answer.body?.error?.code ?? answer.body?.code;
+
+/** Of many answers: the orders, and the codes of the refused ones. */
+export function sorted(answers) {
+  return { orders: answers.filter(isOrder).map((a) => a.body.order), codes: answers.filter((a) => !isOrder(a)).map(refusalOf) };
+}
 
 /** Parts the answers: the orders; all others must be refused because of `code`, in words for a shopper. */
 export function ordersOf(answers, code = "sold_out") {

@@ -61,12 +61,20 @@ export async function value(shop, sql) {
 export const count = async (shop, table, where = "1") =>
   Number(await value(shop, `SELECT COUNT(*) FROM ${table} WHERE ${where}`));
 
-/** 16 bytes of an id as a literal of SQL: ULIDs are Crockford's base 32. */
+const DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"; // ULIDs are Crockford's base 32
+
+/** 16 bytes of an id as a literal of SQL. */
 export function bin(id) {
-  const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
   let n = 0n;
-  for (const c of id.slice(id.indexOf("_") + 1)) n = n * 32n + BigInt(digits.indexOf(c));
+  for (const c of id.slice(id.indexOf("_") + 1)) n = n * 32n + BigInt(DIGITS.indexOf(c));
   return `x'${n.toString(16).padStart(32, "0")}'`;
+}
+
+/** The other way round. */
+export function idOf(prefix, hex) {
+  let n = BigInt(`0x${hex}`), text = "";
+  for (let i = 0; i < 26; ++i, n /= 32n) text = DIGITS[Number(n % 32n)] + text;
+  return `${prefix}_${text}`;
 }
 
 // What must hold whatever happened, each as a query that finds the rows where it does not.
@@ -91,6 +99,16 @@ const INVARIANTS = {
   "an order is paid at most once": `
     SELECT HEX(order_id), COUNT(*) FROM payments WHERE order_id IS NOT NULL AND state IN ('authorized', 'captured')
     GROUP BY order_id HAVING COUNT(*) > 1`,
+  "an order that says it is paid has what pays for it": `
+    SELECT o.number, o.payment_status, GROUP_CONCAT(p.state) FROM orders o LEFT JOIN payments p ON p.order_id = o.id
+    WHERE o.cart_id IS NOT NULL AND o.total > 0 AND o.payment_status IN ('authorized', 'captured')
+    GROUP BY o.id HAVING COALESCE(SUM(p.state = o.payment_status), 0) <> 1`,
+  "a code was used as often as orders say": `
+    SELECT p.code, p.used, p.usage_limit, COUNT(r.order_id) FROM promotions p LEFT JOIN promotion_redemptions r ON r.promotion_id = p.id
+    GROUP BY p.id HAVING p.used <> COUNT(r.order_id) OR p.used > p.usage_limit`,
+  "nobody used a code more often than his orders say": `
+    SELECT HEX(c.promotion_id), c.customer, c.used FROM promotion_customers c
+    WHERE c.used <> (SELECT COUNT(*) FROM promotion_redemptions r WHERE r.promotion_id = c.promotion_id AND r.customer = c.customer)`,
   "cash of an order is booked at most once": `
     SELECT HEX(order_id), account FROM ledger_entries WHERE account LIKE 'cash:%' AND amount > 0
     GROUP BY order_id, account HAVING COUNT(*) > 1`,
@@ -199,4 +217,48 @@ const INVARIANTS = {
 export async function assertInvariants(shop) {
   for (const [name, sql] of Object.entries(INVARIANTS))
     assert.deepEqual(await query(shop, sql), [], name);
+}
+
+// What must hold besides once nothing is under way any more.
+const AT_REST = {
+  "no event is lost": "SELECT id, aggregate, type, state, attempts, last_error FROM outbox WHERE state = 'pending'",
+  "a dead letter says why": "SELECT id, type FROM outbox WHERE state = 'dead' AND COALESCE(last_error, '') = ''",
+  "no flow is left half done": "SELECT name, aggregate, state, error FROM sagas WHERE state IN ('running', 'waiting')",
+  "no flow waits for staff without a reason": "SELECT name, aggregate FROM sagas WHERE state = 'parked' AND COALESCE(error, '') = ''",
+  "no reservation outlives its time": `
+    SELECT HEX(r.cart_id), r.quantity, r.expires_at, c.state FROM reservations r LEFT JOIN carts c ON c.id = r.cart_id
+    WHERE r.state = 'held' AND r.expires_at < UTC_TIMESTAMP(3)`,
+  "every payment has its order or was let go": `
+    SELECT HEX(id), provider, state FROM payments
+    WHERE order_id IS NULL AND state IN ('sending', 'unknown', 'authorized', 'captured')`,
+  "the provider holds money for orders only": `
+    SELECT t.idem_key, t.state FROM payment_test_attempts t LEFT JOIN payments p ON p.idem_key = t.idem_key AND p.provider = 'test'
+    WHERE t.state IN ('authorized', 'captured') AND p.order_id IS NULL`,
+  "the provider's books say what ours say": `
+    SELECT t.idem_key, t.state, p.state, t.captured_amount, p.capture_amount, p.refunded_amount, r.back FROM payment_test_attempts t
+    JOIN payments p ON p.idem_key = t.idem_key AND p.provider = 'test'
+    LEFT JOIN (SELECT idem_key, SUM(amount) AS back FROM payment_test_refunds GROUP BY idem_key) r ON r.idem_key = t.idem_key
+    WHERE p.order_id IS NOT NULL AND (t.state <> p.state OR COALESCE(r.back, 0) <> p.refunded_amount
+      OR p.state = 'captured' AND t.captured_amount <> COALESCE(p.capture_amount, p.amount))`,
+};
+
+/** Each order was announced once: none of its events is lost, none was written twice. */
+async function assertAnnounced(shop) {
+  const ids = await query(shop, "SELECT HEX(id) FROM orders WHERE cart_id IS NOT NULL");
+  const events = await query(shop, "SELECT aggregate, COUNT(*) FROM outbox WHERE type = 'order.placed' GROUP BY aggregate");
+  const announced = new Map(events);
+  const wrong = ids.map(([hex]) => `order:${idOf("ord", hex)}`).filter((aggregate) => announced.get(aggregate) !== "1");
+  assert.deepEqual(wrong, [], "every order was announced once");
+  assert.equal(events.length, ids.length, "no event speaks of an order that is not there");
+}
+
+/** Waits until nothing is under way, by itself; then all of the invariants must hold. `limitMs` is what repairs may take. */
+export async function assertSettled(shop, limitMs = 60_000) {
+  for (const [name, sql] of Object.entries(AT_REST)) {
+    let rows = [];
+    await until(name, async () => (rows = await query(shop, sql)).length === 0, limitMs)
+      .catch((error) => assert.deepEqual(rows, [], `${name}: ${error.message}`));
+  }
+  await assertAnnounced(shop);
+  await assertInvariants(shop);
 }

@@ -10,7 +10,13 @@ export function control(shop, command) {
     let text = "";
     socket.on("data", (piece) => (text += piece));
     socket.on("error", reject);
-    socket.on("end", () => resolve(JSON.parse(text.trim().split("\n").pop())));
+    socket.on("end", () => {
+      try {
+        resolve(JSON.parse(text.trim().split("\n").pop()));
+      } catch {
+        reject(new Error(`the server went before it had answered ${command}: "${text}"`));
+      }
+    });
     socket.write(`${JSON.stringify({ command })}\n`);
   });
 }
