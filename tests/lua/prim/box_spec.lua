@@ -4,7 +4,7 @@ local box = require "till.prim.box"
 
 local function ask(text, input, args)
   local answers = assert(box.evaluate { hook = "promo.evaluate", input = input or {},
-    rules = { { name = "a", text = text, args = args } } })
+    rules = { { name = "a", text = text, args = args } }, deadline_ms = 20000 })
   return answers[1]
 end
 
