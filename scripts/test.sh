@@ -79,8 +79,11 @@ step_deps() {
     return "$code"
 }
 
+# What is tested, and what `make run` starts: each warns of other things.
 step_build() {
-    scripts/build.sh "$preset" >"$logs/build.log" 2>&1
+    {
+        scripts/build.sh "$preset" && scripts/build.sh release
+    } >"$logs/build.log" 2>&1
     local code=$?
     count build "$code" $((code == 0))
     return "$code"
