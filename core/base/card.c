@@ -109,6 +109,7 @@ static const char *card_at(const char *at, const char *end)
 {
     uint8_t digits[TILL_CARD_MAX_DIGITS];
     const char *found = NULL;
+    bool in_twos = true;
     unsigned n = 0;
 
     if (*at < '2' || *at > '8') /* so begins no issuer */
@@ -121,7 +122,8 @@ static const char *card_at(const char *at, const char *end)
         }
         if (at != end && is_word(*at))
             return found;
-        if (n >= TILL_CARD_MIN_DIGITS && is_issued(digits, n) && has_check_digit(digits, n))
+        in_twos = in_twos && at - next == 2;
+        if (!in_twos && n >= TILL_CARD_MIN_DIGITS && is_issued(digits, n) && has_check_digit(digits, n))
             found = at;
     }
     return found;
@@ -135,6 +137,23 @@ static bool may_begin(const char *begin, const char *at)
     if (at[-1] == '.')
         return at - begin < 2 || !is_digit(at[-2]);
     return !is_word(at[-1]);
+}
+
+/* Is `at` a later group of a row whose groups are as long as this one, as tracking numbers and IBANs are written? The
+ * first one of an IBAN has its two letters before it. */
+static bool is_in_row(const char *begin, const char *at, const char *end)
+{
+    const char *group = at - 1, *last = at;
+
+    while (last != end && is_digit(*last))
+        ++last;
+    if (last - at >= TILL_CARD_MIN_DIGITS || at - begin < 2 || (at[-1] != ' ' && at[-1] != '-'))
+        return false;
+    while (group != begin && is_digit(group[-1]) && at - group <= last - at + 1)
+        --group;
+    if (at - 1 - group == 2 && group - begin >= 2 && is_word(group[-1]) && is_word(group[-2]))
+        return group - begin == 2 || !is_word(group[-3]);
+    return at - 1 - group == last - at && may_begin(begin, group);
 }
 
 /* RFC 9562: 8-4-4-4-12. */
@@ -175,7 +194,8 @@ bool till_card_find(const char *bytes, size_t len, size_t *from, size_t *to)
             ++at;
             continue;
         }
-        if (may_begin(bytes, at) && (card_end = card_at(at, end)) != NULL && !is_in_uuid(bytes, at, end)) {
+        if (may_begin(bytes, at) && (card_end = card_at(at, end)) != NULL && !is_in_row(bytes, at, end) &&
+            !is_in_uuid(bytes, at, end)) {
             *from = (size_t)(at - bytes);
             *to = (size_t)(card_end - bytes);
             return true;

@@ -11,10 +11,12 @@
  *     in ten that Luhn lets pass, of those that begin and are as long as a card's.
  *  2. Digits may have blanks and dashes between them, up to three in a row, also the dashes and
  *     blanks of typography and a path's %20. A number begins and ends with a group of digits, so
- *     what is written behind a card (12 27 123) does not hide it.
+ *     what is written behind a card (12 27 123) does not hide it. In twos
+ *     nobody writes a card, but the sizes of shoes.
  *  3. A group that touches a letter or an underscore is part of an identifier (a ULID, a hash, a
- *     token) and of no card, nor is any of a UUID, nor the fraction of a decimal number. A row of digits that
- *     is longer than a card's is no card, whatever stands inside of it.
+ *     token) and of no card, nor is any of a UUID, nor the fraction of a decimal number. A row of
+ *     digits that is longer than a card's is no card, whatever stands inside of it. What follows
+ *     a group of the same length is the middle of something longer (a parcel's number, an IBAN).
  *  4. The time is linear in the length, whatever the text.
  *
  * Numbers of 13 digits are left out: no card has had one for decades, and an EAN-13 that begins

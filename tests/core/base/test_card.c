@@ -73,6 +73,13 @@ static const struct {
     {"half of a blank of typography",   "411111111111111\xE2\x80",        NULL},
     {"broken UTF-8 that takes a digit", "4\xE2\x80" "2111111111111111",        NULL},
     {"half of a path's blank",          "411111111111111%2",              NULL},
+    {"sizes of shoes",                  "41 42 43 44 45 46 47 48",        NULL},
+    {"and more of them",                "39-40-41-42-43-44-45-46-47-48",  NULL},
+    {"a parcel's number",               "9405 5118 9956 0348 1234 56",    NULL},
+    {"an IBAN",                         "FR76 3000 4028 3798 7652 1234 567", NULL},
+    {"a card behind a word and digits", "tel 76 4111 1111 1111 1111",     "4111 1111 1111 1111"},
+    {"a card behind five digits",       "12345 4111 1111 1111 1111",      "4111 1111 1111 1111"},
+    {"a card behind a longer word",     "ABC12 4111 1111 1111 1111",      "4111 1111 1111 1111"},
     {"no text",                         "",                               NULL},
 };
 /* clang-format on */
