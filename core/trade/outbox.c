@@ -13,8 +13,9 @@ enum { REASON_MAX = 500, FIELDS = 5, APPEND_MOST = 10000, JITTER_PARTS = 1000000
 /* `?` of what is set comes before the claim. */
 static const char done_head[] = "UPDATE outbox SET state = 'done', done_at = NOW(3)";
 static const char extend_head[] = "UPDATE outbox SET available_at = NOW(3) + INTERVAL ? MICROSECOND";
-static const char release_head[] = "UPDATE outbox SET claim = 0, attempts = attempts - 1, available_at ="
-                                   " LEAST(created_at, NOW(3)), last_error = IF(? = '', last_error, ?)";
+static const char release_head[] = "UPDATE outbox SET claim = IF(?, claim, 0), attempts = attempts - 1,"
+                                   " available_at = LEAST(created_at, NOW(3)),"
+                                   " last_error = IF(? = '', last_error, ?)";
 static const char of_claim[] = " WHERE claim = ? AND state = 'pending' AND id IN (?";
 
 /* 2^attempts seconds up to an hour; a half of it is certain, of the other the given share of a million. */
@@ -160,14 +161,15 @@ static till_slice_t fit_reason(char out[REASON_MAX], till_slice_t reason)
     return (till_slice_t){out, len};
 }
 
-till_op_t *till_outbox_release(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim,
+till_op_t *till_outbox_release(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, bool is_suspect,
                                till_slice_t reason, uint64_t timeout_ms, till_outbox_cb cb, void *data)
 {
     char cut[REASON_MAX];
-    const till_sql_value_t text = till_sql_text(fit_reason(cut, reason)), set[] = {text, text};
+    const till_sql_value_t text = till_sql_text(fit_reason(cut, reason));
+    const till_sql_value_t set[] = {till_sql_int(is_suspect), text, text};
     const struct change change = {.head = TILL_SLICE_LIT(release_head),
                                   .set = set,
-                                  .set_count = 2,
+                                  .set_count = 3,
                                   .ids = ids,
                                   .n = n,
                                   .claim = claim,

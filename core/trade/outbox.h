@@ -56,8 +56,9 @@ till_op_t *till_outbox_done(till_sql_pool_t *pool, const uint64_t *ids, size_t n
 till_op_t *till_outbox_extend(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, uint64_t lease_ms,
                               uint64_t timeout_ms, till_outbox_cb cb, void *data);
 /** Nothing was tried with them: they are due again at once, and the attempt is not counted. `reason` says why, for
- * those who look at what waits; it may be empty, and is cut at 500 bytes. As till_outbox_done otherwise. */
-till_op_t *till_outbox_release(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim,
+ * those who look at what waits; it may be empty, and is cut at 500 bytes. Where `is_suspect` whoever claims them next
+ * is told that they were taken over, as we were. As till_outbox_done otherwise. */
+till_op_t *till_outbox_release(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, bool is_suspect,
                                till_slice_t reason, uint64_t timeout_ms, till_outbox_cb cb, void *data);
 /** Again after backoff (2^attempts s up to 1 h, half of it jitter), or DEAD from the `max_attempts`th on. `reason` is
  * cut at 500 bytes. */

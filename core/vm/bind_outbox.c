@@ -213,12 +213,14 @@ static int l_release(lua_State *L)
 
     if (!lua_isnoneornil(L, 3))
         reason = till_check_slice(L, 3);
+    bool is_suspect = lua_toboolean(L, 4);
     till_co_check_yieldable(L, "outbox.release");
     till_co_t *co = till_co_of(L);
     if (till_co_refused(L, co))
         return 2;
     const uint64_t *ids = check_ids(L, &n);
-    till_op_t *op = till_outbox_release(pool, ids, n, claim, reason, till_co_time_left(L, TIME_MS), on_done, co);
+    till_op_t *op =
+        till_outbox_release(pool, ids, n, claim, is_suspect, reason, till_co_time_left(L, TIME_MS), on_done, co);
     return till_co_park(co, L, op, 0);
 }
 

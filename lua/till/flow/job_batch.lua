@@ -121,11 +121,11 @@ end
 
 
 -- -> how many
-local function give_back(batch, todo, reason)
+local function give_back(batch, todo, reason, is_suspect)
   local ids = ids_of(todo)
   for _, event_id in ipairs(ids) do batch.todo[event_id] = nil end
   if #ids == 0 then return 0 end
-  local ok, e = outbox.release(ids, batch.claim, reason)
+  local ok, e = outbox.release(ids, batch.claim, reason, is_suspect)
   if not ok then log.warn("outbox.release", { events = #ids, error = tostring(e) }) end
   return #ids
 end
@@ -271,21 +271,21 @@ local function new_batch(taking)
 end
 
 
--- -> the events to deliver now
+-- One of what is taken over may have ended its worker. They go one by one; the others of them
+-- remain suspects, or each crash would let one go and take the rest along. -> what to deliver now
 local function without_suspects(batch, events)
   local suspect
+  local others, suspects = {}, {}
   for _, event in ipairs(events) do
-    if event.is_taken_over then
+    if event.is_taken_over and not suspect then
       suspect = event
-      break
+    else
+      local list = event.is_taken_over and suspects or others
+      list[event.id] = event
     end
   end
   if not suspect then return events end
-  local others = {}
-  for _, event in ipairs(events) do
-    if event ~= suspect then others[event.id] = event end
-  end
-  batch.given_back = give_back(batch, others)
+  batch.given_back = give_back(batch, others) + give_back(batch, suspects, nil, true)
   if suspect.attempts <= kinds.of(suspect.type).attempts then return { suspect } end
   failed(batch, suspect, err.new("internal",
     "whoever delivered it ended, or stood still, each time"))

@@ -32,6 +32,7 @@ local DECLARE_MS = 60000
 local TELL_MS = 5000
 local BATCH = 100
 local EXPIRE_MS = 500
+local RESUME_MS = 3000
 
 local RESUME = { checkout = checkout.resume, cancellation = cancellation_flow.resume }
 
@@ -53,10 +54,13 @@ local function drain()
 end
 
 
+-- A provider that does not answer is not to hold up all else: the others' turn is the next one.
 local function resume_sagas()
   local rows, e = sagas.stuck(20)
   if not rows then return nil, e end
+  local begun = time.mono_ms()
   for _, row in ipairs(rows) do
+    if time.mono_ms() - begun >= RESUME_MS then break end
     local resume = RESUME[row.name]
     if resume then
       local good, result, why = xpcall(resume, traced, row)

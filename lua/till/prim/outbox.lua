@@ -9,7 +9,8 @@
 --   done(id or ids, claim) waits -> true | nil, err(conflict: some were taken over, the others are
 --                          done); up to 1000 ids of one claim
 --   extend(ids, claim, lease_ms)  waits -> the same as done: leased anew, from now on
---   release(ids, claim [, reason])  waits -> the same: due at once, and untried
+--   release(ids, claim [, reason [, is_suspect]])  waits -> the same: due at once, and untried;
+--                          is_suspect: is_taken_over still, for whoever claims them next
 --   retry(id, claim, max_attempts, reason)  waits -> true | nil, err; later, or never again
 local c = require "till.c.outbox"
 local json = require "till.c.json"

@@ -169,7 +169,7 @@ static till_status_t release(const struct seen *seen)
 {
     struct change change = {0};
 
-    till_outbox_release(pool, &seen->id, 1, seen->claim, (till_slice_t){"", 0}, TIMEOUT_MS, on_change, &change);
+    till_outbox_release(pool, &seen->id, 1, seen->claim, false, (till_slice_t){"", 0}, TIMEOUT_MS, on_change, &change);
     TEST_UNTIL(loop, change.done);
     return change.status;
 }

@@ -91,10 +91,11 @@ t.describe("events of one claim", function()
     local claim = raw.require "till.flow.job_claim"
     local deliver = raw.require("till.flow.job_batch").deliver
     t.equal(deliver(claim.take()), 1)
-    t.same({ #released, #released[1] > 1 }, { 1, true })
+    t.equal(#released, 2) -- the others; and those that are suspects still
     t.equal(shop.count("outbox", "aggregate = 'b' AND state = 'done' AND attempts = 3"), 1)
     t.equal(shop.count("outbox", "aggregate = 'a' AND state = 'pending' AND attempts = 0"), 1)
-    t.equal(shop.count("outbox", "aggregate = 'c' AND claim = 0 AND attempts = 1"), 1)
+    t.equal(shop.count("outbox", "aggregate = 'a' AND claim = 0"), 1)
+    t.equal(shop.count("outbox", "aggregate = 'c' AND claim <> 0 AND attempts = 1"), 1)
     raw.sql.exec("UPDATE outbox SET claim = 7, attempts = 10 WHERE aggregate = 'a'")
     t.equal(deliver(claim.take()), 1)
     t.equal(shop.count("outbox", "aggregate = 'a' AND state = 'dead' AND last_error LIKE"
