@@ -5,7 +5,7 @@
 --       as till.flow.cancellation says; kind, all of it under the lock of the order:
 --         name                     of till.store.cancellations
 --         units(order, wish) -> { line id -> units } | nil, err
---         is_whole(order, units)   the order ends with it: its shipping is given back as well
+--         is_whole(order, units)   the order ends with it
 --         lines(order, units, wish [, tx]) -> lines as they are stored | nil, err
 --         without_trace(order, whole) -> found | nil, err     of an imported order
 --         count(tx, order, c)      the units, in the tables and in `order`
@@ -78,6 +78,16 @@ local function write(tx, kind, order, c, p, found)
 end
 
 
+-- Whatever came first, cancellations or returns: his shipping is given back with the last unit.
+local function keeps_nothing(order, units)
+  for _, line in ipairs(order.lines) do
+    local gone = line.cancelled_quantity + line.returned_quantity + (units[line.id] or 0)
+    if gone < line.quantity then return false end
+  end
+  return true
+end
+
+
 -- -> cancellation as it is to be written, and its figures
 local function worked_out(tx, kind, order, wish, p)
   local units, e = kind.units(order, wish)
@@ -85,7 +95,8 @@ local function worked_out(tx, kind, order, wish, p)
   local whole = kind.is_whole(order, units)
   local lines, e2 = kind.lines(order, units, wish, tx)
   if not lines then return nil, e2 end
-  local found, frozen = figures.of(tx, order, lines, whole, kind.without_trace)
+  local found, frozen = figures.of(tx, order, lines, whole or keeps_nothing(order, units),
+    function() return kind.without_trace(order, whole) end)
   if not found then return nil, frozen end
   figures.add_to(lines, found, frozen)
   local money = money_of(p, found.total, whole)
@@ -96,12 +107,31 @@ local function worked_out(tx, kind, order, wish, p)
 end
 
 
+-- The record of a request that had no outcome yet is taken back, so its body is compared here.
+local function is_another(kind, known, wish)
+  if known.kind ~= kind.name then return true end
+  if not wish.lines or #wish.lines == 0 then return false end
+  local units = {}
+  for _, line in ipairs(known.lines) do units[line.line_id] = line.quantity end
+  for _, item in ipairs(wish.lines) do
+    units[item.line_id] = (units[item.line_id] or 0) - item.quantity
+  end
+  for _, n in pairs(units) do if n ~= 0 then return true end end
+  return false
+end
+
+
 -- Under the lock of the order -> cancellation, order
 local function decide(tx, kind, order_id, wish, actor)
   local order, e = order_flow.locked(tx, order_id)
   if not order then return nil, e end
   local known, e2 = cancellations.by_request(order_id, wish.request, tx)
-  if known or known == nil then return known, known and order or e2 end
+  if known == nil then return nil, e2 end
+  if known and is_another(kind, known, wish) then
+    return nil, err.new("idempotency_key_reused",
+      "This Idempotency-Key was used with another body. Make a new key for a new request.")
+  end
+  if known then return known, order end
   local p, e3 = payment_of(tx, order_id)
   if p == nil then return nil, e3 end
   local c, found = worked_out(tx, kind, order, wish, p)
@@ -168,7 +198,7 @@ function decision.run(kind, order_id, wish, actor, transaction, respond)
   if state ~= "done" then return answer_of(c.id, sql.transaction, respond) end
   -- Where the answer to the last COMMIT was lost, what it recorded is there: it is told, no more.
   answer, e2 = answer_of(c.id, transaction, respond)
-  if not answer and err.is(e2, "conflict") then
+  if not answer and (err.is(e2, "conflict") or err.is(e2, "idempotency_in_flight")) then
     return answer_of(c.id, sql.transaction, respond)
   end
   return answer, e2

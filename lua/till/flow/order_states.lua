@@ -77,16 +77,15 @@ local function nothing_sent(order)
 end
 
 
-local PAID = { captured = true, partially_refunded = true, refunded = true }
+-- Voided is what was not captured when nothing is left to be captured.
+local OWED_NO_MORE = { captured = true, partially_refunded = true, refunded = true, voided = true }
 
 
 local function is_settled(order)
   if any_line(order, states.left) or any_pending(order) then
     return false, "not everything was sent"
   end
-  if PAID[order.payment_status] then return true end
-  local is_over = order.payment_status == "voided" and order.return_status == "returned"
-  return is_over, "it is not paid"
+  return OWED_NO_MORE[order.payment_status] or false, "it is not paid"
 end
 
 
@@ -96,7 +95,7 @@ local MACHINES = {
     { from = "placed", event = "cancel", to = "cancelled", guard = nothing_sent,
       when = "nothing was sent or packed" },
     { from = "placed", event = "complete", to = "completed", guard = is_settled,
-      when = "all that was not cancelled is shipped, and paid or all of it returned" },
+      when = "all that was not cancelled is shipped, and paid, or nothing is owed any more" },
   }),
 
   payment_status = fsm.define("payment_status", {

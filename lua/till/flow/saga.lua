@@ -66,7 +66,8 @@ local function undo(self, row, env)
         return nil, e
       end
     end
-    sagas.save(row, { step = i - 1 })
+    local saved, e = sagas.save(row, { step = i - 1 })
+    if not saved then return nil, e or err.new("busy", "another worker took it over") end
   end
   return true
 end

@@ -168,15 +168,31 @@ t.describe("goods that come back", function()
         { before, 0, 2 })
     end))
 
+  t.it("take the shipping with the last unit, also where that is cancelled", with_shop(
+    function(shop, raw)
+      local order = make(shop, raw, true)
+      send(shop, raw, order, 1)
+      t.equal((give_back(shop, raw, order, 1)), 201)
+      t.ok(refunded(raw) < order.total.amount)
+      cancel(shop, raw, order, 2)
+      local seen = now(shop, raw, order)
+      t.same({ refunded(raw), seen.payment_status, seen.status },
+        { order.total.amount, "refunded", "completed" })
+      t.same(sums(raw), {})
+    end))
+
   t.it("are one return of one key, also where its record is gone", with_shop(function(shop, raw)
     local order, key = make(shop, raw, true), shop.key()
     send(shop, raw, order)
     local _, first = give_back(shop, raw, order, 1, nil, key)
     local _, second, headers = give_back(shop, raw, order, 1, nil, key)
     t.same({ second["return"].id, headers["idempotent-replayed"] }, { first["return"].id, "true" })
-    raw.sql.exec "DELETE FROM idempotency_keys"
+    raw.sql.exec "DELETE FROM idempotency_records"
     local status, third = give_back(shop, raw, order, 1, nil, key)
     t.same({ status, third["return"].id }, { 201, first["return"].id })
+    raw.sql.exec "DELETE FROM idempotency_records"
+    local refusal, problem = give_back(shop, raw, order, 2, nil, key)
+    t.same({ refusal, problem.code }, { 422, "idempotency_key_reused" })
     t.same({ shop.count("cancellations"), refunded(raw), shop.inventory("TEA").on_hand },
       { 1, first["return"].amount.amount, 3 })
   end))

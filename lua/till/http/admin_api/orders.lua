@@ -252,7 +252,7 @@ return {
   }),
   route.post("/admin/v1/orders/{id}/returns", {
     summary = "Units that were sent came back", tag = "orders", auth = "admin",
-    permission = "orders.write", params = PARAMS, idempotency = "required",
+    permission = "refunds.write", params = PARAMS, idempotency = "required",
     doc = "What was charged for them is given back, in the very amounts of the price trace, and the"
       .. " shipping with the return after which nothing of the order is kept. Units that are fit"
       .. " to be sold again go into stock. 202: the provider has not given the money back yet; ask"
