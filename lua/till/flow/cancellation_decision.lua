@@ -12,6 +12,7 @@
 --         moves(order, c, payment) of till.flow.order_states
 --         tell(tx, order, c)       timeline and outbox
 --         stock(tx, order, c)      its rows of stock, last
+--   keeps_nothing(order, units)    is no unit of it left, when these are gone?
 --
 -- What is decided comes first, in one transaction; the money follows by the saga of
 -- till.flow.cancellation_flow, where a provider has to be asked.
@@ -78,8 +79,7 @@ local function write(tx, kind, order, c, p, found)
 end
 
 
--- Whatever came first, cancellations or returns: his shipping is given back with the last unit.
-local function keeps_nothing(order, units)
+function decision.keeps_nothing(order, units)
   for _, line in ipairs(order.lines) do
     local gone = line.cancelled_quantity + line.returned_quantity + (units[line.id] or 0)
     if gone < line.quantity then return false end
@@ -95,7 +95,9 @@ local function worked_out(tx, kind, order, wish, p)
   local whole = kind.is_whole(order, units)
   local lines, e2 = kind.lines(order, units, wish, tx)
   if not lines then return nil, e2 end
-  local found, frozen = figures.of(tx, order, lines, whole or keeps_nothing(order, units),
+  -- Whatever came first, cancellations or returns: his shipping is given back with the last unit.
+  local all_back = whole or decision.keeps_nothing(order, units)
+  local found, frozen = figures.of(tx, order, lines, all_back,
     function() return kind.without_trace(order, whole) end)
   if not found then return nil, frozen end
   figures.add_to(lines, found, frozen)

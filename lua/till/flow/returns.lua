@@ -58,15 +58,6 @@ local function units_of(order, wish)
 end
 
 
-local function keeps_nothing(order, units)
-  for _, line in ipairs(order.lines) do
-    local gone = line.cancelled_quantity + line.returned_quantity + (units[line.id] or 0)
-    if gone < line.quantity then return false end
-  end
-  return true
-end
-
-
 local function lines_of(order, _, wish, tx)
   local lines, out = by_id(order), {}
   for i, item in ipairs(wish.lines) do
@@ -125,8 +116,9 @@ local function stock(tx, _, c)
 end
 
 
-local KIND = { name = "return", units = units_of, is_whole = keeps_nothing, lines = lines_of,
-  without_trace = without_trace, count = count, moves = moves_of, tell = tell, stock = stock }
+local KIND = { name = "return", units = units_of, is_whole = decision.keeps_nothing,
+  lines = lines_of, without_trace = without_trace, count = count, moves = moves_of, tell = tell,
+  stock = stock }
 
 
 function returns.take(order_id, wish, actor, transaction, respond)
