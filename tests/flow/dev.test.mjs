@@ -5,7 +5,7 @@ import net from "node:net";
 import path from "node:path";
 import { after, describe, it } from "node:test";
 import { processesOf } from "./support/process.mjs";
-import { Shop, moontill, tempDir, until } from "./support/shop.mjs";
+import { Shop, freePort, moontill, tempDir, until } from "./support/shop.mjs";
 
 const dirs = [];
 after(() => dirs.forEach((dir) => fs.rmSync(dir, { recursive: true, force: true })));
@@ -17,9 +17,8 @@ function folder() {
 
 describe("dev", () => {
   it("refuses a port that is taken before it makes a database", async () => {
-    const other = net.createServer();
-    await new Promise((resolve) => other.listen(0, "127.0.0.1", resolve));
-    const { port } = other.address(), dir = folder();
+    const other = net.createServer(), port = (await freePort()) + 1, dir = folder();
+    await new Promise((resolve) => other.listen(port, "127.0.0.1", resolve));
     try {
       for (const listen of [port, port - 1]) { // the shop's, the ops listener's
         const done = await moontill(["dev", "--no-demo", "--var", dir, "--listen", `127.0.0.1:${listen}`]);
