@@ -137,20 +137,27 @@ local function show_new_price(cart, quote)
 end
 
 
+local function placed(cart, env)
+  if env.order then return { type = "order", order = env.order } end
+  local order, e = orders.of_cart(cart.id)
+  if not order then return nil, e or err.new("internal", "the order of the cart is not there") end
+  return { type = "order", order = order }
+end
+
+
 -- Who waits for an outcome keeps the cart: it may be paid already.
 local function answer(cart, state, e, env)
   if state == "done" then
-    if env.order then return { type = "order", order = env.order } end
-    return { type = "order", order = orders.of_cart(cart.id) or nil }
+    return placed(cart, env)
   elseif state == "waiting" or state == "parked" then
     return { type = "processing" }
   end
   reservations.shorten(cart.id, channel.hold_until(cart)) -- it was held for the provider's answer
   carts.unclaim(nil, cart.id, env.claim)
-  if e and FOR_SHOPPER[e.code] then
-    return { type = "cart", cart = carts.get(cart.id), error = e }
-  end
-  return nil, e
+  if not e or not FOR_SHOPPER[e.code] then return nil, e end
+  local now, e2 = carts.get(cart.id)
+  if not now then return nil, e2 or e end
+  return { type = "cart", cart = now, error = e }
 end
 
 

@@ -68,7 +68,7 @@ end
 
 
 local function order_of(data, parts)
-  local head, priced = data.head, data.priced
+  local head, priced, now = data.head, data.priced, time.rfc3339(time.now_ms())
   return {
     id = id.new("ord"), number = orders.UNNUMBERED, cart_id = data.cart_id,
     customer_id = head.customer_id, key_id = head.key_id, status = "placed",
@@ -81,7 +81,7 @@ local function order_of(data, parts)
     billing_address = head.billing_address or head.shipping_address,
     shipping_option_id = head.shipping_option_id, shipping_label = priced.shipping_label,
     promotions = priced.promotions, generation = data.generation, version = 1,
-    placed_at = time.rfc3339(time.now_ms()), lines = lines_of(data, parts),
+    placed_at = now, updated_at = now, lines = lines_of(data, parts),
     fulfilments = {}, price_trace = { given = data.given, result = parts.result,
       generation = data.generation },
   }
