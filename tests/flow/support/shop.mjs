@@ -175,7 +175,7 @@ export function rested(shop) {
 
 let counter = 0;
 /** A fresh Idempotency-Key. */
-export const newKey = () => `test-${process.pid}-${Date.now()}-${++counter}`;
+export const newKey = () => `test-p${process.pid}-t${Date.now()}-n${++counter}`; // letters: no digits of it are a card
 /** Headers with one. */
 export const idem = (key = newKey()) => ({ "idempotency-key": key });
 
