@@ -1,5 +1,7 @@
 local t = require "till.test"
 local box = require "till.prim.box"
+local co = require "till.prim.co"
+local sql = require "till.prim.sql"
 
 
 local function ask(text, input, args)
@@ -29,6 +31,22 @@ t.describe("till.prim.box", function()
       { code = "error", message = "attempt to index field 'a' (a nil value)", line = 2 })
     t.equal(ask("return function() while true do end end").failure.code, "budget")
     t.equal(ask("return function() return 1.5 end").failure.code, "answer")
+  end)
+
+  t.it("lets others go on while it is asked again and again", function()
+    local turns, is_over = 0, false
+    local other = co.waiter()
+    co.spawn(function()
+      while not is_over do
+        assert(sql.one "SELECT 1") -- each is a turn of the loop, or more
+        turns = turns + 1
+      end
+      other:signal(true)
+    end)
+    for _ = 1, 400 do ask "return function() return 1 end" end
+    is_over = true
+    assert(other:wait(20000))
+    t.ok(turns >= 10, "others had " .. turns .. " turns meanwhile")
   end)
 
   t.it("names the rule that takes the box with it and answers the others", function()
