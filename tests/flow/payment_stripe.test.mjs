@@ -1,12 +1,14 @@
 // Payments by Stripe, against its double: whatever becomes of requests and answers, an order was paid once, to the cent,
 // and where there is no order nothing was taken.
 import assert from "node:assert/strict";
+import fs from "node:fs";
 import http from "node:http";
+import path from "node:path";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { StripeDouble } from "../doubles/stripe/double.mjs";
 import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
-import { assertInvariants, bin, value } from "./support/db.mjs";
+import { assertInvariants, bin, query, value } from "./support/db.mjs";
 
 const CREATE = { method: "POST", path: "/v1/payment_intents" };
 const CONFIRM = { method: "POST", path: "/v1/payment_intents/[^/]+/confirm" };
@@ -38,14 +40,21 @@ function startShop(more = {}) {
 const complete = (cart, key, body = {}) => shop.store("POST", `/carts/${cart.id}/complete`, { headers: idem(key), body });
 const cartOf = async (cart) => assertOk(await shop.store("GET", `/carts/${cart.id}`), 200).cart;
 const orderOf = async (id) => assertOk(await shop.admin("GET", `/orders/${id}`), 200).order;
+const logOf = (of) => fs.readFileSync(path.join(of.dir, "moontill.log"), "utf8");
 const taken = (cart) => stripe.taken({ cart: cart.id });
 const intentsOf = (cart) => stripe.world.all("payment_intent").filter((one) => one.metadata.cart === cart.id);
 
 async function ready(method = "pm_card_visa", quantity = 1) {
   const cart = await makeCart(shop, variant.id, { quantity });
-  assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "stripe", data: { payment_method: method } } }), 201);
+  await choose(cart, { payment_method: method });
   return cart;
 }
+
+const choose = async (cart, data) => assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "stripe", data } }), 201).payment_session;
+
+/** As the shop would have asked, at another time or with other options. */
+const ask = (path, params, key = newKey()) => fetch(stripe.url + path, { method: "POST", body: new URLSearchParams(params),
+  headers: { authorization: `Bearer ${stripe.key}`, "idempotency-key": key, "content-type": "application/x-www-form-urlencoded" } });
 
 /** Completes, again and again as clients do, until it is an order or a refusal. */
 function outcome(cart, key = newKey(), body = {}) {
@@ -159,8 +168,43 @@ describe("an answer of Stripe that is lost or wrong", () => {
     await assertNothingTaken(cart, await outcome(cart));
   });
 
-  for (const rule of [{ timeout: "after" }, { reset: "after" }, { reset: "before" }, { status: 500, effect: true }, { status: 429 }, { status: 503 },
-    { answer: { amount_received: 1 } }])
+  it("of a decline leaves nothing open, also where Stripe remembers that the cancellation failed", async () => {
+    const cart = await ready("pm_card_visa_chargeDeclined");
+    stripe.script.on({ match: CANCEL, status: 500 });
+    await assertNothingTaken(cart, await outcome(cart));
+    assert.deepEqual(intentsOf(cart).map((one) => one.status), ["canceled"]);
+  });
+
+  for (const lag of [0, 3600])
+    it(`is found by what it says where its key is known with other parameters${lag ? ", and no search finds it" : ""}`, async () => {
+      const cart = await makeCart(shop, variant.id);
+      const session = await choose(cart, { payment_method: "pm_card_visa" });
+      await ask("/v1/payment_intents", { amount: session.amount.amount, currency: "gbp", capture_method: "manual", "payment_method_types[0]": "card",
+        payment_method: "pm_card_visa", confirm: "true", description: "as it was asked once", "metadata[payment]": session.id, "metadata[cart]": cart.id }, session.id);
+      await query(shop, `UPDATE payments SET state = 'unknown' WHERE id = ${bin(session.id)}`);
+      stripe.world.searchLag_s = lag;
+      try {
+        await assertPaidOnce(cart, assertOk(await outcome(cart), 200));
+      } finally {
+        stripe.world.searchLag_s = 0;
+      }
+    });
+
+  it("to a wrong key is told to staff, and to no shopper", async () => {
+    const cart = await ready();
+    const { key } = stripe;
+    stripe.key = "sk_test_another";
+    const answer = await outcome(cart);
+    stripe.key = key;
+    assert.ok(stripe.violations.splice(0).length > 0);
+    await assertNothingTaken(cart, answer);
+    assert.doesNotMatch(answer.text, /401|key|credential/i);
+    assert.match(logOf(shop), /stripe\.wrong_key.*secret_key/);
+    await paysOtherwise(cart);
+  });
+
+  for (const rule of [{ timeout: "after" }, { reset: "after" }, { reset: "before" }, { status: 500, effect: true }, { status: 500 }, { status: 429 },
+    { status: 503 }, { answer: { amount_received: 1 } }])
     it(`to a capture is looked up: ${JSON.stringify(rule)}`, async () => {
       const cart = await ready();
       stripe.script.on({ match: CAPTURE, ...rule });
@@ -168,7 +212,7 @@ describe("an answer of Stripe that is lost or wrong", () => {
       assert.deepEqual(stripe.script.requests, []);
     });
 
-  for (const rule of [{ timeout: "after" }, { reset: "after" }, { reset: "before" }, { status: 429 }, { answer: { amount: 1 } }])
+  for (const rule of [{ timeout: "after" }, { reset: "after" }, { reset: "before" }, { status: 429 }, { status: 500, effect: true }, { answer: { amount: 1 } }])
     it(`to a refund does not give back twice: ${JSON.stringify(rule)}`, async () => {
       const cart = await ready();
       const { order } = assertOk(await outcome(cart), 200);
@@ -181,6 +225,48 @@ describe("an answer of Stripe that is lost or wrong", () => {
       stripe.check();
       await assertInvariants(shop);
     });
+});
+
+describe("Stripe's own page", () => {
+  const SESSION = { method: "POST", path: "/v1/checkout/sessions" };
+  const page = async () => {
+    const cart = await makeCart(shop, variant.id);
+    await choose(cart, { checkout: true });
+    return cart;
+  };
+  const sessionOf = (cart) => stripe.world.all("checkout.session").find((one) => one.metadata.cart === cart.id);
+
+  for (const [why, rule] of [["", null], [": the answer was lost", { match: SESSION, reset: "after" }]])
+    it(`is told to the shopper, and what he pays there pays for the order${why}`, async () => {
+      const cart = await page();
+      if (rule) stripe.script.on(rule);
+      const key = newKey();
+      const asked = await until("he is sent there", async () => {
+        const answer = await complete(cart, key);
+        return answer.body.error?.code === "payment_requires_action" && answer;
+      });
+      const session = sessionOf(cart);
+      assert.deepEqual(asked.body.error.action, { type: "redirect", url: session.url });
+      assert.equal((await outcome(cart)).body.error.code, "payment_requires_action", "asked again: still to be paid");
+      stripe.do("pay", { session: session.id });
+      await assertPaidOnce(cart, assertOk(await outcome(cart, newKey(), { data: { returned: true } }), 200));
+      assert.equal(stripe.world.all("checkout.session").filter((one) => one.metadata.cart === cart.id).length, 1);
+    });
+
+  it("that has expired pays for nothing, and another way does", async () => {
+    const cart = await page();
+    await outcome(cart);
+    await ask(`/v1/checkout/sessions/${sessionOf(cart).id}/expire`, {});
+    await assertNothingTaken(cart, await outcome(cart));
+    await paysOtherwise(cart);
+  });
+
+  it("is closed where the shopper pays otherwise, so that he cannot pay there as well", async () => {
+    const cart = await page();
+    await outcome(cart);
+    await paysOtherwise(cart);
+    assert.equal(sessionOf(cart).status, "expired");
+  });
 });
 
 /** The shop's certificate is of its own authority, which nobody else believes: what comes here goes on to it. */
