@@ -17,7 +17,8 @@ local KEY = "-customer"
 
 
 local function is_id(value, prefix)
-  return type(value) == "string" and #value <= 255 and value:find("^" .. prefix .. "_[%w_]+$") ~= nil
+  return type(value) == "string" and #value <= 255
+    and value:find("^" .. prefix .. "_[%w_]+$") ~= nil
 end
 
 

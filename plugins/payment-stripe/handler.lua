@@ -90,10 +90,13 @@ local function confirm(config, payment, id)
 end
 
 
+local TOO_LATE = "it was chosen too long ago: choose how to pay again"
+
+
 -- Stripe's page, on which he pays: nothing is taken before he does.
 local function open_page(config, payment)
   if sessions.is_late(config, payment) then
-    return answer("declined", nil, { reason = "it was chosen too long ago: choose how to pay again" })
+    return answer("declined", nil, { reason = TOO_LATE })
   end
   local made = sessions.create(config, payment)
   if made.refused then return refused(config, payment, nil, made.refused, made.status) end

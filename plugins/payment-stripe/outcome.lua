@@ -125,7 +125,7 @@ end
 
 
 local function look(config, payment)
-  local ref, data, seen = payment.provider_ref, payment.data, nil
+  local ref, data, seen = payment.provider_ref, payment.data
   if sessions.is_session(ref) or not ref and type(data) == "table" and data.checkout == true then
     seen = sessions.find(config, payment)
     if seen then return of_session(config, seen, payment) end

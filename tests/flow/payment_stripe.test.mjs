@@ -15,6 +15,7 @@ const CONFIRM = { method: "POST", path: "/v1/payment_intents/[^/]+/confirm" };
 const CAPTURE = { method: "POST", path: "/v1/payment_intents/[^/]+/capture" };
 const CANCEL = { method: "POST", path: "/v1/payment_intents/[^/]+/cancel" };
 const REFUND = { method: "POST", path: "/v1/refunds" };
+const VAULT_KEY = `of_the_tests:${Buffer.alloc(32, 7).toString("base64")}`;
 const SECRET = "whsec_of_the_tests";
 
 let shop, stripe, variant;
@@ -33,7 +34,7 @@ after(async () => {
 function startShop(more = {}) {
   const options = { secret_key: stripe.key, base_url: stripe.url, webhook_secret: SECRET, return_url: "https://shop.example/back?cart={cart}",
     timeout_ms: 5000, ...more };
-  return Shop.start({ args: ["--no-demo", "--set", "cart.completion_claim_ms=5000", "--set", "idem.lease_ms=5000",
+  return Shop.start({ args: ["--no-demo", "--set", "cart.completion_claim_ms=5000", "--set", "idem.lease_ms=5000", "--set", `vault.keys=${VAULT_KEY}`,
     ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])] });
 }
 
@@ -266,6 +267,104 @@ describe("Stripe's own page", () => {
     await outcome(cart);
     await paysOtherwise(cart);
     assert.equal(sessionOf(cart).status, "expired");
+  });
+});
+
+describe("a payment method that is kept", () => {
+  const DETACH = { method: "POST", path: "/v1/payment_methods/[^/]+/detach" };
+
+  /** Somebody who is logged in; `send` asks for him. */
+  async function customer() {
+    const email = `${newKey()}@example.com`, password = "correct horse battery";
+    assertOk(await shop.h2("POST", "/auth/v1/customers", { body: { email, password } }));
+    const { token } = assertOk(await shop.h2("POST", "/auth/v1/customers/sessions", { body: { email, password } }), 201);
+    const send = (method, target, options) => shop.h2(method, target, { key: token, ...options });
+    return { send, list: async () => assertOk(await send("GET", METHODS), 200).data };
+  }
+  const METHODS = "/store/v1/customers/me/payment-methods";
+  const pays = (send, cart, data) => send("POST", `/store/v1/carts/${cart.id}/payment-sessions`, { body: { provider: "stripe", data } });
+
+  async function buys({ send }, data) {
+    const cart = await makeCart(shop, variant.id, { send });
+    assertOk(await pays(send, cart, data), 201);
+    const key = newKey();
+    const answer = await until("the outcome is known", async () => {
+      const got = await send("POST", `/store/v1/carts/${cart.id}/complete`, { headers: idem(key), body: {} });
+      return got.status !== 202 && got;
+    }, 60_000);
+    return { cart, answer };
+  }
+
+  it("pays for the next order, is told by what may be shown, and is forgotten when he deletes it", async () => {
+    const ada = await customer();
+    const first = await buys(ada, { payment_method: "pm_card_mastercard", save: true });
+    await assertPaidOnce(first.cart, assertOk(first.answer, 200));
+    const [kept, ...others] = await ada.list();
+    assert.deepEqual(others, []);
+    assert.deepEqual(kept, { id: kept.id, provider: "stripe", brand: "mastercard", last4: "4444", exp_month: 12, exp_year: 2040, created_at: kept.created_at });
+    const [intent] = intentsOf(first.cart);
+    const everything = JSON.stringify(await query(shop, "SELECT sealed, token_index FROM saved_payment_methods")) + logOf(shop);
+    assert.ok(!everything.includes(intent.payment_method) && !everything.includes(intent.customer), "the token stands nowhere in clear");
+
+    for (const data of [{ saved_method: kept.id }, { saved_method: kept.id, off_session: true }]) {
+      const next = await buys(ada, data);
+      await assertPaidOnce(next.cart, assertOk(next.answer, 200));
+      assert.deepEqual(intentsOf(next.cart).map((one) => [one.customer, one.payment_method]), [[intent.customer, intent.payment_method]]);
+    }
+    const other = await buys(ada, { payment_method: "pm_card_visa", save: true });
+    assert.equal(intentsOf(other.cart)[0].customer, intent.customer, "one customer of Stripe for one of ours");
+    assert.equal((await ada.list()).length, 2);
+
+    stripe.script.on({ match: DETACH, status: 500 }, { match: DETACH, reset: "after" });
+    assert.equal((await ada.send("DELETE", `${METHODS}/${kept.id}`)).status, 204);
+    assert.deepEqual((await ada.list()).map((one) => one.last4), ["4242"], "at once");
+    assert.equal((await ada.send("DELETE", `${METHODS}/${kept.id}`)).status, 404);
+    await until("Stripe has forgotten it", () => stripe.world.get("payment_method", intent.payment_method).customer === null, 60_000);
+    await until("so have we", async () => (await value(shop, "SELECT COUNT(*) FROM saved_payment_methods WHERE deleted_at IS NOT NULL")) === "0", 60_000);
+    stripe.check();
+  });
+
+  it("is nobody else's, and no guest's", async () => {
+    const ada = await customer(), eve = await customer();
+    const { answer } = await buys(ada, { payment_method: "pm_card_visa", save: true });
+    assertOk(answer, 200);
+    const [kept] = await ada.list();
+    assert.deepEqual(await eve.list(), []);
+    assert.equal((await eve.send("DELETE", `${METHODS}/${kept.id}`)).status, 404);
+    assert.equal((await shop.h2("GET", METHODS)).status, 403);
+    const cart = await makeCart(shop, variant.id, { send: eve.send });
+    const guests = await makeCart(shop, variant.id);
+    for (const [send, one, data, why] of [[eve.send, cart, { saved_method: kept.id }, /no such/], [eve.send, cart, { saved_method: "pmt_x" }, /no such/],
+      [eve.send, cart, { save: "yes" }, /true or false/], [shop.h2.bind(shop), guests, { saved_method: kept.id }, /log in/], [shop.h2.bind(shop), guests, { save: true }, /log in/]]) {
+      const refused = await pays(send, one, data);
+      assert.equal(refused.status, 422, refused.text);
+      assert.match(refused.text, why);
+    }
+    // whoever names it later, while his own payment waits, pays with it neither
+    assertOk(await pays(eve.send, cart, { payment_method: "pm_card_authenticationRequired" }), 201);
+    const asked = await outcome(cart);
+    assert.equal(asked.status === 404 || asked.body.error?.code === "payment_requires_action", true, asked.text);
+    await eve.send("POST", `/store/v1/carts/${cart.id}/complete`, { headers: idem(), body: { data: { saved_method: kept.id } } });
+    assert.equal(taken(cart), 0);
+    assert.equal((await ada.list()).length, 1);
+  });
+
+  it("is kept of what the shopper confirmed at his bank, and of what he paid on Stripe's page", async () => {
+    const ada = await customer();
+    for (const [data, does] of [
+      [{ payment_method: "pm_card_authenticationRequired", save: true }, (action) => fetch(action.url, { method: "POST", body: "approved=true", redirect: "manual" })],
+      [{ checkout: true, save: true }, (action) => stripe.do("pay", { session: action.url.split("/").at(-1) })],
+    ]) {
+      const { cart, answer } = await buys(ada, data);
+      assert.equal(answer.body.error.code, "payment_requires_action", answer.text);
+      await does(answer.body.error.action);
+      const done = await until("it is paid", async () => {
+        const got = await ada.send("POST", `/store/v1/carts/${cart.id}/complete`, { headers: idem(), body: { data: { returned: true } } });
+        return got.body.type === "order" && got;
+      });
+      await assertPaidOnce(cart, done.body);
+    }
+    assert.deepEqual((await ada.list()).map((one) => one.last4), ["4242", "3184"]);
   });
 });
 
