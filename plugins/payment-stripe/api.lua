@@ -4,8 +4,13 @@
 --     { ok = object }              it was done, or done before under this key
 --     { refused = error, status }  nothing was done: what Stripe says of it
 --     { unsent = why }             nothing was done: it did not arrive, or was turned away at once
---     { unknown = why }            it may have been done
+--     { unknown = why, status, is_conflict }   it may have been done. is_conflict: this key was
+--                                  used with other parameters
+--   fresh(idem_key) -> a key that nobody has used: for what is safe to ask for twice
+--
+-- `unsent` and `unknown` are for shoppers to read: what staff must mend stands in the log.
 local conf = require "till.prim.conf"
+local crypto = require "till.prim.crypto"
 local http = require "till.prim.http"
 local json = require "till.prim.json"
 local log = require "till.prim.log"
@@ -16,6 +21,8 @@ local api = {}
 local VERSION = "2023-08-16"
 local REFUSED = { [400] = true, [402] = true, [404] = true }
 local AT_THE_DOOR = { [401] = true, [403] = true, [429] = true }
+local WRONG_KEY = { [401] = true, [403] = true }
+local AWAY = "Stripe cannot be reached"
 
 
 -- { metadata = { cart = "x" }, expand = { "y" } } -> metadata[cart]=x&expand[0]=y
@@ -58,11 +65,15 @@ local function read(response, path)
   local told = type(body.error) == "table" and body.error or {}
   log.warn("stripe.refused", { path = path, status = status, type = tostring(told.type),
     code = tostring(told.code), request = response.headers["request-id"] })
-  if AT_THE_DOOR[status] then return { unsent = "Stripe answers " .. status } end
-  if REFUSED[status] and told.type ~= "idempotency_error" then
-    return { refused = told, status = status }
+  if WRONG_KEY[status] then
+    log.error("stripe.wrong_key", { path = path, status = status,
+      next_step = "mend plugins.payment-stripe.secret_key: no payment gets through" })
   end
-  return { unknown = "Stripe answers " .. status }
+  if AT_THE_DOOR[status] then return { unsent = AWAY, status = status } end
+  local is_conflict = told.type == "idempotency_error"
+  if REFUSED[status] and not is_conflict then return { refused = told, status = status } end
+  return { unknown = "Stripe answers " .. status, status = status,
+    is_conflict = is_conflict and status ~= 409 }
 end
 
 
@@ -70,13 +81,18 @@ function api.request(config, method, path, params, idem_key)
   local options, failure = options_of(config, method, path, params, idem_key)
   if not options then
     log.error("stripe.no_key", { error = failure })
-    return { unsent = "there is no secret key" }
+    return { unsent = AWAY }
   end
   local response, e = http.request(options)
   if response then return read(response, path) end
   log.warn("stripe.no_answer", { path = path, error = e, sent = e.sent or false })
   if e.sent then return { unknown = "no answer" } end
-  return { unsent = "Stripe cannot be reached" }
+  return { unsent = AWAY }
+end
+
+
+function api.fresh(idem_key)
+  return idem_key .. "-" .. crypto.hex(crypto.random(8))
 end
 
 

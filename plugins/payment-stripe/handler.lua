@@ -1,14 +1,18 @@
 local amounts = require "plugins.payment-stripe.amounts"
 local api = require "plugins.payment-stripe.api"
 local conf = require "till.prim.conf"
+local customers = require "plugins.payment-stripe.customers"
 local intent = require "plugins.payment-stripe.intent"
 local json = require "till.prim.json"
 local log = require "till.prim.log"
+local outcome = require "plugins.payment-stripe.outcome"
+local sessions = require "plugins.payment-stripe.sessions"
 local signature = require "plugins.payment-stripe.signature"
 local time = require "till.prim.time"
 local url = require "till.util.url"
 
 local handler = {}
+local answer, reason_of = outcome.answer, outcome.reason_of
 
 -- What the shopper did, or his bank: he can do otherwise. Everything else is the shop's affair.
 local SHOPPERS = { amount_too_small = true, amount_too_large = true, resource_missing = true,
@@ -27,114 +31,29 @@ end
 
 handler["payment.describe"] = function(config, about)
   if config.currencies and not has(config.currencies, about.currency) then return nil end
-  if not amounts.to_stripe(about.amount, about.currency) then return nil end
+  if not amounts.charge(about.amount, about.currency) then return nil end
   return { label = config.label, capture = config.capture, fields = { "payment_method" } }
 end
 
 
-local function answer(outcome, id, more)
-  local out = { outcome = outcome, provider_ref = id }
-  for key, value in pairs(more or {}) do out[key] = value end
-  return out
+-- What was not captured of an intent is let go of by the first capture: there is never a second.
+handler["payment.capabilities"] = function(config)
+  local least, most = amounts.limits(config.currencies)
+  local is_manual = config.capture_method == "manual"
+  return { currencies = config.currencies, min_amount = least, max_amount = most,
+    partial_capture = is_manual, multiple_captures = false, partial_refund = true, void = true,
+    saved_methods = true, authorization_days = is_manual and 7 or nil, trusts_callbacks = false }
 end
 
 
-local function reason_of(told)
-  return type(told) == "table" and type(told.message) == "string" and told.message:sub(1, 200)
-    or "the payment was declined"
+handler["payment.lookup"] = function(config, payment)
+  payment.data = type(payment.data) == "table" and payment.data or {}
+  return outcome.look(config, payment)
 end
-
-
--- Closed for good, so that nobody confirms it once more after we gave it up.
-local function give_up(config, payment, id, outcome, reason)
-  if intent.close(config, payment, id) ~= "closed" then return answer("unknown", id) end
-  return answer(outcome, id, { reason = reason })
-end
-
-
--- All of it, or the part that we asked for: what somebody captured by hand is his to explain.
-local function is_our_capture(seen)
-  return seen.amount_received == seen.amount
-    or seen.amount_received == tonumber(seen.metadata.capture)
-end
-
-
--- A partial capture counts what it lets go of as refunded: that never was anybody's money.
-local function captured(seen, payment)
-  local charge = seen.latest_charge
-  if type(charge) ~= "table" or charge.captured ~= true or not is_our_capture(seen) then
-    log.error("stripe.another_capture", { payment_id = payment.payment_id, intent = seen.id,
-      amount = tostring(seen.amount_received) })
-    return answer("unknown", seen.id)
-  end
-  local back = charge.amount_refunded - (charge.amount - charge.amount_captured)
-  return answer(back >= charge.amount_captured and "refunded" or "captured", seen.id,
-    { refunded_amount = amounts.from_stripe(math.max(back, 0), payment.currency) })
-end
-
-
-local STATES = {}
-
-
-function STATES.requires_payment_method(config, seen, payment)
-  local told = seen.last_payment_error
-  if type(told) ~= "table" then
-    return give_up(config, payment, seen.id, "not_found")
-  end
-  return give_up(config, payment, seen.id, "declined", reason_of(told))
-end
-
-
-function STATES.requires_confirmation(config, seen, payment)
-  return give_up(config, payment, seen.id, "not_found")
-end
-
-
-function STATES.requires_action(config, seen, payment)
-  local redirect = type(seen.next_action) == "table" and seen.next_action.redirect_to_url
-  if type(redirect) ~= "table" or type(redirect.url) ~= "string" then
-    return give_up(config, payment, seen.id, "declined", "it cannot be confirmed here")
-  end
-  return answer("requires_action", seen.id, { action = { type = "redirect", url = redirect.url } })
-end
-
-
-function STATES.requires_capture(_, seen)
-  return answer(seen.amount_capturable == seen.amount and "authorized" or "unknown", seen.id)
-end
-
-
-function STATES.succeeded(_, seen, payment)
-  return captured(seen, payment)
-end
-
-
-function STATES.canceled(_, seen)
-  return answer("voided", seen.id)
-end
-
-
--- Of an intent as it is now. What is not of this attempt, to the cent, is not believed.
-local function judge(config, seen, payment)
-  if not intent.is_ours(seen, payment) then return answer("unknown", payment.provider_ref) end
-  local state = STATES[seen.status]
-  if not state then return answer("unknown", seen.id) end -- `processing`, and what we do not know
-  return state(config, seen, payment)
-end
-
-
-local function look(config, payment)
-  local seen = intent.find(config, payment)
-  if not seen then return answer("unknown", payment.provider_ref) end
-  return judge(config, seen, payment)
-end
-
-
-handler["payment.lookup"] = look
 
 
 local function look_to_authorize(config, payment)
-  local found = look(config, payment)
+  local found = outcome.look(config, payment)
   found.outcome = OF_AUTHORIZE[found.outcome] or found.outcome
   return found
 end
@@ -143,14 +62,14 @@ end
 local function refused(config, payment, id, told, status)
   if status == 402 or SHOPPERS[told.code] then
     if not id then return answer("declined", nil, { reason = reason_of(told) }) end
-    return give_up(config, payment, id, "declined", reason_of(told))
+    return outcome.give_up(config, payment, id, "declined", reason_of(told))
   end
   local reason = "the shop's request was refused; nothing was taken"
   if not id then return answer("failed", nil, { reason = reason }) end
   if told.code == "payment_intent_unexpected_state" then
     return look_to_authorize(config, payment)
   end
-  return give_up(config, payment, id, "failed", reason)
+  return outcome.give_up(config, payment, id, "failed", reason)
 end
 
 
@@ -159,7 +78,7 @@ local function confirm(config, payment, id)
   local got = intent.confirm(config, payment, id)
   if got.ok then
     if not intent.is_ours(got.ok, payment) then return answer("unknown", id) end
-    local found = judge(config, got.ok, payment)
+    local found = outcome.judge(config, got.ok, payment)
     found.outcome = OF_AUTHORIZE[found.outcome] or found.outcome
     return found
   elseif got.refused then
@@ -171,8 +90,36 @@ local function confirm(config, payment, id)
 end
 
 
-local function is_method(value)
-  return type(value) == "string" and #value <= 255 and value:find "^pm_[%w_]+$" ~= nil
+local TOO_LATE = "it was chosen too long ago: choose how to pay again"
+
+
+-- Stripe's page, on which he pays: nothing is taken before he does.
+local function open_page(config, payment)
+  if sessions.is_late(config, payment) then
+    return answer("declined", nil, { reason = TOO_LATE })
+  end
+  local made = sessions.create(config, payment)
+  if made.refused then return refused(config, payment, nil, made.refused, made.status) end
+  if not made.ok then
+    return answer(made.unsent and "failed" or "unknown", nil, { reason = made.unsent })
+  end
+  return outcome.of_session(config, made.ok, payment)
+end
+
+
+local NO_METHOD = "there is no payment_method (pm_…) of Stripe"
+local NOT_SAVED = "there is no such saved payment method"
+
+
+-- -> a sentence, where Stripe need not be asked
+local function unfit(config, payment)
+  if config.currencies and not has(config.currencies, payment.currency) then
+    return "this currency is not taken"
+  end
+  local theirs, why = amounts.charge(payment.amount, payment.currency)
+  if not theirs then return why end
+  if payment.data.checkout == true or customers.method_of(payment) then return nil end
+  return payment.data.saved_method ~= nil and NOT_SAVED or NO_METHOD
 end
 
 
@@ -180,12 +127,9 @@ end
 handler["payment.authorize"] = function(config, payment)
   payment.data = type(payment.data) == "table" and payment.data or {}
   if payment.provider_ref then return look_to_authorize(config, payment) end
-  if not is_method(payment.data.payment_method) then
-    return answer("declined", nil, { reason = "there is no payment_method (pm_…) of Stripe" })
-  end
-  if not amounts.to_stripe(payment.amount, payment.currency) then
-    return answer("declined", nil, { reason = "Stripe does not take this amount" })
-  end
+  local why = unfit(config, payment)
+  if why then return answer("declined", nil, { reason = why }) end
+  if payment.data.checkout == true then return open_page(config, payment) end
   local made = intent.create(config, payment)
   if made.refused then return refused(config, payment, nil, made.refused, made.status) end
   if not made.ok or not intent.is_ours(made.ok, payment) then
@@ -195,16 +139,35 @@ handler["payment.authorize"] = function(config, payment)
 end
 
 
+local function act_path(id, what)
+  return "/v1/payment_intents/" .. url.encode(id) .. (what and "/" .. what or "")
+end
+
+
+-- A failure of Stripe's is remembered under its key for a day. Where the intent says afterwards
+-- that it was not done, it is asked for once more under another key: an intent is captured once,
+-- and canceled once, whoever asks for it.
+local function ask(config, payment, what, params, key)
+  local path = act_path(payment.provider_ref, what)
+  local got = api.request(config, "POST", path, params, key)
+  if not got.unknown or (got.status or 0) < 500 then return got end
+  local seen = api.request(config, "GET", act_path(payment.provider_ref)).ok
+  if not seen then return got end
+  if seen.status ~= "requires_capture" then return { ok = seen } end
+  return api.request(config, "POST", path, params, api.fresh(key))
+end
+
+
 -- -> the answer, after what was refused was looked at
-local function act(config, payment, what, params, is_done, outcome)
+local function act(config, payment, what, params, is_done, done)
   local id = payment.provider_ref
   if not id then return answer("unknown") end
-  local path = "/v1/payment_intents/" .. url.encode(id)
-  local got = api.request(config, "POST", path .. "/" .. what, params, payment.idem_key)
+  local key = what == "cancel" and api.fresh(payment.idem_key) or payment.idem_key
+  local got = ask(config, payment, what, params, key)
   local seen = got.ok
-  if got.refused then seen = api.request(config, "GET", path).ok end
+  if got.refused then seen = api.request(config, "GET", act_path(id)).ok end
   if not seen or not intent.is_ours(seen, payment, true) then return answer("unknown", id) end
-  if is_done(seen) then return answer(outcome, id) end
+  if is_done(seen) then return answer(done, id) end
   if got.ok or seen.status == "processing" then return answer("unknown", id) end
   return answer("declined", id, { reason = reason_of(got.refused) })
 end
@@ -222,10 +185,36 @@ handler["payment.capture"] = function(config, payment)
 end
 
 
-handler["payment.void"] = function(config, payment)
+local function cancel(config, payment)
   return act(config, payment, "cancel", {}, function(seen)
     return seen.status == "canceled"
   end, "voided")
+end
+
+
+-- A page is closed first, so that nobody pays there meanwhile; then what came of it is canceled.
+handler["payment.void"] = function(config, payment)
+  local ref = payment.provider_ref
+  if not sessions.is_session(ref) then return cancel(config, payment) end
+  local seen = sessions.expire(config, payment)
+  if not seen or not sessions.is_ours(seen, payment) or seen.status == "open" then
+    return answer("unknown", ref)
+  end
+  if type(seen.payment_intent) == "string" then
+    payment.provider_ref = seen.payment_intent
+    return cancel(config, payment)
+  end
+  return answer(seen.status == "expired" and "voided" or "unknown", ref)
+end
+
+
+-- The refund that was asked for under this key, where its answer was lost.
+local function refund_of(config, payment)
+  local page = api.request(config, "GET", "/v1/refunds",
+    { payment_intent = payment.provider_ref, limit = 100 }).ok
+  for _, one in ipairs(page and type(page.data) == "table" and page.data or {}) do
+    if type(one.metadata) == "table" and one.metadata.refund == payment.idem_key then return one end
+  end
 end
 
 
@@ -239,7 +228,7 @@ handler["payment.refund"] = function(config, payment)
   local got = api.request(config, "POST", "/v1/refunds", { payment_intent = id, amount = amount,
     metadata = { payment = payment.payment_id, refund = payment.idem_key } }, payment.idem_key)
   if got.refused then return answer("declined", id, { reason = reason_of(got.refused) }) end
-  local refund = got.ok
+  local refund = got.ok or got.unknown and refund_of(config, payment)
   if not refund or refund.payment_intent ~= id or refund.amount ~= amount
     or refund.currency ~= payment.currency:lower() then
     return answer("unknown", id)
@@ -247,6 +236,11 @@ handler["payment.refund"] = function(config, payment)
   local is_done = refund.status == "succeeded" or refund.status == "pending"
   return answer(is_done and "refunded" or "declined", id, { reason = not is_done
     and "the refund is " .. tostring(refund.status) or nil })
+end
+
+
+handler["payment.forget"] = function(config, about)
+  return { outcome = customers.forget(config, about) }
 end
 
 

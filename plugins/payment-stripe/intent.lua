@@ -7,11 +7,15 @@
 --
 --   create(config, payment)    -> as api.request
 --   confirm(config, payment, id)
---   find(config, payment)      -> the intent, as it is now | nil: not known
+--   find(config, payment)      -> the intent, as it is now | false: there is none, and will be none
+--                                 | nil: not known
+--   get(config, id)            -> the intent | nil
+--   search(config, payment)    by its metadata -> intent | false | nil
 --   close(config, payment, id) -> "closed" | the intent, where it cannot be | nil: not known
 --   is_ours(intent, payment, is_part)   of this attempt, of this amount and currency?
 local amounts = require "plugins.payment-stripe.amounts"
 local api = require "plugins.payment-stripe.api"
+local customers = require "plugins.payment-stripe.customers"
 local log = require "till.prim.log"
 local time = require "till.prim.time"
 local url = require "till.util.url"
@@ -19,6 +23,8 @@ local url = require "till.util.url"
 local intent = {}
 
 local KEPT_MS = 23 * 3600000 -- Stripe forgets keys after 24 hours
+local SETTLED_MS = 1800000 -- whoever may have been making it has ended by then
+local PAGES = 5
 local ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 local EXPAND = { "latest_charge" }
 
@@ -29,7 +35,7 @@ end
 
 
 -- When the payment was made, by its ULID; one without is old.
-local function made_ms(payment_id)
+function intent.made_ms(payment_id)
   local digits = payment_id:match "^pay_(%w%w%w%w%w%w%w%w%w%w)%w+$"
   local ms = 0
   for digit in (digits or ""):gmatch "." do
@@ -40,30 +46,39 @@ end
 
 
 function intent.create(config, payment)
+  local customer, failed = customers.of(config, payment)
+  if failed then return failed end
   return api.request(config, "POST", "/v1/payment_intents", {
     amount = amounts.to_stripe(payment.amount, payment.currency),
     currency = payment.currency:lower(), capture_method = config.capture_method,
-    payment_method_types = config.payment_method_types,
+    payment_method_types = config.payment_method_types, customer = customer,
+    setup_future_usage = customers.is_saving(payment) and "off_session" or nil,
     metadata = { payment = payment.payment_id, cart = payment.order_ref },
   }, payment.idem_key)
 end
 
 
+function intent.return_url(config, payment)
+  return (config.return_url:gsub("{cart}", { ["{cart}"] = url.encode(payment.order_ref) }))
+end
+
+
 function intent.confirm(config, payment, id)
   return api.request(config, "POST", path_of(id, "confirm"), {
-    payment_method = payment.data.payment_method, expand = EXPAND,
-    return_url = config.return_url:gsub("{cart}", { ["{cart}"] = url.encode(payment.order_ref) }),
+    payment_method = customers.method_of(payment), expand = EXPAND,
+    off_session = payment.saved and payment.data.off_session == true or nil,
+    return_url = intent.return_url(config, payment),
   }, payment.idem_key .. "-confirm")
 end
 
 
-local function get(config, id)
+function intent.get(config, id)
   return api.request(config, "GET", path_of(id), { expand = EXPAND }).ok
 end
 
 
 -- -> the one of this attempt | false | nil: not known
-local function search(config, payment)
+function intent.search(config, payment)
   local found = api.request(config, "GET", "/v1/payment_intents/search",
     { query = ("metadata['payment']:'%s'"):format(payment.payment_id), limit = 2 }).ok
   if not found or type(found.data) ~= "table" or #found.data > 1 then return nil end
@@ -71,24 +86,57 @@ local function search(config, payment)
 end
 
 
-function intent.find(config, payment)
-  if payment.provider_ref then return get(config, payment.provider_ref) end
-  if time.now_ms() - made_ms(payment.payment_id) > KEPT_MS then
-    local found = search(config, payment)
-    if found == nil then return nil end
-    if found then return get(config, found.id) end
+-- The list is true at once, where a search finds nothing before a minute.
+local function listed(config, payment)
+  local made_s = math.floor(intent.made_ms(payment.payment_id) / 1000)
+  local after
+  for _ = 1, PAGES do
+    local page = api.request(config, "GET", "/v1/payment_intents", { limit = 100,
+      starting_after = after, created = { gte = made_s - 300, lte = made_s + 86400 } }).ok
+    if not page or type(page.data) ~= "table" then return nil end
+    for _, one in ipairs(page.data) do
+      if type(one.metadata) == "table" and one.metadata.payment == payment.payment_id then
+        return one
+      end
+    end
+    if page.has_more ~= true then return false end
+    after = page.data[#page.data].id
   end
-  local again = intent.create(config, payment).ok
-  return again and get(config, again.id)
 end
 
 
+-- Its key is known with other parameters, for the options were changed since, or it is refused.
+-- Where no intent is there and nobody can be making one any more, none was ever made.
+local function by_metadata(config, payment)
+  local found = intent.search(config, payment)
+  if not found then found = listed(config, payment) end
+  if found then return intent.get(config, found.id) end
+  if found == nil then return nil end
+  if time.now_ms() - intent.made_ms(payment.payment_id) > SETTLED_MS then return false end
+end
+
+
+function intent.find(config, payment)
+  if payment.provider_ref then return intent.get(config, payment.provider_ref) end
+  if time.now_ms() - intent.made_ms(payment.payment_id) > KEPT_MS then
+    local found = intent.search(config, payment)
+    if found == nil then return nil end
+    if found then return intent.get(config, found.id) end
+  end
+  local again = intent.create(config, payment)
+  if again.ok then return intent.get(config, again.ok.id) end
+  if again.is_conflict or again.refused then return by_metadata(config, payment) end
+end
+
+
+-- Canceling twice is canceling once. A key of its own for each time: a failure of Stripe's is
+-- remembered under its key for a day.
 function intent.close(config, payment, id)
   local answer = api.request(config, "POST", path_of(id, "cancel"), {},
-    payment.idem_key .. "-close")
+    api.fresh(payment.idem_key .. "-close"))
   if answer.ok and answer.ok.status == "canceled" then return "closed" end
   if not answer.refused then return nil end
-  local seen = get(config, id)
+  local seen = intent.get(config, id)
   if seen and seen.status == "canceled" then return "closed" end
   return seen
 end

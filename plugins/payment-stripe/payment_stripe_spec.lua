@@ -36,8 +36,29 @@ t.plugin("payment-stripe", OPTIONS, function(plugin)
       t.equal(plugin:call("payment.describe", { currency = currency, amount = amount }), nil,
         currency)
     end
+    for currency, amount in pairs { GBP = 29, JPY = 49, GYD = 100000000, EUR = -500 } do
+      local about = { currency = currency, amount = amount }
+      t.equal(plugin:call("payment.describe", about), nil, currency)
+      local answer = plugin:call("payment.authorize", pay(about))
+      t.equal(answer.outcome, "declined")
+      t.ok(answer.reason:find("Stripe does not take", 1, true), answer.reason)
+    end
     local british = plugin:with(with { currencies = { "GBP" } })
     t.equal(british:call("payment.describe", { currency = "EUR", amount = 100 }), nil)
+  end)
+
+  t.it("says what it can do", function()
+    local can = plugin:call "payment.capabilities"
+    t.equal(can.partial_capture, true)
+    t.equal(can.multiple_captures, false)
+    t.equal(can.authorization_days, 7)
+    t.equal(can.min_amount.GBP, 30)
+    local at_once = plugin:with(with { capture_method = "automatic", currencies = { "KWD" } })
+    can = at_once:call "payment.capabilities"
+    t.equal(can.partial_capture, false)
+    t.same(can.max_amount, { KWD = 99999999 })
+    t.same(can.min_amount, { KWD = 1 })
+    t.equal(at_once:call("payment.authorize", pay()).reason, "this currency is not taken")
   end)
 
   t.it("asks for nothing without a payment method of Stripe", function()

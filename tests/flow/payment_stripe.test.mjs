@@ -1,18 +1,21 @@
 // Payments by Stripe, against its double: whatever becomes of requests and answers, an order was paid once, to the cent,
 // and where there is no order nothing was taken.
 import assert from "node:assert/strict";
+import fs from "node:fs";
 import http from "node:http";
+import path from "node:path";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { StripeDouble } from "../doubles/stripe/double.mjs";
 import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
-import { assertInvariants, bin, value } from "./support/db.mjs";
+import { assertInvariants, bin, query, value } from "./support/db.mjs";
 
 const CREATE = { method: "POST", path: "/v1/payment_intents" };
 const CONFIRM = { method: "POST", path: "/v1/payment_intents/[^/]+/confirm" };
 const CAPTURE = { method: "POST", path: "/v1/payment_intents/[^/]+/capture" };
 const CANCEL = { method: "POST", path: "/v1/payment_intents/[^/]+/cancel" };
 const REFUND = { method: "POST", path: "/v1/refunds" };
+const VAULT_KEY = `of_the_tests:${Buffer.alloc(32, 7).toString("base64")}`;
 const SECRET = "whsec_of_the_tests";
 
 let shop, stripe, variant;
@@ -31,21 +34,28 @@ after(async () => {
 function startShop(more = {}) {
   const options = { secret_key: stripe.key, base_url: stripe.url, webhook_secret: SECRET, return_url: "https://shop.example/back?cart={cart}",
     timeout_ms: 5000, ...more };
-  return Shop.start({ args: ["--no-demo", "--set", "cart.completion_claim_ms=5000", "--set", "idem.lease_ms=5000",
+  return Shop.start({ args: ["--no-demo", "--set", "cart.completion_claim_ms=5000", "--set", "idem.lease_ms=5000", "--set", `vault.keys=${VAULT_KEY}`,
     ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])] });
 }
 
 const complete = (cart, key, body = {}) => shop.store("POST", `/carts/${cart.id}/complete`, { headers: idem(key), body });
 const cartOf = async (cart) => assertOk(await shop.store("GET", `/carts/${cart.id}`), 200).cart;
 const orderOf = async (id) => assertOk(await shop.admin("GET", `/orders/${id}`), 200).order;
+const logOf = (of) => fs.readFileSync(path.join(of.dir, "moontill.log"), "utf8");
 const taken = (cart) => stripe.taken({ cart: cart.id });
 const intentsOf = (cart) => stripe.world.all("payment_intent").filter((one) => one.metadata.cart === cart.id);
 
 async function ready(method = "pm_card_visa", quantity = 1) {
   const cart = await makeCart(shop, variant.id, { quantity });
-  assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "stripe", data: { payment_method: method } } }), 201);
+  await choose(cart, { payment_method: method });
   return cart;
 }
+
+const choose = async (cart, data) => assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "stripe", data } }), 201).payment_session;
+
+/** As the shop would have asked, at another time or with other options. */
+const ask = (path, params, key = newKey()) => fetch(stripe.url + path, { method: "POST", body: new URLSearchParams(params),
+  headers: { authorization: `Bearer ${stripe.key}`, "idempotency-key": key, "content-type": "application/x-www-form-urlencoded" } });
 
 /** Completes, again and again as clients do, until it is an order or a refusal. */
 function outcome(cart, key = newKey(), body = {}) {
@@ -159,8 +169,43 @@ describe("an answer of Stripe that is lost or wrong", () => {
     await assertNothingTaken(cart, await outcome(cart));
   });
 
-  for (const rule of [{ timeout: "after" }, { reset: "after" }, { reset: "before" }, { status: 500, effect: true }, { status: 429 }, { status: 503 },
-    { answer: { amount_received: 1 } }])
+  it("of a decline leaves nothing open, also where Stripe remembers that the cancellation failed", async () => {
+    const cart = await ready("pm_card_visa_chargeDeclined");
+    stripe.script.on({ match: CANCEL, status: 500 });
+    await assertNothingTaken(cart, await outcome(cart));
+    assert.deepEqual(intentsOf(cart).map((one) => one.status), ["canceled"]);
+  });
+
+  for (const lag of [0, 3600])
+    it(`is found by what it says where its key is known with other parameters${lag ? ", and no search finds it" : ""}`, async () => {
+      const cart = await makeCart(shop, variant.id);
+      const session = await choose(cart, { payment_method: "pm_card_visa" });
+      await ask("/v1/payment_intents", { amount: session.amount.amount, currency: "gbp", capture_method: "manual", "payment_method_types[0]": "card",
+        payment_method: "pm_card_visa", confirm: "true", description: "as it was asked once", "metadata[payment]": session.id, "metadata[cart]": cart.id }, session.id);
+      await query(shop, `UPDATE payments SET state = 'unknown' WHERE id = ${bin(session.id)}`);
+      stripe.world.searchLag_s = lag;
+      try {
+        await assertPaidOnce(cart, assertOk(await outcome(cart), 200));
+      } finally {
+        stripe.world.searchLag_s = 0;
+      }
+    });
+
+  it("to a wrong key is told to staff, and to no shopper", async () => {
+    const cart = await ready();
+    const { key } = stripe;
+    stripe.key = "sk_test_another";
+    const answer = await outcome(cart);
+    stripe.key = key;
+    assert.ok(stripe.violations.splice(0).length > 0);
+    await assertNothingTaken(cart, answer);
+    assert.doesNotMatch(answer.text, /401|key|credential/i);
+    assert.match(logOf(shop), /stripe\.wrong_key.*secret_key/);
+    await paysOtherwise(cart);
+  });
+
+  for (const rule of [{ timeout: "after" }, { reset: "after" }, { reset: "before" }, { status: 500, effect: true }, { status: 500 }, { status: 429 },
+    { status: 503 }, { answer: { amount_received: 1 } }])
     it(`to a capture is looked up: ${JSON.stringify(rule)}`, async () => {
       const cart = await ready();
       stripe.script.on({ match: CAPTURE, ...rule });
@@ -168,7 +213,7 @@ describe("an answer of Stripe that is lost or wrong", () => {
       assert.deepEqual(stripe.script.requests, []);
     });
 
-  for (const rule of [{ timeout: "after" }, { reset: "after" }, { reset: "before" }, { status: 429 }, { answer: { amount: 1 } }])
+  for (const rule of [{ timeout: "after" }, { reset: "after" }, { reset: "before" }, { status: 429 }, { status: 500, effect: true }, { answer: { amount: 1 } }])
     it(`to a refund does not give back twice: ${JSON.stringify(rule)}`, async () => {
       const cart = await ready();
       const { order } = assertOk(await outcome(cart), 200);
@@ -181,6 +226,147 @@ describe("an answer of Stripe that is lost or wrong", () => {
       stripe.check();
       await assertInvariants(shop);
     });
+});
+
+describe("Stripe's own page", () => {
+  const SESSION = { method: "POST", path: "/v1/checkout/sessions" };
+  const page = async () => {
+    const cart = await makeCart(shop, variant.id);
+    await choose(cart, { checkout: true });
+    return cart;
+  };
+  const sessionOf = (cart) => stripe.world.all("checkout.session").find((one) => one.metadata.cart === cart.id);
+
+  for (const [why, rule] of [["", null], [": the answer was lost", { match: SESSION, reset: "after" }]])
+    it(`is told to the shopper, and what he pays there pays for the order${why}`, async () => {
+      const cart = await page();
+      if (rule) stripe.script.on(rule);
+      const key = newKey();
+      const asked = await until("he is sent there", async () => {
+        const answer = await complete(cart, key);
+        return answer.body.error?.code === "payment_requires_action" && answer;
+      });
+      const session = sessionOf(cart);
+      assert.deepEqual(asked.body.error.action, { type: "redirect", url: session.url });
+      assert.equal((await outcome(cart)).body.error.code, "payment_requires_action", "asked again: still to be paid");
+      stripe.do("pay", { session: session.id });
+      await assertPaidOnce(cart, assertOk(await outcome(cart, newKey(), { data: { returned: true } }), 200));
+      assert.equal(stripe.world.all("checkout.session").filter((one) => one.metadata.cart === cart.id).length, 1);
+    });
+
+  it("that has expired pays for nothing, and another way does", async () => {
+    const cart = await page();
+    await outcome(cart);
+    await ask(`/v1/checkout/sessions/${sessionOf(cart).id}/expire`, {});
+    await assertNothingTaken(cart, await outcome(cart));
+    await paysOtherwise(cart);
+  });
+
+  it("is closed where the shopper pays otherwise, so that he cannot pay there as well", async () => {
+    const cart = await page();
+    await outcome(cart);
+    await paysOtherwise(cart);
+    assert.equal(sessionOf(cart).status, "expired");
+  });
+});
+
+describe("a payment method that is kept", () => {
+  const DETACH = { method: "POST", path: "/v1/payment_methods/[^/]+/detach" };
+
+  /** Somebody who is logged in; `send` asks for him. */
+  async function customer() {
+    const email = `${newKey()}@example.com`, password = "correct horse battery";
+    assertOk(await shop.h2("POST", "/auth/v1/customers", { body: { email, password } }));
+    const { token } = assertOk(await shop.h2("POST", "/auth/v1/customers/sessions", { body: { email, password } }), 201);
+    const send = (method, target, options) => shop.h2(method, target, { key: token, ...options });
+    return { send, list: async () => assertOk(await send("GET", METHODS), 200).data };
+  }
+  const METHODS = "/store/v1/customers/me/payment-methods";
+  const pays = (send, cart, data) => send("POST", `/store/v1/carts/${cart.id}/payment-sessions`, { body: { provider: "stripe", data } });
+
+  async function buys({ send }, data) {
+    const cart = await makeCart(shop, variant.id, { send });
+    assertOk(await pays(send, cart, data), 201);
+    const key = newKey();
+    const answer = await until("the outcome is known", async () => {
+      const got = await send("POST", `/store/v1/carts/${cart.id}/complete`, { headers: idem(key), body: {} });
+      return got.status !== 202 && got;
+    }, 60_000);
+    return { cart, answer };
+  }
+
+  it("pays for the next order, is told by what may be shown, and is forgotten when he deletes it", async () => {
+    const ada = await customer();
+    const first = await buys(ada, { payment_method: "pm_card_mastercard", save: true });
+    await assertPaidOnce(first.cart, assertOk(first.answer, 200));
+    const [kept, ...others] = await ada.list();
+    assert.deepEqual(others, []);
+    assert.deepEqual(kept, { id: kept.id, provider: "stripe", brand: "mastercard", last4: "4444", exp_month: 12, exp_year: 2040, created_at: kept.created_at });
+    const [intent] = intentsOf(first.cart);
+    const everything = JSON.stringify(await query(shop, "SELECT sealed, token_index FROM saved_payment_methods")) + logOf(shop);
+    assert.ok(!everything.includes(intent.payment_method) && !everything.includes(intent.customer), "the token stands nowhere in clear");
+
+    for (const data of [{ saved_method: kept.id }, { saved_method: kept.id, off_session: true }]) {
+      const next = await buys(ada, data);
+      await assertPaidOnce(next.cart, assertOk(next.answer, 200));
+      assert.deepEqual(intentsOf(next.cart).map((one) => [one.customer, one.payment_method]), [[intent.customer, intent.payment_method]]);
+    }
+    const other = await buys(ada, { payment_method: "pm_card_visa", save: true });
+    assert.equal(intentsOf(other.cart)[0].customer, intent.customer, "one customer of Stripe for one of ours");
+    assert.equal((await ada.list()).length, 2);
+
+    stripe.script.on({ match: DETACH, status: 500 }, { match: DETACH, reset: "after" });
+    assert.equal((await ada.send("DELETE", `${METHODS}/${kept.id}`)).status, 204);
+    assert.deepEqual((await ada.list()).map((one) => one.last4), ["4242"], "at once");
+    assert.equal((await ada.send("DELETE", `${METHODS}/${kept.id}`)).status, 404);
+    await until("Stripe has forgotten it", () => stripe.world.get("payment_method", intent.payment_method).customer === null, 60_000);
+    await until("so have we", async () => (await value(shop, "SELECT COUNT(*) FROM saved_payment_methods WHERE deleted_at IS NOT NULL")) === "0", 60_000);
+    stripe.check();
+  });
+
+  it("is nobody else's, and no guest's", async () => {
+    const ada = await customer(), eve = await customer();
+    const { answer } = await buys(ada, { payment_method: "pm_card_visa", save: true });
+    assertOk(answer, 200);
+    const [kept] = await ada.list();
+    assert.deepEqual(await eve.list(), []);
+    assert.equal((await eve.send("DELETE", `${METHODS}/${kept.id}`)).status, 404);
+    assert.equal((await shop.h2("GET", METHODS)).status, 403);
+    const cart = await makeCart(shop, variant.id, { send: eve.send });
+    const guests = await makeCart(shop, variant.id);
+    for (const [send, one, data, why] of [[eve.send, cart, { saved_method: kept.id }, /no such/], [eve.send, cart, { saved_method: "pmt_x" }, /no such/],
+      [eve.send, cart, { save: "yes" }, /true or false/], [shop.h2.bind(shop), guests, { saved_method: kept.id }, /log in/], [shop.h2.bind(shop), guests, { save: true }, /log in/]]) {
+      const refused = await pays(send, one, data);
+      assert.equal(refused.status, 422, refused.text);
+      assert.match(refused.text, why);
+    }
+    // whoever names it later, while his own payment waits, pays with it neither
+    assertOk(await pays(eve.send, cart, { payment_method: "pm_card_authenticationRequired" }), 201);
+    const completes = (body) => eve.send("POST", `/store/v1/carts/${cart.id}/complete`, { headers: idem(), body });
+    const asked = assertOk(await completes({}), 200);
+    assert.equal(asked.error.code, "payment_requires_action");
+    assert.notEqual((await completes({ data: { saved_method: kept.id } })).body.type, "order");
+    assert.equal(taken(cart), 0);
+    assert.equal((await ada.list()).length, 1);
+  });
+
+  it("is kept of what the shopper confirmed at his bank, and of what he paid on Stripe's page", async () => {
+    const ada = await customer();
+    for (const [data, does] of [
+      [{ payment_method: "pm_card_authenticationRequired", save: true }, (action) => fetch(action.url, { method: "POST", body: "approved=true", redirect: "manual" })],
+      [{ checkout: true, save: true }, (action) => stripe.do("pay", { session: action.url.split("/").at(-1) })],
+    ]) {
+      const { cart, answer } = await buys(ada, data);
+      assert.equal(answer.body.error.code, "payment_requires_action", answer.text);
+      await does(answer.body.error.action);
+      const done = await until("it is paid", async () => {
+        const got = await ada.send("POST", `/store/v1/carts/${cart.id}/complete`, { headers: idem(), body: { data: { returned: true } } });
+        return got.body.type === "order" && got;
+      });
+      await assertPaidOnce(cart, done.body);
+    }
+    assert.deepEqual((await ada.list()).map((one) => one.last4), ["4242", "3184"]);
+  });
 });
 
 /** The shop's certificate is of its own authority, which nobody else believes: what comes here goes on to it. */

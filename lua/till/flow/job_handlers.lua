@@ -13,6 +13,7 @@ local log = require "till.prim.log"
 local low_stock = require "till.flow.low_stock"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
+local saved_methods = require "till.flow.saved_methods"
 local schedules = require "till.flow.schedules"
 local search = require "till.flow.search"
 local search_store = require "till.store.search"
@@ -93,6 +94,7 @@ return {
     ["location.changed"] = location_changed,
     ["order.placed"] = function(payload) return orders_placed { payload } end,
     ["payment.capture"] = capture,
+    ["payment.forget"] = saved_methods.forget,
     ["product.updated"] = product_updated,
     ["stock.changed"] = function(payload) return stock_changed { payload } end,
   },

@@ -19,6 +19,7 @@ local err = require "till.util.err"
 local fsm = require "till.util.fsm"
 local log = require "till.prim.log"
 local payments = require "till.store.payments"
+local saved_methods = require "till.flow.saved_methods"
 
 local payment = {}
 
@@ -99,7 +100,10 @@ end
 
 -- No answer is an outcome of its own; nothing is concluded from silence.
 local function ask(p, hook, more)
-  local answer, e = dispatch.plugin(plugin_of(p.provider), hook, request(p, more))
+  local asked = request(p, more)
+  local ready, e = saved_methods.add_to(asked, p)
+  local answer
+  if ready then answer, e = dispatch.plugin(plugin_of(p.provider), hook, asked) end
   if answer then return answer end
   if e then
     log.warn("payment.no_answer", { provider = p.provider, hook = hook, error = tostring(e) })
@@ -126,6 +130,12 @@ end
 
 -- What was given back there was captured before.
 local function record(p, answer, fence)
+  if answer.saved then
+    local kept, e = saved_methods.keep(p, answer.saved)
+    if not kept then
+      log.warn("payment.method_not_kept", { payment = p.id, error = tostring(e) })
+    end
+  end
   local fields = { provider_ref = answer.provider_ref, reason = answer.reason,
     action = answer.action, fence = fence }
   if answer.outcome == "refunded" and p.state ~= "captured" then

@@ -13,6 +13,7 @@ local channel = require "till.flow.channel"
 local err = require "till.util.err"
 local payment = require "till.flow.payment"
 local reservations = require "till.store.reservations"
+local saved_methods = require "till.flow.saved_methods"
 local script = require "till.store.script"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
@@ -66,13 +67,13 @@ local function step_by_step(ctx, cart, ask)
 end
 
 
-local function check(cart, provider)
+local function check(cart, provider, data)
   local ok, e = cart_flow.check_open(cart)
   if not ok then return nil, e end
   if #cart.lines == 0 then return nil, err.new("cart_incomplete", "the cart is empty") end
   local offer = payment.describe(provider, { currency = cart.currency, country = cart.country,
     amount = cart.priced.total })
-  if offer then return true end
+  if offer then return saved_methods.check(cart, provider, data) end
   return nil, err.new("payment_provider_unknown", ("%s is not offered for this cart")
     :format(provider))
 end
@@ -81,7 +82,7 @@ end
 -- What this worker remembers of the cart will do where nothing is refused.
 local function recalled(ctx, cart_id, ask)
   local cart = cart_flow.recall(ctx.auth, cart_id)
-  if not cart or not check(cart, ask.provider) then return false end
+  if not cart or not check(cart, ask.provider, ask.data) then return false end
   return at_once(ctx, cart, ask)
 end
 
@@ -92,7 +93,7 @@ function payment_session.start(ctx, cart_id, provider, data, respond)
   if response ~= false then return response, e end
   local cart, e2 = cart_flow.get(ctx.auth, cart_id)
   if not cart then return nil, e2 end
-  local ok, e3 = check(cart, provider)
+  local ok, e3 = check(cart, provider, data)
   if not ok then return nil, e3 end
   response, e = at_once(ctx, cart, ask)
   if response == false then return step_by_step(ctx, cart, ask) end

@@ -5,6 +5,7 @@ return {
   "till.http.store_api.carts",
   "till.http.store_api.live",
   "till.http.store_api.orders",
+  "till.http.store_api.payment_methods",
   "till.http.auth_api",
   "till.http.hooks_api",
   "till.http.admin_api.products",

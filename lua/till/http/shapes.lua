@@ -62,6 +62,12 @@ shapes.payment = s.object({
   id = s.id("pay"), provider = s.string {}, state = s.string {}, amount = s.money(),
 }, { additional = true, name = "Payment" })
 
+shapes.saved_method = s.object({
+  id = s.id("pmt"), provider = s.string {}, brand = s.nullable(s.string {}),
+  last4 = s.nullable(s.string {}), exp_month = s.nullable(s.integer {}),
+  exp_year = s.nullable(s.integer {}), created_at = s.string {},
+}, { additional = true, name = "SavedPaymentMethod" })
+
 
 --- { name = schema } in an object of that one name.
 function shapes.one(name, schema)

@@ -270,6 +270,12 @@ function views.payment_session(p)
 end
 
 
+--- What may be shown of it: never the token.
+function views.saved_method(m)
+  return pick(m, { "id", "provider", "brand", "last4", "exp_month", "exp_year", "created_at" })
+end
+
+
 function views.promotion(p)
   return pick(p, { "id", "code", "name", "terms", "status", "usage_limit", "per_customer_limit",
     "used", "starts_at", "ends_at", "version", "created_at", "updated_at" })

@@ -37,6 +37,8 @@ local HOOKS = {
 
   ["payment.describe"] = { many = true, may_yield = false, budget_ms = 5, on_error = "skip",
     answer = "table" },
+  ["payment.capabilities"] = { many = false, may_yield = false, budget_ms = 5, on_error = "skip",
+    answer = "table" },
   ["payment.authorize"] = money_moving("authorized", "captured", "declined", "requires_action",
     "failed", "unknown"),
   ["payment.capture"] = money_moving("captured", "declined", "unknown"),
@@ -44,6 +46,7 @@ local HOOKS = {
   ["payment.refund"] = money_moving("refunded", "declined", "unknown"),
   ["payment.lookup"] = money_moving("captured", "voided", "refunded", "authorized", "declined",
     "requires_action", "not_found", "unknown"),
+  ["payment.forget"] = money_moving("forgotten", "unknown"),
 
   ["order.placed"] = EVENT,
   ["order.paid"] = EVENT,

@@ -25,6 +25,9 @@ return {
   ["payment.describe"] = { doc = "Is this way to pay offered, and what does the shopper read?",
     takes = { { "about", "till.PaymentAbout", "Who wants to pay." } }, gives = "till.PaymentOffer",
     none = "not offered" },
+  ["payment.capabilities"] = { doc = "What it can do, whatever the cart. The currencies and "
+    .. "countries that it takes (absent: any), the least and the most of a payment by currency.",
+    takes = {}, gives = "till.PaymentCapabilities", none = "nothing is known of it" },
   ["payment.authorize"] = { doc = "Asks the provider for the money. `failed`: the provider cannot "
     .. "have got it (`err.sent` of till.prim.http is false). No answer is `unknown`, and is looked "
     .. "up later.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
@@ -41,6 +44,9 @@ return {
   ["payment.lookup"] = { doc = "What became of an attempt whose answer was lost. `not_found`: the "
     .. "provider never got it. `refunded`: all of it went back; of a part tell `refunded_amount`, "
     .. "the sum of its refunds.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
+  ["payment.forget"] = { doc = "The shopper does not want this payment method kept any more. Comes "
+    .. "again until it is `forgotten`.", takes = { { "about", "till.SavedMethod", "Which one." } },
+    gives = "till.PaymentAnswer", none = "unknown" },
 
   ["order.placed"] = { doc = "An order is there. " .. AGAIN, takes = ORDER },
   ["order.paid"] = { doc = "Its money is there. " .. AGAIN, takes = ORDER },

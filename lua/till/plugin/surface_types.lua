@@ -63,11 +63,27 @@ return {
     { "payment_id", "string" }, { "amount", "integer", "Minor units." }, { "currency", "string" },
     { "idem_key", "string", "Hand it to the provider unchanged." },
     { "provider_ref?", "string" }, { "data?", "table", "What the shopper gave." },
-    { "order_ref", "string" } } },
+    { "order_ref", "string" },
+    { "customer?", "{id: string, ref: string?}", "Who pays, where his payment method is to be "
+      .. "kept; ref: what the provider knows him by." },
+    { "saved?", "till.SavedMethod", "The one to pay with." } } },
+  { "till.SavedMethod", "A payment method that the provider keeps for a customer.", {
+    { "method", "string", "The provider's token." },
+    { "customer", "string", "What the provider knows him by." },
+    { "brand?", "string" }, { "last4?", "string" }, { "exp_month?", "integer" },
+    { "exp_year?", "integer" } } },
+  { "till.PaymentCapabilities", "What a way to pay can do.", {
+    { "currencies?", "string[]" }, { "countries?", "string[]" },
+    { "min_amount?", "table<string, integer>", "By currency, minor units." },
+    { "max_amount?", "table<string, integer>", "The same." }, { "hours?", "any" },
+    { "partial_capture", "boolean" }, { "multiple_captures", "boolean" },
+    { "partial_refund", "boolean" }, { "void", "boolean" }, { "saved_methods", "boolean" },
+    { "authorization_days?", "integer" }, { "trusts_callbacks", "boolean" } } },
   { "till.PaymentAnswer", "What became of it.", {
     { "outcome", "string", "One of those of the hook." }, { "provider_ref?", "string" },
     { "reason?", "string" }, { "action?", "table", "`{type = \"redirect\", url =}`." },
-    { "refunded_amount?", "integer", "Of a lookup: what went back so far." } } },
+    { "refunded_amount?", "integer", "Of a lookup: what went back so far." },
+    { "saved?", "till.SavedMethod", "To be kept, where `data.save` asks for it." } } },
   { "till.Order", "An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.", {
     { "id", "string" }, { "number", "string" }, { "currency", "string" },
     { "lines", "table[]" } } },

@@ -133,6 +133,32 @@
 ---@field provider_ref? string
 ---@field data? table What the shopper gave.
 ---@field order_ref string
+---@field customer? {id: string, ref: string?} Who pays, where his payment method is to be kept; ref: what the provider knows him by.
+---@field saved? till.SavedMethod The one to pay with.
+
+--- A payment method that the provider keeps for a customer.
+---@class till.SavedMethod
+---@field method string The provider's token.
+---@field customer string What the provider knows him by.
+---@field brand? string
+---@field last4? string
+---@field exp_month? integer
+---@field exp_year? integer
+
+--- What a way to pay can do.
+---@class till.PaymentCapabilities
+---@field currencies? string[]
+---@field countries? string[]
+---@field min_amount? table<string, integer> By currency, minor units.
+---@field max_amount? table<string, integer> The same.
+---@field hours? any
+---@field partial_capture boolean
+---@field multiple_captures boolean
+---@field partial_refund boolean
+---@field void boolean
+---@field saved_methods boolean
+---@field authorization_days? integer
+---@field trusts_callbacks boolean
 
 --- What became of it.
 ---@class till.PaymentAnswer
@@ -141,6 +167,7 @@
 ---@field reason? string
 ---@field action? table `{type = "redirect", url =}`.
 ---@field refunded_amount? integer Of a lookup: what went back so far.
+---@field saved? till.SavedMethod To be kept, where `data.save` asks for it.
 
 --- An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.
 ---@class till.Order
@@ -197,8 +224,10 @@
 ---@field ["order.paid"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["order.placed"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["payment.authorize"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["payment.capabilities"]? fun(config: table): till.PaymentCapabilities?, till.Err?
 ---@field ["payment.capture"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
 ---@field ["payment.describe"]? fun(config: table, about: till.PaymentAbout): till.PaymentOffer?, till.Err?
+---@field ["payment.forget"]? fun(config: table, about: till.SavedMethod): till.PaymentAnswer?, till.Err?
 ---@field ["payment.lookup"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
 ---@field ["payment.refund"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
 ---@field ["payment.void"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?

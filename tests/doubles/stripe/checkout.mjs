@@ -48,7 +48,7 @@ function create({ world, params }) {
 export function pay(world, session, paymentMethod = "pm_card_visa") {
   refresh(world, session);
   if (session.status !== "open") throw new Error(`${session.id} is ${session.status}`);
-  const { setup_future_usage: _, ...data } = world.sessionData.get(session.id);
+  const data = world.sessionData.get(session.id);
   const intent = createIntent(world, { ...data, amount: session.amount_total, currency: session.currency, payment_method: paymentMethod,
     payment_method_types: ["card"], confirm: true, return_url: session.success_url, ...(session.customer ? { customer: session.customer } : {}) }, {});
   Object.assign(session, { payment_intent: intent.id });

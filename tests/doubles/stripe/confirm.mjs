@@ -66,6 +66,7 @@ function charge(world, intent, method, declineCode, script) {
     return intent;
   }
   const made = addCharge(world, intent, method, {});
+  if (intent.setup_future_usage && intent.customer) method.customer = intent.customer;
   Object.assign(intent, { latest_charge: made.id, last_payment_error: null, next_action: null, processing: null });
   if (intent.capture_method === "manual") {
     Object.assign(intent, { status: "requires_capture", amount_capturable: intent.amount });
