@@ -184,6 +184,14 @@ return {
     max_quantity = 10000,
   },
 
+  payments = {
+    -- ms, 0 to 600000: after a payment was sent, before "not found" is believed: the request may be
+    -- on its way
+    not_found_after_ms = 40000,
+    -- ms, 1000 to 86400000: between two looks at a payment that was left without an order
+    sweep_after_ms = 300000,
+  },
+
   -- Orders, and what is held for them.
   orders = {
     -- true or false: buyers who wait for the same SKU in one worker go together, in one

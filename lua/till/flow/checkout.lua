@@ -65,7 +65,8 @@ local checkout = {}
 local TOTALS = { "subtotal", "discount_total", "shipping_total", "tax_total", "total" }
 -- What the shopper can do something about: he gets his cart back, with the reason.
 local FOR_SHOPPER = { payment_declined = true, payment_requires_action = true, sold_out = true,
-  price_changed = true, promotion_refused = true, shipping_unavailable = true }
+  price_changed = true, promotion_refused = true, shipping_unavailable = true,
+  payment_provider_unknown = true }
 
 
 local function missing(cart)

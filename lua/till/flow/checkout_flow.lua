@@ -3,6 +3,7 @@
 -- they break off.
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
+local kept = require "till.flow.payment_kept"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
 local place = require "till.flow.place"
@@ -43,24 +44,39 @@ local LIVE = { created = true, sending = true, unknown = true, requires_action =
 local REFUSED = { declined = true, failed = true }
 
 
+local function is_refused(p)
+  return REFUSED[p.state] or kept.is_let_go(p)
+end
+
+
 -- The newest attempt that is for this amount; older ones and those for other amounts are let go.
--- Where all were refused it is the newest of those: who repeats a completion hears the same again.
+-- Where all were refused it is the newest of those: who repeats a completion hears the same again;
+-- so he does of one that was let go because he did not come back.
 local function pick(data)
   local list, e = payments.of_cart(data.cart_id)
   if not list then return nil, e end
   local found, refused = false, false
   for _, p in ipairs(list) do
     local fits = p.amount == data.total and p.currency == data.currency
-    if LIVE[p.state] and fits and not found then
+    if LIVE[p.state] and fits and not found and not kept.is_let_go(p) then
       found = p
     elseif LIVE[p.state] then
       local ok, e2 = payment.void(p)
       if not ok then return nil, e2 end
-    elseif REFUSED[p.state] and fits then
-      refused = refused or p
     end
+    if is_refused(p) and fits then refused = refused or p end
   end
   return found or refused
+end
+
+
+-- Nothing was asked for yet: whose plugin is gone meanwhile will never take it.
+local function check_provider(p, env)
+  local asks = p.state == "created" or p.state == "requires_action" and env.payment_data
+  if not asks or payment.is_offered(p) then return true end
+  return nil, err.new("payment_provider_unknown",
+    p.provider .. " is not offered any more, and nothing was taken; choose another way to pay",
+    { for_shopper = true })
 end
 
 
@@ -72,6 +88,8 @@ local function authorize(data, env)
     return nil, err.new("cart_incomplete", "choose how to pay first", { errors = { {
       pointer = "/payment_session", detail = "a payment session is needed", code = "missing" } } })
   end
+  local ok, e3 = check_provider(p, env)
+  if not ok then return nil, e3 end
   if not env.is_held then reservations.extend(data.cart_id, time.now_ms() + PROVIDER_MS) end
   local paid, e2 = payment.authorize(p, env)
   data.payment_id = p.id

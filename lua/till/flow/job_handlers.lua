@@ -8,6 +8,7 @@
 local cache = require "till.cache"
 local catalog = require "till.flow.catalog"
 local err = require "till.util.err"
+local late_payment = require "till.flow.late_payment"
 local locations = require "till.store.locations"
 local log = require "till.prim.log"
 local low_stock = require "till.flow.low_stock"
@@ -95,6 +96,7 @@ return {
     ["order.placed"] = function(payload) return orders_placed { payload } end,
     ["payment.capture"] = capture,
     ["payment.forget"] = saved_methods.forget,
+    ["payment.too_late"] = late_payment.let_go,
     ["product.updated"] = product_updated,
     ["stock.changed"] = function(payload) return stock_changed { payload } end,
   },

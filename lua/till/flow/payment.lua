@@ -1,56 +1,36 @@
 -- till/flow/payment - asking providers for money, and what became of it.
 --
---   start(tx, cart, provider, data) -> payment
+--   start(tx, cart, provider, data, offer) -> payment     offer: what describe said; it is frozen
 --   authorize(payment, env) -> payment | nil, err     payment_declined, payment_requires_action,
 --                                                     unknown_outcome
 --   at_once(payment) -> payment, as it will be | false    of a plugin that never waits for anybody;
 --                       nothing is written: the caller does, with what it pays for
 --   settle(payment)     looks up one whose outcome is unknown -> payment | nil, err
 --   void(payment)       lets go of it; what was captured is refunded -> payment | nil, err
+--   ask_lookup(payment) -> answer       what the provider says, and nothing is done with it
 --   ask_capture(payment), ask_void(payment) -> true value | nil, err     of what is to be captured
 --   ask_refund(payment [, part]) -> true value | nil, err    part { id, amount, due, again, old }:
 --                       a part of it, known by its id; due() is all that went back or is to go. An
 --                       `old` one is only looked up: the provider may have forgotten its key
 --
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
--- knows that the money may be on its way, and looks it up instead of asking again.
+-- knows that the money may be on its way, and looks it up instead of asking again. Only who has the
+-- claim of the flow sends: one that has lost it while he slept finds the door shut. "Not found" is
+-- no answer while the request may still be on its way (payments.not_found_after_ms).
+local conf = require "till.prim.conf"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
-local fsm = require "till.util.fsm"
+local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
 local payments = require "till.store.payments"
+local sagas = require "till.store.sagas"
 local saved_methods = require "till.flow.saved_methods"
+local sql = require "till.prim.sql"
+local time = require "till.prim.time"
 
 local payment = {}
 
-payment.states = fsm.define("payment", {
-  initial = "created", final = { "declined", "voided", "failed", "refunded" },
-  { from = "created", event = "send", to = "sending" },
-  { from = "created", event = "void", to = "voided" },
-  { from = "sending", event = "authorized", to = "authorized" },
-  { from = "sending", event = "captured", to = "captured" },
-  { from = "sending", event = "declined", to = "declined" },
-  { from = "sending", event = "requires_action", to = "requires_action" },
-  { from = "sending", event = "unknown", to = "unknown" },
-  { from = "sending", event = "not_found", to = "failed" },
-  { from = "sending", event = "failed", to = "failed" },
-  { from = "sending", event = "voided", to = "voided" },
-  { from = "unknown", event = "authorized", to = "authorized" },
-  { from = "unknown", event = "captured", to = "captured" },
-  { from = "unknown", event = "declined", to = "declined" },
-  { from = "unknown", event = "requires_action", to = "requires_action" },
-  { from = "unknown", event = "not_found", to = "failed" },
-  { from = "unknown", event = "voided", to = "voided" },
-  { from = "requires_action", event = "send", to = "sending" },
-  { from = "requires_action", event = "authorized", to = "authorized" },
-  { from = "requires_action", event = "captured", to = "captured" },
-  { from = "requires_action", event = "declined", to = "declined" },
-  { from = "requires_action", event = "voided", to = "voided" },
-  { from = "requires_action", event = "not_found", to = "failed" },
-  { from = "authorized", event = "captured", to = "captured" },
-  { from = "authorized", event = "voided", to = "voided" },
-  { from = "captured", event = "refunded", to = "refunded" },
-})
+payment.states = require "till.flow.payment_states"
 
 
 local function plugin_of(provider)
@@ -65,9 +45,15 @@ function payment.describe(provider, about)
 end
 
 
-function payment.start(tx, cart, provider, data)
+function payment.start(tx, cart, provider, data, offer)
   return payments.create(tx, { cart_id = cart.id, provider = provider, currency = cart.currency,
-    amount = cart.priced.total, data = data })
+    amount = cart.priced.total, data = kept.begin(data, offer) })
+end
+
+
+--- Can its provider be asked at all? Not where its plugin is not loaded any more.
+function payment.is_offered(p)
+  return dispatch.has("payment.authorize", plugin_of(p.provider))
 end
 
 
@@ -94,6 +80,7 @@ local function request(p, more)
   local out = { payment_id = p.id, provider_ref = p.provider_ref, amount = p.amount,
     currency = p.currency, idem_key = p.idem_key, data = p.data, order_ref = p.cart_id }
   for key, value in pairs(more or {}) do out[key] = value end
+  out.data = kept.for_provider(out.data)
   return out
 end
 
@@ -121,6 +108,11 @@ local function to_result(p)
     return nil, e
   elseif p.state == "unknown" or p.state == "sending" then
     return nil, err.new("unknown_outcome", "the provider has not answered yet")
+  elseif p.state == "created" then -- what was to be sent was not
+    return nil, err.new("conflict", "another worker completes this cart", { retryable = true })
+  elseif kept.is_let_go(p) then
+    return nil, err.new("payment_declined", "the payment was let go, for nobody came back for it:"
+      .. " nothing is taken for it, or it goes back; pay again", { reason = "let_go" })
   end
   return nil, err.new("payment_declined", p.state == "failed"
     and "the provider never received the payment; try again"
@@ -128,14 +120,27 @@ local function to_result(p)
 end
 
 
+-- Captured by hand, and another amount than ours: no order is paid with it, and it is not given
+-- back as if it were. What is to be done only staff can say: a flow is parked with this reason.
+local function is_another(p, answer)
+  local told = answer.captured_amount
+  if not told or told == payments.to_capture(p) then return nil end
+  if answer.outcome ~= "captured" and answer.outcome ~= "refunded" then return nil end
+  return ("payment %s was captured with %s at %s, and %d was to be captured: look there, and give"
+    .. " back or capture what differs"):format(p.id, told, p.provider, payments.to_capture(p))
+end
+
+
 -- What was given back there was captured before.
 local function record(p, answer, fence)
-  if answer.saved then
-    local kept, e = saved_methods.keep(p, answer.saved)
-    if not kept then
-      log.warn("payment.method_not_kept", { payment = p.id, error = tostring(e) })
-    end
+  local another = is_another(p, answer)
+  if another then
+    log.error("payment.another_amount", { payment = p.id, provider = p.provider,
+      amount = payments.to_capture(p), captured = answer.captured_amount,
+      next_step = "look at the provider, then retry or resolve the flow" })
+    return nil, err.new("unknown_outcome", another, { final = true })
   end
+  if answer.saved then saved_methods.keep(p, answer.saved) end
   local fields = { provider_ref = answer.provider_ref, reason = answer.reason,
     action = answer.action, fence = fence }
   if answer.outcome == "refunded" and p.state ~= "captured" then
@@ -162,31 +167,31 @@ local PAID = { authorized = true, captured = true }
 local GIVEN_UP = { failed = true, voided = true }
 
 
--- Who looked it up while we were slow to ask may have heard that it never got there. It pays for
--- nothing any more, and nobody else knows that there is money to be let go.
-local function let_go_of_late(p, answer)
-  if not PAID[answer.outcome] or not GIVEN_UP[p.state] then return end
-  p.provider_ref = answer.provider_ref
-  local undo, state = payment.ask_void, p.state
-  if answer.outcome == "captured" then undo = payment.ask_refund end
-  p.state = answer.outcome -- at the provider
-  local gone, e = undo(p)
-  p.state = state
-  local what = { provider = p.provider, payment = p.id, provider_ref = p.provider_ref }
-  if gone then return log.warn("payment.too_late", what) end
-  what.error, what.next_step = tostring(e), "void or refund it at the provider"
-  log.error("payment.too_late", what)
+-- The row of the flow is locked to the end: whoever takes it over does so before, or finds it sent.
+local function begin_to_send(p, fields, row)
+  if not row then return move(p, "send", fields) end
+  return sql.transaction(function(tx)
+    local now, e = sagas.lock(tx, row.id)
+    if now == nil then return nil, e end
+    if not now or now.claim ~= row.claim or now.state ~= "running" then
+      return nil, err.new("conflict", "another worker completes this cart", { is_moved = true })
+    end
+    return move(p, "send", fields, tx)
+  end)
 end
 
 
-local function send(p, more, fence)
-  local moved, e = move(p, "send", { data = more and more.data or p.data, fence = fence })
+-- Where it was given up while we were slow to ask, its money is nobody's: till.flow.late_payment.
+local function send(p, more, env)
+  local fence = env.saga and env.saga.claim
+  local moved, e = begin_to_send(p, { data = more and more.data or p.data, fence = fence },
+    env.saga)
   if not moved then return as_it_is(p, e) end
   local answer = ask(p, "payment.authorize", more)
   local ok, e2 = record(p, answer, fence)
   if ok then return to_result(p) end
   local now, e3 = as_it_is(p, e2)
-  let_go_of_late(p, answer)
+  if GIVEN_UP[p.state] then require("till.flow.late_payment").heard(p, answer) end
   return now, e3
 end
 
@@ -202,11 +207,24 @@ function payment.at_once(p)
 end
 
 
+function payment.ask_lookup(p)
+  return ask(p, "payment.lookup")
+end
+
+
+-- Its request may still be on its way: who asks again later may hear of money.
+local function is_young(p)
+  local since = p.state == "sending" and p.updated_at and time.parse(p.updated_at)
+  return since and time.now_ms() - since < conf.get("payments.not_found_after_ms")
+end
+
+
 --- Of one that is `sending`, `unknown` or waits for the shopper: what does the provider say?
 function payment.settle(p, fence)
   local answer = ask(p, "payment.lookup")
+  if answer.outcome == "not_found" and is_young(p) then return to_result(p) end
   if answer.outcome == "unknown" or answer.outcome == p.state then
-    if p.state == "sending" then
+    if p.state == "sending" and not is_young(p) then
       local ok, e = move(p, "unknown", { fence = fence })
       if not ok then return as_it_is(p, e) end
     end
@@ -218,19 +236,11 @@ function payment.settle(p, fence)
 end
 
 
-local function merged(data, more)
-  local out = {}
-  for key, value in pairs(data or {}) do out[key] = value end
-  for key, value in pairs(more) do out[key] = value end
-  return out
-end
-
-
 function payment.authorize(p, env)
   local fence = env.saga and env.saga.claim
-  if p.state == "created" then return send(p, nil, fence) end
+  if p.state == "created" then return send(p, nil, env) end
   if p.state == "requires_action" and env.payment_data then
-    return send(p, { data = merged(p.data, env.payment_data) }, fence)
+    return send(p, { data = kept.with(p.data, env.payment_data) }, env)
   end
   if p.state == "sending" or p.state == "unknown" or p.state == "requires_action" then
     return payment.settle(p, fence)
@@ -248,6 +258,8 @@ local function finish(p, hook, wanted, key, more)
   local answer = ask(p, hook, about)
   if answer.outcome == wanted then return answer end
   local seen = ask(p, "payment.lookup")
+  local another = is_another(p, seen)
+  if another then return nil, err.new("conflict", another, { final = true }), seen end
   if seen.outcome == wanted then return seen end
   if answer.outcome == "unknown" then
     return nil, err.new("unknown_outcome", "the provider has not answered yet"), seen
@@ -312,8 +324,8 @@ function payment.void(p)
   if p.state == "created" then return move(p, "void") end
   if payment.states.final[p.state] then return p end
   if p.state == "sending" or p.state == "unknown" then
-    payment.settle(p)
-    if p.state == "sending" or p.state == "unknown" then return to_result(p) end
+    local _, e = payment.settle(p)
+    if p.state == "sending" or p.state == "unknown" then return nil, e end
     return payment.void(p)
   end
   if p.state == "captured" then

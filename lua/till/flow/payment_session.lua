@@ -21,8 +21,8 @@ local time = require "till.prim.time"
 local payment_session = {}
 
 
-local function begin(tx, cart, provider, data, ends_at)
-  local p, e = payment.start(tx, cart, provider, data)
+local function begin(tx, cart, ask, ends_at)
+  local p, e = payment.start(tx, cart, ask.provider, ask.data, ask.offer)
   if not p then return nil, e end
   p.expires_at = ends_at
   return p
@@ -36,7 +36,7 @@ local function at_once(ctx, cart, ask)
   local until_ms = channel.hold_until(cart)
   local rows, e = stock.reserve(s, cart.id, stock.items(cart.priced), until_ms)
   if not rows then return rows, e end
-  local p = begin(s, cart, ask.provider, ask.data, time.rfc3339(until_ms))
+  local p = begin(s, cart, ask, time.rfc3339(until_ms))
   local response = ask.respond(p, cart)
   ctx:record(s, response)
   stock.reserve_last(s, rows)
@@ -60,7 +60,7 @@ local function step_by_step(ctx, cart, ask)
     if not held then return nil, e2 end
     local ends_at, e4 = reservations.ends_at(tx, cart.id)
     if not ends_at then return nil, e4 end
-    local p, e3 = begin(tx, cart, ask.provider, ask.data, ends_at)
+    local p, e3 = begin(tx, cart, ask, ends_at)
     if not p then return nil, e3 end
     return ask.respond(p, cart)
   end)
@@ -73,7 +73,11 @@ local function check(cart, provider, data)
   if #cart.lines == 0 then return nil, err.new("cart_incomplete", "the cart is empty") end
   local offer = payment.describe(provider, { currency = cart.currency, country = cart.country,
     amount = cart.priced.total })
-  if offer then return saved_methods.check(cart, provider, data) end
+  if offer then
+    local may, e2 = saved_methods.check(cart, provider, data)
+    if not may then return nil, e2 end
+    return offer
+  end
   return nil, err.new("payment_provider_unknown", ("%s is not offered for this cart")
     :format(provider))
 end
@@ -82,7 +86,9 @@ end
 -- What this worker remembers of the cart will do where nothing is refused.
 local function recalled(ctx, cart_id, ask)
   local cart = cart_flow.recall(ctx.auth, cart_id)
-  if not cart or not check(cart, ask.provider, ask.data) then return false end
+  if not cart then return false end
+  ask.offer = check(cart, ask.provider, ask.data)
+  if not ask.offer then return false end
   return at_once(ctx, cart, ask)
 end
 
@@ -93,8 +99,9 @@ function payment_session.start(ctx, cart_id, provider, data, respond)
   if response ~= false then return response, e end
   local cart, e2 = cart_flow.get(ctx.auth, cart_id)
   if not cart then return nil, e2 end
-  local ok, e3 = check(cart, provider, data)
-  if not ok then return nil, e3 end
+  local offer, e3 = check(cart, provider, data)
+  if not offer then return nil, e3 end
+  ask.offer = offer
   response, e = at_once(ctx, cart, ask)
   if response == false then return step_by_step(ctx, cart, ask) end
   return response, e

@@ -17,6 +17,7 @@ local checkouts = require "till.store.checkouts"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local id = require "till.util.id"
+local kept = require "till.flow.payment_kept"
 local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
@@ -38,6 +39,8 @@ local HOLD_MS = 60000
 
 local function policy_of(data, p)
   if not p then return {} end
+  local policy = kept.policy(p)
+  if policy then return policy end
   return payment.describe(p.provider, { currency = data.currency, country = data.head.country,
     amount = p.amount }) or {}
 end
@@ -191,7 +194,7 @@ local function payment_of(data)
   if not data.payment_id then return false end
   local p, e = payments.get(data.payment_id)
   if not p then return nil, e or err.new("internal", "the payment of the checkout is not there") end
-  if PAYS[p.state] then return p end
+  if PAYS[p.state] and not kept.is_let_go(p) then return p end
   return nil, err.new("payment_declined", ("the payment is %s; try another way to pay")
     :format(p.state))
 end

@@ -3,7 +3,8 @@
 --   check(cart, provider, data) -> true | nil, err    may a payment be begun so?
 --   add_to(request, p)    -> true | nil, err    before a provider is asked: `request.saved` is the
 --                            method to pay with, `request.customer` whose is to be kept
---   keep(p, saved)        -> true | nil, err          what the provider says that it has kept
+--   keep(p, saved)           what the provider says that it has kept; a failure is logged alone, for
+--                            the payment stands without it
 --   list(customer_id)     -> methods | nil, err
 --   delete(ctx, id)       -> true | nil, err          hidden at once; the provider forgets it later
 --   forget(payload)       -> true | nil, err          the job of that
@@ -125,7 +126,7 @@ end
 
 
 --- Written before the payment's own state: who dies between asks the provider again.
-function saved_methods.keep(p, saved)
+local function keep(p, saved)
   if not text(saved.method, 255) or not text(saved.customer, 255) then return true end
   local customer_id, e = owner_of(p.cart_id)
   if not customer_id then return customer_id == false or nil, e end
@@ -139,6 +140,13 @@ function saved_methods.keep(p, saved)
     token_index = index, sealed = sealed, brand = text(saved.brand, 32),
     last4 = text(saved.last4, 4), exp_month = number(saved.exp_month, 12),
     exp_year = number(saved.exp_year, 9999) }
+end
+
+
+function saved_methods.keep(p, saved)
+  local kept, e = keep(p, saved)
+  if kept then return end
+  log.warn("payment.method_not_kept", { payment = p.id, error = tostring(e) })
 end
 
 

@@ -5,6 +5,7 @@ local conf = require "till.prim.conf"
 local dead = require "till.store.dead"
 local generation_purge = require "till.store.generation_purge"
 local sessions = require "till.store.sessions"
+local sweep = require "till.flow.sweep"
 
 local MOST = 10000
 
@@ -19,4 +20,5 @@ return {
   { name = "server:purge-sessions", when = "every minute",
     run = function() return sessions.purge(MOST) end },
   { name = "server:purge-generations", when = "every minute", run = purge_generations },
+  { name = "server:sweep-payments", when = "every minute", run = sweep.run },
 }

@@ -83,7 +83,9 @@ return {
     { "outcome", "string", "One of those of the hook." }, { "provider_ref?", "string" },
     { "reason?", "string" }, { "action?", "table", "`{type = \"redirect\", url =}`." },
     { "refunded_amount?", "integer", "Of a lookup: what went back so far." },
-    { "saved?", "till.SavedMethod", "To be kept, where `data.save` asks for it." } } },
+    { "saved?", "till.SavedMethod", "To be kept, where `data.save` asks for it." },
+    { "captured_amount?", "integer", "Of a lookup: what was captured; another amount than ours is"
+      .. " not booked." } } },
   { "till.Order", "An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.", {
     { "id", "string" }, { "number", "string" }, { "currency", "string" },
     { "lines", "table[]" } } },

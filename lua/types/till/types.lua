@@ -168,6 +168,7 @@
 ---@field action? table `{type = "redirect", url =}`.
 ---@field refunded_amount? integer Of a lookup: what went back so far.
 ---@field saved? till.SavedMethod To be kept, where `data.save` asks for it.
+---@field captured_amount? integer Of a lookup: what was captured; another amount than ours is not booked.
 
 --- An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.
 ---@class till.Order

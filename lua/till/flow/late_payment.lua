@@ -1,0 +1,92 @@
+-- till/flow/late_payment - answers that came too late: who looked the payment up meanwhile heard
+-- that it never got there, gave it up, and it pays for nothing any more. Nobody else knows that
+-- there is, or may be, money to be let go of.
+--
+--   late.heard(p, answer)     of one that is given up: by who asked, when he hears at last
+--   late.let_go(payload) -> true | nil, err      the job: payload { payment_id, provider_ref }
+--
+-- It is written down, as an event of the outbox, before the provider is asked to let go: whoever
+-- dies in between leaves it to a jobs worker, who looks it up until it is known and nothing is
+-- held. Voids and refunds have their keys: who does it twice does it once.
+local err = require "till.util.err"
+local log = require "till.prim.log"
+local metrics = require "till.prim.metrics"
+local outbox = require "till.prim.outbox"
+local payment = require "till.flow.payment"
+local payments = require "till.store.payments"
+local sql = require "till.prim.sql"
+
+local late = {}
+
+local HELD = { authorized = true, captured = true, requires_action = true }
+local OVER = { not_found = true, declined = true, failed = true, voided = true, refunded = true }
+
+
+local function write_down(p, ref)
+  return sql.transaction(function(tx)
+    return outbox.append(tx, { { aggregate = "payment:" .. p.id, type = "payment.too_late",
+      payload = { payment_id = p.id, provider_ref = ref, provider = p.provider } } })
+  end)
+end
+
+
+local function tell(p, outcome, e)
+  local what = { provider = p.provider, payment = p.id, provider_ref = p.provider_ref,
+    outcome = outcome }
+  if not e then
+    metrics.add("till_payments_let_go_total", { provider = p.provider, why = "too_late" }, 1)
+    return log.warn("payment.too_late", what)
+  end
+  what.error = tostring(e)
+  what.next_step = "it is tried again; where that ends in the dead letters, void or refund it there"
+  log.error("payment.too_late", what)
+end
+
+
+-- As the provider has it now, whatever our row says. A lookup that answers nothing is no end.
+local function settle(p, outcome)
+  if outcome == "unknown" then
+    local seen = payment.ask_lookup(p)
+    outcome, p.provider_ref = seen.outcome, seen.provider_ref or p.provider_ref
+  end
+  if OVER[outcome] then return true, outcome end
+  if not HELD[outcome] then
+    return nil, err.new("unknown_outcome", "the provider does not say what became of it"), outcome
+  end
+  local undo = outcome == "captured" and payment.ask_refund or payment.ask_void
+  local as_it_was = p.state
+  p.state = outcome -- at the provider
+  local gone, e, seen = undo(p)
+  if not gone and seen and seen.outcome == "captured" and outcome ~= "captured" then
+    p.state = "captured"
+    gone, e = payment.ask_refund(p)
+  end
+  p.state = as_it_was
+  if not gone then return nil, e, outcome end
+  tell(p, outcome)
+  return true, outcome
+end
+
+
+function late.heard(p, answer)
+  if OVER[answer.outcome] then return end
+  p.provider_ref = answer.provider_ref or p.provider_ref
+  local ok, e = write_down(p, p.provider_ref)
+  if not ok then tell(p, answer.outcome, e) end
+  local done, e2, outcome = settle(p, answer.outcome)
+  if not done then tell(p, outcome, e2) end
+end
+
+
+function late.let_go(payload)
+  local p, e = payments.get(payload.payment_id)
+  if p == nil then return nil, e end
+  if not p or p.order_id then return true end -- taken back by nobody: it pays after all
+  p.provider_ref = payload.provider_ref or p.provider_ref
+  local done, e2 = settle(p, "unknown")
+  if not done then return nil, e2 end
+  return true
+end
+
+
+return late

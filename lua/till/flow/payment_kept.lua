@@ -1,0 +1,57 @@
+-- till/flow/payment_kept - what we keep of a payment beside what the client gave for its provider.
+--
+--   kept.begin(data, offer) -> data    with what the provider said of itself when the session began
+--   kept.with(data, more) -> data      with what the client brought back
+--   kept.for_provider(data) -> data    without what is ours
+--   kept.policy(p) -> { capture =, offline = } | nil      as it was said then; nil of an old one
+--   kept.is_let_go(p) -> boolean       it pays for nothing any more: its money goes back
+--
+-- It stands under `till` in the payment's data. A client cannot say it: what it gives there is
+-- dropped. The policy is frozen, for the provider may be gone, or say otherwise, when the order is
+-- placed; without it an order would be placed whose money nobody ever captures.
+local kept = {}
+
+
+local function without(data, out)
+  for key, value in pairs(data or {}) do
+    if key ~= "till" then out[key] = value end
+  end
+  return out
+end
+
+
+function kept.for_provider(data)
+  return without(data, {})
+end
+
+
+function kept.begin(data, offer)
+  local out = without(data, {})
+  out.till = offer and { policy = { capture = offer.capture, offline = offer.offline } } or nil
+  return out
+end
+
+
+function kept.with(data, more)
+  local out = without(more, without(data, {}))
+  out.till = data and data.till
+  return out
+end
+
+
+local function of(p)
+  return type(p.data) == "table" and type(p.data.till) == "table" and p.data.till or {}
+end
+
+
+function kept.policy(p)
+  return of(p).policy
+end
+
+
+function kept.is_let_go(p)
+  return of(p).let_go ~= nil
+end
+
+
+return kept

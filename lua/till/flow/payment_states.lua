@@ -1,0 +1,32 @@
+-- till/flow/payment_states - the states of an attempt to be paid, as till.flow.payment moves it.
+local fsm = require "till.util.fsm"
+
+
+return fsm.define("payment", {
+  initial = "created", final = { "declined", "voided", "failed", "refunded" },
+  { from = "created", event = "send", to = "sending" },
+  { from = "created", event = "void", to = "voided" },
+  { from = "sending", event = "authorized", to = "authorized" },
+  { from = "sending", event = "captured", to = "captured" },
+  { from = "sending", event = "declined", to = "declined" },
+  { from = "sending", event = "requires_action", to = "requires_action" },
+  { from = "sending", event = "unknown", to = "unknown" },
+  { from = "sending", event = "not_found", to = "failed" },
+  { from = "sending", event = "failed", to = "failed" },
+  { from = "sending", event = "voided", to = "voided" },
+  { from = "unknown", event = "authorized", to = "authorized" },
+  { from = "unknown", event = "captured", to = "captured" },
+  { from = "unknown", event = "declined", to = "declined" },
+  { from = "unknown", event = "requires_action", to = "requires_action" },
+  { from = "unknown", event = "not_found", to = "failed" },
+  { from = "unknown", event = "voided", to = "voided" },
+  { from = "requires_action", event = "send", to = "sending" },
+  { from = "requires_action", event = "authorized", to = "authorized" },
+  { from = "requires_action", event = "captured", to = "captured" },
+  { from = "requires_action", event = "declined", to = "declined" },
+  { from = "requires_action", event = "voided", to = "voided" },
+  { from = "requires_action", event = "not_found", to = "failed" },
+  { from = "authorized", event = "captured", to = "captured" },
+  { from = "authorized", event = "voided", to = "voided" },
+  { from = "captured", event = "refunded", to = "refunded" },
+})

@@ -1,0 +1,124 @@
+-- till/flow/sweep - payments that were left: nobody came back from his bank, or died over it, and
+-- what held the goods is over. Their money is let go of.
+--
+--   sweep.run() -> how many were let go | nil, err       every minute, once for all machines
+--
+-- Each is looked up. Where nothing is known it comes again later (payments.sweep_after_ms). What is
+-- held or was taken is voided or refunded: that it pays for nothing any more, and the event that
+-- tells staff (payment.abandoned), are written down before the provider is asked, so who dies in
+-- between has left it to the next pass. Who comes back to the cart hears that it was let go, and
+-- pays again.
+--
+-- The cart is claimed for it as by a completion, and a cart whose flow runs, waits or is parked is
+-- left alone: that flow settles it. A completion that starts at the same moment is refused while
+-- we have the claim. Where we have lost the claim, the payment is not marked; and who gets the cart
+-- after us reads the mark, and pays with another one. So it never is both order and refund.
+local abandoned = require "till.store.abandoned"
+local carts = require "till.store.carts"
+local conf = require "till.prim.conf"
+local err = require "till.util.err"
+local kept = require "till.flow.payment_kept"
+local log = require "till.prim.log"
+local metrics = require "till.prim.metrics"
+local outbox = require "till.prim.outbox"
+local payment = require "till.flow.payment"
+local sagas = require "till.store.sagas"
+local sql = require "till.prim.sql"
+local time = require "till.prim.time"
+
+local sweep = {}
+
+local MOST, BUDGET_MS, CLAIM_MS = 50, 20000, 120000
+local UNFINISHED = { running = true, waiting = true, parked = true }
+local MONEY = { authorized = true, captured = true }
+local STILL_OPEN = { sending = true, unknown = true }
+
+
+local function is_in_hand(cart_id)
+  local row, e = sagas.find("checkout", cart_id)
+  if row == nil then return nil, e end
+  return row ~= false and UNFINISHED[row.state] == true
+end
+
+
+local function mark(p, claim)
+  return sql.transaction(function(tx)
+    local marked, e = abandoned.let_go(tx, p, claim)
+    if not marked then
+      return nil, e or err.new("conflict", "somebody has come back for it", { is_taken = true })
+    end
+    if not MONEY[p.state] then return true end
+    return outbox.append(tx, { { aggregate = "payment:" .. p.id, type = "payment.abandoned",
+      payload = { payment_id = p.id, cart_id = p.cart_id, provider = p.provider,
+        provider_ref = p.provider_ref, amount = p.amount, currency = p.currency,
+        state = p.state } } })
+  end)
+end
+
+
+-- -> true: it is over | false: it comes again | nil, err
+local function let_go(p, claim)
+  if not kept.is_let_go(p) then
+    payment.settle(p)
+    if payment.states.final[p.state] then return true end
+    if STILL_OPEN[p.state] then return false end
+    local ok, e = mark(p, claim)
+    if not ok then return not e.is_taken and nil, e end
+  end
+  local held = p.state
+  local gone, e = payment.void(p)
+  if not gone then return nil, e end
+  metrics.add("till_payments_let_go_total", { provider = p.provider, why = "abandoned" }, 1)
+  log.warn("payment.abandoned", { payment = p.id, provider = p.provider, was = held, now = p.state,
+    provider_ref = p.provider_ref, amount = p.amount, currency = p.currency, cart = p.cart_id })
+  return true
+end
+
+
+local function with_claim(p, cart)
+  local until_ms = time.now_ms() + CLAIM_MS
+  local claim, e = carts.claim(nil, cart, until_ms)
+  if not claim then return claim, e end
+  local busy, e2 = is_in_hand(cart.id)
+  if busy ~= false then
+    carts.lapse(cart.id, claim)
+    return busy == nil and nil or false, e2
+  end
+  local good, done, why = xpcall(let_go, debug.traceback, p, claim)
+  carts.unclaim(nil, cart.id, claim)
+  if not good then error(done, 0) end
+  return done, why
+end
+
+
+local function one(p)
+  local cart, e = carts.get(p.cart_id)
+  if cart == nil then return nil, e end
+  local busy, e2 = is_in_hand(p.cart_id)
+  if busy == nil then return nil, e2 end
+  if busy then return false end
+  if not cart or cart.state == "completed" then return let_go(p) end
+  return with_claim(p, cart)
+end
+
+
+function sweep.run()
+  local list, e = abandoned.find(time.now_ms() - conf.get("payments.sweep_after_ms"), MOST)
+  if not list then return nil, e end
+  local until_ms, n = time.mono_ms() + BUDGET_MS, 0
+  for _, p in ipairs(list) do
+    if time.mono_ms() > until_ms then break end
+    local payment_id = p.id
+    abandoned.touch(payment_id) -- before it: one that fails for ever lets the others pass
+    local done, why = one(p)
+    if done then n = n + 1 end
+    if done == nil then
+      log.error("payment.sweep", { payment = payment_id, provider = p.provider,
+        error = tostring(why), next_step = "it is tried again; look at the provider" })
+    end
+  end
+  return n
+end
+
+
+return sweep

@@ -1,0 +1,61 @@
+-- till/store/abandoned - payments that pay for no order, and that nobody comes back for.
+--
+--   find(before_ms, limit) -> payments, who was looked at longest ago first: without an order, not
+--                       touched since, of carts that hold nothing any more
+--   touch(id)           it was looked at; it comes again when as much time has gone by
+--   let_go(tx, p, claim) -> true | false    it pays for nothing from now on. False where it is not
+--                       as it was read, has an order, or the claim of its cart is not ours any more
+--                       (claim nil: the cart is completed, or gone)
+local db = require "till.store.db"
+local payments = require "till.store.payments"
+local sql = require "till.prim.sql"
+
+local abandoned = {}
+
+-- Of those that were captured nearly all have an order: only the newest are looked through. One
+-- that was touched stays among them.
+local CAPTURED_MS = 2 * 86400000
+local FREE = " AND order_id IS NULL AND updated_at < ? AND NOT EXISTS (SELECT 1 FROM reservations r"
+  .. " WHERE r.cart_id = payments.cart_id AND r.state = 'held' AND r.expires_at > ?)"
+local OPEN = "SELECT " .. payments.COLUMNS .. " FROM payments WHERE state IN ('requires_action',"
+  .. " 'sending', 'unknown', 'authorized')" .. FREE .. " ORDER BY updated_at LIMIT ?"
+local CAPTURED = "SELECT " .. payments.COLUMNS .. " FROM payments WHERE state = 'captured'"
+  .. " AND updated_at > ?" .. FREE .. " ORDER BY updated_at LIMIT ?"
+
+
+function abandoned.find(before_ms, limit)
+  local before, now = db.at_ms(before_ms), db.now()
+  local rows, e = sql.query(OPEN, before, now, limit)
+  if not rows then return nil, e end
+  local taken, e2 = sql.query(CAPTURED, db.at_ms(before_ms - CAPTURED_MS), before, now, limit)
+  if not taken then return nil, e2 end
+  local out = {}
+  for _, row in ipairs(taken) do out[#out + 1] = payments.of_row(row) end
+  for _, row in ipairs(rows) do out[#out + 1] = payments.of_row(row) end
+  return out
+end
+
+
+function abandoned.touch(payment_id)
+  return sql.exec("UPDATE payments SET updated_at = ? WHERE id = ?", db.now(),
+    db.bin("pay", payment_id))
+end
+
+
+function abandoned.let_go(tx, p, claim)
+  local text = "UPDATE payments SET data = JSON_MERGE_PATCH(data, ?), updated_at = ? WHERE id = ?"
+    .. " AND state = ? AND order_id IS NULL"
+  local args = { db.to_json { till = { let_go = "abandoned" } }, db.now(), db.bin("pay", p.id),
+    p.state }
+  if claim then
+    text = text .. " AND EXISTS (SELECT 1 FROM carts c WHERE c.id = ? AND c.claim = ?"
+      .. " AND c.state = 'completing')"
+    args[5], args[6] = db.bin("cart", p.cart_id), claim
+  end
+  local done, e = tx:exec(text, unpack(args))
+  if not done then return nil, e end
+  return done.affected == 1
+end
+
+
+return abandoned

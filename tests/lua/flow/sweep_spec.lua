@@ -1,0 +1,224 @@
+-- Payments that were left, workers that are late, and providers that are gone.
+local t = require "till.test"
+local live = require "tests.support.live"
+local make_shop = require "tests.support.shop"
+
+
+local function with_cart(token, fn)
+  return function()
+    live.with(function(raw)
+      local shop = make_shop(raw)
+      local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+      shop.pay(cart, "test", token)
+      fn(shop, raw, cart)
+    end)
+  end
+end
+
+
+local function later(raw, minutes)
+  raw.clock.skip_ms = raw.clock.skip_ms + minutes * 60000
+end
+
+
+local function states(raw)
+  return { raw.sql.one("SELECT state FROM payments ORDER BY id LIMIT 1").state,
+    raw.sql.one("SELECT state FROM payment_test_attempts ORDER BY idem_key LIMIT 1").state }
+end
+
+
+local function confirmed(raw)
+  raw.sql.exec("UPDATE payment_test_attempts SET state = 'authorized'")
+end
+
+
+local function sweep(raw)
+  return raw.require("till.flow.sweep").run()
+end
+
+
+t.describe("a payment that was left", function()
+  t.it("is voided once nothing is held for it, and staff are told once",
+    with_cart("tok_requires_action", function(shop, raw, cart)
+      t.equal(select(2, shop.complete(cart)).error.code, "payment_requires_action")
+      confirmed(raw)
+      later(raw, 10)
+      t.equal(sweep(raw), 0)
+      t.same(states(raw), { "requires_action", "authorized" })
+      later(raw, 7)
+      t.equal(sweep(raw), 1)
+      t.same(states(raw), { "voided", "voided" })
+      t.equal(shop.count("outbox", "type = 'payment.abandoned'"), 1)
+      later(raw, 7)
+      t.equal(sweep(raw), 0)
+      local _, body = shop.complete(cart)
+      t.same({ body.type, body.error.code }, { "cart", "payment_declined" })
+      t.ok(body.error.detail:find("pay again", 1, true), body.error.detail)
+      shop.pay(cart, "test", "tok_ok")
+      t.equal(select(2, shop.complete(cart)).type, "order")
+    end))
+
+  t.it("is left to the flow that waits for it", with_cart("tok_timeout", function(shop, raw, cart)
+    local dispatch = raw.require "till.plugin.dispatch"
+    local was = dispatch.plugin
+    dispatch.plugin = function(name, hook, ...)
+      if hook == "payment.lookup" then return { outcome = "unknown" } end
+      return was(name, hook, ...)
+    end
+    t.equal((shop.complete(cart)), 202)
+    dispatch.plugin = was
+    later(raw, 90)
+    t.equal(sweep(raw), 0)
+    t.equal(states(raw)[2], "authorized")
+  end))
+
+  t.it("is not let go of by a pass that has lost the cart", with_cart("tok_requires_action",
+    function(shop, raw, cart)
+      shop.complete(cart)
+      confirmed(raw)
+      later(raw, 17)
+      local payment = raw.require "till.flow.payment"
+      local settle = payment.settle
+      payment.settle = function(p, ...)
+        payment.settle = settle
+        local found, e = settle(p, ...)
+        later(raw, 3)
+        t.equal(select(2, shop.complete(cart)).type, "order")
+        return found, e
+      end
+      t.equal(sweep(raw), 0)
+      t.same(states(raw), { "authorized", "authorized" })
+    end))
+
+  t.it("keeps a completion away while it is let go of", with_cart("tok_requires_action",
+    function(shop, raw, cart)
+      shop.complete(cart)
+      confirmed(raw)
+      later(raw, 17)
+      local payment = raw.require "till.flow.payment"
+      local void, status, code = payment.void, nil, nil
+      payment.void = function(...)
+        payment.void = void
+        local body
+        status, body = shop.complete(cart)
+        code = body.code
+        return void(...)
+      end
+      t.equal(sweep(raw), 1)
+      t.same({ status, code }, { 409, "completion_in_progress" })
+      t.same({ shop.count("orders"), states(raw)[2] }, { 0, "voided" })
+    end))
+
+  t.it("is let go of by the next pass where the first died after it was marked",
+    with_cart("tok_requires_action", function(shop, raw, cart)
+      shop.complete(cart)
+      confirmed(raw)
+      later(raw, 17)
+      local payment = raw.require "till.flow.payment"
+      local void = payment.void
+      payment.void = function()
+        payment.void = void
+        error("killed", 0)
+      end
+      pcall(sweep, raw)
+      t.equal(states(raw)[2], "authorized")
+      later(raw, 7)
+      t.equal(sweep(raw), 1)
+      t.same(states(raw), { "voided", "voided" })
+      t.equal(shop.count("outbox", "type = 'payment.abandoned'"), 1)
+    end))
+end)
+
+
+t.describe("a worker that lost its flow", function()
+  t.it("sends nothing any more", with_cart("tok_late", function(shop, raw, cart)
+    local payment = raw.require "till.flow.payment"
+    local authorize = payment.authorize
+    payment.authorize = function(...)
+      payment.authorize = authorize
+      raw.sql.exec("UPDATE sagas SET claim = claim + 1")
+      return authorize(...)
+    end
+    shop.complete(cart)
+    t.same({ raw.sql.one("SELECT state FROM payments").state,
+      shop.count("payment_test_attempts") }, { "created", 0 })
+  end))
+
+  t.it("lets go of what it hears of too late, and writes that down before",
+    with_cart("tok_late", function(shop, raw, cart)
+      local dispatch = raw.require "till.plugin.dispatch"
+      local was = dispatch.plugin
+      local written
+      dispatch.plugin = function(name, hook, about)
+        if hook == "payment.void" then
+          written = shop.count("outbox", "type = 'payment.too_late'")
+        end
+        local answer, e = was(name, hook, about)
+        if hook == "payment.authorize" then
+          raw.sql.exec("UPDATE payments SET state = 'failed'")
+          return { outcome = "unknown" } -- and the answer is lost as well
+        end
+        return answer, e
+      end
+      shop.complete(cart)
+      dispatch.plugin = was
+      t.equal(written, 1)
+      t.same(states(raw), { "failed", "voided" })
+    end))
+
+  t.it("is not overtaken by a look-up that finds nothing yet", with_cart("tok_ok",
+    function(shop, raw)
+      raw.sql.exec("UPDATE payments SET state = 'sending', updated_at = NOW(3)")
+      local payment, store = raw.require "till.flow.payment", raw.require "till.store.payments"
+      local payment_id = raw.require("till.util.id").text("pay",
+        raw.sql.one("SELECT id FROM payments").id)
+      local _, e = payment.settle(store.get(payment_id))
+      t.same({ e.code, store.get(payment_id).state }, { "unknown_outcome", "sending" })
+      later(raw, 1)
+      _, e = payment.settle(store.get(payment_id))
+      t.same({ e.code, store.get(payment_id).state, shop.count("orders") },
+        { "payment_declined", "failed", 0 })
+    end))
+end)
+
+
+t.describe("a provider between session and completion", function()
+  t.it("that is gone is told of, and nothing is taken", with_cart("tok_ok",
+    function(shop, raw, cart)
+      local dispatch = raw.require "till.plugin.dispatch"
+      local has, waits = dispatch.has, dispatch.waits
+      dispatch.has = function(hook, name) return name ~= "payment-test" and has(hook, name) end
+      dispatch.waits = function() return true end
+      local _, body = shop.complete(cart)
+      dispatch.has, dispatch.waits = has, waits
+      t.same({ body.type, body.error and body.error.code }, { "cart", "payment_provider_unknown" })
+      t.same({ shop.count("payment_test_attempts"), shop.count("orders") }, { 0, 0 })
+    end))
+
+  t.it("that offers nothing any more still has its order captured", with_cart("tok_ok",
+    function(shop, raw, cart)
+      local payment = raw.require "till.flow.payment"
+      local describe = payment.describe
+      payment.describe = function() return nil end
+      t.equal(select(2, shop.complete(cart)).type, "order")
+      payment.describe = describe
+      t.equal(shop.count("outbox", "type = 'payment.capture'"), 1)
+    end))
+
+  t.it("that captured another amount is looked at by staff", with_cart("tok_timeout",
+    function(shop, raw, cart)
+      local dispatch = raw.require "till.plugin.dispatch"
+      local was = dispatch.plugin
+      dispatch.plugin = function(name, hook, ...)
+        if hook == "payment.authorize" then return { outcome = "unknown" } end
+        if hook ~= "payment.lookup" then return was(name, hook, ...) end
+        return { outcome = "captured", captured_amount = 1 }
+      end
+      shop.complete(cart)
+      shop.complete(cart)
+      dispatch.plugin = was
+      local saga = shop.must(raw.admin("GET", "/admin/v1/sagas?state=parked")).data[1]
+      t.ok(saga and saga.error:find("was captured with 1", 1, true), saga and saga.error)
+      t.equal(shop.count("orders"), 0)
+    end))
+end)
