@@ -4,6 +4,7 @@
 local conf = require "till.prim.conf"
 local dead = require "till.store.dead"
 local generation_purge = require "till.store.generation_purge"
+local refunds = require "till.store.refunds"
 local sessions = require "till.store.sessions"
 
 local MOST = 10000
@@ -18,5 +19,7 @@ return {
   { name = "server:purge", when = "every minute", run = function() return dead.purge(MOST) end },
   { name = "server:purge-sessions", when = "every minute",
     run = function() return sessions.purge(MOST) end },
+  { name = "server:expire-refunds", when = "every minute",
+    run = function() return refunds.expire(MOST) end },
   { name = "server:purge-generations", when = "every minute", run = purge_generations },
 }
