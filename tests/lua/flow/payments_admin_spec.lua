@@ -15,7 +15,9 @@ t.describe("payments for staff", function()
   t.it("are shown, looked up, and let go of", with_shop(function(shop, raw)
     local p = authorized(raw, shop)
     local at = "/admin/v1/payments/" .. p.id
-    t.equal(shop.must(raw.admin("GET", at)).payment.state, "authorized")
+    local seen = shop.must(raw.admin("GET", at)).payment
+    t.equal(seen.state, "authorized")
+    t.ok(#seen.events >= 2, "created, authorized")
     t.equal((raw.admin("POST", at .. "/lookup", {}, shop.key())), 409)
     raw.sql.exec("UPDATE payments SET state = 'unknown'")
     t.equal(shop.must(raw.admin("POST", at .. "/lookup", {}, shop.key())).payment.state,

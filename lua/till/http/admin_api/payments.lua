@@ -2,6 +2,7 @@
 local actor = require "till.http.actor"
 local audit = require "till.store.audit"
 local err = require "till.util.err"
+local events = require "till.store.payment_events"
 local ledger = require "till.store.ledger"
 local order_flow = require "till.flow.order"
 local payment = require "till.flow.payment"
@@ -43,7 +44,11 @@ end
 local function get(ctx)
   local p, e = read(ctx.params.id)
   if not p then return nil, e end
-  return answer(ctx, p)
+  local happened, e2 = events.of(p.id)
+  if not happened then return nil, e2 end
+  local out = views.payment(p)
+  out.events = render.list(happened)
+  return ctx:json(200, { payment = out })
 end
 
 
@@ -128,7 +133,7 @@ return {
     returns = { [200] = shapes.list(shapes.payment) }, handler = list,
   }),
   route.get("/admin/v1/payments/{id}", {
-    summary = "One of them", tag = "payments", auth = "admin", permission = "payments.read",
+    summary = "One of them with what happened to it", tag = "payments", auth = "admin", permission = "payments.read",
     params = PARAMS, returns = ONE, handler = get,
   }),
   route.post("/admin/v1/payments/{id}/capture", {
