@@ -133,8 +133,8 @@ return {
     returns = { [200] = shapes.list(shapes.payment) }, handler = list,
   }),
   route.get("/admin/v1/payments/{id}", {
-    summary = "One of them with what happened to it", tag = "payments", auth = "admin", permission = "payments.read",
-    params = PARAMS, returns = ONE, handler = get,
+    summary = "One of them with what happened to it", tag = "payments", auth = "admin",
+    permission = "payments.read", params = PARAMS, returns = ONE, handler = get,
   }),
   route.post("/admin/v1/payments/{id}/capture", {
     summary = "Take the money", tag = "payments", auth = "admin", permission = "payments.write",
