@@ -76,6 +76,11 @@ const WALK = {
   "POST /admin/v1/orders/{id}/fulfilments/{fulfilment_id}/cancel": () => ({ reason: "walk" }),
   "POST /admin/v1/orders/{id}/notes": () => ({ text: "walk" }),
   "POST /admin/v1/orders/{id}/returns": () => ({ lines: [{ line_id: place.order.lines[0].id, quantity: 1, location: "main" }], reason: "walk" }),
+  "POST /admin/v1/orders/{id}/refunds": () => ({ amount: { amount: 1, currency: "GBP" }, reason: "walk" }),
+  "POST /admin/v1/refunds/{id}/approve": () => ({ reason: "walk" }),
+  "POST /admin/v1/refunds/{id}/reject": () => ({ reason: "walk" }),
+  "PUT /admin/v1/refund-limits": () => ({ limits: [{ role: "support", currency: "*", amount: 10000 }] }),
+  "POST /admin/v1/payments/{id}/void": () => ({ reason: "walk" }),
   "POST /admin/v1/orders/{id}/cancel": () => ({ lines: [{ line_id: place.order.lines[0].id, quantity: 1 }], reason: "walk" }),
   "POST /admin/v1/staff": () => ({ email: `${newKey()}@example.com`, name: "Walked", password: "long enough to be one", roles: ["viewer"] }),
   "POST /admin/v1/keys": () => ({ name: "Walked", kind: "secret", roles: ["viewer"] }),
@@ -100,7 +105,7 @@ const WALK = {
 
 const IDS = { carts: () => place.cart.id, products: () => place.changed.product.id, variants: () => place.changed.variant.id, categories: () => place.category.id,
   promotions: () => place.promotion.id, orders: () => place.order.id, rules: () => place.rule.id, generations: () => "live", inventory: () => encodeURIComponent(place.variant.sku),
-  locations: () => "main", fulfilments: () => place.order.id.replace("ord", "ful"), jobs: () => "1", sagas: () => "1" };
+  locations: () => "main", refunds: () => place.order.id.replace("ord", "rfnd"), payments: () => place.order.id.replace("ord", "pay"), fulfilments: () => place.order.id.replace("ord", "ful"), jobs: () => "1", sagas: () => "1" };
 
 function send(route, body) {
   const [method, template] = route.split(" ");

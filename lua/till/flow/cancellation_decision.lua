@@ -1,16 +1,19 @@
 -- till/flow/cancellation_decision - units that are not wanted any more, and the money for them:
--- what cancellations and returns have in common.
+-- what cancellations, returns and refunds have in common.
 --
 --   run(kind, order_id, wish, actor, transaction, respond) -> what transaction returned | nil, err
 --       as till.flow.cancellation says; kind, all of it under the lock of the order:
 --         name                     of till.store.cancellations
---         units(order, wish) -> { line id -> units } | nil, err
+--         units(order, wish, tx) -> { line id -> units } | nil, err
 --         is_whole(order, units)   the order ends with it
 --         lines(order, units, wish [, tx]) -> lines as they are stored | nil, err
 --         without_trace(order, whole) -> found | nil, err     of an imported order
---         count(tx, order, c)      the units, in the tables and in `order`
+--         gate(tx, order, wish, c, left) -> true | nil, err    optional; may it be? `left` is
+--                                  what was captured and does not go back yet, nil: of nothing
+--         with_shipping(wish)      optional; else the shipping goes with the last unit
+--         count(tx, order, c, wish)  the units, in the tables and in `order`
 --         moves(order, c, payment) of till.flow.order_states
---         tell(tx, order, c)       timeline and outbox
+--         tell(tx, order, c, wish) timeline and outbox
 --         stock(tx, order, c)      its rows of stock, last
 --   keeps_nothing(order, units)    is no unit of it left, when these are gone?
 --
@@ -38,14 +41,22 @@ local function payment_of(tx, order_id)
   for _, p in ipairs(list) do
     if p.state == "authorized" or p.state == "captured" then return p end
   end
+  for _, p in ipairs(list) do
+    if p.state == "refunded" then return p end
+  end
   return false
+end
+
+
+local function was_captured(p)
+  return p and (p.state == "captured" or p.state == "refunded")
 end
 
 
 -- What has to be done about the money of it.
 local function money_of(p, amount, whole)
   if not p then return "none" end
-  if p.state == "captured" then return amount > 0 and "refund" or "none" end
+  if was_captured(p) then return amount > 0 and "refund" or "none" end
   if whole or amount > 0 and payments.to_capture(p) == amount then return "void" end
   return amount > 0 and "lowered" or "none"
 end
@@ -62,13 +73,13 @@ local function settle_money(tx, c, p)
 end
 
 
-local function write(tx, kind, order, c, p, found)
-  local ok, e = kind.count(tx, order, c)
+local function write(tx, kind, order, c, p, found, wish)
+  local ok, e = kind.count(tx, order, c, wish)
   if ok then ok, e = cancellations.create(tx, c) end
   if ok then ok, e = settle_money(tx, c, p) end
   if ok then ok, e = orders.ledger(tx, order.id, nil, order.currency, figures.reversed(found)) end
   if ok then ok, e = states.change(tx, order, kind.moves(order, c, p)) end
-  if ok then ok, e = kind.tell(tx, order, c) end
+  if ok then ok, e = kind.tell(tx, order, c, wish) end
   if ok and c.state == "pending" then
     ok, e = sagas.enqueue(tx, "cancellation", c.id, { order_id = order.id,
       payment_id = c.payment_id, amount = c.amount, money = c.money }, FIRST_LOOK_MS)
@@ -88,30 +99,69 @@ function decision.keeps_nothing(order, units)
 end
 
 
+-- Never more than was captured: what was given back as goodwill stands in for the rest.
+-- -> amount, left | nil, err
+local function fitted(tx, order, p, found)
+  if not was_captured(p) then return found.total end
+  local due, e = cancellations.due(tx, p.id)
+  if not due then return nil, e end
+  local left = payments.to_capture(p) - due
+  if found.goodwill or found.total <= left then return found.total, left end
+  local given, e2 = figures.goodwill(tx, order.id)
+  if not given then return nil, e2 end
+  found.absorbed = math.min(found.total - left, given)
+  return left, left
+end
+
+
+local function figures_of(tx, kind, order, wish, lines, units, whole)
+  if wish.amount then return { lines = {}, total = wish.amount, goodwill = wish.amount }, {} end
+  -- Whatever came first, cancellations or returns: his shipping is given back with the last unit.
+  local shipping = whole or decision.keeps_nothing(order, units)
+  if kind.with_shipping then shipping = kind.with_shipping(wish) end
+  return figures.of(tx, order, lines, shipping,
+    function() return kind.without_trace(order, whole) end)
+end
+
+
+-- A role that may not give back so much leaves the whole to another one: no unit moves either.
+local function allowed(tx, kind, order, wish, c, left)
+  if kind.gate then return kind.gate(tx, order, wish, c, left) end
+  local limit = c.money == "refund" and wish.limit and wish.limit(c.currency)
+  if not limit or c.amount <= limit then return true end
+  return nil, err.new("forbidden", ("%d would be refunded, and your limit is %d; somebody with a"
+    .. " higher one has to do it"):format(c.amount, limit))
+end
+
+
 -- -> cancellation as it is to be written, and its figures
 local function worked_out(tx, kind, order, wish, p)
-  local units, e = kind.units(order, wish)
+  local units, e = kind.units(order, wish, tx)
   if not units then return nil, e end
   local whole = kind.is_whole(order, units)
   local lines, e2 = kind.lines(order, units, wish, tx)
   if not lines then return nil, e2 end
-  -- Whatever came first, cancellations or returns: his shipping is given back with the last unit.
-  local all_back = whole or decision.keeps_nothing(order, units)
-  local found, frozen = figures.of(tx, order, lines, all_back,
-    function() return kind.without_trace(order, whole) end)
+  local found, frozen = figures_of(tx, kind, order, wish, lines, units, whole)
   if not found then return nil, frozen end
+  local amount, left = fitted(tx, order, p, found)
+  if not amount then return nil, left end
   figures.add_to(lines, found, frozen)
-  local money = money_of(p, found.total, whole)
-  return { kind = kind.name, order_id = order.id, request = wish.request, whole = whole,
-    lines = lines, shipping = found.shipping, currency = order.currency, amount = found.total,
+  local money = money_of(p, amount, whole)
+  local c = { kind = kind.name, order_id = order.id, request = wish.request, whole = whole,
+    lines = lines, shipping = found.shipping, currency = order.currency, amount = amount,
     money = money, payment_id = p and p.id or nil, reason = wish.reason,
-    state = PROVIDER[money] and "pending" or "done" }, found
+    state = PROVIDER[money] and "pending" or "done" }
+  local ok, why = allowed(tx, kind, order, wish, c, left)
+  if not ok then return nil, why end
+  return c, found
 end
 
 
 -- The record of a request that had no outcome yet is taken back, so its body is compared here.
 local function is_another(kind, known, wish)
   if known.kind ~= kind.name then return true end
+  if wish.amount and wish.amount ~= known.amount then return true end
+  if known.kind == "refund" and #known.lines ~= #(wish.lines or {}) then return true end
   if not wish.lines or #wish.lines == 0 then return false end
   local units = {}
   for _, line in ipairs(known.lines) do units[line.line_id] = line.quantity end
@@ -142,7 +192,7 @@ local function decide(tx, kind, order_id, wish, actor)
     return nil, err.new("busy", "a capture of this order has no outcome yet; try again")
   end
   c.actor = actor
-  local ok, e4 = write(tx, kind, order, c, p, found)
+  local ok, e4 = write(tx, kind, order, c, p, found, wish)
   if not ok then return nil, e4 end
   return c, order
 end
@@ -165,7 +215,7 @@ local function answer_of(id, transaction, respond)
     if not c then return nil, e end
     local order, e2 = orders.get(c.order_id, tx)
     if not order then return nil, e2 end
-    return respond(order, c)
+    return respond(order, c, tx)
   end)
 end
 

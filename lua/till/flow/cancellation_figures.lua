@@ -5,20 +5,56 @@
 --                       lines { line_id, quantity }; found as till.rule.refund makes it, frozen
 --                       { line id -> id in the price trace }; `whole` takes all of the shipping
 --                       besides; without_trace(order, whole) finds it for an imported order
+--   units_gone(order, tx) -> { line id -> units whose money went back, or is on its way }
 --   add_to(lines, found, frozen)    writes amount, tax and net of each line beside it
 --   reversed(found) -> entries      of the ledger: what the sale booked, the other way round
+--   goodwill(tx, order_id) -> amount    given back of no unit, and not met by one since
+--
+-- Money of a unit goes back once: one that was refunded while the shopper kept it brings none when
+-- it comes back. What was given as an amount is goodwill, an account of its own; when units come
+-- back for which no money is left, their sale is booked back against it (`found.absorbed`).
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
+local ledger = require "till.store.ledger"
 local orders = require "till.store.orders"
 local refund = require "till.rule.refund"
 
 local figures = {}
 
 
-local function to_asked(lines, frozen)
+-- No more of a line than it had, whatever happened to a unit first.
+local function taken(gone, sizes, line)
+  local before = gone[line.line_id] or 0
+  local n = math.min(line.quantity, sizes[line.line_id] - before)
+  gone[line.line_id] = before + n
+  return n
+end
+
+
+local function sizes_of(order)
   local out = {}
-  for i, line in ipairs(lines) do out[i] = { id = frozen[line.line_id], qty = line.quantity } end
+  for _, line in ipairs(order.lines) do out[line.id] = line.quantity end
   return out
+end
+
+
+local function to_asked(lines, frozen, gone, sizes)
+  local out = {}
+  for i, line in ipairs(lines) do
+    out[i] = { id = frozen[line.line_id], qty = taken(gone, sizes, line) }
+  end
+  return out
+end
+
+
+function figures.units_gone(order, tx)
+  local past, e = cancellations.of_order(order.id, tx)
+  if not past then return nil, e end
+  local gone, sizes = {}, sizes_of(order)
+  for _, c in ipairs(past) do
+    for _, line in ipairs(c.lines) do taken(gone, sizes, line) end
+  end
+  return gone
 end
 
 
@@ -28,11 +64,13 @@ local function calculate(tx, order, trace, lines, whole)
   frozen, e = orders.frozen_ids(tx, order.id)
   if frozen then past, e = cancellations.of_order(order.id, tx) end
   if not past then return nil, e end
-  local asked = {}
+  local asked, gone, sizes = {}, {}, sizes_of(order)
   for i, c in ipairs(past) do
-    asked[i] = { lines = to_asked(c.lines, frozen), shipping = c.shipping and c.shipping.amount }
+    asked[i] = { lines = to_asked(c.lines, frozen, gone, sizes),
+      shipping = c.shipping and c.shipping.amount }
   end
-  asked[#asked + 1] = { lines = to_asked(lines, frozen), shipping = whole and "all" or nil }
+  asked[#asked + 1] = { lines = to_asked(lines, frozen, gone, sizes),
+    shipping = whole and "all" or nil }
   local list, code = refund.calculate(trace.result, asked, trace.given.tender)
   if not list then
     return nil, err.new("internal", "the refund cannot be worked out: " .. tostring(code))
@@ -66,8 +104,20 @@ end
 function figures.reversed(found)
   local goods, shipping = 0, found.shipping and found.shipping.net or 0
   for _, line in ipairs(found.lines) do goods = goods + line.net end
-  return { { "receivable", -found.total }, { "sales", goods }, { "shipping", shipping },
-    { "tax", found.tax or 0 } }
+  local absorbed = found.absorbed or 0
+  return { { "receivable", absorbed - found.total }, { "sales", goods }, { "shipping", shipping },
+    { "tax", found.tax or 0 }, { "goodwill", (found.goodwill or 0) - absorbed } }
+end
+
+
+function figures.goodwill(tx, order_id)
+  local entries, e = ledger.of_order(order_id, tx)
+  if not entries then return nil, e end
+  local sum = 0
+  for _, entry in ipairs(entries) do
+    if entry.account == "goodwill" then sum = sum + entry.amount end
+  end
+  return sum
 end
 
 

@@ -7,9 +7,9 @@
 --   by_hand(tx, saga_row, actor, reason) -> order | nil, err    the money went back in some other
 --                                  way: books it; the caller ends the saga in the same transaction
 --   found(id [, tx]) -> cancellation | nil, err
---   name_of(id) -> "cancellation" | "return"    as its timeline says
+--   name_of(id) -> "cancellation" | "return" | "refund"    as its timeline says
 --
--- A return's money goes back by the same flow: its aggregate is the return.
+-- The money of a return or a refund goes back by the same flow: it is the aggregate.
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
@@ -18,6 +18,7 @@ local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
+local refunds = require "till.store.refunds"
 local saga = require "till.flow.saga"
 local sagas = require "till.store.sagas"
 local sql = require "till.prim.sql"
@@ -30,6 +31,7 @@ local KEY_MS = 23 * 3600000 -- providers know a key for a day
 
 
 function cancellation_flow.name_of(cancellation_id)
+  if cancellation_id:find("^rfnd_") then return "refund" end
   return cancellation_id:find("^ret_") and "return" or "cancellation"
 end
 
@@ -104,6 +106,7 @@ local function book(tx, id, actor, data)
     moves, e4 = book_refund(tx, order, p, c) end
   local ok = moves
   if ok then ok, e4 = states.change(tx, order, moves) end
+  if ok and c.kind == "refund" then ok, e4 = refunds.set(tx, c.id, "done") end
   if ok then
     data.payment_id, data[cancellation_flow.name_of(c.id) .. "_id"] = p.id, c.id
     data.amount = c.amount
@@ -122,7 +125,7 @@ local function book_step(_, env)
     local saved, e2 = sagas.save(env.saga, { step = env.steps, state = "done" }, tx)
     if saved == nil then return nil, e2 end
     if not saved then return nil, err.new("busy", "another worker books this cancellation") end
-    return env.respond(order, c)
+    return env.respond(order, c, tx)
   end)
   if not done then
     env.saga.step, env.saga.state = env.steps - 1, "running"
@@ -136,6 +139,10 @@ end
 
 local function parked(row, e)
   local name = cancellation_flow.name_of(row.aggregate)
+  if name == "refund" and err.is(e, "payment_declined") then
+    local set, e2 = refunds.set(nil, row.aggregate, "refused")
+    if not set then log.warn("refund.refused", { error = tostring(e2) }) end
+  end
   local ok, why = orders.event(nil, row.data.order_id, name .. "_parked", "system",
     { [name .. "_id"] = row.aggregate, error = e.message })
   if not ok then log.warn("cancellation.parked", { error = tostring(why) }) end

@@ -3,7 +3,8 @@
 --   permissions.allows(roles, "orders.write") -> boolean
 --   permissions.ROLES                         the roles that are known, with a word on each
 --
--- A permission is noun.verb, verb being read or write (or publish, of rules); "any" is what
+-- A permission is noun.verb, verb being read or write (or publish, of rules, and
+-- approve, of refunds); "any" is what
 -- everybody has who is known. A
 -- role may also be such a pattern itself
 -- ("orders.read", "orders.*", "*"), for keys of integrations that need little.
@@ -21,8 +22,8 @@ permissions.ROLES = {
   catalog = { doc = "Products, categories, prices and stock.", "products.*", "categories.*",
     "prices.*", "inventory.*" },
   stock = { doc = "Stock alone.", "inventory.*", "products.read", "alerts.read" },
-  support = { doc = "Orders, refunds and customers.", "orders.*", "refunds.*", "payments.read",
-    "customers.*", "products.read", "inventory.read" },
+  support = { doc = "Orders, refunds and customers.", "orders.*", "refunds.read", "refunds.write",
+    "payments.read", "customers.*", "products.read", "inventory.read" },
   viewer = { doc = "Reads everything.", "*.read" },
 }
 

@@ -16,6 +16,8 @@ return {
   "till.http.admin_api.stock_policies",
   "till.http.admin_api.imports",
   "till.http.admin_api.orders",
+  "till.http.admin_api.payments",
+  "till.http.admin_api.refunds",
   "till.http.admin_api.promotions",
   "till.http.admin_api.rules",
   "till.http.admin_api.rule_trials",

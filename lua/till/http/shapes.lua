@@ -69,6 +69,13 @@ shapes.saved_method = s.object({
 }, { additional = true, name = "SavedPaymentMethod" })
 
 
+shapes.refund = s.object({
+  id = s.id("rfnd"), order_id = s.id("ord"), amount = s.money(), reason = s.string {},
+  state = s.string { enum = { "requested", "pending", "done", "refused", "rejected", "expired" } },
+  requested_by = s.string {}, decided_by = s.nullable(s.string {}),
+}, { additional = true, name = "Refund" })
+
+
 --- { name = schema } in an object of that one name.
 function shapes.one(name, schema)
   return s.object({ [name] = schema }, { required = { name }, additional = true })

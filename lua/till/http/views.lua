@@ -3,6 +3,7 @@
 --
 --   views.cart(cart) priced(figures, currency) order(order)
 --   views.order_head(order) product(p, opts) category(c) payment(p) fulfilment(f) cancellation(c)
+--   views.refund(r)
 --   returned(c)
 --   promotion(p) customer(c) key(k) staff(s) error(e)
 local json = require "till.prim.json"
@@ -112,6 +113,18 @@ end
 function views.returned(c)
   local out = views.cancellation(c)
   for i, line in ipairs(c.lines) do out.lines[i].restocked = render.list(line.stock) end
+  return out
+end
+
+
+--- What staff asked for apart from cancellations and returns.
+function views.refund(r)
+  local out = pick(r, { "id", "order_id", "state", "reason", "requested_by", "decided_by",
+    "decided_at", "answer", "created_at" })
+  out.expires_at = r.state == "requested" and r.expires_at or nil
+  out.amount = money(r.amount, r.currency)
+  out.lines = r.wish.lines and render.list(r.wish.lines) or nil
+  out.shipping = r.wish.shipping
   return out
 end
 

@@ -3,10 +3,11 @@
 --
 --   create(tx, c) -> c with its id and position     c { kind, order_id, request, whole, lines,
 --                                  shipping, currency, amount, money, payment_id, state, reason,
---                                  actor }; kind "cancel" or "return", which the id shows
+--                                  actor }; kind "cancel", "return" or "refund",
+--                                  which the id shows; a given id is kept
 --   get(id [, tx]), by_request(order_id, request [, tx]) -> c | false
---   of_order(order_id [, tx])      in the order made, of both kinds
---   split(list) -> cancellations, returns
+--   of_order(order_id [, tx])      in the order made, of all kinds
+--   split(list) -> cancellations, returns, refunds
 --   due(tx, payment_id)            what was given back of it, and what is to be: as of one moment
 --   done(tx, id) -> true | false   false where it was done already
 local db = require "till.store.db"
@@ -16,7 +17,7 @@ local time = require "till.prim.time"
 
 local cancellations = {}
 
-local PREFIXES = { cancel = "can", ["return"] = "ret" }
+local PREFIXES = { cancel = "can", ["return"] = "ret", refund = "rfnd" }
 
 local COLUMNS = "id, order_id, position, kind, whole, `lines`, shipping, currency, amount, money,"
   .. " payment_id, state, reason, actor, created_at, done_at"
@@ -65,19 +66,19 @@ end
 
 
 function cancellations.split(list)
-  local cancelled, returned = {}, {}
+  local of = { cancel = {}, ["return"] = {}, refund = {} }
   for _, c in ipairs(list) do
-    local to = c.kind == "return" and returned or cancelled
+    local to = of[c.kind]
     to[#to + 1] = c
   end
-  return cancelled, returned
+  return of.cancel, of["return"], of.refund
 end
 
 
 --- Under the lock of the order: its positions have no gaps.
 function cancellations.create(tx, c)
   local now_ms = time.now_ms()
-  c.id, c.created_at = id.new(PREFIXES[c.kind]), time.rfc3339(now_ms)
+  c.id, c.created_at = c.id or id.new(PREFIXES[c.kind]), time.rfc3339(now_ms)
   if c.state == "done" then c.done_at = c.created_at end
   local order = db.bin("ord", c.order_id)
   local ok, e = tx:exec("INSERT INTO cancellations (id, order_id, position, kind, request, whole,"

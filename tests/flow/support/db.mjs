@@ -194,14 +194,29 @@ const INVARIANTS = {
     SELECT o.number, o.total, l.owed, c.gone, p.paid FROM orders o
     LEFT JOIN (SELECT order_id, SUM(amount) AS owed FROM ledger_entries WHERE account = 'receivable' GROUP BY order_id) l ON l.order_id = o.id
     LEFT JOIN (SELECT order_id, SUM(amount) AS gone FROM cancellations GROUP BY order_id) c ON c.order_id = o.id
-    LEFT JOIN (SELECT order_id, SUM(IF(state IN ('captured', 'refunded'), COALESCE(capture_amount, amount) - refunded_amount, 0)) AS paid
+    LEFT JOIN (SELECT order_id, SUM(IF(state IN ('captured', 'refunded', 'disputed', 'won', 'lost'), COALESCE(capture_amount, amount) - refunded_amount, 0)) AS paid
                FROM payments GROUP BY order_id) p ON p.order_id = o.id
     WHERE o.cart_id IS NOT NULL AND COALESCE(l.owed, 0) <> o.total - COALESCE(c.gone, 0) - COALESCE(p.paid, 0)`,
   "cash is what payments say": `
     SELECT HEX(p.id), p.state, p.capture_amount, p.refunded_amount, l.cash FROM payments p
     LEFT JOIN (SELECT payment_id, SUM(amount) AS cash FROM ledger_entries WHERE account LIKE 'cash:%' GROUP BY payment_id) l ON l.payment_id = p.id
     WHERE p.order_id IS NOT NULL AND COALESCE(l.cash, 0) <>
-      IF(p.state IN ('captured', 'refunded'), COALESCE(p.capture_amount, p.amount) - p.refunded_amount, 0)`,
+      IF(p.state IN ('captured', 'refunded', 'disputed', 'won', 'lost'),
+         COALESCE(p.capture_amount, p.amount) - p.refunded_amount - p.disputed_amount - p.lost_amount
+           - (SELECT COALESCE(SUM(fee), 0) FROM payment_events f WHERE f.payment_id = p.id), 0)`,
+  "a payment is what its events come to": `
+    SELECT HEX(p.id), p.state, p.amount, p.capture_amount, p.refunded_amount, e.* FROM payments p
+    LEFT JOIN (SELECT payment_id, SUM(IF(kind = 'created', amount, 0)) AS asked, SUM(IF(kind = 'captured', amount, 0)) AS captured,
+                 SUM(IF(kind = 'refunded', amount, 0)) AS refunded,
+                 SUM(IF(kind = 'disputed', amount, 0)) AS disputed, MAX(seq) AS last
+               FROM payment_events GROUP BY payment_id) e ON e.payment_id = p.id
+    LEFT JOIN payment_events l ON l.payment_id = e.payment_id AND l.seq = e.last
+    WHERE e.asked IS NULL OR e.asked <> p.amount OR e.refunded <> p.refunded_amount
+       OR e.captured <> IF(p.state IN ('captured', 'refunded', 'disputed', 'won', 'lost'), COALESCE(p.capture_amount, p.amount), 0)
+       OR p.disputed_amount + p.lost_amount > e.disputed OR (p.state = 'disputed' AND p.disputed_amount = 0)
+       OR NOT CASE l.kind WHEN 'send' THEN p.state = 'sending' WHEN 'not_found' THEN p.state = 'failed'
+            WHEN 'voided' THEN p.state IN ('voided', 'authorized', 'captured', 'refunded')
+            WHEN 'refunded' THEN p.state IN ('refunded', 'captured', 'disputed', 'won', 'lost') ELSE p.state = l.kind END`,
   "no more goes back than was captured": "SELECT HEX(id) FROM payments WHERE refunded_amount > COALESCE(capture_amount, amount)",
   "a cancelled order was given back to the cent": `
     SELECT o.number, o.total, SUM(c.amount) FROM orders o JOIN cancellations c ON c.order_id = o.id

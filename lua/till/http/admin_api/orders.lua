@@ -1,14 +1,15 @@
--- till/http/admin_api/orders - orders, their fulfilment and their payments, for staff.
+-- till/http/admin_api/orders - orders, their fulfilment, cancellations and returns, for staff.
 local actor = require "till.http.actor"
 local cancellation = require "till.flow.cancellation"
 local cancellations = require "till.store.cancellations"
-local crypto = require "till.prim.crypto"
 local err = require "till.util.err"
 local fulfilment = require "till.flow.fulfilment"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
 local payments = require "till.store.payments"
+local refund_limits = require "till.http.refund_limits"
 local render = require "till.http.render"
+local request_of = require "till.http.request_key"
 local returns = require "till.flow.returns"
 local route = require "till.http.route"
 local s = require "till.util.schema"
@@ -67,9 +68,10 @@ local function get(ctx)
   local all, e3 = cancellations.of_order(order.id)
   if not all then return nil, e3 end
   local view = views.order(order)
-  local cancelled, returned = cancellations.split(all)
+  local cancelled, returned, refunded = cancellations.split(all)
   view.payments, view.cancellations = map(paid, views.payment), map(cancelled, views.cancellation)
   view.returns = map(returned, views.returned)
+  view.refunds = map(refunded, views.cancellation)
   view.possible = render.list(states.possible(order))
   return ctx:json(200, { order = view }, { etag = order.version })
 end
@@ -130,16 +132,11 @@ local function on_one(name)
 end
 
 
--- The same key asks for the same cancellation, also where its answer was lost.
-local function request_of(ctx)
-  local sum = crypto.sha256(ctx.idem.scope .. "\n" .. ctx.idem.key)
-  local text = crypto.hex(sum)
-  return text
-end
-
-
 local function cancel(ctx)
-  local wish = { lines = ctx.body.lines, reason = ctx.body.reason, request = request_of(ctx) }
+  local limit, e = refund_limits.of(ctx.auth.roles)
+  if not limit then return nil, e end
+  local wish = { lines = ctx.body.lines, reason = ctx.body.reason, request = request_of(ctx),
+    limit = limit }
   return cancellation.cancel(ctx.params.id, wish, actor.of(ctx), function(fn)
     return ctx:transaction(fn)
   end, function(order, c)
@@ -150,33 +147,15 @@ end
 
 
 local function take_back(ctx)
-  local wish = { lines = ctx.body.lines, reason = ctx.body.reason, request = request_of(ctx) }
+  local limit, e = refund_limits.of(ctx.auth.roles)
+  if not limit then return nil, e end
+  local wish = { lines = ctx.body.lines, reason = ctx.body.reason, request = request_of(ctx),
+    limit = limit }
   return returns.take(ctx.params.id, wish, actor.of(ctx), function(fn)
     return ctx:transaction(fn)
   end, function(order, c)
     return ctx:json(c.state == "done" and 201 or 202, { order = views.order(order),
       ["return"] = views.returned(c) }, { etag = order.version })
-  end)
-end
-
-
-local function list_payments(ctx)
-  local page, e = ctx:page()
-  if not page then return nil, e end
-  local rows, e2 = payments.list { state = ctx.query.state, order_id = ctx.query.order_id,
-    limit = page.limit, after = page.after, before = page.before }
-  if not rows then return nil, e2 end
-  return ctx:json(200, ctx:list(rows, page, views.payment, function(p) return { p.id } end))
-end
-
-
-local function capture(ctx)
-  return order_flow.capture(ctx.params.id, actor.of(ctx), function(fn)
-    return ctx:transaction(function(tx)
-      local p, e = fn(tx)
-      if not p then return nil, e end
-      return ctx:json(200, { payment = views.payment(p) })
-    end)
   end)
 end
 
@@ -260,16 +239,5 @@ return {
     body = s.object({ lines = RETURNED, reason = REASON }, { required = { "lines" } }),
     returns = { [201] = shapes.one("order", shapes.order),
       [202] = shapes.one("order", shapes.order) }, handler = take_back, errors = { "conflict" },
-  }),
-  route.get("/admin/v1/payments", {
-    summary = "Attempts to be paid", tag = "payments", auth = "admin",
-    permission = "payments.read", page = true,
-    query = { state = s.string { max = 32 }, order_id = s.id("ord") },
-    returns = { [200] = shapes.list(shapes.payment) }, handler = list_payments,
-  }),
-  route.post("/admin/v1/payments/{id}/capture", {
-    summary = "Take the money", tag = "payments", auth = "admin", permission = "payments.write",
-    params = { id = s.id("pay") }, idempotency = "required", body = s.object {},
-    returns = { [200] = shapes.one("payment", shapes.payment) }, handler = capture,
   }),
 }
