@@ -19,7 +19,7 @@ import { random } from "./support/random.mjs";
 const MINUTE = 60_000;
 const SHOPPERS = 50;
 const MOURNERS = 12; // while somebody dies: no more than the jobs worker can follow
-const CHECKOUTS = Number(process.env.MONEY_CHECKOUTS ?? 400);
+const CHECKOUTS = Number(process.env.MONEY_CHECKOUTS ?? 200);
 const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 const SECRET = "whsec_of_the_tests";
 /** One endpoint each, so that one queue does not wait for the other. */
