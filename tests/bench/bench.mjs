@@ -15,7 +15,7 @@ process.env.MOONTILL = path.join(BUILD, "moontill");
 const { Shop, tempDir, SLICE } = await import("../flow/support/shop.mjs");
 
 const NAMES = ["handler", "pages", "points", "redis", "price", "box", "memory", "clients", "streams", "journey", "orders", "expiry",
-  "reload", "generations", "import"];
+  "reload", "generations", "import", "webhooks", "payments"];
 
 function options(words) {
   const out = { names: [], rounds: 5, seconds: 2, json: undefined };

@@ -50,7 +50,10 @@ end
 -- ---- one event ------------------------------------------------------------------------------
 
 local function is_asked_for(event)
-  return HOOKS[event.type] ~= nil and event.type ~= "job.run" and dispatch.has(event.type)
+  local hook = HOOKS[event.type]
+  -- what asks a provider bears the name of the event that leads to it, and is no listener to it
+  if not hook or hook.outcomes or event.type == "job.run" then return false end
+  return dispatch.has(event.type)
 end
 
 

@@ -1,0 +1,83 @@
+// What a completion through payment-stripe costs beside the provider: its time as the client sees it less the time of the requests
+// to Stripe's double, as the server's own histogram has them. One after the other, so that what the histogram grew by between two
+// scrapes is of this completion alone; no jobs worker runs, so nothing else is asked of Stripe.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import path from "node:path";
+import { quantile } from "./lib/compare.mjs";
+import { ROOT } from "./lib/ground.mjs";
+import { ADDRESS, Client } from "./lib/shop.mjs";
+
+const CARTS = 100; // a round
+const KEY = "sk_test_double";
+
+/** In a process of its own: what it is at must not keep the client waiting. */
+async function startDouble() {
+  const child = spawn(process.execPath, [path.join(ROOT, "tests/doubles/stripe/main.mjs"), "0"], { stdio: ["ignore", "pipe", "inherit"] });
+  const [line] = await once(child.stdout, "data");
+  return { url: /http:\/\/\S+/.exec(String(line))[0], stop: () => child.kill() };
+}
+
+async function prepare(client, variant) {
+  const { cart } = await client.ask("POST", "/store/v1/carts", { currency: "GBP", country: "GB" });
+  const at = `/store/v1/carts/${cart.id}`;
+  await client.ask("POST", `${at}/lines`, { variant_id: variant, quantity: 1 });
+  await client.ask("PATCH", at, { email: "ada@example.com", shipping_address: ADDRESS, billing_address: ADDRESS });
+  const [option] = (await client.ask("GET", `${at}/shipping-options`)).data;
+  await client.ask("PATCH", at, { shipping_option_id: option.id });
+  await client.ask("POST", `${at}/payment-sessions`, { provider: "stripe", data: { payment_method: "pm_card_visa" } });
+  return at;
+}
+
+async function stockUp({ dev, ca }, sku) {
+  const staff = new Client({ ...dev, ca, store_key: dev.admin_key });
+  await staff.ask("POST", `/admin/v1/inventory/${encodeURIComponent(sku)}/adjustments`, { set_to: 1_000_000, reason: "bench" },
+    { "idempotency-key": `bench-stock-${process.pid}` });
+  staff.close();
+}
+
+/** Milliseconds that requests to providers have taken so far, and how many there were. */
+async function atProvider(shop) {
+  const text = await (await fetch(`${shop.ops_url}/metrics`)).text(), name = "till_outbound_request_duration_seconds";
+  const all = (end) => [...text.matchAll(new RegExp(`^${name}_${end}(?:\\{[^}]*\\})? (\\S+)$`, "gm"))].reduce((sum, [, one]) => sum + Number(one), 0);
+  return { ms: 1000 * all("sum"), count: all("count") };
+}
+
+async function complete(client, shop, at) {
+  const before = await atProvider(shop), begun = performance.now();
+  const answer = await client.ask("POST", `${at}/complete`, {}, { "idempotency-key": `bench-${at.split("/").at(-1)}` });
+  const took = performance.now() - begun, after = await atProvider(shop);
+  if (answer.type !== "order") throw new Error(JSON.stringify(answer));
+  return { own: took - (after.ms - before.ms), provider: after.ms - before.ms, requests: after.count - before.count };
+}
+
+export default async function (bench) {
+  const double = await startDouble();
+  const options = { secret_key: KEY, base_url: double.url, return_url: "https://shop.example/{cart}" };
+  const running = await bench.startShop(["--no-demo", "--set", "server.workers=1", "--set", "server.jobs_workers=0",
+    ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])]);
+  const client = new Client({ ...running.dev, ca: running.ca });
+  try {
+    const { data: [product] } = await client.ask("GET", "/store/v1/products?limit=1");
+    const [variant] = (await client.ask("GET", `/store/v1/products/${product.id}`)).product.variants;
+    await stockUp(running, variant.sku);
+    const p50 = [], p95 = [], theirs = [], asked = [];
+    for (let round = -1; round < bench.rounds; round++) {
+      const got = [];
+      for (let i = 0; i < CARTS; i++) got.push(await complete(client, running.dev, await prepare(client, variant.id)));
+      if (round < 0) continue; // to warm up
+      p50.push(quantile(got.map((one) => one.own), 0.5));
+      p95.push(quantile(got.map((one) => one.own), 0.95));
+      theirs.push(quantile(got.map((one) => one.provider), 0.5));
+      asked.push(got.reduce((sum, one) => sum + one.requests, 0) / got.length);
+    }
+    bench.spread("a completion without the provider, p50", p50, "ms");
+    bench.spread("a completion without the provider, p95", p95, "ms", { most: 2 });
+    bench.spread("  the provider's part, p50", theirs, "ms");
+    bench.spread("  requests to it", asked, "");
+  } finally {
+    client.close();
+    await running.stop();
+    double.stop();
+  }
+}

@@ -1,0 +1,166 @@
+// Money under fire: fifty shoppers pay by Stripe while what they ask for is declined, lost, told wrong, told twice or never
+// told, and while workers, the server and Redis die in the middle of it. At the end Stripe's books, our ledger and the
+// orders agree to the cent: nobody is charged twice, nobody is charged without an order.
+//
+//   SEED=12345               the same carts meet the same faults again
+//   MONEY_CHECKOUTS=2000     how many
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { StripeDouble } from "../doubles/stripe/double.mjs";
+import { Shop, until } from "../flow/support/shop.mjs";
+import { assertSettled, query } from "../flow/support/db.mjs";
+import { control, serverOf, workers } from "../flow/support/process.mjs";
+import { relayToShop } from "../flow/support/relay.mjs";
+import { StripeFaults } from "./support/stripe_faults.mjs";
+import { Payers } from "./support/payers.mjs";
+import { assertAccounts, wrongs } from "./support/accounts.mjs";
+import { random } from "./support/random.mjs";
+
+const MINUTE = 60_000;
+const SHOPPERS = 50;
+const MOURNERS = 12; // while somebody dies: no more than the jobs worker can follow
+const CHECKOUTS = Number(process.env.MONEY_CHECKOUTS ?? 200);
+const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+const SECRET = "whsec_of_the_tests";
+/** One endpoint each, so that one queue does not wait for the other. */
+const EVENTS = [["payment_intent.created", "payment_intent.requires_action", "payment_intent.processing"],
+  ["payment_intent.amount_capturable_updated", "payment_intent.succeeded", "payment_intent.canceled", "payment_intent.payment_failed"],
+  ["charge.succeeded", "charge.captured", "charge.failed"], ["charge.refunded", "charge.refund.updated", "refund.created", "refund.updated"]];
+/** Between authorise, place and capture, and where it is given back. */
+const POINTS = ["checkout.after_claim", "checkout.after_authorize", "checkout.before_place", "checkout.after_place", "capture.before_ask",
+  "capture.after_ask", "cancellation.after_decide", "cancellation.after_money", "cancellation.after_book"];
+
+let shop, stripe, relay, faults;
+before(async () => {
+  stripe = await StripeDouble.start();
+  stripe.advance(90); // its clock is another one
+  const options = { secret_key: stripe.key, base_url: stripe.url, webhook_secret: SECRET, timeout_ms: 2000,
+    return_url: "https://shop.example/back?cart={cart}" };
+  shop = await Shop.start({ env: { TILL_FAULTS: "" }, args: ["--no-demo", "--set", "server.workers=2", "--set", "cart.completion_claim_ms=1000",
+    "--set", "idem.lease_ms=1000", "--set", "jobs.lease_ms=2000", "--set", "jobs.poll_ms=100",
+    ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])] });
+  relay = await relayToShop(shop);
+  for (const events of EVENTS) stripe.endpoint(relay.url, { secret: SECRET, events });
+  faults = new StripeFaults(stripe);
+});
+after(async () => {
+  stripe?.webhooks.close();
+  stripe?.open();
+  relay?.stop();
+  await shop?.stop();
+  await stripe?.stop();
+});
+
+/** Flows that wait go on now instead of in 2, 4, 8 … seconds. */
+const hurry = () => query(shop, "UPDATE sagas SET next_at = UTC_TIMESTAMP(3) WHERE state = 'waiting'", { force: true });
+
+/** Faults are over; what was held comes, the last first; and what the server does by itself it does, once. */
+async function settle(payers) {
+  faults.isCalm = true;
+  stripe.open();
+  await stripe.do("release", { order: "reversed" });
+  let left = [];
+  await until("all carts are right", async () => {
+    await hurry();
+    return (left = await wrongs(shop, stripe, payers.all)).length === 0;
+  }, MINUTE).catch(() => {}); // assertAccounts tells of whom
+  await assertAccounts(shop, stripe, faults, payers.all);
+  assert.equal(left.length, 0);
+  assert.deepEqual(await query(shop, "SELECT name, aggregate, error FROM sagas WHERE state = 'parked'"), [], "without hands");
+  await assertSettled(shop, MINUTE);
+  faults.isCalm = false;
+}
+
+function tell(t, payers, began) {
+  const ways = {};
+  for (const { end } of payers.all) ways[end] = (ways[end] ?? 0) + 1;
+  t.diagnostic(`${payers.all.length} carts ${JSON.stringify(ways)}, ${payers.cancelled} cancelled, ${faults.count} faults, ` +
+    `webhooks ${JSON.stringify(relay.statuses)}, ${Math.round((Date.now() - began) / 1000)} s`);
+}
+
+/** Old events come again now and then, as they came and as a thief has them. */
+async function replay(payers, pick) {
+  let isOver = false;
+  payers.done.catch(() => {}).finally(() => (isOver = true));
+  while (!isOver) {
+    const { deliveries } = stripe.webhooks;
+    if (deliveries.length > 0) await stripe.do("replay", { event: deliveries[pick(deliveries.length)].event, original: pick(2) === 0 });
+    await new Promise((go) => setTimeout(go, 200));
+  }
+}
+
+describe("fifty shoppers who pay by Stripe", () => {
+  it("pay once for what they have, to the cent, whatever is lost on the way", { timeout: 10 * MINUTE }, async (t) => {
+    t.diagnostic(`SEED=${SEED} MONEY_CHECKOUTS=${CHECKOUTS}`);
+    const began = Date.now();
+    const payers = new Payers(shop, stripe, faults, { seed: SEED, shoppers: SHOPPERS, most: CHECKOUTS });
+    const old = replay(payers, random(SEED));
+    await payers.done;
+    await old;
+    tell(t, payers, began);
+    await settle(payers);
+    assert.ok(payers.orders > CHECKOUTS / 3 && faults.count > CHECKOUTS / 10, "there was something to be lost");
+    t.diagnostic(`settled after ${Math.round((Date.now() - began) / 1000)} s`);
+  });
+
+  it("and whoever dies meanwhile", { timeout: 10 * MINUTE }, async (t) => {
+    const began = Date.now();
+    const payers = new Payers(shop, stripe, faults, { seed: SEED + 1, shoppers: MOURNERS });
+    try {
+      for (const point of POINTS) await meet(payers, point);
+      for (const [operation, side] of [["create", "after"], ["confirm", "before"], ["confirm", "after"], ["capture", "after"], ["refund", "after"]])
+        await killWhile(payers, operation, side);
+      await loseRedis(payers);
+    } finally {
+      payers.isOver = true;
+    }
+    await payers.done;
+    tell(t, payers, began);
+    await settle(payers);
+  });
+});
+
+const meanwhile = (payers, what, condition) => Promise.race([payers.done.then(() => assert.fail("nobody buys any more")), until(what, condition, MINUTE)]);
+
+const isWhole = (payers) => meanwhile(payers, "all workers are there", async () => {
+  const all = await workers(shop).catch(() => []);
+  return all.length === 3 && all.every((one) => one.state === "ready");
+});
+
+/** Somebody dies at this point. */
+async function meet(payers, point) {
+  const armed = await control(shop, `fault ${point}=1`);
+  assert.ok(armed.ok, armed.error);
+  await meanwhile(payers, point, async () => {
+    const now = await control(shop, "faults").catch(() => ({ faults: [] }));
+    return now.faults.find((one) => one.name === point)?.left === 0;
+  });
+  await isWhole(payers);
+}
+
+/** All workers die while Stripe is at it, before or after it did it: nobody hears the answer. */
+async function killWhile(payers, operation, side) {
+  const call = await Promise.race([payers.done.then(() => assert.fail("nobody buys any more")), faults.once(operation, { hold: side })]);
+  await meanwhile(payers, "it is held", () => stripe.held > 0);
+  assert.ok(call.path);
+  for (const one of await workers(shop)) process.kill(one.pid, "SIGKILL");
+  stripe.open();
+  await isWhole(payers);
+}
+
+/** Redis is gone when the money is taken. */
+async function loseRedis(payers) {
+  await Promise.race([payers.done, faults.once("confirm", { hold: "after" })]);
+  const pid = serverOf(shop, "redis-server");
+  process.kill(pid, "SIGKILL");
+  stripe.open();
+  await meanwhile(payers, "another Redis runs", () => {
+    try {
+      return serverOf(shop, "redis-server") !== pid;
+    } catch {
+      return false;
+    }
+  });
+  const placed = payers.orders;
+  await meanwhile(payers, "orders are placed again", () => payers.orders > placed + MOURNERS);
+}
