@@ -67,7 +67,10 @@ return {
   { "till.PaymentAnswer", "What became of it.", {
     { "outcome", "string", "One of those of the hook." }, { "provider_ref?", "string" },
     { "reason?", "string" }, { "action?", "table", "`{type = \"redirect\", url =}`." },
-    { "refunded_amount?", "integer", "Of a lookup: what went back so far." } } },
+    { "refunded_amount?", "integer", "Of a lookup: what went back so far." },
+    { "answered?", "boolean", "`unknown` or `failed` is what the provider said: it is well, and "
+      .. "its breaker does not count it as a failure." },
+    { "retryable?", "boolean", "It is safe to send again, under this key." } } },
   { "till.Order", "An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.", {
     { "id", "string" }, { "number", "string" }, { "currency", "string" },
     { "lines", "table[]" } } },

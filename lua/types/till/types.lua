@@ -141,6 +141,8 @@
 ---@field reason? string
 ---@field action? table `{type = "redirect", url =}`.
 ---@field refunded_amount? integer Of a lookup: what went back so far.
+---@field answered? boolean `unknown` or `failed` is what the provider said: it is well, and its breaker does not count it as a failure.
+---@field retryable? boolean It is safe to send again, under this key.
 
 --- An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.
 ---@class till.Order
