@@ -74,4 +74,15 @@ describe("a provider that fails for everybody", () => {
     assert.equal(provider.chargesOf(turnedAway.id).length, 1);
     await assertInvariants(shop);
   });
+
+  it("is shown to staff with what it can do, its breakers and its credentials", async () => {
+    const { data } = assertOk(await shop.admin("GET", "/payment-providers?check=true"), 200);
+    const of = Object.fromEntries(data.map((one) => [one.provider, one]));
+    assert.deepEqual(of.probe.breakers.map((one) => one.operation), ["authorize", "capture", "void", "refund", "lookup"]);
+    assert.equal(of.probe.breakers[0].state, "closed");
+    assert.equal(of.probe.capabilities.partial_refund, true);
+    assert.equal(of.probe.credentials, undefined);
+    assert.deepEqual(of.test.credentials, { ok: true });
+    assert.equal(of.manual.breakers, undefined, "nobody is asked");
+  });
 });

@@ -14,6 +14,7 @@
 --
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
 -- knows that the money may be on its way, and looks it up instead of asking again.
+local capabilities = require "till.flow.capabilities"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local fsm = require "till.util.fsm"
@@ -260,6 +261,9 @@ end
 
 --- `again`: how often it was refused for good; each refusal is final under its key.
 function payment.ask_void(p, again)
+  if not capabilities.can(p.provider, "void") then
+    return finish(p, "payment.refund", "refunded", again and "-void-" .. again or "-void")
+  end
   return finish(p, "payment.void", "voided", again and "-void-" .. again or "-void")
 end
 

@@ -15,6 +15,7 @@ return {
   "till.http.admin_api.stock_policies",
   "till.http.admin_api.imports",
   "till.http.admin_api.orders",
+  "till.http.admin_api.payment_providers",
   "till.http.admin_api.promotions",
   "till.http.admin_api.rules",
   "till.http.admin_api.rule_trials",

@@ -71,6 +71,21 @@ return {
     { "answered?", "boolean", "`unknown` or `failed` is what the provider said: it is well, and "
       .. "its breaker does not count it as a failure." },
     { "retryable?", "boolean", "It is safe to send again, under this key." } } },
+  { "till.PaymentCapabilities", "What a provider can do; what is left out is as it says here.", {
+    { "currencies?", "string[]", "Only these; any." }, { "countries?", "string[]",
+      "Only there; everywhere." },
+    { "min_amount?", "table<string, integer>", "Minor units by currency." },
+    { "max_amount?", "table<string, integer>", "Minor units by currency." },
+    { "hours?", "table", "`{from = \"08:00\", to = \"18:00\", zone = \"-04:00\"}`; always." },
+    { "partial_capture?", "boolean", "true" }, { "multiple_captures?", "boolean", "false" },
+    { "partial_refund?", "boolean", "true" },
+    { "void?", "boolean", "true; false: what was authorized is let go of by payment.refund." },
+    { "saved_methods?", "boolean", "false" },
+    { "authorization_days?", "integer", "How long an authorization lasts." },
+    { "trusts_callbacks?", "boolean", "false" } } },
+  { "till.PaymentCheck", "Whether its credentials work.", {
+    { "ok", "boolean" }, { "problem?", "string", "A sentence, without secrets." },
+    { "next_step?", "string", "What to do about it." } } },
   { "till.Order", "An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.", {
     { "id", "string" }, { "number", "string" }, { "currency", "string" },
     { "lines", "table[]" } } },

@@ -144,6 +144,27 @@
 ---@field answered? boolean `unknown` or `failed` is what the provider said: it is well, and its breaker does not count it as a failure.
 ---@field retryable? boolean It is safe to send again, under this key.
 
+--- What a provider can do; what is left out is as it says here.
+---@class till.PaymentCapabilities
+---@field currencies? string[] Only these; any.
+---@field countries? string[] Only there; everywhere.
+---@field min_amount? table<string, integer> Minor units by currency.
+---@field max_amount? table<string, integer> Minor units by currency.
+---@field hours? table `{from = "08:00", to = "18:00", zone = "-04:00"}`; always.
+---@field partial_capture? boolean true
+---@field multiple_captures? boolean false
+---@field partial_refund? boolean true
+---@field void? boolean true; false: what was authorized is let go of by payment.refund.
+---@field saved_methods? boolean false
+---@field authorization_days? integer How long an authorization lasts.
+---@field trusts_callbacks? boolean false
+
+--- Whether its credentials work.
+---@class till.PaymentCheck
+---@field ok boolean
+---@field problem? string A sentence, without secrets.
+---@field next_step? string What to do about it.
+
 --- An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.
 ---@class till.Order
 ---@field id string
@@ -199,7 +220,9 @@
 ---@field ["order.paid"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["order.placed"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["payment.authorize"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["payment.capabilities"]? fun(config: table): till.PaymentCapabilities?, till.Err?
 ---@field ["payment.capture"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["payment.check"]? fun(config: table): till.PaymentCheck?, till.Err?
 ---@field ["payment.describe"]? fun(config: table, about: till.PaymentAbout): till.PaymentOffer?, till.Err?
 ---@field ["payment.lookup"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
 ---@field ["payment.refund"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
