@@ -359,6 +359,11 @@ int till_cli_run_bare(till_cli_t *cli, const till_conf_t *conf, const char *name
     return run_over(cli, conf, name, false);
 }
 
+int till_cli_run_whole(till_cli_t *cli, const till_conf_t *conf, const char *name)
+{
+    return run_over(cli, conf, name, true);
+}
+
 int till_cli_run_lua(till_cli_t *cli, const char *name)
 {
     till_conf_t *conf = till_cli_conf(cli);

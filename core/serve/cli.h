@@ -51,6 +51,8 @@ void till_cli_use_secret(const char *assignment);
 int till_cli_run_lua(till_cli_t *cli, const char *name);
 /** As till_cli_run_lua, over this configuration, and without plugins: for what has to work where they are broken. */
 int till_cli_run_bare(till_cli_t *cli, const till_conf_t *conf, const char *name);
+/** As till_cli_run_lua, over this configuration. */
+int till_cli_run_whole(till_cli_t *cli, const till_conf_t *conf, const char *name);
 /** A field of a small JSON object in a file, at most `size`-1 bytes. @return false if it is not there */
 bool till_cli_json_field(const char *path, const char *field, char *out, size_t size);
 

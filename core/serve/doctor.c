@@ -133,7 +133,7 @@ static bool put_running(till_buf_t *out, const till_cli_t *cli, const till_serve
 
 /* As a worker loads it, plugins and all, but without anything to wait for; with the rules of what runs, as a reload
  * would make it. */
-static void put_generation(till_buf_t *out, const till_cli_t *cli, const till_conf_t *conf, const char *live)
+static bool put_generation(till_buf_t *out, const till_cli_t *cli, const till_conf_t *conf, const char *live)
 {
     char error[2048] = "";
     till_bundle_t *rules = till_bundle_load(cli->var_dir, live, error, sizeof(error));
@@ -153,9 +153,11 @@ static void put_generation(till_buf_t *out, const till_cli_t *cli, const till_co
         till_vm_retire(vm, 0, NULL, NULL);
     else
         put_text(out, "generation_error", error);
+    return vm != NULL;
 }
 
-static void gather(till_buf_t *out, const till_cli_t *cli, const till_conf_t *conf)
+/* @return does the generation load? */
+static bool gather(till_buf_t *out, const till_cli_t *cli, const till_conf_t *conf)
 {
     till_serve_opts_t opts;
     char live[TILL_GENERATION_NAME + 1] = "";
@@ -166,7 +168,7 @@ static void gather(till_buf_t *out, const till_cli_t *cli, const till_conf_t *co
     put_machine(out, &opts);
     if (!put_running(out, cli, &opts, live))
         put_ports(out, &opts);
-    put_generation(out, cli, conf, live);
+    bool loads = put_generation(out, cli, conf, live);
     put_text(out, "conf_file", cli->conf_file);
     put_bool(out, "signing_secret_is_made", till_cli_made_secret(conf));
     if (opts.cert_file != NULL && opts.key_file != NULL) {
@@ -174,6 +176,7 @@ static void gather(till_buf_t *out, const till_cli_t *cli, const till_conf_t *co
         till_doctor_certificate(opts.cert_file, opts.key_file, out);
     }
     till_buf_putc(out, '}');
+    return loads;
 }
 
 /* ---- the command ------------------------------------------------------------ */
@@ -213,9 +216,9 @@ int till_doctor_run(till_cli_t *cli)
         return refuse_conf(cli, error);
     till_log_set_level(TILL_LOG_ERROR);
     till_buf_init(&facts, 0);
-    gather(&facts, cli, conf);
+    bool loads = gather(&facts, cli, conf);
     cli->rest[cli->rest_count++] = facts.base;
-    int code = till_cli_run_bare(cli, conf, "doctor");
+    int code = loads ? till_cli_run_whole(cli, conf, "doctor") : till_cli_run_bare(cli, conf, "doctor");
     till_buf_dispose(&facts);
     till_conf_destroy(conf);
     return code;

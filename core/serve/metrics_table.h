@@ -83,6 +83,10 @@
     M(counter, "till_cache_reads_total", "kind result", "Reads of a worker's cache.")                                  \
     M(histogram, "till_hook_duration_seconds", "hook plugin", "Calls of plugins.")                                     \
     M(counter, "till_hook_failures_total", "hook plugin", "Calls of plugins that failed.")                             \
+    M(counter, "till_provider_calls_total", "operation outcome provider", "Calls of payment providers, by what they answered.") \
+    M(counter, "till_provider_refused_total", "operation provider reason", "Calls of payment providers that were not made: breaker, bulkhead, dry_run.") \
+    M(counter, "till_provider_retries_total", "operation provider", "Calls of payment providers that were made again.") \
+    M(gauge, "till_provider_breaker_state", "operation provider", "0: closed, 1: half open, 2: open; added up over workers.") \
     M(histogram, "till_box_duration_seconds", "", "Exchanges with the box of rules, from the question to the answer.")  \
     M(counter, "till_box_kills_total", "rule reason", "Rules that were ended: budget, deadline, memory, depth, crash.") \
     M(counter, "till_box_replaced_total", "", "Boxes of rules that a rule took with it, or that overran.")             \

@@ -5,6 +5,7 @@ const till_binding_t till_bindings[] = {
     {"till.c.amqp", till_bind_amqp, false},
     {"till.c.attempt", till_bind_attempt, false},
     {"till.c.box", till_bind_box, false},
+    {"till.c.breaker", till_bind_breaker, false},
     {"till.c.bundle", till_bind_bundle, false},
     {"till.c.co", till_bind_co, false},
     {"till.c.combine", till_bind_combine, false},

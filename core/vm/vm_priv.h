@@ -273,6 +273,7 @@ int till_bind_conf(lua_State *L);
 int till_bind_co(lua_State *L);
 int till_bind_attempt(lua_State *L);
 int till_bind_box(lua_State *L);
+int till_bind_breaker(lua_State *L);
 int till_bind_bundle(lua_State *L);
 int till_bind_generation(lua_State *L);
 int till_bind_csv(lua_State *L);

@@ -14,6 +14,7 @@ local conf = require "till.prim.conf"
 local co = require "till.prim.co"
 local log = require "till.prim.log"
 local cache = require "till.cache"
+local capabilities = require "till.flow.capabilities"
 local generations = require "till.flow.generations"
 local dispatch = require "till.plugin.dispatch"
 local findings = require "till.plugin.findings"
@@ -49,6 +50,7 @@ end
 
 local plugins, left_out = loader.load()
 dispatch.setup(plugins)
+capabilities.check()
 kinds.check()
 local merchants = findings.try(nil, rules.load) or {}
 rulebook.setup(merchants)

@@ -18,6 +18,12 @@ handler["payment.describe"] = function(config, about)
 end
 
 
+handler["payment.capabilities"] = function()
+  return { partial_capture = true, multiple_captures = false, partial_refund = true, void = true,
+    saved_methods = false, trusts_callbacks = false }
+end
+
+
 -- Nobody is asked, so the answer is always known: the order waits until staff see the money.
 local function always(outcome)
   return function(_, payment)

@@ -6,7 +6,7 @@ return {
   priority = 100,
   waits    = false, -- nobody is asked
   hooks    = { "payment.describe", "payment.authorize", "payment.capture", "payment.void",
-               "payment.refund", "payment.lookup" },
+               "payment.refund", "payment.lookup", "payment.capabilities" },
   title    = "Manual payment",
   config   = {
     label      = { type = "string", default = "Bank transfer", min = 1, max = 120 },

@@ -1,5 +1,6 @@
 local amounts = require "plugins.payment-stripe.amounts"
 local api = require "plugins.payment-stripe.api"
+local check = require "plugins.payment-stripe.check"
 local conf = require "till.prim.conf"
 local customers = require "plugins.payment-stripe.customers"
 local intent = require "plugins.payment-stripe.intent"
@@ -27,6 +28,9 @@ local function has(list, value)
   end
   return false
 end
+
+
+handler["payment.check"] = check
 
 
 handler["payment.describe"] = function(config, about)

@@ -8,7 +8,7 @@ return {
   doc = "Payments by Stripe's PaymentIntents, API version 2023-08-16.",
   hooks = { "payment.describe", "payment.capabilities", "payment.authorize", "payment.capture",
             "payment.void", "payment.refund", "payment.lookup", "payment.forget",
-            "webhook.receive" },
+            "payment.check", "webhook.receive" },
   capabilities = { "http:config.base_url" },
   config = {
     secret_key = { type = "secret", required = true, doc = "sk_live_… or sk_test_…" },

@@ -79,6 +79,18 @@ handler["payment.describe"] = function(config, about)
 end
 
 
+handler["payment.capabilities"] = function()
+  return { partial_capture = true, multiple_captures = false, partial_refund = true, void = true,
+    saved_methods = false, trusts_callbacks = false }
+end
+
+
+-- It has no credentials, so nothing can be wrong with them.
+handler["payment.check"] = function()
+  return { ok = true }
+end
+
+
 local function act(payment, row)
   if row.state == "requires_action" and payment.data.action_done then
     return move(payment, "requires_action", "authorized")

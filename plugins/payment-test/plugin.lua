@@ -6,7 +6,8 @@ return {
   opt_in       = true, -- whoever picks it pays nothing: `moontill dev` alone enables it by itself
   priority     = 10,
   hooks        = { "payment.describe", "payment.authorize", "payment.capture", "payment.void",
-                   "payment.refund", "payment.lookup", "webhook.receive" },
+                   "payment.refund", "payment.lookup", "payment.capabilities",
+                   "payment.check", "webhook.receive" },
   capabilities = { "sql" },
   title        = "Test payments",
   config       = {

@@ -425,3 +425,16 @@ describe("a shop that takes the money at once", () => {
       assert.ok(!stripe.calls.some((one) => one.path === `/v1/payment_intents/${intentsOf(cart)[0].id}/capture`));
     });
 });
+
+describe("the secret key", () => {
+  it("is checked for staff, and a wrong one is told of with what to do, and never shown", async () => {
+    const check = async (on) => assertOk(await on.admin("GET", "/payment-providers?check=true"), 200).data.find((one) => one.provider === "stripe").credentials;
+    assert.deepEqual(await check(shop), { ok: true });
+    const told = await shop.cli("doctor", "--json", "--set", `plugins.payment-stripe.secret_key=sk_test_wrong`, "--set", `plugins.payment-stripe.base_url=${stripe.url}`,
+      "--set", "plugins.payment-stripe.return_url=https://shop.example/back");
+    const found = JSON.parse(told.stdout).findings.find((one) => one.check === "payments.stripe");
+    assert.equal(found.level, "fail");
+    assert.match(found.finding, /does not know the secret key/);
+    assert.doesNotMatch(told.stdout, /sk_test_wrong/);
+  });
+});

@@ -11,7 +11,8 @@ local term = require "till.prim.term"
 
 local doctor = {}
 
-local GROUPS = { "server", "config", "machine", "certificate", "database", "redis", "jobs", "box" }
+local GROUPS = { "server", "config", "machine", "certificate", "database", "redis", "jobs", "box",
+  "payments" }
 local WIDTH = 96
 
 

@@ -19,6 +19,7 @@
 --
 -- What is decided comes first, in one transaction; the money follows by the saga of
 -- till.flow.cancellation_flow, where a provider has to be asked.
+local capabilities = require "till.flow.capabilities"
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local figures = require "till.flow.cancellation_figures"
@@ -59,6 +60,18 @@ local function money_of(p, amount, whole)
   if was_captured(p) then return amount > 0 and "refund" or "none" end
   if whole or amount > 0 and payments.to_capture(p) == amount then return "void" end
   return amount > 0 and "lowered" or "none"
+end
+
+
+-- -> nil, or why the provider cannot do it
+local function cannot(p, money, amount)
+  if not p then return nil end
+  if money == "refund" and amount < payments.to_capture(p)
+    and not capabilities.can(p.provider, "partial_refund") then
+    return p.provider .. " gives back all of a payment or nothing: cancel or return all of it"
+  elseif money == "lowered" and not capabilities.can(p.provider, "partial_capture") then
+    return p.provider .. " captures all of a payment or nothing: capture it first, or cancel all"
+  end
 end
 
 
@@ -147,6 +160,8 @@ local function worked_out(tx, kind, order, wish, p)
   if not amount then return nil, left end
   figures.add_to(lines, found, frozen)
   local money = money_of(p, amount, whole)
+  local cannot_be = cannot(p, money, amount)
+  if cannot_be then return states.refuse(order, cannot_be) end
   local c = { kind = kind.name, order_id = order.id, request = wish.request, whole = whole,
     lines = lines, shipping = found.shipping, currency = order.currency, amount = amount,
     money = money, payment_id = p and p.id or nil, reason = wish.reason,

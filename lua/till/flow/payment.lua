@@ -17,6 +17,7 @@
 -- knows that the money may be on its way, and looks it up instead of asking again. Only who has the
 -- claim of the flow sends: one that has lost it while he slept finds the door shut. "Not found" is
 -- no answer while the request may still be on its way (payments.not_found_after_ms).
+local capabilities = require "till.flow.capabilities"
 local conf = require "till.prim.conf"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
@@ -282,6 +283,9 @@ end
 
 --- `again`: how often it was refused for good; each refusal is final under its key.
 function payment.ask_void(p, again)
+  if not capabilities.can(p.provider, "void") then
+    return finish(p, "payment.refund", "refunded", again and "-void-" .. again or "-void")
+  end
   return finish(p, "payment.void", "voided", again and "-void-" .. again or "-void")
 end
 

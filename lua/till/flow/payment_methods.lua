@@ -1,19 +1,24 @@
--- till/flow/payment_methods - how a cart can be paid: what each payment plugin says of itself.
+-- till/flow/payment_methods - how a cart can be paid: what each payment plugin says of itself,
+-- where its capabilities allow it.
 --
 --   list(cart) -> { { provider, label, … } } | nil, err
+local capabilities = require "till.flow.capabilities"
 local dispatch = require "till.plugin.dispatch"
 
 local payment_methods = {}
 
 
 function payment_methods.list(cart)
-  local answers, e = dispatch.ask("payment.describe", { currency = cart.currency,
-    country = cart.country, amount = cart.priced.total })
+  local about = { currency = cart.currency, country = cart.country, amount = cart.priced.total }
+  local answers, e = dispatch.ask("payment.describe", about)
   if not answers then return nil, e end
   local out = {}
-  for i, answer in ipairs(answers) do
-    out[i] = { provider = (answer.plugin:gsub("^payment%-", "")), label = answer.value.label,
-      fields = answer.value.fields }
+  for _, answer in ipairs(answers) do
+    local provider = answer.plugin:gsub("^payment%-", "")
+    if capabilities.offers(provider, about) then
+      out[#out + 1] = { provider = provider, label = answer.value.label,
+        fields = answer.value.fields }
+    end
   end
   return out
 end

@@ -7,6 +7,7 @@
 -- till.store.script. Everything else goes statement by statement: what was held is let go of, what
 -- others held for too long gives way, and who is refused hears what is left. What was held and
 -- begun in one piece stays with the cart that the worker remembers, for its completion.
+local capabilities = require "till.flow.capabilities"
 local carts = require "till.store.carts"
 local cart_flow = require "till.flow.cart"
 local channel = require "till.flow.channel"
@@ -71,15 +72,16 @@ local function check(cart, provider, data)
   local ok, e = cart_flow.check_open(cart)
   if not ok then return nil, e end
   if #cart.lines == 0 then return nil, err.new("cart_incomplete", "the cart is empty") end
-  local offer = payment.describe(provider, { currency = cart.currency, country = cart.country,
-    amount = cart.priced.total })
-  if offer then
-    local may, e2 = saved_methods.check(cart, provider, data)
-    if not may then return nil, e2 end
-    return offer
+  local about = { currency = cart.currency, country = cart.country, amount = cart.priced.total }
+  local offer, is_taken, why = payment.describe(provider, about), nil, nil
+  if offer then is_taken, why = capabilities.offers(provider, about) end
+  if not is_taken then
+    return nil, err.new("payment_provider_unknown", type(why) == "string" and why
+      or ("%s is not offered for this cart"):format(provider))
   end
-  return nil, err.new("payment_provider_unknown", ("%s is not offered for this cart")
-    :format(provider))
+  local may, e2 = saved_methods.check(cart, provider, data)
+  if not may then return nil, e2 end
+  return offer
 end
 
 

@@ -13,13 +13,15 @@
 -- A hook that may wait runs in a coroutine of its own, which has the hook's budget: when that is
 -- over, or the caller has gone, its waits end (timeout, cancelled) and it holds nothing any more;
 -- it has a moment to say what it makes of that (a payment: `unknown`) before it is not heard.
--- A plugin that says `waits = false` is called at once.
+-- A plugin that says `waits = false` is called at once. Payment providers that are somebody outside
+-- are asked through till.plugin.provider_calls, by `plugin` alone.
 local err = require "till.util.err"
 local co = require "till.prim.co"
 local copy = require "till.util.copy"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local time = require "till.prim.time"
+local provider_calls = require "till.plugin.provider_calls"
 local HOOKS = require "till.plugin.hooks"
 
 local dispatch = {}
@@ -227,7 +229,11 @@ function dispatch.plugin(name, hook, ...)
   if not plugin or not plugin.handlers[hook] then
     return nil, err.new("not_found", ("there is no plugin %s with %s"):format(tostring(name), hook))
   end
-  return call(plugin, hook, pack(...))
+  if not provider_calls.covers(hook) or plugin.waits == false then
+    return call(plugin, hook, pack(...))
+  end
+  local args = pack(...)
+  return provider_calls.run(name, hook, (...), function() return call(plugin, hook, args) end)
 end
 
 

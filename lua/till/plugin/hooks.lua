@@ -37,7 +37,9 @@ local HOOKS = {
 
   ["payment.describe"] = { many = true, may_yield = false, budget_ms = 5, on_error = "skip",
     answer = "table" },
-  ["payment.capabilities"] = { many = false, may_yield = false, budget_ms = 5, on_error = "skip",
+  ["payment.capabilities"] = { many = false, may_yield = false, budget_ms = 100,
+    on_error = "stop", answer = "table", at_load = true },
+  ["payment.check"] = { many = false, may_yield = true, budget_ms = 7000, on_error = "stop",
     answer = "table" },
   ["payment.authorize"] = money_moving("authorized", "captured", "declined", "requires_action",
     "failed", "unknown"),

@@ -25,9 +25,12 @@ return {
   ["payment.describe"] = { doc = "Is this way to pay offered, and what does the shopper read?",
     takes = { { "about", "till.PaymentAbout", "Who wants to pay." } }, gives = "till.PaymentOffer",
     none = "not offered" },
-  ["payment.capabilities"] = { doc = "What it can do, whatever the cart. The currencies and "
-    .. "countries that it takes (absent: any), the least and the most of a payment by currency.",
-    takes = {}, gives = "till.PaymentCapabilities", none = "nothing is known of it" },
+  ["payment.capabilities"] = { doc = "What the provider can do. It says which carts are offered "
+    .. "it, what staff may do, and how money is let go of. Asked while a generation loads.",
+    takes = {}, gives = "till.PaymentCapabilities", none = "the defaults" },
+  ["payment.check"] = { doc = "Do its credentials work? Asked by `moontill doctor` and by staff. "
+    .. "Changes nothing, and tells no secret.", takes = {}, gives = "till.PaymentCheck",
+    none = "a failure" },
   ["payment.authorize"] = { doc = "Asks the provider for the money. `failed`: the provider cannot "
     .. "have got it (`err.sent` of till.prim.http is false). No answer is `unknown`, and is looked "
     .. "up later.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },

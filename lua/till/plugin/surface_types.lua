@@ -72,20 +72,31 @@ return {
     { "customer", "string", "What the provider knows him by." },
     { "brand?", "string" }, { "last4?", "string" }, { "exp_month?", "integer" },
     { "exp_year?", "integer" } } },
-  { "till.PaymentCapabilities", "What a way to pay can do.", {
-    { "currencies?", "string[]" }, { "countries?", "string[]" },
-    { "min_amount?", "table<string, integer>", "By currency, minor units." },
-    { "max_amount?", "table<string, integer>", "The same." }, { "hours?", "any" },
-    { "partial_capture", "boolean" }, { "multiple_captures", "boolean" },
-    { "partial_refund", "boolean" }, { "void", "boolean" }, { "saved_methods", "boolean" },
-    { "authorization_days?", "integer" }, { "trusts_callbacks", "boolean" } } },
   { "till.PaymentAnswer", "What became of it.", {
     { "outcome", "string", "One of those of the hook." }, { "provider_ref?", "string" },
     { "reason?", "string" }, { "action?", "table", "`{type = \"redirect\", url =}`." },
     { "refunded_amount?", "integer", "Of a lookup: what went back so far." },
     { "saved?", "till.SavedMethod", "To be kept, where `data.save` asks for it." },
     { "captured_amount?", "integer", "Of a lookup: what was captured; another amount than ours is"
-      .. " not booked." } } },
+      .. " not booked." },
+    { "answered?", "boolean", "`unknown` or `failed` is what the provider said: it is well, and "
+      .. "its breaker does not count it as a failure." },
+    { "retryable?", "boolean", "It is safe to send again, under this key." } } },
+  { "till.PaymentCapabilities", "What a provider can do; what is left out is as it says here.", {
+    { "currencies?", "string[]", "Only these; any." }, { "countries?", "string[]",
+      "Only there; everywhere." },
+    { "min_amount?", "table<string, integer>", "Minor units by currency." },
+    { "max_amount?", "table<string, integer>", "Minor units by currency." },
+    { "hours?", "table", "`{from = \"08:00\", to = \"18:00\", zone = \"-04:00\"}`; always." },
+    { "partial_capture?", "boolean", "true" }, { "multiple_captures?", "boolean", "false" },
+    { "partial_refund?", "boolean", "true" },
+    { "void?", "boolean", "true; false: what was authorized is let go of by payment.refund." },
+    { "saved_methods?", "boolean", "false" },
+    { "authorization_days?", "integer", "How long an authorization lasts." },
+    { "trusts_callbacks?", "boolean", "false" } } },
+  { "till.PaymentCheck", "Whether its credentials work.", {
+    { "ok", "boolean" }, { "problem?", "string", "A sentence, without secrets." },
+    { "next_step?", "string", "What to do about it." } } },
   { "till.Order", "An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.", {
     { "id", "string" }, { "number", "string" }, { "currency", "string" },
     { "lines", "table[]" } } },

@@ -145,21 +145,6 @@
 ---@field exp_month? integer
 ---@field exp_year? integer
 
---- What a way to pay can do.
----@class till.PaymentCapabilities
----@field currencies? string[]
----@field countries? string[]
----@field min_amount? table<string, integer> By currency, minor units.
----@field max_amount? table<string, integer> The same.
----@field hours? any
----@field partial_capture boolean
----@field multiple_captures boolean
----@field partial_refund boolean
----@field void boolean
----@field saved_methods boolean
----@field authorization_days? integer
----@field trusts_callbacks boolean
-
 --- What became of it.
 ---@class till.PaymentAnswer
 ---@field outcome string One of those of the hook.
@@ -169,6 +154,29 @@
 ---@field refunded_amount? integer Of a lookup: what went back so far.
 ---@field saved? till.SavedMethod To be kept, where `data.save` asks for it.
 ---@field captured_amount? integer Of a lookup: what was captured; another amount than ours is not booked.
+---@field answered? boolean `unknown` or `failed` is what the provider said: it is well, and its breaker does not count it as a failure.
+---@field retryable? boolean It is safe to send again, under this key.
+
+--- What a provider can do; what is left out is as it says here.
+---@class till.PaymentCapabilities
+---@field currencies? string[] Only these; any.
+---@field countries? string[] Only there; everywhere.
+---@field min_amount? table<string, integer> Minor units by currency.
+---@field max_amount? table<string, integer> Minor units by currency.
+---@field hours? table `{from = "08:00", to = "18:00", zone = "-04:00"}`; always.
+---@field partial_capture? boolean true
+---@field multiple_captures? boolean false
+---@field partial_refund? boolean true
+---@field void? boolean true; false: what was authorized is let go of by payment.refund.
+---@field saved_methods? boolean false
+---@field authorization_days? integer How long an authorization lasts.
+---@field trusts_callbacks? boolean false
+
+--- Whether its credentials work.
+---@class till.PaymentCheck
+---@field ok boolean
+---@field problem? string A sentence, without secrets.
+---@field next_step? string What to do about it.
 
 --- An order as GET /admin/v1/orders/{id} tells of it, amounts as integers.
 ---@class till.Order
@@ -227,6 +235,7 @@
 ---@field ["payment.authorize"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
 ---@field ["payment.capabilities"]? fun(config: table): till.PaymentCapabilities?, till.Err?
 ---@field ["payment.capture"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["payment.check"]? fun(config: table): till.PaymentCheck?, till.Err?
 ---@field ["payment.describe"]? fun(config: table, about: till.PaymentAbout): till.PaymentOffer?, till.Err?
 ---@field ["payment.forget"]? fun(config: table, about: till.SavedMethod): till.PaymentAnswer?, till.Err?
 ---@field ["payment.lookup"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?

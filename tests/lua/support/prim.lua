@@ -187,7 +187,12 @@ end
 
 function prim.with(extra, fn)
   local fakes = { log = {}, metrics = {}, published = {}, subscribed = {}, turn = {}, idem = {},
-    conf = { ["idem.lease_ms"] = 30000,
+    conf = { ["payments.breaker_window_ms"] = 60000, ["payments.breaker_min_calls"] = 20,
+      ["payments.breaker_failure_percent"] = 50, ["payments.breaker_cooldown_ms"] = 30000,
+      ["payments.breaker_probes"] = 3, ["payments.breaker_dry_run"] = false,
+      ["payments.bulkhead"] = 256, ["payments.retry_attempts"] = 3,
+      ["payments.retry_base_ms"] = 100, ["payments.retry_cap_ms"] = 1000,
+      ["payments.retry_total_ms"] = 2000, ["idem.lease_ms"] = 30000,
       ["shop.name"] = "Tea & Co", ["shop.currency"] = "GBP", ["shop.locale"] = "en" },
     plugins = {}, files = {}, now = 1000000 }
   fakes.run_turn = function()
