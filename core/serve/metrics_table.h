@@ -82,6 +82,8 @@
     M(counter, "till_cache_reads_total", "kind result", "Reads of a worker's cache.")                                  \
     M(histogram, "till_hook_duration_seconds", "hook plugin", "Calls of plugins.")                                     \
     M(counter, "till_hook_failures_total", "hook plugin", "Calls of plugins that failed.")                             \
+    M(counter, "till_webhooks_received_total", "provider result", "Events that providers sent, or that were read there.")  \
+    M(counter, "till_webhooks_applied_total", "provider state", "Events of the inbox that were applied, parked or failed.") \
     M(histogram, "till_box_duration_seconds", "", "Exchanges with the box of rules, from the question to the answer.")  \
     M(counter, "till_box_kills_total", "rule reason", "Rules that were ended: budget, deadline, memory, depth, crash.") \
     M(counter, "till_box_replaced_total", "", "Boxes of rules that a rule took with it, or that overran.")             \
