@@ -175,7 +175,7 @@ local function add_disputes(config, into, answer)
       into[#into + 1] = { kind = "disputed", amount = amount, reference = one.id, at_ms = at_ms,
         reason = tostring(one.reason) }
       if one.status == "won" or one.status == "lost" then
-        into[#into + 1] = { kind = one.status, amount = amount, reference = one.id }
+        into[#into + 1] = { kind = one.status, reference = one.id }
       end
     end
   end

@@ -10,6 +10,7 @@
 --
 -- A payment that has no order yet is its completion's business: till.flow.settled goes on with it.
 local alerts = require "till.store.alerts"
+local booking = require "till.flow.booking"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local log = require "till.prim.log"
@@ -19,8 +20,6 @@ local sagas = require "till.store.sagas"
 local settled = require "till.flow.settled"
 local sql = require "till.prim.sql"
 local webhooks_store = require "till.store.webhooks"
-
-local has_booking, booking = pcall(require, "till.flow.booking")
 
 local apply = {}
 
@@ -232,20 +231,6 @@ local function without_order(group, claim, answer, p)
 end
 
 
--- Booking is of another part of the server; without it whatever would have to be booked waits for
--- staff, and is applied when they replay it.
-local function with_order(group, claim, answer, p)
-  if has_booking then return book(group, claim, answer, p) end
-  local state = p.state
-  for _, event in ipairs(answer.events or {}) do
-    if event.kind ~= state and not (event.kind == "captured" and state == "refunded") then
-      return park(group, claim, "this has to be booked by hand: " .. event.kind, p.id)
-    end
-  end
-  return applied(group, claim, p)
-end
-
-
 local function last_of(types)
   for name in pairs(types) do
     if name:find "refund" then return name end
@@ -264,7 +249,7 @@ function apply.run(group, claim)
   if not p then return park(group, claim, why) end
   if answer.park then return park(group, claim, answer.park, p.id) end
   if not p.order_id then return without_order(group, claim, answer, p) end
-  return with_order(group, claim, answer, p)
+  return book(group, claim, answer, p)
 end
 
 

@@ -1,5 +1,7 @@
 -- till/store/payments - attempts to be paid. One row for each time a provider is asked; the state
 -- moves only along `till.flow.payment`'s table, by an UPDATE that names the state it comes from.
+-- Whatever changes state or amounts adds its event (till.store.payment_events) in the same
+-- transaction: the row is what the events come to.
 --
 --   create(tx, fields) -> payment
 --   get(id [, tx]), of_cart(cart_id [, tx]) -> newest first, of_order(order_id [, tx])
@@ -12,12 +14,16 @@
 --   to_capture(p) -> amount        less what was cancelled
 --   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
 --                                  the lock of its order
+--   lock(tx, id) -> payment | false | nil, err     after that of its order
+--   project(tx, id, seen)          what its events come to, as till.prim.attempt has it
 --   decline(p)                     it was declined for good, under the key that p gives it: what
 --                                  was intended is over, the next one has another key. What
 --                                  somebody intends under another key or amount stays
 local db = require "till.store.db"
+local events = require "till.store.payment_events"
 local id = require "till.util.id"
 local page = require "till.store.page"
+local script = require "till.store.script"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
@@ -28,7 +34,7 @@ payments.LIVE = "('created', 'sending', 'unknown', 'requires_action', 'authorize
 
 local COLUMNS = "id, cart_id, order_id, provider, state, currency, amount, idem_key, provider_ref,"
   .. " reason, action, data, released_amount, capture_amount, refunded_amount, capture_declines,"
-  .. " created_at, updated_at"
+  .. " disputed_amount, lost_amount, created_at, updated_at"
 
 
 local function to_payment(row)
@@ -39,7 +45,8 @@ local function to_payment(row)
     provider_ref = row.provider_ref, reason = row.reason, action = db.json(row.action),
     data = db.json(row.data) or {}, released_amount = row.released_amount,
     capture_amount = row.capture_amount, refunded_amount = row.refunded_amount,
-    capture_declines = row.capture_declines,
+    capture_declines = row.capture_declines, disputed_amount = row.disputed_amount,
+    lost_amount = row.lost_amount,
     created_at = row.created_at, updated_at = row.updated_at,
   }
 end
@@ -69,6 +76,7 @@ function payments.create(tx, f)
     .. " VALUES (?, ?, ?, ?, 'created', ?, ?, ?, ?, ?, ?)", db.bin("pay", payment_id),
     db.bin("cart", f.cart_id), db.bin("ord", f.order_id), f.provider, f.currency, f.amount,
     payment_id, db.to_json(f.data or {}), db.at_ms(now_ms), db.at_ms(now_ms))
+  if ok then ok, e = events.created(tx, payment_id, f.amount, db.at_ms(now_ms)) end
   if not ok then return nil, e end
   local at = time.rfc3339(now_ms)
   return { id = payment_id, cart_id = f.cart_id, order_id = f.order_id, provider = f.provider,
@@ -79,6 +87,14 @@ end
 
 function payments.get(payment_id, tx)
   local row, e = db.on(tx):one("SELECT " .. COLUMNS .. " FROM payments WHERE id = ?",
+    db.bin("pay", payment_id))
+  if not row then return row, e end
+  return to_payment(row)
+end
+
+
+function payments.lock(tx, payment_id)
+  local row, e = tx:one("SELECT " .. COLUMNS .. " FROM payments WHERE id = ? FOR UPDATE",
     db.bin("pay", payment_id))
   if not row then return row, e end
   return to_payment(row)
@@ -111,26 +127,52 @@ local function value(v)
 end
 
 
+local MOVE = "UPDATE payments SET state = ?,"
+  .. " provider_ref = COALESCE(?, provider_ref), reason = ?, action = ?,"
+  .. " data = COALESCE(?, data), fence = GREATEST(fence, ?),"
+  .. " capture_amount = IF(? = 'captured', COALESCE(capture_amount, amount - released_amount),"
+  .. " capture_amount), refunded_amount = IF(? = 'refunded', COALESCE(capture_amount, amount),"
+  .. " refunded_amount), updated_at = ?"
+  .. " WHERE id = ? AND state = ? AND fence <= ?"
+local EVENT = { sending = "send", failed = "not_found" } -- others are called as their state
+
+
+local function params_of(payment_id, from, to, f)
+  return to, value(f.provider_ref), f.reason and f.reason:sub(1, 255) or sql.null,
+    db.to_json(f.action), db.to_json(f.data), f.fence or 0, to, to, db.now(),
+    db.bin("pay", payment_id), from, f.fence or 2 ^ 53 - 1
+end
+
+
+-- By itself it is one round trip and one transaction all the same.
+local function move_alone(payment_id, from, to, f)
+  local s = script.new()
+  s:must(payments.MOVED, 1, MOVE, params_of(payment_id, from, to, f))
+  events.moved(s, payment_id, EVENT[to] or to, f)
+  local row, e = s:run()
+  if row == nil then return nil, e end
+  return row ~= false
+end
+
+
 function payments.move(tx, payment_id, from, to, f)
   f = f or {}
-  local done, e = db.on(tx):exec("UPDATE payments SET state = ?,"
-    .. " provider_ref = COALESCE(?, provider_ref), reason = ?, action = ?,"
-    .. " data = COALESCE(?, data), fence = GREATEST(fence, ?),"
-    .. " capture_amount = IF(? = 'captured', COALESCE(capture_amount, amount - released_amount),"
-    .. " capture_amount), refunded_amount = IF(? = 'refunded', COALESCE(capture_amount, amount),"
-    .. " refunded_amount), updated_at = ?"
-    .. " WHERE id = ? AND state = ? AND fence <= ?", to, value(f.provider_ref),
-    f.reason and f.reason:sub(1, 255) or sql.null, db.to_json(f.action), db.to_json(f.data),
-    f.fence or 0, to, to, db.now(), db.bin("pay", payment_id), from, f.fence or 2 ^ 53 - 1)
+  if not tx then return move_alone(payment_id, from, to, f) end
+  local done, e = tx:exec(MOVE, params_of(payment_id, from, to, f))
   if not done then return nil, e end
-  return done.affected == 1
+  if done.affected ~= 1 then return false end
+  local ok, e2 = events.moved(tx, payment_id, EVENT[to] or to, f)
+  if not ok then return nil, e2 end
+  return true
 end
 
 
 --- Less of it will be captured.
 function payments.release(tx, payment_id, amount)
-  return tx:exec("UPDATE payments SET released_amount = released_amount + ?, updated_at = ?"
-    .. " WHERE id = ?", amount, db.now(), db.bin("pay", payment_id))
+  local ok, e = tx:exec("UPDATE payments SET released_amount = released_amount + ?,"
+    .. " updated_at = ? WHERE id = ?", amount, db.now(), db.bin("pay", payment_id))
+  if not ok then return nil, e end
+  return events.let_go(tx, payment_id, amount)
 end
 
 
@@ -151,20 +193,31 @@ end
 
 
 function payments.refund(tx, payment_id, amount)
-  return tx:exec("UPDATE payments SET refunded_amount = refunded_amount + ?, updated_at = ?"
-    .. " WHERE id = ?", amount, db.now(), db.bin("pay", payment_id))
+  local ok, e = tx:exec("UPDATE payments SET refunded_amount = refunded_amount + ?,"
+    .. " updated_at = ? WHERE id = ?", amount, db.now(), db.bin("pay", payment_id))
+  if not ok then return nil, e end
+  return events.part(tx, payment_id, "refunded", amount)
 end
 
 
-function payments.attach(script, p, order_id, state)
+function payments.project(tx, payment_id, seen)
+  return tx:exec("UPDATE payments SET state = ?, released_amount = GREATEST(released_amount, ?),"
+    .. " capture_amount = IF(? > 0, ?, capture_amount), refunded_amount = ?, disputed_amount = ?,"
+    .. " lost_amount = ?, updated_at = ? WHERE id = ?", seen.state, seen.voided, seen.captured,
+    seen.captured, seen.refunded, seen.disputed, seen.lost, db.now(), db.bin("pay", payment_id))
+end
+
+
+function payments.attach(s, p, order_id, state)
   if not state then
-    return script:must(payments.MOVED, 1, "UPDATE payments SET order_id = ? WHERE id = ?"
+    return s:must(payments.MOVED, 1, "UPDATE payments SET order_id = ? WHERE id = ?"
       .. " AND state = ?", db.bin("ord", order_id), db.bin("pay", p.id), p.state)
   end
-  script:must(payments.MOVED, 1, "SELECT 1 INTO @till_alone FROM DUAL WHERE NOT EXISTS"
+  s:must(payments.MOVED, 1, "SELECT 1 INTO @till_alone FROM DUAL WHERE NOT EXISTS"
     .. " (SELECT 1 FROM payments WHERE cart_id = ? AND id <> ? AND state IN " .. payments.LIVE
     .. ")", db.bin("cart", p.cart_id), db.bin("pay", p.id))
-  return script:must(payments.MOVED, 1, "UPDATE payments SET order_id = ?, state = ?,"
+  events.at_once(s, p.id, state, p.amount)
+  return s:must(payments.MOVED, 1, "UPDATE payments SET order_id = ?, state = ?,"
     .. " provider_ref = ?, updated_at = ? WHERE id = ? AND state = 'created'",
     db.bin("ord", order_id), state, value(p.provider_ref), db.now(), db.bin("pay", p.id))
 end

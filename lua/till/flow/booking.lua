@@ -1,0 +1,178 @@
+-- till/flow/booking - what a provider says has happened to a payment is written down, once.
+--
+--   book(tx, payment_id, event) -> payment | false | nil, err
+--       event { kind = "captured" | "voided" | "refunded" | "disputed" | "won" | "lost" |
+--       "authorized" | "declined" | …  (core/trade/attempt.h), amount = minor units, or nil: all
+--       that is left for it; reference = the provider's id of this very thing, or nil; fee = minor
+--       units, or nil; at_ms = when, by the provider, or nil; actor; reason or nil }
+--       false: booked before, under this kind and reference. err: not_found; conflict, with
+--       e.reason "impossible" | "no_amount" | "too_much" where it does not fit, and nothing is
+--       changed; busy, where an order was placed with it just now
+--   amounts(payment_id [, tx]) -> { state, amount, authorized, captured, voided, refunded,
+--       disputed, lost, left, held, is_final } | nil, err    summed up from its events, whatever
+--       the row says
+--
+-- All in the caller's transaction: the event, the row, the ledger, the order's payment_status, its
+-- timeline and what is published. It locks the order's row first, then the payment's, as all do.
+--
+-- What the shop asked for itself it wrote down without a reference. When the provider tells of it
+-- later, the event of that kind and amount is given the name, and nothing is booked again.
+--
+-- A payment that has no order yet has no entries in the ledger for captures and refunds: they are
+-- posted when the order is placed (till.flow.place).
+local attempt = require "till.prim.attempt"
+local err = require "till.util.err"
+local orders = require "till.store.orders"
+local outbox = require "till.prim.outbox"
+local payment_events = require "till.store.payment_events"
+local payments = require "till.store.payments"
+local states = require "till.flow.order_states"
+
+local booking = {}
+
+
+function booking.amounts(payment_id, tx)
+  local list, e = payment_events.of(payment_id, tx)
+  if not list then return nil, e end
+  if not list[1] then return nil, err.new("not_found", "there is no such payment") end
+  local seen, refusal = attempt.fold(list)
+  if refusal then
+    error(("event %d of payment %s does not fit: %s"):format(refusal.at, payment_id,
+      refusal.reason))
+  end
+  return seen
+end
+
+
+-- -> payment, order or false
+local function lock(tx, payment_id)
+  local p, e = payments.get(payment_id, tx)
+  if p == nil then return nil, e end
+  if not p then return nil, err.new("not_found", "there is no such payment") end
+  local order, order_id = false, p.order_id
+  if order_id then
+    order, e = orders.lock(tx, order_id)
+    if not order then return nil, e or err.new("internal", "a payment's order is not there") end
+  end
+  p, e = payments.lock(tx, payment_id)
+  if not p then return nil, e end
+  if p.order_id ~= order_id then
+    return nil, err.new("busy", "an order was placed with this payment just now; try again",
+      { retryable = true })
+  end
+  return p, order
+end
+
+
+local REST = { captured = "left", voided = "left", refunded = "held", disputed = "held" }
+local FIRST = { authorized = true, captured = true }
+
+
+local function amount_of(event, was)
+  if event.amount then return event.amount end
+  if FIRST[event.kind] and was.authorized == 0 then return was.amount end
+  return REST[event.kind] and was[REST[event.kind]] or 0
+end
+
+
+local function is_known(list, event)
+  for _, known in ipairs(list) do
+    if known.event == event.kind and known.reference == event.reference then return true end
+  end
+  return false
+end
+
+
+local function fold_with(list, event)
+  local all = {}
+  for i, known in ipairs(list) do all[i] = known end
+  all[#all + 1] = { event = event.kind, amount = event.amount }
+  local now, refusal = attempt.fold(all)
+  if not refusal then return now end
+  return nil, err.new("conflict", ("the payment is %s: %s of %d does not fit"):format(now.state,
+    event.kind, event.amount), { reason = refusal.reason })
+end
+
+
+-- Each account moves by what its amount has moved.
+local function entries_of(p, was, now, fee)
+  local captured, refunded = now.captured - was.captured, now.refunded - was.refunded
+  local disputed, lost = now.disputed - was.disputed, now.lost - was.lost
+  fee = fee or 0
+  return { { "cash:" .. p.provider, captured - refunded - disputed - lost - fee },
+    { "receivable", refunded - captured }, { "disputed:" .. p.provider, disputed },
+    { "losses:" .. p.provider, lost }, { "fees:" .. p.provider, fee } }
+end
+
+
+local function move_of(kind, now)
+  if kind == "captured" then return "capture" end
+  if kind == "voided" then return now.state == "voided" and "void" or nil end
+  if kind == "refunded" then return now.state == "refunded" and "refund_rest" or "refund_part" end
+  return nil
+end
+
+
+local TOLD = { captured = true, voided = true, refunded = true, disputed = true, won = true,
+  lost = true }
+
+
+-- The order may have gone on, by itself or by staff: what its table does not have stays as it is.
+local function tell_order(tx, order, p, event, now)
+  if not TOLD[event.kind] then return true end
+  local move = move_of(event.kind, now)
+  local can = move and states.MACHINES.payment_status:can(order.payment_status, move, order)
+  local ok, e = states.change(tx, order, can and { { "payment_status", move } } or {})
+  if ok then
+    ok, e = orders.event(tx, order.id, event.kind == "captured" and "captured"
+      or event.kind == "voided" and "voided" or event.kind == "refunded" and "refunded"
+      or "dispute_" .. (event.kind == "disputed" and "opened" or event.kind),
+      event.actor or "provider:" .. p.provider, { payment_id = p.id, amount = event.amount,
+        reference = event.reference, fee = event.fee, reason = event.reason })
+  end
+  if not ok then return nil, e end
+  if not can or move ~= "capture" then return true end
+  return outbox.append(tx, { { aggregate = "order:" .. order.id, type = "order.paid",
+    payload = { order_id = order.id } } })
+end
+
+
+local function write(tx, p, order, event, was, now)
+  local ok, e = payment_events.add(tx, p.id, event)
+  if ok then ok, e = payments.project(tx, p.id, now) end
+  if ok and order then
+    ok, e = orders.ledger(tx, order.id, p.id, p.currency, entries_of(p, was, now, event.fee))
+    if ok then ok, e = tell_order(tx, order, p, event, now) end
+  end
+  if not ok then return nil, e end
+  return payments.get(p.id, tx)
+end
+
+
+-- -> true where it was written down before | false | nil, err
+local function is_booked(tx, p, list, event)
+  if not event.reference then return false end
+  if is_known(list, event) then return true end
+  return payment_events.name(tx, p.id, event)
+end
+
+
+function booking.book(tx, payment_id, event)
+  local p, order = lock(tx, payment_id)
+  if not p then return nil, order end
+  local list, e = payment_events.of(payment_id, tx)
+  if not list then return nil, e end
+  local was = attempt.fold(list)
+  local new = { kind = event.kind, amount = amount_of(event, was), reference = event.reference,
+    fee = event.fee, at_ms = event.at_ms, actor = event.actor or "provider:" .. p.provider,
+    reason = event.reason }
+  local booked, e2 = is_booked(tx, p, list, new)
+  if booked == nil then return nil, e2 end
+  if booked then return false end
+  local now, e3 = fold_with(list, new)
+  if not now then return nil, e3 end
+  return write(tx, p, order, new, was, now)
+end
+
+
+return booking

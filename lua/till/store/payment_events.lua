@@ -1,0 +1,98 @@
+-- till/store/payment_events - what has happened to each payment, in order. Rows are only ever
+-- added; till.prim.attempt sums them up, and the row of till.store.payments says what they come to.
+--
+--   created(tx, id, amount, at)       its first event; at as till.store.db's at_ms
+--   at_once(script, id, state, amount)    of one whose only event is `created`: it was sent, and is
+--                                     `authorized` or `captured`
+--   moved(tx, id, kind, fields)       after the row was moved: the amount is all that is left for
+--                                     the kind, as row and events say. fields { reason, actor }
+--   part(tx, id, kind, amount)        a part of it
+--   let_go(tx, id, amount)            after the row was told: a part will not be captured. Nothing
+--                                     where that is all: then the provider has to be asked first
+--   add(tx, id, event)                event { kind, amount, reference, reason, actor, fee, at_ms }
+--   name(tx, id, event) -> true | false    the oldest event of this kind and amount that bears no
+--                                     reference is given that of `event`, once
+--   of(id [, tx]) -> { { event, amount, reference, reason, actor, fee, at }, … } | nil, err
+--
+-- Amounts in minor units. The caller holds the row of the payment, or has just made it; tx may be a
+-- script (till.store.script). No function gives rows back where tx is one.
+local db = require "till.store.db"
+local sql = require "till.prim.sql"
+
+local payment_events = {}
+
+local HEAD = "INSERT INTO payment_events (payment_id, seq, kind, amount, actor, at) VALUES "
+local NEXT = "INSERT INTO payment_events (payment_id, seq, kind, amount, reference, reason, actor,"
+  .. " fee, at) SELECT p.id, 1 + COALESCE(MAX(e.seq), 0), "
+local FROM = " FROM payments p LEFT JOIN payment_events e ON e.payment_id = p.id WHERE p.id = ?%s"
+  .. " GROUP BY p.id, p.amount, p.capture_amount"
+
+-- What is left: of what was authorized to be let go, and of what was captured to be given back.
+local LEFT = "CASE ? WHEN 'authorized' THEN p.amount WHEN 'captured' THEN p.capture_amount"
+  .. " WHEN 'voided' THEN COALESCE(GREATEST(0, SUM(CASE e.kind WHEN 'authorized' THEN e.amount"
+  .. " WHEN 'captured' THEN -e.amount WHEN 'voided' THEN -e.amount ELSE 0 END)), 0)"
+  .. " WHEN 'refunded' THEN COALESCE(SUM(CASE e.kind WHEN 'captured' THEN e.amount"
+  .. " WHEN 'refunded' THEN -e.amount ELSE 0 END), 0) ELSE 0 END"
+
+
+local function value(v)
+  if v == nil then return sql.null end
+  return v
+end
+
+
+function payment_events.created(tx, id, amount, at)
+  return db.insert(tx, HEAD .. "(?, 1, 'created', ?, 'system', ?)", db.bin("pay", id), amount, at)
+end
+
+
+function payment_events.at_once(script, id, state, amount)
+  local bin, now = db.bin("pay", id), db.now()
+  return db.insert(script, HEAD .. "(?, 2, 'send', 0, 'system', ?), (?, 3, ?, ?, 'system', ?)",
+    bin, now, bin, state, amount, now)
+end
+
+
+function payment_events.moved(tx, id, kind, f)
+  return tx:exec(NEXT .. "?, " .. LEFT .. ", NULL, ?, ?, NULL, ?" .. FROM:format(""), kind, kind,
+    f.reason and f.reason:sub(1, 255) or sql.null, f.actor or "system", db.now(),
+    db.bin("pay", id))
+end
+
+
+function payment_events.add(tx, id, event)
+  return tx:exec(NEXT .. "?, ?, ?, ?, ?, ?, ?" .. FROM:format(""), event.kind, event.amount or 0,
+    value(event.reference), event.reason and event.reason:sub(1, 255) or sql.null,
+    event.actor or "system", value(event.fee),
+    event.at_ms and db.at_ms(event.at_ms) or db.now(), db.bin("pay", id))
+end
+
+
+function payment_events.part(tx, id, kind, amount)
+  return payment_events.add(tx, id, { kind = kind, amount = amount })
+end
+
+
+function payment_events.let_go(tx, id, amount)
+  if amount == 0 then return {} end
+  return tx:exec(NEXT .. "'voided', ?, NULL, NULL, 'system', NULL, ?"
+    .. FROM:format(" AND p.released_amount < p.amount"), amount, db.now(), db.bin("pay", id))
+end
+
+
+function payment_events.name(tx, id, event)
+  local done, e = tx:exec("UPDATE payment_events SET reference = ? WHERE payment_id = ?"
+    .. " AND kind = ? AND amount = ? AND reference IS NULL ORDER BY seq LIMIT 1",
+    event.reference, db.bin("pay", id), event.kind, event.amount)
+  if not done then return nil, e end
+  return done.affected == 1
+end
+
+
+function payment_events.of(id, tx)
+  return db.on(tx):query("SELECT kind AS event, amount, reference, reason, actor, fee, at"
+    .. " FROM payment_events WHERE payment_id = ? ORDER BY seq", db.bin("pay", id))
+end
+
+
+return payment_events

@@ -1,0 +1,86 @@
+local t = require "till.test"
+local live = require "tests.support.live"
+local make_shop = require "tests.support.shop"
+
+
+-- fn(book, raw, shop, payment): an order of 2997 that was authorized at once.
+local function with_order(fn)
+  return function()
+    live.with(function(raw)
+      local shop = make_shop(raw)
+      local cart = shop.cart { { shop.product("TEA", 999, 5), 3 } }
+      shop.pay(cart, "test", "tok_ok")
+      shop.must(shop.complete(cart))
+      local booking = raw.require "till.flow.booking"
+      local p = shop.must(raw.admin("GET", "/admin/v1/payments")).data[1]
+      p = { id = p.id, amount = p.amount.amount }
+      fn(function(event)
+        local said
+        local done, e = raw.sql.transaction(function(tx)
+          local out, e = booking.book(tx, p.id, event)
+          if out == nil then return nil, e end
+          said = out
+          return true
+        end)
+        if not done then return nil, e end
+        return said
+      end, raw, shop, p, booking)
+    end)
+  end
+end
+
+
+local function cash_of(raw, account)
+  return tonumber(raw.sql.one("SELECT CAST(COALESCE(SUM(amount), 0) AS SIGNED) AS n"
+    .. " FROM ledger_entries WHERE account = ?", account).n)
+end
+
+
+t.describe("till.flow.booking", function()
+  t.it("finds the events of an order that was placed at once, and books a capture once",
+    with_order(function(book, raw, shop, p, booking)
+      t.equal(booking.amounts(p.id).state, "authorized")
+      local paid = book { kind = "captured", reference = "ch_one", fee = 59 }
+      t.same({ paid.state, paid.capture_amount }, { "captured", p.amount })
+      t.equal(book { kind = "captured", reference = "ch_one" }, false)
+      t.equal(booking.amounts(p.id).captured, p.amount)
+      t.same({ cash_of(raw, "cash:test"), cash_of(raw, "fees:test"), cash_of(raw, "receivable") },
+        { p.amount - 59, 59, 0 })
+      t.equal(shop.count("orders", "payment_status = 'captured'"), 1)
+    end))
+
+  t.it("counts parts, refuses what does not fit, and takes a dispute out of cash", with_order(
+    function(book, raw, _, p, booking)
+      book { kind = "captured", amount = 1000, reference = "ch_one" }
+      book { kind = "captured", amount = 500, reference = "ch_two" }
+      local none, e = book { kind = "refunded", amount = 1501, reference = "re_big" }
+      t.same({ none, e.code, e.reason }, { nil, "conflict", "too_much" })
+      book { kind = "refunded", amount = 300, reference = "re_one" }
+      book { kind = "disputed", amount = 700, reference = "dp_one" }
+      t.same({ cash_of(raw, "cash:test"), cash_of(raw, "disputed:test") }, { 500, 700 })
+      local lost = book { kind = "lost", reference = "dp_one" }
+      t.same({ lost.state, lost.capture_amount, lost.refunded_amount, lost.lost_amount,
+        lost.disputed_amount }, { "lost", 1500, 300, 700, 0 })
+      t.same({ cash_of(raw, "cash:test"), cash_of(raw, "disputed:test"),
+        cash_of(raw, "losses:test") }, { 500, 0, 700 })
+      t.equal(booking.amounts(p.id).held, 500)
+    end))
+
+  t.it("names what the shop wrote down itself, instead of booking it again", with_order(
+    function(book, raw, shop, p, booking)
+      shop.must(raw.admin("POST", "/admin/v1/payments/" .. p.id .. "/capture", {}, shop.key()))
+      t.equal(book { kind = "captured", amount = p.amount, reference = "ch_one" }, false)
+      local seen = booking.amounts(p.id)
+      t.same({ seen.captured, cash_of(raw, "cash:test") }, { p.amount, p.amount })
+      t.equal(raw.sql.one("SELECT reference AS r FROM payment_events WHERE kind = 'captured'").r,
+        "ch_one")
+    end))
+
+  t.it("folds what a cancellation lets go of, and a void of the rest", with_order(
+    function(book, _, _, p, booking)
+      book { kind = "voided", amount = 997, reference = "rel_one" }
+      t.same({ booking.amounts(p.id).state, booking.amounts(p.id).left },
+        { "authorized", p.amount - 997 })
+      t.equal(book({ kind = "voided" }).state, "voided")
+    end))
+end)
