@@ -12,7 +12,7 @@ import http from "node:http";
 const SECRET = "whsec_of_the_tests", OLD = "whsec_of_before";
 const Stripe = createRequire(new URL("../doubles/package.json", import.meta.url))("stripe");
 
-let shop, stripe, relay, variant, endpoint;
+let shop, stripe, relay, variant;
 before(async () => {
   stripe = await StripeDouble.start();
   const options = { secret_key: stripe.key, base_url: stripe.url, webhook_secret: SECRET, webhook_secret_old: OLD, timeout_ms: 5000,
@@ -21,7 +21,7 @@ before(async () => {
     ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])] });
   ({ variant } = await makeProduct(shop, { stock: 1000 }));
   relay = await relayToShop();
-  endpoint = stripe.endpoint(relay.url, { secret: SECRET });
+  stripe.endpoint(relay.url, { secret: SECRET });
 });
 beforeEach(() => {
   stripe.script.clear();
