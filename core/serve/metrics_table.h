@@ -87,6 +87,8 @@
     M(counter, "till_provider_refused_total", "operation provider reason", "Calls of payment providers that were not made: breaker, bulkhead, dry_run.") \
     M(counter, "till_provider_retries_total", "operation provider", "Calls of payment providers that were made again.") \
     M(gauge, "till_provider_breaker_state", "operation provider", "0: closed, 1: half open, 2: open; added up over workers.") \
+    M(counter, "till_webhooks_received_total", "provider result", "Events that providers sent, or that were read there.")  \
+    M(counter, "till_webhooks_applied_total", "provider state", "Events of the inbox that were applied, parked or failed.") \
     M(histogram, "till_box_duration_seconds", "", "Exchanges with the box of rules, from the question to the answer.")  \
     M(counter, "till_box_kills_total", "rule reason", "Rules that were ended: budget, deadline, memory, depth, crash.") \
     M(counter, "till_box_replaced_total", "", "Boxes of rules that a rule took with it, or that overran.")             \

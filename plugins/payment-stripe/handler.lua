@@ -1,16 +1,12 @@
 local amounts = require "plugins.payment-stripe.amounts"
 local api = require "plugins.payment-stripe.api"
 local check = require "plugins.payment-stripe.check"
-local conf = require "till.prim.conf"
 local customers = require "plugins.payment-stripe.customers"
 local intent = require "plugins.payment-stripe.intent"
-local json = require "till.prim.json"
-local log = require "till.prim.log"
 local outcome = require "plugins.payment-stripe.outcome"
 local sessions = require "plugins.payment-stripe.sessions"
-local signature = require "plugins.payment-stripe.signature"
-local time = require "till.prim.time"
 local url = require "till.util.url"
+local webhook = require "plugins.payment-stripe.webhook"
 
 local handler = {}
 local answer, reason_of = outcome.answer, outcome.reason_of
@@ -248,29 +244,9 @@ handler["payment.forget"] = function(config, about)
 end
 
 
-local function secrets_of(config)
-  local out = {}
-  for _, name in ipairs { "webhook_secret", "webhook_secret_old" } do
-    local secret = config[name] and conf.secret(config[name])
-    if secret and secret ~= "" then out[#out + 1] = secret end
-  end
-  return out
-end
-
-
---- Nothing is applied from its word: the state of a payment is asked for where it matters.
-handler["webhook.receive"] = function(config, hook)
-  local is_signed, why = signature.check(hook.headers["stripe-signature"], hook.body,
-    secrets_of(config), math.floor(time.now_ms() / 1000))
-  if not is_signed then
-    log.warn("stripe.webhook_refused", { reason = why })
-    return { status = 401 }
-  end
-  local event = json.decode(hook.body)
-  if type(event) ~= "table" or type(event.type) ~= "string" then return { status = 400 } end
-  log.info("stripe.webhook", { type = event.type, id = tostring(event.id) })
-  return { status = 200 }
-end
+handler["webhook.receive"] = webhook.receive
+handler["webhook.apply"] = webhook.apply
+handler["webhook.poll"] = webhook.poll
 
 
 return handler

@@ -78,34 +78,61 @@ t.plugin("payment-stripe", OPTIONS, function(plugin)
     t.equal(plugin:call("payment.lookup", pay()).outcome, "unknown")
   end)
 
-  local function status(signature, body)
-    return plugin:call("webhook.receive", { headers = { ["stripe-signature"] = signature },
-      body = body or '{"type":"charge.succeeded"}' }).status
+  local BODY = '{"id":"evt_1","object":"event","type":"charge.captured","created":1700000000,'
+    .. '"livemode":false,"data":{"object":{"object":"charge","id":"ch_1","payment_intent":"pi_1"}}}'
+
+  local function receive(signature, body, by)
+    return (by or plugin):call("webhook.receive",
+      { headers = { ["stripe-signature"] = signature }, body = body or BODY })
   end
 
   local function sign(secret, age_s, body)
     local at = math.floor(time.now_ms() / 1000) - (age_s or 0)
     return ("t=%d,v1=%s"):format(at, crypto.hex(crypto.hmac_sha256(secret,
-      at .. "." .. (body or '{"type":"charge.succeeded"}'))))
+      at .. "." .. (body or BODY))))
   end
 
   t.it("takes webhooks of both secrets while they are rotated", function()
-    t.equal(status(sign "whsec_new"), 200)
-    t.equal(status(sign "whsec_old"), 200)
-    t.equal(status(sign "whsec_old" .. ",v1=00,v0=11"), 200)
-    t.equal(status(sign("whsec_new", 0, "[1"), "[1"), 400)
+    local answer = receive(sign "whsec_new")
+    t.equal(answer.status, 200)
+    t.same(answer.event, { id = "evt_1", type = "charge.captured", subject = "pi_1",
+      at_ms = 1700000000000, body = BODY, is_ignored = false })
+    t.equal(receive(sign "whsec_old").status, 200)
+    t.equal(receive(sign "whsec_old" .. ",v1=00,v0=11").status, 200)
   end)
 
-  t.it("takes no other webhook", function()
-    for _, signature in ipairs { "", "t=1", "v1=00", "t=x,v1=00", sign "whsec_other",
-      sign("whsec_new", 400), sign("whsec_new", -400), sign("whsec_new", 0, "{}"),
-      ("v1=00,"):rep(1000) } do
-      t.equal(status(signature), 401, signature:sub(1, 40))
+  t.it("keeps what it does not know, and has nothing done about it", function()
+    local body = BODY:gsub("charge.captured", "charge.invented")
+    local event = receive(sign("whsec_new", 0, body), body).event
+    t.equal(event.is_ignored, true)
+    t.equal(event.subject, "evt_1")
+  end)
+
+  t.it("takes no other webhook, and says why", function()
+    for signature, reason in pairs { [""] = "malformed", ["t=1"] = "malformed",
+      [sign "whsec_other"] = "no_match", [sign("whsec_new", 400)] = "stale",
+      [sign("whsec_new", -400)] = "stale", [sign("whsec_new", 0, "{}")] = "no_match" } do
+      local answer = receive(signature)
+      t.equal(answer.status, 400, signature)
+      t.equal(answer.reason, reason, signature)
     end
-    t.equal(status(nil), 401)
-    t.equal(plugin:with { secret_key = "k", return_url = "https://x/" }
-      :call("webhook.receive", { headers = { ["stripe-signature"] = sign "" }, body = "{}" })
-      .status, 401, "without a secret there is none that fits")
+    t.equal(receive(nil).reason, "malformed")
+    t.equal(receive(sign "", BODY, plugin:with { secret_key = "k", return_url = "https://x/" })
+      .reason, "no_secret")
+  end)
+
+  t.it("refuses events of another account, and what is no event", function()
+    local live, connected = BODY:gsub("false", "true"), BODY:gsub("{", '{"account":"acct_2",', 1)
+    for _, body in ipairs { live, connected } do
+      local answer = receive(sign("whsec_new", 0, body), body)
+      t.equal(answer.status, 400)
+      t.equal(answer.reason, "foreign")
+    end
+    local ours = plugin:with(with { account = "acct_2" })
+    t.equal(receive(sign("whsec_new", 0, connected), connected, ours).status, 200)
+    for _, body in ipairs { "[1", "{}", "7", '{"object":"event","id":"e","type":"t"}' } do
+      t.equal(receive(sign("whsec_new", 0, body), body).reason, "no_event", body)
+    end
   end)
 
   t.table({

@@ -8,7 +8,7 @@ return {
   doc = "Payments by Stripe's PaymentIntents, API version 2023-08-16.",
   hooks = { "payment.describe", "payment.capabilities", "payment.authorize", "payment.capture",
             "payment.void", "payment.refund", "payment.lookup", "payment.forget",
-            "payment.check", "webhook.receive" },
+            "payment.check", "webhook.receive", "webhook.apply", "webhook.poll" },
   capabilities = { "http:config.base_url" },
   config = {
     secret_key = { type = "secret", required = true, doc = "sk_live_… or sk_test_…" },
@@ -16,6 +16,8 @@ return {
       doc = "Where the shopper comes back to from the bank; {cart} stands for the cart's id." },
     webhook_secret = { type = "secret", doc = "whsec_…, of /hooks/v1/payment-stripe." },
     webhook_secret_old = { type = "secret", doc = "The one before, while it is rotated." },
+    account = { type = "string", max = 64,
+      doc = "acct_…: whose events a Connect endpoint may send. Without it those are refused." },
     capture_method = { type = "enum", values = { "manual", "automatic" },
       default = "manual", doc = "automatic: the money is taken before the order is there." },
     capture = { type = "enum", values = { "now", "later" }, default = "now",

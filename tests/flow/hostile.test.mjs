@@ -65,6 +65,7 @@ const WALK = {
   "POST /admin/v1/jobs/replay": () => ({ type: "no.such" }),
   "POST /admin/v1/jobs/discard": () => ({ type: "no.such", reason: "walk" }),
   "POST /admin/v1/jobs/{id}/discard": () => ({ reason: "walk" }),
+  "POST /admin/v1/webhooks/{id}/replay": () => ({ reason: "walk" }),
   "POST /admin/v1/sagas/{id}/retry": () => ({ reason: "walk" }),
   "POST /admin/v1/sagas/{id}/resolve": () => ({ as: "undone", reason: "walk", order_id: place.order.id,
     payments: [{ id: place.order.id.replace("ord", "pay"), outcome: "voided" }] }),
@@ -105,7 +106,7 @@ const WALK = {
 
 const IDS = { carts: () => place.cart.id, products: () => place.changed.product.id, variants: () => place.changed.variant.id, categories: () => place.category.id,
   promotions: () => place.promotion.id, orders: () => place.order.id, rules: () => place.rule.id, generations: () => "live", inventory: () => encodeURIComponent(place.variant.sku),
-  locations: () => "main", refunds: () => place.order.id.replace("ord", "rfnd"), payments: () => place.order.id.replace("ord", "pay"), fulfilments: () => place.order.id.replace("ord", "ful"), jobs: () => "1", sagas: () => "1" };
+  locations: () => "main", refunds: () => place.order.id.replace("ord", "rfnd"), payments: () => place.order.id.replace("ord", "pay"), fulfilments: () => place.order.id.replace("ord", "ful"), jobs: () => "1", sagas: () => "1", webhooks: () => "1" };
 
 function send(route, body) {
   const [method, template] = route.split(" ");

@@ -400,7 +400,7 @@ describe("webhooks of Stripe", () => {
         const before = statuses.length;
         stripe.script.onEvent({ ...made, ...rule });
         await outcome(await ready());
-        await until("it was refused and sent again", () => statuses.slice(before).includes(401));
+        await until("it was refused and sent again", () => statuses.slice(before).includes(400));
       }
     } finally {
       stripe.world.remove(id);

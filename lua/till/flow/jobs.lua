@@ -1,5 +1,5 @@
 -- till/flow/jobs - what happens behind the shoppers' backs: events of the outbox, jobs of a
--- schedule, reservations whose time is over, flows that were dropped.
+-- schedule, reservations whose time is over, flows that were dropped, what providers told.
 --
 --   run(worker)   until co.closing(): as long as there is work it goes on, then it sleeps until
 --                 Redis wakes it or conf jobs.poll_ms have passed
@@ -23,6 +23,7 @@ local sagas = require "till.store.sagas"
 local schedules = require "till.flow.schedules"
 local time = require "till.prim.time"
 local watch = require "till.flow.watch"
+local webhooks = require "till.flow.webhooks"
 
 local jobs = {}
 
@@ -75,6 +76,15 @@ local function resume_sagas()
 end
 
 
+-- -> how many events of providers were taken
+local function apply_webhooks()
+  local good, n, e = xpcall(webhooks.run, traced)
+  if good and n then return n end
+  log.warn("webhooks.run", { error = tostring(good and e or n) })
+  return 0
+end
+
+
 local function attempt(name, fn, ...)
   local good, ok, e = xpcall(fn, traced, ...)
   if good and ok ~= nil then return end
@@ -117,7 +127,7 @@ function jobs.run(worker)
   log.info("jobs.ready", { worker = worker })
   while not co.closing() do
     sweep(state)
-    local n = drain()
+    local n = drain() + apply_webhooks()
     if n == 0 and not co.closing() then
       state.waiter = co.waiter()
       state.waiter:wait(conf.get("jobs.poll_ms"))

@@ -3,8 +3,8 @@
 --   check(cart, provider, data) -> true | nil, err    may a payment be begun so?
 --   add_to(request, p)    -> true | nil, err    before a provider is asked: `request.saved` is the
 --                            method to pay with, `request.customer` whose is to be kept
---   keep(p, saved)           what the provider says that it has kept; a failure is logged alone, for
---                            the payment stands without it
+--   keep(p, saved)           what the provider says that it has kept; a failure is only logged,
+--                            for the payment stands without it
 --   list(customer_id)     -> methods | nil, err
 --   delete(ctx, id)       -> true | nil, err          hidden at once; the provider forgets it later
 --   forget(payload)       -> true | nil, err          the job of that

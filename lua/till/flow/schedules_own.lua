@@ -7,12 +7,21 @@ local generation_purge = require "till.store.generation_purge"
 local refunds = require "till.store.refunds"
 local sessions = require "till.store.sessions"
 local sweep = require "till.flow.sweep"
+local time = require "till.prim.time"
+local webhooks = require "till.flow.webhooks"
+local webhooks_store = require "till.store.webhooks"
 
 local MOST = 10000
+local WEBHOOKS_KEPT_MS = 90 * 86400000 -- providers send again for days
 
 
 local function purge_generations()
   return generation_purge.run(conf.get("generations.keep"))
+end
+
+
+local function purge_webhooks()
+  return webhooks_store.purge(time.now_ms() - WEBHOOKS_KEPT_MS, MOST)
 end
 
 
@@ -24,4 +33,6 @@ return {
     run = function() return refunds.expire(MOST) end },
   { name = "server:purge-generations", when = "every minute", run = purge_generations },
   { name = "server:sweep-payments", when = "every minute", run = sweep.run },
+  { name = "server:purge-webhooks", when = "every minute", run = purge_webhooks },
+  { name = "server:poll-webhooks", when = "every minute", run = webhooks.poll },
 }

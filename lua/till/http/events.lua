@@ -66,7 +66,22 @@ local stuck = { saga = s.string {}, aggregate = s.string {}, attempts = s.intege
 local growing = { dead = s.integer {}, before = s.integer {} }
 
 
+local webhook = { provider = s.string { doc = "The plugin." }, event_id = s.string {},
+  reason = s.string {}, payment_id = s.id("pay") }
+
+local of_payment = { payment_id = s.id("pay"), order_id = s.id("ord"), cart_id = s.id("cart"),
+  amount = s.integer {}, currency = s.string {}, reason = s.string {},
+  reference = s.string { doc = "As the provider names it." } }
+
+
 return {
+  ["webhook.parked"] = alert("webhook.parked", "A provider told of a payment that does not fit",
+    webhook),
+  ["webhook.failed"] = alert("webhook.failed",
+    "What a provider told could not be applied", webhook),
+  ["payment.disputed"] = alert("payment.disputed", "A payment is disputed", of_payment),
+  ["payment.given_back"] = alert("payment.given_back",
+    "A payment was let go of, for its cart could not be bought", of_payment),
   ["stock.changed"] = told("stock.changed", "Stock of some variants was changed", moved),
   ["location.changed"] = told("location.changed", "A location was opened or shut", in_location),
   ["stock.low"] = alert("stock.low", "There is little left of a SKU", low),

@@ -1,12 +1,14 @@
 -- till/http/hooks_api - where providers call in: the named plugin proves the sender and answers.
 --
--- The body is handed over as the bytes that came, for signatures are over bytes. The plugin commits
--- what it learnt before it answers 2xx; whatever else it answers, the provider sends it again.
+-- The body is handed over as the bytes that came, for signatures are over bytes. What it tells is
+-- in the inbox before 2xx is answered (till.flow.webhooks); whatever else is answered, the provider
+-- sends it again.
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local respond = require "till.http.respond"
 local route = require "till.http.route"
 local s = require "till.util.schema"
+local webhooks = require "till.flow.webhooks"
 
 
 local function receive(ctx)
@@ -14,10 +16,10 @@ local function receive(ctx)
   if not dispatch.has("webhook.receive", plugin) then
     return nil, err.new("not_found", "There is no plugin of this name that takes webhooks.")
   end
-  local answer, failure = dispatch.plugin(plugin, "webhook.receive",
+  local status, failure = webhooks.receive(plugin,
     { headers = ctx.req.headers, body = ctx.body or "" })
-  if not answer then return nil, failure end
-  return respond.raw(answer.status, {}, "")
+  if not status then return nil, failure end
+  return respond.raw(status, {}, "")
 end
 
 

@@ -25,6 +25,7 @@ return {
   "till.http.admin_api.people",
   "till.http.admin_api.jobs",
   "till.http.admin_api.sagas",
+  "till.http.admin_api.webhooks",
   "till.http.admin_api.generations",
   "till.http.admin_api.audit",
 }

@@ -71,6 +71,13 @@ return {
     .. "the signature before anything else.",
     takes = { { "request", "till.WebhookRequest", "What came." } }, gives = "till.WebhookAnswer",
     none = "a failure" },
+  ["webhook.apply"] = { doc = "Something has happened to a subject: how does it stand now? Ask the "
+    .. "provider; the event itself is only a hint. What fails is asked again later.",
+    takes = { { "event", "till.WebhookHint", "Which one." } }, gives = "till.WebhookState",
+    none = "a failure" },
+  ["webhook.poll"] = { doc = "Events since a time, a page at a time: for those that never came.",
+    takes = { { "wish", "till.WebhookWish", "From when." } }, gives = "till.WebhookPage",
+    none = "a failure" },
   ["plugin.check"] = { doc = "Do the options go together? Asked while a generation loads, after "
     .. "each option was checked by itself. A sentence refuses the generation.", takes = {},
     gives = "string", none = "they do" },

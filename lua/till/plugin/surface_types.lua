@@ -116,7 +116,27 @@ return {
     { "headers", "table<string, string>", "Names in lower case." },
     { "body", "string", "The bytes, for the signature." } } },
   { "till.WebhookAnswer", "What the sender is told.", {
-    { "status", "integer", "2xx once what it told is safe." } } },
+    { "status", "integer", "2xx: it is to be kept." },
+    { "reason?", "string", "Of a refusal, for the metric: no_match, stale." },
+    { "event?", "till.WebhookEvent", "What is kept, before the sender is answered." } } },
+  { "till.WebhookEvent", "An event as the inbox has it.", {
+    { "id", "string", "As the provider names it; each is kept once." }, { "type", "string" },
+    { "subject", "string", "What it is about: those of one subject are applied together." },
+    { "at_ms", "integer" }, { "body", "string" },
+    { "is_ignored?", "boolean", "It is kept, and nothing is to be done." } } },
+  { "till.WebhookHint", "What there is to look at.", {
+    { "type", "string" }, { "subject", "string" }, { "event_id", "string" } } },
+  { "till.WebhookState", "How a payment stands at the provider.", {
+    { "payment_id?", "string", "Ours, as the provider has it." }, { "cart_id?", "string" },
+    { "provider_ref?", "string" }, { "amount?", "integer", "Minor units." },
+    { "currency?", "string" }, { "state?", "string", "authorized, captured, voided" },
+    { "events?", "table[]", "What is to be booked: kind, amount or sum, reference, fee, at_ms." },
+    { "park?", "string", "Why staff have to look at it instead." } } },
+  { "till.WebhookWish", "Which events.", {
+    { "since_ms", "integer" }, { "after?", "string", "Where the last page ended." } } },
+  { "till.WebhookPage", "Some of them.", {
+    { "events", "till.WebhookEvent[]" },
+    { "after?", "string", "Where the next page begins; nil: there is none." } } },
   { "till.Route", "A route, as lua/till/http/route.lua tells.", {
     { "method", "string" }, { "path", "string", "Below /plugins/NAME/." },
     { "auth", "\"store\"|\"admin\"|\"customer\"|\"none\"|\"hook\"" }, { "summary", "string" },

@@ -14,7 +14,7 @@ local sql = require "till.prim.sql"
 local checkouts = {}
 
 local function used(once)
-  if not once then return "0" end
+  if not once or not once.key then return "0" end
   return records.is_used(once)
 end
 

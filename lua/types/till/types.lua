@@ -212,7 +212,45 @@
 
 --- What the sender is told.
 ---@class till.WebhookAnswer
----@field status integer 2xx once what it told is safe.
+---@field status integer 2xx: it is to be kept.
+---@field reason? string Of a refusal, for the metric: no_match, stale.
+---@field event? till.WebhookEvent What is kept, before the sender is answered.
+
+--- An event as the inbox has it.
+---@class till.WebhookEvent
+---@field id string As the provider names it; each is kept once.
+---@field type string
+---@field subject string What it is about: those of one subject are applied together.
+---@field at_ms integer
+---@field body string
+---@field is_ignored? boolean It is kept, and nothing is to be done.
+
+--- What there is to look at.
+---@class till.WebhookHint
+---@field type string
+---@field subject string
+---@field event_id string
+
+--- How a payment stands at the provider.
+---@class till.WebhookState
+---@field payment_id? string Ours, as the provider has it.
+---@field cart_id? string
+---@field provider_ref? string
+---@field amount? integer Minor units.
+---@field currency? string
+---@field state? string authorized, captured, voided
+---@field events? table[] What is to be booked: kind, amount or sum, reference, fee, at_ms.
+---@field park? string Why staff have to look at it instead.
+
+--- Which events.
+---@class till.WebhookWish
+---@field since_ms integer
+---@field after? string Where the last page ended.
+
+--- Some of them.
+---@class till.WebhookPage
+---@field events till.WebhookEvent[]
+---@field after? string Where the next page begins; nil: there is none.
 
 --- A route, as lua/till/http/route.lua tells.
 ---@class till.Route
@@ -245,4 +283,6 @@
 ---@field ["promo.evaluate"]? fun(config: table, cart: till.Cart): till.PromotionTerm[]?, till.Err?
 ---@field ["shipping.quote"]? fun(config: table, request: till.ShippingRequest): till.ShippingOption[]?, till.Err?
 ---@field ["tax.calculate"]? fun(config: table, request: till.TaxRequest): till.TaxAnswer?, till.Err?
+---@field ["webhook.apply"]? fun(config: table, event: till.WebhookHint): till.WebhookState?, till.Err?
+---@field ["webhook.poll"]? fun(config: table, wish: till.WebhookWish): till.WebhookPage?, till.Err?
 ---@field ["webhook.receive"]? fun(config: table, request: till.WebhookRequest): till.WebhookAnswer?, till.Err?

@@ -102,7 +102,7 @@ const INVARIANTS = {
   "an order that says it is paid has what pays for it": `
     SELECT o.number, o.payment_status, GROUP_CONCAT(p.state) FROM orders o LEFT JOIN payments p ON p.order_id = o.id
     WHERE o.cart_id IS NOT NULL AND o.total > 0 AND o.payment_status IN ('authorized', 'captured')
-    GROUP BY o.id HAVING COALESCE(SUM(p.state = o.payment_status), 0) <> 1`,
+    GROUP BY o.id HAVING COALESCE(SUM(IF(p.state IN ('disputed', 'won', 'lost'), 'captured', p.state) = o.payment_status), 0) <> 1`,
   "a code was used as often as orders say": `
     SELECT p.code, p.used, p.usage_limit, COUNT(r.order_id) FROM promotions p LEFT JOIN promotion_redemptions r ON r.promotion_id = p.id
     GROUP BY p.id HAVING p.used <> COUNT(r.order_id) OR p.used > p.usage_limit`,

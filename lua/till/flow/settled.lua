@@ -1,0 +1,81 @@
+-- till/flow/settled - a payment that succeeded, by its provider's word, while its cart is no order:
+-- the shopper has not come back from his bank, or not yet.
+--
+--   go_on(payment) -> true: there is an end | nil, err: not yet; ask again later
+--
+-- The cart is completed as if he had come back: by the same flow, under the same claim of the cart,
+-- with its look at the stock and the prices. So it does not matter who of both is first, and each
+-- step's crash is the flow's (till.flow.checkout). The end is
+--
+--   an order                    with this payment or another one
+--   the money is let go of      the cart cannot be bought any more: sold out, another price, left
+--                               incomplete. It is voided or given back, the payment says why, staff
+--                               are told, and the shopper finds his cart open
+local alerts = require "till.store.alerts"
+local carts = require "till.store.carts"
+local checkout = require "till.flow.checkout"
+local err = require "till.util.err"
+local log = require "till.prim.log"
+local payment = require "till.flow.payment"
+local payments = require "till.store.payments"
+local sql = require "till.prim.sql"
+
+local settled = {}
+
+local ALERT = "payment.given_back"
+local AGAIN = { completion_in_progress = true, busy = true, unknown_outcome = true,
+  internal = true, conflict = true, payment_requires_action = true }
+
+
+local function tell(p, reason)
+  log.warn("payment.given_back", { payment_id = p.id, cart_id = p.cart_id, reason = reason })
+  return sql.transaction(function(tx)
+    return alerts.raise(tx, ALERT, p.id, { detail = { payment_id = p.id, cart_id = p.cart_id,
+      amount = p.amount, currency = p.currency, reason = reason } }) ~= nil
+  end)
+end
+
+
+-- The flow that went back has let go of it already.
+local function let_go(p, reason)
+  local now, e = payments.get(p.id)
+  if not now then return nil, e end
+  if now.order_id then return true end
+  local gone, e2 = payment.void(now)
+  if not gone then return nil, e2 end
+  return tell(now, reason)
+end
+
+
+-- Nobody is there who was asked under a key, or waits for an answer.
+local function env_of()
+  return { once = { claim = true }, claim_key = function() return nil end }
+end
+
+
+local function complete(p, cart)
+  if cart.priced.total ~= p.amount or cart.currency ~= p.currency then
+    return let_go(p, "the cart was changed after it had been paid")
+  end
+  local auth = { kind = "provider", key_id = cart.key_id, customer_id = cart.customer_id }
+  local result, e = checkout.complete({ auth = auth }, cart.id, env_of())
+  if result and result.type == "order" then return true end
+  if result and result.type == "processing" then
+    return nil, err.new("busy", "the cart is being completed")
+  end
+  local why = result and result.error or e
+  if why.retryable or AGAIN[why.code] then return nil, why end
+  return let_go(p, why.message)
+end
+
+
+function settled.go_on(p)
+  local cart, e = carts.get(p.cart_id)
+  if cart == nil then return nil, e end
+  if not cart then return let_go(p, "its cart is not there any more") end
+  if cart.state == "completed" then return let_go(p, "the cart was bought with another payment") end
+  return complete(p, cart)
+end
+
+
+return settled

@@ -1,0 +1,256 @@
+-- till/flow/webhook_apply - one subject of the inbox: what is true at the provider, and what of it
+-- is not in our books yet.
+--
+--   run(group, claim) -> true | nil, err     group { provider, subject, ids, types, tries }
+--   put_off(group, claim, e)   tried again later; after MOST_TRIES it has failed, and it is told
+--
+-- The plugin's answer names the payment (its own metadata at the provider) and how it stands there.
+-- Where it is not ours to the last field nothing is applied. What is booked and that the rows are
+-- applied is one transaction, and under the claim: who lost it books nothing.
+--
+-- A payment that has no order yet is its completion's business: till.flow.settled goes on with it.
+local alerts = require "till.store.alerts"
+local booking = require "till.flow.booking"
+local dispatch = require "till.plugin.dispatch"
+local err = require "till.util.err"
+local log = require "till.prim.log"
+local metrics = require "till.prim.metrics"
+local payments = require "till.store.payments"
+local sagas = require "till.store.sagas"
+local settled = require "till.flow.settled"
+local sql = require "till.prim.sql"
+local webhooks_store = require "till.store.webhooks"
+
+local apply = {}
+
+local MOST_TRIES = 16
+local MAX_WAIT_MS = 600000
+local PARKED, FAILED, DISPUTED = "webhook.parked", "webhook.failed", "payment.disputed"
+local PAID = { authorized = true, captured = true }
+local GIVEN_UP = { voided = true, failed = true, declined = true }
+local UNFINISHED = { running = true, waiting = true, parked = true }
+
+
+local function count(group, state)
+  metrics.add("till_webhooks_applied_total", { provider = group.provider, state = state },
+    #group.ids)
+end
+
+
+local function lost()
+  return nil, err.new("conflict", "another worker took this event over")
+end
+
+
+local function settle(tx, group, claim, state, more)
+  local ours, e = webhooks_store.settle(tx, group.ids, claim, state, more)
+  if ours == nil then return nil, e end
+  if not ours then return lost() end
+  return true
+end
+
+
+local function subject_of(group)
+  return (group.provider .. ":" .. group.subject):sub(1, 120)
+end
+
+
+local function told(group, claim, state, kind, reason, payment_id)
+  local ok, e = sql.transaction(function(tx)
+    local raised, why = alerts.raise(tx, kind, subject_of(group), { detail = {
+      provider = group.provider, event_id = group.event_id, reason = reason,
+      payment_id = payment_id } })
+    if raised == nil then return nil, why end
+    return settle(tx, group, claim, state, { reason = reason, payment_id = payment_id })
+  end)
+  if not ok then return nil, e end
+  count(group, state)
+  log.error(kind, { provider = group.provider, subject = group.subject, reason = reason })
+  return true
+end
+
+
+local function park(group, claim, reason, payment_id)
+  return told(group, claim, "parked", PARKED, reason, payment_id)
+end
+
+
+function apply.put_off(group, claim, e)
+  local reason = tostring(e)
+  if group.tries >= MOST_TRIES then
+    local ok, why = told(group, claim, "failed", FAILED, reason)
+    if ok then return end
+    reason = tostring(why)
+  end
+  local delay = math.min(MAX_WAIT_MS, 1000 * 2 ^ math.min(group.tries, 20))
+  local ok, why = webhooks_store.put_off(group.ids, claim, delay, reason)
+  log.warn("webhook.put_off", { provider = group.provider, subject = group.subject,
+    error = reason, also = not ok and tostring(why) or nil })
+end
+
+
+-- -> nil, or how it differs. `answer` is of the provider, `p` ours.
+local function differs(answer, p, group)
+  if "payment-" .. p.provider ~= group.provider then return "provider" end
+  if p.cart_id ~= answer.cart_id then return "cart" end
+  if p.currency ~= answer.currency then return "currency" end
+  if p.amount ~= answer.amount then return "amount" end
+  if p.provider_ref and p.provider_ref ~= answer.provider_ref then return "reference" end
+end
+
+
+local function find(answer, group)
+  if not tostring(answer.payment_id):find "^pay_%w+$" or #answer.payment_id ~= 30 then
+    return false, "its metadata name no payment of ours"
+  end
+  local p, e = payments.get(answer.payment_id)
+  if p == nil then return nil, e end
+  if not p then return false, "there is no payment that its metadata name" end
+  local field = differs(answer, p, group)
+  if field then return false, "it is not the payment that its metadata name: another " .. field end
+  return p
+end
+
+
+-- How much of a running sum is new; under a reference of its own where it grew.
+local function rest_of(event, booked)
+  local left = event.sum - booked
+  if left <= 0 then return nil end
+  local out = { kind = event.kind, amount = left, fee = event.fee, at_ms = event.at_ms,
+    reason = event.reason, reference = event.reference }
+  if booked > 0 then out.reference = ("%s:%d"):format(event.reference, event.sum) end
+  return out
+end
+
+
+-- Whoever cancels the order books what he has voided.
+local function is_being_cancelled(p)
+  local row, e = sagas.find("cancellation", p.order_id)
+  if row == nil then return nil, e end
+  return row and UNFINISHED[row.state] or false
+end
+
+
+-- -> what is to be booked
+local function due(answer, p, amounts)
+  local out = {}
+  for _, event in ipairs(answer.events or {}) do
+    if event.sum then
+      out[#out + 1] = rest_of(event, amounts[event.kind])
+    elseif event.kind ~= "voided" then
+      out[#out + 1] = event
+    elseif amounts.voided == 0 and amounts.captured == 0 then
+      local busy, e = is_being_cancelled(p)
+      if busy == nil then return nil, e end
+      if not busy then out[#out + 1] = event end
+    end
+  end
+  return out
+end
+
+
+local function tell_dispute(tx, p, event)
+  if event.kind == "disputed" then
+    local raised, e = alerts.raise(tx, DISPUTED, p.id, { detail = { payment_id = p.id,
+      order_id = p.order_id, amount = event.amount, currency = p.currency,
+      reference = event.reference, reason = event.reason } })
+    return raised ~= nil, e
+  end
+  return true
+end
+
+
+local function book_all(tx, group, p, events)
+  for _, event in ipairs(events) do
+    event.actor = "provider:" .. p.provider
+    local booked, e = booking.book(tx, p.id, event)
+    if booked == nil then return nil, e end
+    if booked then
+      local ok, e2 = tell_dispute(tx, p, event)
+      if not ok then return nil, e2 end
+      log.info("webhook.booked", { provider = group.provider, payment_id = p.id,
+        kind = event.kind })
+    end
+  end
+  return true
+end
+
+
+local ENDS = { won = true, lost = true }
+
+
+local function close_alerts(group, p, events)
+  alerts.close(PARKED, subject_of(group))
+  alerts.close(FAILED, subject_of(group))
+  for _, event in ipairs(events) do
+    if ENDS[event.kind] then alerts.close(DISPUTED, p.id) end
+  end
+end
+
+
+local function book(group, claim, answer, p)
+  local amounts, e = booking.amounts(p.id)
+  if not amounts then return nil, e end
+  local events, e2 = due(answer, p, amounts)
+  if not events then return nil, e2 end
+  local ok, e3 = sql.transaction(function(tx)
+    local done, why = book_all(tx, group, p, events)
+    if not done then return nil, why end
+    return settle(tx, group, claim, "applied", { payment_id = p.id })
+  end)
+  if ok then
+    count(group, "applied")
+    close_alerts(group, p, events)
+    return true
+  end
+  if err.is(e3, "conflict") and e3.reason then
+    return park(group, claim, "it does not fit what is booked: " .. e3.reason, p.id)
+  end
+  return nil, e3
+end
+
+
+local function applied(group, claim, p)
+  local ok, e = settle(nil, group, claim, "applied", { payment_id = p.id })
+  if not ok then return nil, e end
+  count(group, "applied")
+  close_alerts(group, p, {})
+  return true
+end
+
+
+-- Money there and none of ours: who gave the payment up could not let go of it.
+local function without_order(group, claim, answer, p)
+  if not PAID[answer.state] then return applied(group, claim, p) end
+  if GIVEN_UP[p.state] then
+    return park(group, claim, "it was paid after it had been given up here", p.id)
+  end
+  local ok, e = settled.go_on(p)
+  if not ok then return nil, e end
+  return applied(group, claim, p)
+end
+
+
+local function last_of(types)
+  for name in pairs(types) do
+    if name:find "refund" then return name end
+  end
+  return (next(types))
+end
+
+
+function apply.run(group, claim)
+  local answer, e = dispatch.plugin(group.provider, "webhook.apply",
+    { type = last_of(group.types), subject = group.subject, event_id = group.event_id })
+  if not answer then return nil, e end
+  if not answer.payment_id then return park(group, claim, answer.park or "it names no payment") end
+  local p, why = find(answer, group)
+  if p == nil then return nil, why end
+  if not p then return park(group, claim, why) end
+  if answer.park then return park(group, claim, answer.park, p.id) end
+  if not p.order_id then return without_order(group, claim, answer, p) end
+  return book(group, claim, answer, p)
+end
+
+
+return apply

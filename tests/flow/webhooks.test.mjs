@@ -1,0 +1,242 @@
+// What Stripe tells by itself: each event once into the inbox, in whatever order and however often; what it means is asked
+// for; a payment whose shopper never came back becomes his order or goes back to him.
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { after, before, beforeEach, describe, it } from "node:test";
+import { StripeDouble } from "../doubles/stripe/double.mjs";
+import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
+import { assertOk } from "./support/checks.mjs";
+import { assertInvariants, bin, value } from "./support/db.mjs";
+import http from "node:http";
+
+const SECRET = "whsec_of_the_tests", OLD = "whsec_of_before";
+const Stripe = createRequire(new URL("../doubles/package.json", import.meta.url))("stripe");
+
+let shop, stripe, relay, variant;
+before(async () => {
+  stripe = await StripeDouble.start();
+  const options = { secret_key: stripe.key, base_url: stripe.url, webhook_secret: SECRET, webhook_secret_old: OLD, timeout_ms: 5000,
+    return_url: "https://shop.example/back?cart={cart}" };
+  shop = await Shop.start({ args: ["--no-demo", "--set", "cart.completion_claim_ms=5000", "--set", "idem.lease_ms=5000",
+    ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])] });
+  ({ variant } = await makeProduct(shop, { stock: 1000 }));
+  relay = await relayToShop();
+  stripe.endpoint(relay.url, { secret: SECRET });
+});
+beforeEach(() => {
+  stripe.script.clear();
+  relay.statuses.length = 0;
+});
+after(async () => {
+  stripe?.webhooks.close();
+  relay?.stop();
+  await shop?.stop();
+  await stripe?.stop();
+});
+
+/** The shop's certificate is of its own authority, which nobody else believes: what comes here goes on to it. */
+async function relayToShop() {
+  const statuses = [];
+  const server = http.createServer(async (request, answer) => {
+    const pieces = [];
+    for await (const piece of request) pieces.push(piece);
+    const status = await post(Buffer.concat(pieces), request.headers["stripe-signature"]).catch(() => 503);
+    statuses.push(status);
+    answer.writeHead(status).end();
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { statuses, url: `http://127.0.0.1:${server.address().port}/`, stop: () => server.close(server.closeAllConnections()) };
+}
+
+const post = async (body, signature) => (await shop.h2("POST", "/hooks/v1/payment-stripe", { key: null, body,
+  headers: { "content-type": "application/json", "stripe-signature": signature } })).status;
+const signed = (body, secret, timestamp) => new Stripe("sk_test_x").webhooks.generateTestHeaderString({ payload: body, secret, timestamp });
+const complete = (cart, key, body = {}) => shop.store("POST", `/carts/${cart.id}/complete`, { headers: idem(key), body });
+const cartOf = async (cart) => assertOk(await shop.store("GET", `/carts/${cart.id}`), 200).cart;
+const orderOf = async (id) => assertOk(await shop.admin("GET", `/orders/${id}`), 200).order;
+const intentsOf = (cart) => stripe.world.all("payment_intent").filter((one) => one.metadata.cart === cart.id);
+const inbox = async (query) => assertOk(await shop.admin("GET", `/webhooks?limit=100${query}`), 200).data;
+const alerts = async (kind) => assertOk(await shop.admin("GET", `/alerts?state=open&kind=${kind}`), 200).data;
+const about = async (id) => (await inbox("")).filter((one) => one.subject === id);
+
+async function ready(method = "pm_card_visa", of = variant) {
+  const cart = await makeCart(shop, of.id, { quantity: 1 });
+  assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "stripe", data: { payment_method: method } } }), 201);
+  return cart;
+}
+
+const outcome = (cart, key = newKey(), body = {}) => until("the outcome is known", async () => {
+  const answer = await complete(cart, key, body);
+  return answer.status !== 202 && !["completion_in_progress", "idempotency_in_flight"].includes(answer.body.code) && answer;
+}, 60_000);
+
+const settled = (subject) => until("all of it is applied", async () => {
+  const rows = await about(subject);
+  return stripe.webhooks.isQuiet && rows.length > 0 && rows.every((one) => one.state !== "received") && rows;
+}, 60_000);
+
+async function bought(method) {
+  const cart = await ready(method);
+  const { order } = assertOk(await outcome(cart), 200);
+  await until("it is captured", async () => (await orderOf(order.id)).payment_status === "captured", 60_000);
+  const [intent] = intentsOf(cart);
+  await settled(intent.id);
+  return { cart, order: await orderOf(order.id), intent };
+}
+
+/** Waits at the bank; `back` is what the bank's page does. */
+async function atTheBank(of) {
+  const cart = await ready("pm_card_authenticationRequired", of);
+  const asked = assertOk(await outcome(cart), 200);
+  assert.equal(asked.error.code, "payment_requires_action");
+  return { cart, back: () => fetch(asked.error.action.url, { method: "POST", body: "approved=true", redirect: "manual" }) };
+}
+
+const ordersOf = async (cart) => Number(await value(shop, `SELECT COUNT(*) FROM orders WHERE cart_id = ${bin(cart.id)}`));
+
+describe("webhooks of Stripe", () => {
+  for (const [why, rules] of [["twice", [{ match: {}, times: 20, duplicate: 1 }]], ["late and in reversed order", [{ match: {}, times: 20, hold: true }]],
+    ["before the answers", [{ match: {}, times: 20, early: true }]]])
+    it(`change nothing of a payment that is done: ${why}`, async () => {
+      stripe.script.onEvent(...rules);
+      const cart = await ready();
+      const { order } = assertOk(await outcome(cart), 200);
+      await until("it is captured", async () => (await orderOf(order.id)).payment_status === "captured", 60_000);
+      stripe.script.clear();
+      await stripe.do("release", { order: "reversed" });
+      const [intent] = intentsOf(cart);
+      const rows = await settled(intent.id);
+      assert.deepEqual([...new Set(rows.map((one) => one.state))], ["applied"], JSON.stringify(rows));
+      assert.deepEqual([...new Set(relay.statuses)], [200]);
+      assert.equal(await value(shop, `SELECT SUM(amount) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account = 'cash:stripe'`), String(order.total.amount));
+      stripe.check();
+      await assertInvariants(shop);
+    });
+
+  it("are taken with both secrets, signed by Stripe's own package, and each is kept once", async () => {
+    const body = JSON.stringify({ id: `evt_${newKey()}`, object: "event", type: "invoice.created", created: 1700000000, livemode: false, data: { object: { id: "in_1" } } });
+    for (const secret of [SECRET, OLD, SECRET]) assert.equal(await post(body, signed(body, secret)), 200);
+    const rows = (await inbox("&type=invoice.created")).filter((one) => one.event_id === JSON.parse(body).id);
+    assert.deepEqual(rows.map((one) => [one.state, one.via]), [["ignored", "webhook"]]);
+    assert.equal(assertOk(await shop.admin("GET", `/webhooks/${rows[0].id}`), 200).webhook.body.type, "invoice.created");
+  });
+
+  it("are refused and counted when they are not ours", async () => {
+    const now = Math.floor(Date.now() / 1000);
+    const make = (more) => JSON.stringify({ id: "evt_refused", object: "event", type: "charge.captured", created: now, livemode: false,
+      data: { object: { id: "ch_1" } }, ...more });
+    const live = make({ livemode: true }), connected = make({ account: "acct_other" }), good = make({});
+    const cases = [[good, signed(good, "whsec_wrong"), "no_match"], [good, "", "malformed"], [good, signed(good, SECRET, now - 600), "stale"],
+      [good, signed(good, SECRET, now + 600), "stale"], [live, signed(live, SECRET), "foreign"], [connected, signed(connected, SECRET), "foreign"],
+      ["[1", signed("[1", SECRET), "no_event"]];
+    for (const [body, signature, why] of cases) assert.equal(await post(body, signature), 400, why);
+    assert.equal((await inbox("")).filter((one) => one.event_id === "evt_refused").length, 0);
+  });
+
+  it("of a payment that is not ours are parked, told to staff, and can be replayed", async () => {
+    const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
+    const made = await client.paymentIntents.create({ amount: 500, currency: "gbp", payment_method: "pm_card_visa", confirm: true,
+      return_url: "https://x.example/", payment_method_types: ["card"], metadata: { payment: "pay_01ARZ3NDEKTSV4RRFFQ69G5FAV", cart: "cart_x" } });
+    const rows = await settled(made.id);
+    const mine = rows.filter((one) => one.state === "parked");
+    assert.ok(mine.length > 0, JSON.stringify(rows));
+    assert.match(mine[0].reason, /no payment/);
+    assert.ok((await alerts("webhook.parked")).some((one) => one.subject === `payment-stripe:${made.id}`));
+    assertOk(await shop.admin("POST", `/webhooks/${mine[0].id}/replay`, { headers: idem(), body: { reason: "looked at it" } }), 200);
+    await settled(made.id);
+    assert.equal((await shop.admin("POST", "/webhooks/999999999/replay", { headers: idem(), body: { reason: "x" } })).status, 404);
+  });
+});
+
+describe("events that never came", () => {
+  it("are read from Stripe, and the payment is an order all the same", async () => {
+    stripe.script.onEvent({ match: {}, times: 50, drop: true });
+    const { cart, back } = await atTheBank();
+    await back();
+    assertOk(await shop.admin("POST", "/jobs/schedules/server:poll-webhooks/run", { headers: idem(), body: {} }), 202);
+    const seen = await until("it is bought", async () => {
+      const now = await cartOf(cart);
+      return now.state === "completed" && now;
+    }, 60_000);
+    assert.equal(await ordersOf(cart), 1);
+    const rows = await settled(intentsOf(cart)[0].id);
+    assert.ok(rows.some((one) => one.via === "poll"), JSON.stringify(rows));
+    await until("it is captured", async () => (await orderOf(seen.order_id)).payment_status === "captured", 60_000);
+  });
+});
+
+describe("a shopper who paid at his bank", () => {
+  it("and never came back has his order", async () => {
+    const { cart, back } = await atTheBank();
+    await back();
+    const seen = await until("it is bought", async () => {
+      const now = await cartOf(cart);
+      return now.state === "completed" && now;
+    }, 60_000);
+    await until("it is captured", async () => (await orderOf(seen.order_id)).payment_status === "captured", 60_000);
+    assert.equal(stripe.taken({ cart: cart.id }), (await orderOf(seen.order_id)).total.amount);
+    await assertInvariants(shop);
+  });
+
+  it("and comes back at the same moment has one order", async () => {
+    const { cart, back } = await atTheBank();
+    await back();
+    const answers = await Promise.all(Array.from({ length: 4 }, () => outcome(cart, newKey(), { data: { returned: true } })));
+    assert.deepEqual(new Set(answers.map((one) => one.body.type)), new Set(["order"]), JSON.stringify(answers.map((one) => one.body)));
+    assert.equal(new Set(answers.map((one) => one.body.order.id)).size, 1);
+    await settled(intentsOf(cart)[0].id);
+    assert.equal(await ordersOf(cart), 1);
+    stripe.check();
+  });
+
+  it("has his money back where there is nothing left", async () => {
+    const last = (await makeProduct(shop, { stock: 1 })).variant;
+    const { cart, back } = await atTheBank(last);
+    await shop.admin("POST", `/inventory/${encodeURIComponent(last.sku)}/counts`, { headers: idem(), body: { quantity: 0, taken_at: new Date().toISOString(), location: "main", reason: "lost" } });
+    await value(shop, `DELETE FROM reservations WHERE cart_id = ${bin(cart.id)}`).catch(() => {});
+    await back();
+    const [intent] = intentsOf(cart);
+    await settled(intent.id);
+    const told = (await alerts("payment.given_back")).find((one) => one.detail.cart_id === cart.id);
+    assert.ok(told, JSON.stringify([await about(intent.id), await cartOf(cart)]));
+    assert.equal(stripe.taken({ cart: cart.id }), 0);
+    assert.equal((await cartOf(cart)).state, "open");
+    assert.equal(await ordersOf(cart), 0);
+    stripe.check();
+  });
+});
+
+// Last: the look at the books (support/db.mjs) knows of no dispute, and of no money that was given back without a cancellation.
+const ledger = (order, account) => value(shop, `SELECT COALESCE(SUM(amount), 0) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account = '${account}'`).then(Number);
+
+describe("what happens at Stripe alone", () => {
+  for (const won of [true, false])
+    it(`is booked: a dispute that is ${won ? "won" : "lost"}`, async () => {
+      const { order, intent, cart } = await bought();
+      const total = order.total.amount;
+      const dispute = await stripe.do("dispute", { charge: intent.latest_charge });
+      await until("it is told", async () => (await alerts("payment.disputed")).some((one) => one.detail.order_id === order.id), 60_000);
+      assert.equal(await ledger(order, "disputed:stripe"), total);
+      await stripe.do("decide", { dispute: dispute.id, won });
+      await until("it is decided", async () => (await ledger(order, "disputed:stripe")) === 0, 60_000);
+      await settled(intent.id);
+      assert.equal(await ledger(order, "losses:stripe"), won ? 0 : total);
+      assert.equal((await alerts("payment.disputed")).filter((one) => one.detail.order_id === order.id).length, 0);
+      await stripe.do("replay", { event: stripe.webhooks.deliveries.find((one) => one.type === "charge.dispute.created" && one.body.includes(dispute.id)).event });
+      await settled(intent.id);
+      assert.equal(await ledger(order, "disputed:stripe"), 0);
+      assert.equal((await ordersOf(cart)), 1);
+    });
+
+  it("is booked: a refund of the dashboard, once", async () => {
+    const { order, intent } = await bought();
+    const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
+    await client.refunds.create({ payment_intent: intent.id, amount: 100 });
+    await until("it is booked", async () => (await ledger(order, "cash:stripe")) === order.total.amount - 100, 60_000);
+    await client.refunds.create({ payment_intent: intent.id, amount: 100 });
+    await until("the second is booked", async () => (await ledger(order, "cash:stripe")) === order.total.amount - 200, 60_000);
+    await settled(intent.id);
+    assert.equal(await ledger(order, "cash:stripe"), order.total.amount - 200);
+    assert.equal((await orderOf(order.id)).payment_status, "partially_refunded");
+  });
+});
