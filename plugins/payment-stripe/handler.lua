@@ -234,8 +234,8 @@ handler["payment.refund"] = function(config, payment)
     return answer("unknown", id)
   end
   local is_done = refund.status == "succeeded" or refund.status == "pending"
-  return answer(is_done and "refunded" or "declined", id, { reason = not is_done
-    and "the refund is " .. tostring(refund.status) or nil })
+  return answer(is_done and "refunded" or "declined", id, { refund_ref = refund.id,
+    reason = not is_done and "the refund is " .. tostring(refund.status) or nil })
 end
 
 

@@ -8,6 +8,11 @@
 --       false: booked before, under this kind and reference. err: not_found; conflict, with
 --       e.reason "impossible" | "no_amount" | "too_much" where it does not fit, and nothing is
 --       changed; busy, where an order was placed with it just now
+--   own(tx, payment_id, event) -> payment | nil, err    what the shop has asked for itself, and the
+--       provider has said yes to; as book. event.since: the number of its newest event when that was
+--       decided. Where a provider has told of it before we came to write it down (by `reference`;
+--       where the answer had none: the same amount since then) that is ours, and is not booked
+--       again. event.about: what its line in the timeline tells besides
 --   amounts(payment_id [, tx]) -> { state, amount, authorized, captured, voided, refunded,
 --       disputed, lost, left, held, is_final } | nil, err    summed up from its events, whatever
 --       the row says
@@ -29,6 +34,8 @@ local payments = require "till.store.payments"
 local states = require "till.flow.order_states"
 
 local booking = {}
+
+local NEVER = 2 ^ 31 -- no payment has so many events
 
 
 function booking.amounts(payment_id, tx)
@@ -117,6 +124,14 @@ local TOLD = { captured = true, voided = true, refunded = true, disputed = true,
   lost = true }
 
 
+local function about_of(p, event)
+  local out = { payment_id = p.id, amount = event.amount, reference = event.reference,
+    fee = event.fee, reason = event.reason }
+  for name, value in pairs(event.about or {}) do out[name] = value end
+  return out
+end
+
+
 -- The order may have gone on, by itself or by staff: what its table does not have stays as it is.
 local function tell_order(tx, order, p, event, now)
   if not TOLD[event.kind] then return true end
@@ -127,8 +142,7 @@ local function tell_order(tx, order, p, event, now)
     ok, e = orders.event(tx, order.id, event.kind == "captured" and "captured"
       or event.kind == "voided" and "voided" or event.kind == "refunded" and "refunded"
       or "dispute_" .. (event.kind == "disputed" and "opened" or event.kind),
-      event.actor or "provider:" .. p.provider, { payment_id = p.id, amount = event.amount,
-        reference = event.reference, fee = event.fee, reason = event.reason })
+      event.told_by or event.actor, about_of(p, event))
   end
   if not ok then return nil, e end
   if not can or move ~= "capture" then return true end
@@ -157,21 +171,55 @@ local function is_booked(tx, p, list, event)
 end
 
 
-function booking.book(tx, payment_id, event)
+-- -> payment | false | nil, err; is_before(tx, p, list, event): was it booked before?
+local function book(tx, payment_id, event, is_before)
   local p, order = lock(tx, payment_id)
   if not p then return nil, order end
   local list, e = payment_events.of(payment_id, tx)
   if not list then return nil, e end
   local was = attempt.fold(list)
-  local new = { kind = event.kind, amount = amount_of(event, was), reference = event.reference,
-    fee = event.fee, at_ms = event.at_ms, actor = event.actor or "provider:" .. p.provider,
-    reason = event.reason }
-  local booked, e2 = is_booked(tx, p, list, new)
+  local new = {}
+  for name, value in pairs(event) do new[name] = value end
+  new.amount, new.actor = amount_of(event, was), event.actor or "provider:" .. p.provider
+  local booked, e2 = is_before(tx, p, list, new)
   if booked == nil then return nil, e2 end
-  if booked then return false end
+  if booked then return false, p, order, new end
   local now, e3 = fold_with(list, new)
   if not now then return nil, e3 end
   return write(tx, p, order, new, was, now)
+end
+
+
+function booking.book(tx, payment_id, event)
+  local done, e = book(tx, payment_id, event, is_booked)
+  if done == nil then return nil, e end
+  return done
+end
+
+
+-- Named by its reference it is that one, whoever had it before.
+local function is_told(tx, p, list, event)
+  local ours, e = payment_events.claim(tx, p.id, event, event.since or NEVER)
+  if ours == nil then return nil, e end
+  return ours or event.reference ~= nil and is_known(list, event)
+end
+
+
+-- Its line in the timeline is written all the same: the provider's did not say whose it was.
+function booking.own(tx, payment_id, event)
+  local done, p, order, new = book(tx, payment_id, event, is_told)
+  if done ~= false then return done, p end
+  local ok, e = true, nil
+  if order then
+    ok, e = states.change(tx, order, {})
+    if ok then
+      new.about = new.about or {}
+      new.about.told_before = true
+      ok, e = orders.event(tx, order.id, event.kind, new.told_by or new.actor, about_of(p, new))
+    end
+  end
+  if not ok then return nil, e end
+  return p
 end
 
 

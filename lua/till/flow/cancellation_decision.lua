@@ -26,6 +26,7 @@ local figures = require "till.flow.cancellation_figures"
 local flow = require "till.flow.cancellation_flow"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
+local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
 local sagas = require "till.store.sagas"
 local sql = require "till.prim.sql"
@@ -94,7 +95,9 @@ local function write(tx, kind, order, c, p, found, wish)
   if ok then ok, e = states.change(tx, order, kind.moves(order, c, p)) end
   if ok then ok, e = kind.tell(tx, order, c, wish) end
   if ok and c.state == "pending" then
-    ok, e = sagas.enqueue(tx, "cancellation", c.id, { order_id = order.id,
+    local since, why = payment_events.last(tx, c.payment_id)
+    if not since then return nil, why end
+    ok, e = sagas.enqueue(tx, "cancellation", c.id, { order_id = order.id, since = since,
       payment_id = c.payment_id, amount = c.amount, money = c.money }, FIRST_LOOK_MS)
   end
   if ok then ok, e = kind.stock(tx, order, c) end

@@ -10,6 +10,7 @@
 --   name_of(id) -> "cancellation" | "return" | "refund"    as its timeline says
 --
 -- The money of a return or a refund goes back by the same flow: it is the aggregate.
+local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
@@ -59,6 +60,7 @@ local function ask_for_money(data, env)
   if c.state == "done" then return true end
   fault.crash "cancellation.after_decide"
   local answer, e2 = ask(c, data.refused)
+  if answer and c.money == "refund" then data.refund_ref = answer.refund_ref end
   if not answer then
     if err.is(e2, "payment_declined") then data.refused = (data.refused or 0) + 1 end
     return nil, e2
@@ -68,30 +70,30 @@ local function ask_for_money(data, env)
 end
 
 
-local function book_refund(tx, order, p, c)
-  local all = p.refunded_amount + c.amount == payments.to_capture(p)
-  local ok, e
-  if all then ok, e = payment.move(p, "refunded", {}, tx)
-  else ok, e = payments.refund(tx, p.id, c.amount) end
-  if ok then
-    ok, e = orders.ledger(tx, order.id, p.id, order.currency, {
-      { "cash:" .. p.provider, -c.amount }, { "receivable", c.amount } })
+-- The provider may have told of it already: it is booked once.
+local function book_refund(tx, p, c, flow, actor, about)
+  return booking.own(tx, p.id, { kind = "refunded", amount = c.amount, actor = c.actor or "system",
+    reference = flow.refund_ref, since = flow.since, about = about,
+    told_by = actor or "provider:" .. p.provider })
+end
+
+
+local function book_void(tx, order, p, actor, about)
+  local moves = {}
+  if p.state ~= "voided" then
+    local ok, e = payment.move(p, "voided", {}, tx)
+    if not ok then return nil, e end
+    moves[1] = { "payment_status", "void" }
   end
+  local ok, e = states.change(tx, order, moves)
   if not ok then return nil, e end
-  return { { "payment_status", all and "refund_rest" or "refund_part" } }
+  return orders.event(tx, order.id, "voided", actor or "provider:" .. p.provider, about)
 end
 
 
-local function book_void(tx, p)
-  if p.state == "voided" then return {} end
-  local ok, e = payment.move(p, "voided", {}, tx)
-  if not ok then return nil, e end
-  return { { "payment_status", "void" } }
-end
-
-
--- Once: whoever finds it done has nothing to write. -> order, cancellation
-local function book(tx, id, actor, data)
+-- Once: whoever finds it done has nothing to write. `flow`: what its saga knows. -> order,
+-- cancellation
+local function book(tx, id, actor, data, flow)
   local c, e = cancellation_flow.found(id, tx)
   if not c then return nil, e end
   local order, e2 = order_flow.locked(tx, c.order_id)
@@ -101,26 +103,20 @@ local function book(tx, id, actor, data)
   if not first then return order, cancellations.get(id, tx) end
   local p, e4 = payments.get(c.payment_id, tx)
   if not p then return nil, e4 end
-  local moves
-  if c.money == "void" then moves, e4 = book_void(tx, p) else
-    moves, e4 = book_refund(tx, order, p, c) end
-  local ok = moves
-  if ok then ok, e4 = states.change(tx, order, moves) end
+  data.payment_id, data[cancellation_flow.name_of(c.id) .. "_id"] = p.id, c.id
+  data.amount = c.amount
+  local ok
+  if c.money == "void" then ok, e4 = book_void(tx, order, p, actor, data)
+  else ok, e4 = book_refund(tx, p, c, flow, actor, data) end
   if ok and c.kind == "refund" then ok, e4 = refunds.set(tx, c.id, "done") end
-  if ok then
-    data.payment_id, data[cancellation_flow.name_of(c.id) .. "_id"] = p.id, c.id
-    data.amount = c.amount
-    ok, e4 = orders.event(tx, order.id, c.money == "void" and "voided" or "refunded",
-      actor or "provider:" .. p.provider, data)
-  end
   if not ok then return nil, e4 end
   return orders.get(order.id, tx), cancellations.get(id, tx)
 end
 
 
-local function book_step(_, env)
+local function book_step(data, env)
   local done, e = env.transaction(function(tx)
-    local order, c = book(tx, env.saga.aggregate, nil, {})
+    local order, c = book(tx, env.saga.aggregate, nil, {}, data)
     if not order then return nil, c end
     local saved, e2 = sagas.save(env.saga, { step = env.steps, state = "done" }, tx)
     if saved == nil then return nil, e2 end
@@ -168,7 +164,7 @@ end
 
 
 function cancellation_flow.by_hand(tx, row, actor, reason)
-  return book(tx, row.aggregate, actor, { by_hand = true, reason = reason })
+  return book(tx, row.aggregate, actor, { by_hand = true, reason = reason }, row.data)
 end
 
 

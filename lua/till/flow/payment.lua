@@ -9,8 +9,8 @@
 --   void(payment)       lets go of it; what was captured is refunded -> payment | nil, err
 --   ask_lookup(payment) -> answer       what the provider says, and nothing is done with it
 --   ask_capture(payment), ask_void(payment) -> true value | nil, err     of what is to be captured
---   ask_refund(payment [, part]) -> true value | nil, err    part { id, amount, due, again, old }:
---                       a part of it, known by its id; due() is all that went back or is to go. An
+--   ask_refund(payment [, part]) -> answer, with refund_ref where there is one | nil, err
+--                       part { id, amount, due, again, old }: known by its id; due() is all that went back or is to go. An
 --                       `old` one is only looked up: the provider may have forgotten its key
 --
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so

@@ -76,6 +76,8 @@ return {
     { "outcome", "string", "One of those of the hook." }, { "provider_ref?", "string" },
     { "reason?", "string" }, { "action?", "table", "`{type = \"redirect\", url =}`." },
     { "refunded_amount?", "integer", "Of a lookup: what went back so far." },
+    { "refund_ref?", "string", "Of a refund: the provider's id of this very refund, as its webhooks"
+      .. " tell it." },
     { "saved?", "till.SavedMethod", "To be kept, where `data.save` asks for it." },
     { "captured_amount?", "integer", "Of a lookup: what was captured; another amount than ours is"
       .. " not booked." },

@@ -12,6 +12,11 @@
 --   add(tx, id, event)                event { kind, amount, reference, reason, actor, fee, at_ms }
 --   name(tx, id, event) -> true | false    the oldest event of this kind and amount that bears no
 --                                     reference is given that of `event`, once
+--   claim(tx, id, event, since) -> true | false    what the provider told of before we did
+--                                     is ours: event { kind, amount, reference or nil, actor }. By
+--                                     its reference; else the oldest one with any, of this kind and
+--                                     amount, that came after the event `since` and is nobody's yet
+--   last(tx, id) -> the number of its newest event
 --   of(id [, tx]) -> { { event, amount, reference, reason, actor, fee, at }, … } | nil, err
 --
 -- Amounts in minor units. The caller holds the row of the payment, or has just made it; tx may be a
@@ -86,6 +91,25 @@ function payment_events.name(tx, id, event)
     event.reference, db.bin("pay", id), event.kind, event.amount)
   if not done then return nil, e end
   return done.affected == 1
+end
+
+
+-- Whose it is, is its actor: what a provider told of by itself is the provider's.
+function payment_events.claim(tx, id, event, since)
+  local done, e = tx:exec("UPDATE payment_events SET actor = ? WHERE payment_id = ? AND kind = ?"
+    .. " AND amount = ? AND actor LIKE 'provider:%' AND IF(? IS NULL, reference IS NOT NULL"
+    .. " AND seq > ?, reference = ?) ORDER BY seq LIMIT 1", event.actor, db.bin("pay", id),
+    event.kind, event.amount, value(event.reference), since, value(event.reference))
+  if not done then return nil, e end
+  return done.affected == 1
+end
+
+
+function payment_events.last(tx, id)
+  local row, e = db.on(tx):one("SELECT CAST(COALESCE(MAX(seq), 0) AS SIGNED) AS seq"
+    .. " FROM payment_events WHERE payment_id = ?", db.bin("pay", id))
+  if not row then return nil, e end
+  return row.seq
 end
 
 

@@ -152,6 +152,7 @@
 ---@field reason? string
 ---@field action? table `{type = "redirect", url =}`.
 ---@field refunded_amount? integer Of a lookup: what went back so far.
+---@field refund_ref? string Of a refund: the provider's id of this very refund, as its webhooks tell it.
 ---@field saved? till.SavedMethod To be kept, where `data.save` asks for it.
 ---@field captured_amount? integer Of a lookup: what was captured; another amount than ours is not booked.
 ---@field answered? boolean `unknown` or `failed` is what the provider said: it is well, and its breaker does not count it as a failure.

@@ -76,6 +76,61 @@ t.describe("till.flow.booking", function()
         "ch_one")
     end))
 
+  -- fn: what the provider's webhook books after the refund was asked for and before it is booked
+  local function told_meanwhile(raw, ref, fn)
+    local payment = raw.require "till.flow.payment"
+    local was = payment.ask_refund
+    payment.ask_refund = function(...)
+      local answer, e = was(...)
+      payment.ask_refund = was
+      fn()
+      if answer then answer.refund_ref = ref end
+      return answer, e
+    end
+  end
+
+  local function give_back(raw, shop, amount)
+    local order = shop.must(raw.admin("GET", "/admin/v1/orders")).data[1]
+    return shop.must(raw.admin("POST", "/admin/v1/orders/" .. order.id .. "/refunds",
+      { amount = { amount = amount, currency = order.total.currency }, reason = "spec" },
+      shop.key())).refund
+  end
+
+  for _, case in ipairs { { "without its id", nil }, { "with its id", "re_one" } } do
+    t.it("books a refund once that its provider told of first, answered " .. case[1], with_order(
+      function(book, raw, shop, p, booking)
+        shop.work()
+        book { kind = "refunded", amount = 300, reference = "re_by_hand" } -- another, and before
+        told_meanwhile(raw, case[2], function()
+          t.ok(book { kind = "refunded", amount = 300, reference = "re_one" })
+        end)
+        t.equal(give_back(raw, shop, 300).state, "done")
+        t.same({ booking.amounts(p.id).refunded, cash_of(raw, "cash:test") },
+          { 600, p.amount - 600 })
+        -- What was told is one refund's: the next of this amount is another.
+        told_meanwhile(raw, nil, function() end)
+        t.equal(give_back(raw, shop, 300).state, "done")
+        t.same({ booking.amounts(p.id).refunded, cash_of(raw, "cash:test") },
+          { 900, p.amount - 900 })
+        t.equal(book { kind = "refunded", amount = 300, reference = "re_two" }, false)
+        t.equal(booking.amounts(p.id).refunded, 900)
+        t.equal(raw.sql.one("SELECT refunded_amount AS n FROM payments").n, 900)
+      end))
+  end
+
+  t.it("keeps the provider's id of a refund that it asked for, and takes no other for it",
+    with_order(function(book, raw, shop, p, booking)
+      shop.work()
+      give_back(raw, shop, 300)
+      told_meanwhile(raw, "re_two", function() end)
+      give_back(raw, shop, 300)
+      t.same({ booking.amounts(p.id).refunded, cash_of(raw, "cash:test") },
+        { 600, p.amount - 600 })
+      t.equal(book { kind = "refunded", amount = 300, reference = "re_two" }, false)
+      t.equal(book { kind = "refunded", amount = 300, reference = "re_one" }, false)
+      t.equal(booking.amounts(p.id).refunded, 600)
+    end))
+
   t.it("folds what a cancellation lets go of, and a void of the rest", with_order(
     function(book, _, _, p, booking)
       book { kind = "voided", amount = 997, reference = "rel_one" }
