@@ -10,13 +10,14 @@
 --   ask_lookup(payment) -> answer       what the provider says, and nothing is done with it
 --   ask_capture(payment), ask_void(payment) -> true value | nil, err     of what is to be captured
 --   ask_refund(payment [, part]) -> answer, with refund_ref where there is one | nil, err
---                       part { id, amount, due, again, old }: known by its id; due() is all that went back or is to go. An
---                       `old` one is only looked up: the provider may have forgotten its key
+--                       part { id, amount, due, again, old }: due() is all that went back or is
+--                       to go. An `old` one is only looked up: its key may be forgotten there
 --
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
 -- knows that the money may be on its way, and looks it up instead of asking again. Only who has the
 -- claim of the flow sends: one that has lost it while he slept finds the door shut. "Not found" is
 -- no answer while the request may still be on its way (payments.not_found_after_ms).
+local booking = require "till.flow.booking"
 local capabilities = require "till.flow.capabilities"
 local conf = require "till.prim.conf"
 local dispatch = require "till.plugin.dispatch"
@@ -335,7 +336,7 @@ function payment.void(p)
   if p.state == "captured" then
     local given_back, e = payment.ask_refund(p)
     if not given_back then return nil, e end
-    return move(p, "refunded")
+    return booking.all_back(p, given_back.refund_ref)
   end
   local answer, e, seen = payment.ask_void(p)
   if answer then return move(p, "voided") end
