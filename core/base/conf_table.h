@@ -76,8 +76,6 @@
     INT("cart.completion_claim_ms", 30000, 1000, 600000, "ms", "that one completion keeps others away from the cart")       \
     INT("cart.max_lines", 200, 1, 1000, "lines", "of one cart")                                                             \
     INT("cart.max_quantity", 10000, 1, 1000000, "units", "of one line")                                                     \
-    INT("payments.not_found_after_ms", 40000, 0, 600000, "ms", "after a payment was sent, before \"not found\" is believed: the request may be on its way") \
-    INT("payments.sweep_after_ms", 300000, 1000, 86400000, "ms", "between two looks at a payment that was left without an order")                  \
     BOOL("orders.combine", true, "buyers who wait for the same SKU in one worker go together, in one transaction")          \
     INT("auth.session_hours", 12, 1, 720, "hours", "of a staff or customer session without use")                            \
     INT("auth.max_attempts", 10, 3, 1000, "attempts", "to log in within 15 minutes, by account and by address")             \
@@ -92,6 +90,8 @@
     STR("jobs.attempts", "", "", "of types of events, as \"payment.capture=20\", instead of jobs.max_attempts")             \
     INT("jobs.park_attempts", 12, 1, 100, "attempts", "of a flow in vain, before it waits for staff")                  \
     INT("jobs.park_after_ms", 3600000, 100, 86400000, "ms", "that a flow waits for an outcome, before it waits for staff")\
+    INT("payments.not_found_after_ms", 40000, 0, 600000, "ms", "after a payment was sent, before \"not found\" is believed: the request may be on its way") \
+    INT("payments.sweep_after_ms", 300000, 1000, 86400000, "ms", "between two looks at a payment that was left without an order")                  \
     INT("payments.breaker_window_ms", 60000, 10, 3600000, "ms", "that an answer of a provider counts, by worker, provider and operation") \
     INT("payments.breaker_min_calls", 20, 1, 100000, "answers", "within the window before a provider that fails is asked no more; few at night prove nothing") \
     INT("payments.breaker_failure_percent", 50, 1, 100, "percent", "of these that are failures: no answer or a fault, never a decline") \

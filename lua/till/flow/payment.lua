@@ -10,8 +10,9 @@
 --   ask_lookup(payment) -> answer       what the provider says, and nothing is done with it
 --   ask_capture(payment), ask_void(payment) -> true value | nil, err     of what is to be captured
 --   ask_refund(payment [, part]) -> answer, with refund_ref where there is one | nil, err
---                       part { id, amount, due, again, old }: known by its id; due() is all that went back or is to go. An
---                       `old` one is only looked up: the provider may have forgotten its key
+--                       part { id, amount, due, again, old }: known by its id; due() is all that
+--                       went back or is to go. An `old` one is only looked up: the provider may
+--                       have forgotten its key
 --
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
 -- knows that the money may be on its way, and looks it up instead of asking again. Only who has the

@@ -2,6 +2,7 @@
 -- what held the goods is over. Their money is let go of.
 --
 --   sweep.run() -> how many were let go | nil, err       every minute, once for all machines
+--   sweep.release(p) -> true | false: somebody pays with it just now | nil, err     one, by staff
 --
 -- Each is looked up. Where nothing is known it comes again later (payments.sweep_after_ms). What is
 -- held or was taken is voided or refunded: that it pays for nothing any more, and the event that
@@ -14,6 +15,7 @@
 -- we have the claim. Where we have lost the claim, the payment is not marked; and who gets the cart
 -- after us reads the mark, and pays with another one. So it never is both order and refund.
 local abandoned = require "till.store.abandoned"
+local alerts = require "till.store.alerts"
 local carts = require "till.store.carts"
 local conf = require "till.prim.conf"
 local err = require "till.util.err"
@@ -31,6 +33,7 @@ local sweep = {}
 local MOST, BUDGET_MS, CLAIM_MS = 50, 20000, 120000
 local UNFINISHED = { running = true, waiting = true, parked = true }
 local MONEY = { authorized = true, captured = true }
+local ALERT = "payment.abandoned"
 local STILL_OPEN = { sending = true, unknown = true }
 
 
@@ -48,7 +51,11 @@ local function mark(p, claim)
       return nil, e or err.new("conflict", "somebody has come back for it", { is_taken = true })
     end
     if not MONEY[p.state] then return true end
-    return outbox.append(tx, { { aggregate = "payment:" .. p.id, type = "payment.abandoned",
+    local told, e2 = alerts.raise(tx, ALERT, p.id, { detail = { payment_id = p.id,
+      cart_id = p.cart_id, provider = p.provider, amount = p.amount, currency = p.currency,
+      state = p.state } })
+    if told == nil then return nil, e2 end
+    return outbox.append(tx, { { aggregate = "payment:" .. p.id, type = ALERT,
       payload = { payment_id = p.id, cart_id = p.cart_id, provider = p.provider,
         provider_ref = p.provider_ref, amount = p.amount, currency = p.currency,
         state = p.state } } })
@@ -82,7 +89,8 @@ local function with_claim(p, cart)
   local busy, e2 = is_in_hand(cart.id)
   if busy ~= false then
     carts.lapse(cart.id, claim)
-    return busy == nil and nil or false, e2
+    if busy == nil then return nil, e2 end
+    return false
   end
   local good, done, why = xpcall(let_go, debug.traceback, p, claim)
   carts.unclaim(nil, cart.id, claim)
@@ -91,7 +99,7 @@ local function with_claim(p, cart)
 end
 
 
-local function one(p)
+function sweep.release(p)
   local cart, e = carts.get(p.cart_id)
   if cart == nil then return nil, e end
   local busy, e2 = is_in_hand(p.cart_id)
@@ -110,7 +118,7 @@ function sweep.run()
     if time.mono_ms() > until_ms then break end
     local payment_id = p.id
     abandoned.touch(payment_id) -- before it: one that fails for ever lets the others pass
-    local done, why = one(p)
+    local done, why = sweep.release(p)
     if done then n = n + 1 end
     if done == nil then
       log.error("payment.sweep", { payment = payment_id, provider = p.provider,

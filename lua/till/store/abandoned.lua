@@ -12,26 +12,18 @@ local sql = require "till.prim.sql"
 
 local abandoned = {}
 
--- Of those that were captured nearly all have an order: only the newest are looked through. One
--- that was touched stays among them.
-local CAPTURED_MS = 2 * 86400000
-local FREE = " AND order_id IS NULL AND updated_at < ? AND NOT EXISTS (SELECT 1 FROM reservations r"
+local FIND = "SELECT " .. payments.COLUMNS .. " FROM payments WHERE order_id IS NULL"
+  .. " AND state IN ('requires_action', 'sending', 'unknown', 'authorized', 'captured')"
+  .. " AND updated_at < ? AND NOT EXISTS (SELECT 1 FROM reservations r"
   .. " WHERE r.cart_id = payments.cart_id AND r.state = 'held' AND r.expires_at > ?)"
-local OPEN = "SELECT " .. payments.COLUMNS .. " FROM payments WHERE state IN ('requires_action',"
-  .. " 'sending', 'unknown', 'authorized')" .. FREE .. " ORDER BY updated_at LIMIT ?"
-local CAPTURED = "SELECT " .. payments.COLUMNS .. " FROM payments WHERE state = 'captured'"
-  .. " AND updated_at > ?" .. FREE .. " ORDER BY updated_at LIMIT ?"
+  .. " ORDER BY updated_at LIMIT ?"
 
 
 function abandoned.find(before_ms, limit)
-  local before, now = db.at_ms(before_ms), db.now()
-  local rows, e = sql.query(OPEN, before, now, limit)
+  local rows, e = sql.query(FIND, db.at_ms(before_ms), db.now(), limit)
   if not rows then return nil, e end
-  local taken, e2 = sql.query(CAPTURED, db.at_ms(before_ms - CAPTURED_MS), before, now, limit)
-  if not taken then return nil, e2 end
   local out = {}
-  for _, row in ipairs(taken) do out[#out + 1] = payments.of_row(row) end
-  for _, row in ipairs(rows) do out[#out + 1] = payments.of_row(row) end
+  for i, row in ipairs(rows) do out[i] = payments.of_row(row) end
   return out
 end
 

@@ -11,6 +11,7 @@ local render = require "till.http.render"
 local route = require "till.http.route"
 local s = require "till.util.schema"
 local shapes = require "till.http.shapes"
+local sweep = require "till.flow.sweep"
 local views = require "till.http.views"
 
 local PARAMS = { id = s.id("pay") }
@@ -99,8 +100,12 @@ local function void(ctx)
   if p.state ~= "authorized" and p.state ~= "voided" then
     return nil, err.new("conflict", "a payment that is " .. p.state .. " cannot be voided")
   end
-  local ok, e2 = payment.void(p)
-  if not ok then return nil, e2 end
+  local gone, e2 = sweep.release(p)
+  if gone == nil then return nil, e2 end
+  if not gone then
+    return nil, err.new("conflict", "its cart is being completed, or its flow waits: see"
+      .. " /admin/v1/sagas, or try again")
+  end
   return ctx:transaction(function(tx)
     local noted, e3 = note(ctx, "void", p, tx)
     if not noted then return nil, e3 end
