@@ -211,7 +211,7 @@ end
 function payments.attach(s, p, order_id, state)
   if not state then
     return s:must(payments.MOVED, 1, "UPDATE payments SET order_id = ? WHERE id = ?"
-      .. " AND state = ?", db.bin("ord", order_id), db.bin("pay", p.id), p.state)
+      .. " AND state = ? AND JSON_VALUE(data, '$.till.let_go') IS NULL", db.bin("ord", order_id), db.bin("pay", p.id), p.state)
   end
   s:must(payments.MOVED, 1, "SELECT 1 INTO @till_alone FROM DUAL WHERE NOT EXISTS"
     .. " (SELECT 1 FROM payments WHERE cart_id = ? AND id <> ? AND state IN " .. payments.LIVE

@@ -32,12 +32,49 @@ local function confirmed(raw)
 end
 
 
+-- What is paid can be no order any more.
+local function sold_out(raw)
+  raw.sql.exec("UPDATE stock SET on_hand = 0, reserved = 0")
+  raw.sql.exec("UPDATE reservations SET state = 'expired'")
+end
+
+
 local function sweep(raw)
   return raw.require("till.flow.sweep").run()
 end
 
 
 t.describe("a payment that was left", function()
+  t.it("becomes the order that was paid, where it can", with_cart("tok_requires_action",
+    function(shop, raw, cart)
+      shop.complete(cart)
+      confirmed(raw)
+      later(raw, 17)
+      t.equal(sweep(raw), 1)
+      t.same({ shop.count("orders"), states(raw)[1], states(raw)[2] },
+        { 1, "authorized", "authorized" })
+      t.equal(shop.count("outbox", "type = 'payment.abandoned'"), 0)
+    end))
+
+  t.it("is asked for again where its provider says nothing, and staff hear of it in the end",
+    with_cart("tok_requires_action", function(shop, raw, cart)
+      shop.complete(cart)
+      local dispatch = raw.require "till.plugin.dispatch"
+      local was = dispatch.plugin
+      dispatch.plugin = function(name, hook, ...)
+        if hook == "payment.lookup" then return { outcome = "unknown" } end
+        return was(name, hook, ...)
+      end
+      later(raw, 17)
+      t.equal(sweep(raw), 0)
+      t.equal(shop.count("alerts", "kind = 'payment.silent'"), 0)
+      later(raw, 400)
+      t.equal(sweep(raw), 0)
+      dispatch.plugin = was
+      t.equal(states(raw)[1], "requires_action")
+      t.equal(shop.count("alerts", "kind = 'payment.silent'"), 1)
+    end))
+
   t.it("is voided once nothing is held for it, and staff are told once",
     with_cart("tok_requires_action", function(shop, raw, cart)
       t.equal(select(2, shop.complete(cart)).error.code, "payment_requires_action")
@@ -46,11 +83,13 @@ t.describe("a payment that was left", function()
       t.equal(sweep(raw), 0)
       t.same(states(raw), { "requires_action", "authorized" })
       later(raw, 7)
+      sold_out(raw)
       t.equal(sweep(raw), 1)
       t.same(states(raw), { "voided", "voided" })
       t.equal(shop.count("outbox", "type = 'payment.abandoned'"), 1)
       later(raw, 7)
       t.equal(sweep(raw), 0)
+      raw.sql.exec("UPDATE stock SET on_hand = 5")
       local _, body = shop.complete(cart)
       t.same({ body.type, body.error.code }, { "cart", "payment_declined" })
       t.ok(body.error.detail:find("pay again", 1, true), body.error.detail)
@@ -95,6 +134,7 @@ t.describe("a payment that was left", function()
       shop.complete(cart)
       confirmed(raw)
       later(raw, 17)
+      sold_out(raw)
       local payment = raw.require "till.flow.payment"
       local void, status, code = payment.void, nil, nil
       payment.void = function(...)
@@ -114,6 +154,7 @@ t.describe("a payment that was left", function()
       shop.complete(cart)
       confirmed(raw)
       later(raw, 17)
+      sold_out(raw)
       local payment = raw.require "till.flow.payment"
       local void = payment.void
       payment.void = function()
