@@ -91,8 +91,8 @@ local function is_over(row, e, now_ms, due)
 end
 
 
--- Who asks before it is due (a shopper who polls) has not attempted it: it is counted no more, stays
--- due when it was, and its history is not filled.
+-- Who asks before it is due (a shopper who polls) makes no attempt: none is counted, it stays due
+-- when it was, and its history is not filled.
 local function is_due(row, now_ms)
   return not sagas.since(row) or not row.next_at or time.parse(row.next_at) <= now_ms
 end

@@ -28,7 +28,8 @@ t.describe("a flow that waits", function()
   end))
 
   t.it("is parked after jobs.park_attempts that were due", with_shop(function(_, raw)
-    local flow, runs, state = silent(raw), 0, nil
+    local flow, runs = silent(raw), 0
+    local state
     repeat
       state, runs = flow:run("it", {}, {}), runs + 1
       flow:run("it", {}, {})
