@@ -41,8 +41,9 @@ function result.of(p)
   elseif p.state == "created" then -- what was to be sent was not
     return nil, err.new("conflict", "another worker completes this cart", { retryable = true })
   elseif kept.is_let_go(p) then
-    return nil, err.new("payment_declined", "the payment was let go, for nobody came back for it:"
-      .. " nothing is taken for it, or it goes back; pay again", { reason = "let_go" })
+    return nil, err.new("payment_declined", ("the payment was let go: %s; nothing is taken for it,"
+      .. " or it goes back; pay again"):format(p.reason or "nobody came back for it"),
+      { reason = "let_go" })
   end
   return nil, err.new("payment_declined", p.state == "failed"
     and "the provider never received the payment; try again"
