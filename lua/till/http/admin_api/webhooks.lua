@@ -19,7 +19,8 @@ local EVENT = s.object({
   state = s.string { enum = STATES }, via = s.string { enum = { "webhook", "poll" } },
   tries = s.integer {}, reason = s.string { doc = "Why it is parked, failed or tried again." },
   payment_id = s.id("pay"), at = s.string { doc = "When it happened, by the provider." },
-  received_at = s.string {}, applied_at = s.string {}, body = s.any { doc = "Of one alone, for who has webhooks.write: there are people in it." },
+  received_at = s.string {}, applied_at = s.string {},
+  body = s.any { doc = "Of one alone, for who has webhooks.write: there are people in it." },
 }, { additional = true, name = "WebhookEvent" })
 
 
