@@ -9,8 +9,8 @@
 --       e.reason "impossible" | "no_amount" | "too_much" where it does not fit, and nothing is
 --       changed; busy, where an order was placed with it just now
 --   own(tx, payment_id, event) -> payment | nil, err    what the shop has asked for itself, and the
---       provider has said yes to; as book. event.since: the number of its newest event when that was
---       decided. Where a provider has told of it before we came to write it down (by `reference`;
+--       provider has said yes to; as book. event.since: the number of its newest event when that
+--       was decided. Where a provider has told of it before we came to write it down (by `reference`;
 --       where the answer had none: the same amount since then) that is ours, and is not booked
 --       again. event.about: what its line in the timeline tells besides
 --   amounts(payment_id [, tx]) -> { state, amount, authorized, captured, voided, refunded,

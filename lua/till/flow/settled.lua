@@ -2,7 +2,8 @@
 -- the shopper has not come back from his bank, or not yet.
 --
 --   go_on(payment) -> true: there is an end | nil, err: not yet; ask again later
---   complete(payment) -> true: an order | false, reason: it cannot be one | nil, err    its first half
+--   complete(payment) -> true: an order | false, reason: it cannot be one | nil, err
+--                          its first half
 --
 -- The cart is completed as if he had come back: by the same flow, under the same claim of the cart,
 -- with its look at the stock and the prices. So it does not matter who of both is first, and each
@@ -10,8 +11,10 @@
 --
 --   an order                    with this payment or another one
 --   the money is let go of      the cart cannot be bought any more: sold out, another price, left
---                               incomplete. It is voided or given back, the payment says why, staff
---                               are told, and the shopper finds his cart open
+--                               incomplete. It is voided or given back, staff are told, and the
+--                               shopper finds his cart open; payments.reason says why, and so does
+--                               the answer to his next completion until he has paid otherwise. Who
+--                               dies after the provider has let go leaves neither word
 local abandoned = require "till.store.abandoned"
 local alerts = require "till.store.alerts"
 local carts = require "till.store.carts"
@@ -33,6 +36,8 @@ local AGAIN = { completion_in_progress = true, busy = true, unknown_outcome = tr
 local function tell(p, reason)
   log.warn("payment.given_back", { payment_id = p.id, cart_id = p.cart_id, reason = reason })
   return sql.transaction(function(tx)
+    local ok, e = abandoned.given_back(tx, p, reason)
+    if not ok then return nil, e end
     return alerts.raise(tx, ALERT, p.id, { detail = { payment_id = p.id, cart_id = p.cart_id,
       amount = p.amount, currency = p.currency, reason = reason } }) ~= nil
   end)

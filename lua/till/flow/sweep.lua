@@ -4,12 +4,12 @@
 --   sweep.run() -> how many were let go | nil, err       every minute, once for all machines
 --   sweep.release(p) -> true | false: somebody pays with it just now | nil, err     one, by staff
 --
--- Each is looked up. Where the provider says nothing it comes again later (payments.sweep_after_ms);
+-- Each is looked up. Where the provider says nothing it comes again (payments.sweep_after_ms);
 -- staff hear of it after six hours (payment.silent). What was paid becomes an order where the cart
--- can still be bought (till.flow.settled); else it is voided or refunded: that it pays for nothing any more, and the event that
--- tells staff (payment.abandoned), are written down before the provider is asked, so who dies in
--- between has left it to the next pass. Who comes back to the cart hears that it was let go, and
--- pays again.
+-- still be bought (till.flow.settled); else it is voided or refunded: that it pays for nothing any
+-- more, and the event that tells staff (payment.abandoned), are written down before the provider is
+-- asked, so who dies in between has left it to the next pass. Who comes back to the cart hears that
+-- it was let go, and pays again.
 --
 -- The cart is claimed for it as by a completion, and a cart whose flow runs, waits or is parked is
 -- left alone: that flow settles it. A completion that starts at the same moment is refused while

@@ -223,6 +223,20 @@ t.describe("a worker that lost its flow", function()
 end)
 
 
+-- As after a reload without it; -> the function that brings it back.
+local function without_plugin(raw)
+  local dispatch, err = raw.require "till.plugin.dispatch", raw.require "till.util.err"
+  local has, waits, plugin = dispatch.has, dispatch.waits, dispatch.plugin
+  dispatch.has = function(hook, name) return name ~= "payment-test" and has(hook, name) end
+  dispatch.waits = function() return true end
+  dispatch.plugin = function(name, ...)
+    if name == "payment-test" then return nil, err.new("not_found", "there is no plugin") end
+    return plugin(name, ...)
+  end
+  return function() dispatch.has, dispatch.waits, dispatch.plugin = has, waits, plugin end
+end
+
+
 t.describe("a provider between session and completion", function()
   t.it("that is gone is told of, and nothing is taken", with_cart("tok_ok",
     function(shop, raw, cart)
@@ -234,6 +248,33 @@ t.describe("a provider between session and completion", function()
       dispatch.has, dispatch.waits = has, waits
       t.same({ body.type, body.error and body.error.code }, { "cart", "payment_provider_unknown" })
       t.same({ shop.count("payment_test_attempts"), shop.count("orders") }, { 0, 0 })
+    end))
+
+  t.it("that is gone after it was asked leaves the outcome open until it is back",
+    with_cart("tok_timeout", function(shop, raw, cart)
+      t.equal((shop.complete(cart)), 202)
+      local back = without_plugin(raw)
+      t.equal((shop.complete(cart)), 202)
+      t.equal(raw.sql.one("SELECT state FROM payments").state, "unknown")
+      local saga = shop.must(raw.admin("GET", "/admin/v1/sagas?aggregate=" .. cart)).data[1]
+      t.ok(saga.error:find("payment-test is not loaded", 1, true), saga.error)
+      back()
+      t.equal(select(2, shop.complete(cart)).type, "order")
+    end))
+
+  t.it("that is gone when staff capture is named, and nothing is changed", with_cart("tok_ok",
+    function(shop, raw, cart)
+      local order = shop.must(shop.complete(cart)).order
+      local at = "/admin/v1/payments/" .. shop.must(raw.admin("GET", "/admin/v1/orders/"
+        .. order.id)).order.payments[1].id
+      local back = without_plugin(raw)
+      local status, body = raw.admin("POST", at .. "/capture", {}, shop.key())
+      t.equal(status, 503)
+      t.ok(body.detail:find("payment-test is not loaded", 1, true), body.detail)
+      t.equal(shop.must(raw.admin("GET", at)).payment.state, "authorized")
+      back()
+      t.equal(shop.must(raw.admin("POST", at .. "/capture", {}, shop.key())).payment.state,
+        "captured")
     end))
 
   t.it("that offers nothing any more still has its order captured", with_cart("tok_ok",
