@@ -66,7 +66,6 @@ end
 function intent.confirm(config, payment, id)
   return api.request(config, "POST", path_of(id, "confirm"), {
     payment_method = customers.method_of(payment), expand = EXPAND,
-    off_session = payment.saved and payment.data.off_session == true or nil,
     return_url = intent.return_url(config, payment),
   }, payment.idem_key .. "-confirm")
 end

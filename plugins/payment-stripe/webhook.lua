@@ -1,7 +1,7 @@
 -- What Stripe tells by itself, and what is made of it.
 --
 --   receive(config, request)  -> { status, event = … } | { status, reason }    who sent it?
---   poll(config, { since_ms, after }) -> { events, after = where the next page begins, or nil }
+--   poll(config, { since_ms, until_ms, after }) -> { events, after = where the next page begins }
 --   apply(config, { type, subject }) -> what is true of that payment now, for till.flow.webhooks
 --
 -- An event is believed no further than that something has happened to its subject, a PaymentIntent:
@@ -28,6 +28,9 @@ for name in ([[payment_intent.amount_capturable_updated payment_intent.succeeded
   checkout.session.async_payment_succeeded]]):gmatch "%S+" do
   TYPES[name] = true
 end
+local ASKED_FOR = {} -- a poll may name 20 types
+for name in pairs(TYPES) do ASKED_FOR[#ASKED_FOR + 1] = name end
+table.sort(ASKED_FOR)
 local OF_REFUND = { ["charge.refund.updated"] = true, ["refund.updated"] = true,
   ["refund.failed"] = true }
 local STATES = { requires_capture = "authorized", succeeded = "captured", canceled = "voided" }
@@ -101,7 +104,9 @@ end
 
 function webhook.poll(config, wish)
   local got = api.request(config, "GET", "/v1/events", { limit = PAGE,
-    starting_after = wish.after, created = { gte = math.floor(wish.since_ms / 1000) } })
+    starting_after = wish.after, types = ASKED_FOR,
+    created = { gte = math.floor(wish.since_ms / 1000),
+      lte = wish.until_ms and math.ceil(wish.until_ms / 1000) or nil } })
   local list = got.ok and got.ok.data
   if type(list) ~= "table" then
     return nil, err.new("unavailable", "Stripe does not tell its events: "

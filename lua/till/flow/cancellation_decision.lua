@@ -140,13 +140,27 @@ local function figures_of(tx, kind, order, wish, lines, units, whole)
 end
 
 
+-- All that he gives back of an order counts: parts of it are no way around the limit.
+-- -> false | true, limit | nil, err
+function decision.over_limit(tx, order_id, wish, c)
+  local limit = wish.limit and wish.limit(c.currency)
+  if not limit then return false end
+  local given, e = cancellations.given_by(tx, order_id, wish.actor)
+  if not given then return nil, e end
+  if given + c.amount <= limit then return false end
+  return true, limit
+end
+
+
 -- A role that may not give back so much leaves the whole to another one: no unit moves either.
 local function allowed(tx, kind, order, wish, c, left)
   if kind.gate then return kind.gate(tx, order, wish, c, left) end
-  local limit = c.money == "refund" and wish.limit and wish.limit(c.currency)
-  if not limit or c.amount <= limit then return true end
-  return nil, err.new("forbidden", ("%d would be refunded, and your limit is %d; somebody with a"
-    .. " higher one has to do it"):format(c.amount, limit))
+  if c.money ~= "refund" then return true end
+  local over, limit = decision.over_limit(tx, order.id, wish, c)
+  if over == nil then return nil, limit end
+  if not over then return true end
+  return nil, err.new("forbidden", ("%d would be refunded, and your limit of an order is %d;"
+    .. " somebody with a higher one has to do it"):format(c.amount, limit))
 end
 
 
@@ -256,6 +270,7 @@ end
 
 
 function decision.run(kind, order_id, wish, actor, transaction, respond)
+  wish.actor = actor
   local ok, e = end_capture(order_id)
   if not ok then return nil, e end
   local c, answer = begin(kind, order_id, wish, actor, transaction, respond)

@@ -77,11 +77,19 @@ end
 
 
 -- -> how many events of providers were taken
-local function apply_webhooks()
-  local good, n, e = xpcall(webhooks.run, traced)
-  if good and n then return n end
-  log.warn("webhooks.run", { error = tostring(good and e or n) })
-  return 0
+-- Beside everything else: a provider that answers slowly holds up nothing but its own events.
+local function apply_webhooks(state)
+  if state.applies then return end
+  state.applies = true
+  co.turn_end(function()
+    repeat
+      local good, n, e = xpcall(webhooks.run, traced)
+      if not good or not n then
+        log.warn("webhooks.run", { error = tostring(good and e or n) })
+      end
+    until not good or not n or n == 0 or co.closing()
+    state.applies = false
+  end)
 end
 
 
@@ -127,7 +135,8 @@ function jobs.run(worker)
   log.info("jobs.ready", { worker = worker })
   while not co.closing() do
     sweep(state)
-    local n = drain() + apply_webhooks()
+    apply_webhooks(state)
+    local n = drain()
     if n == 0 and not co.closing() then
       state.waiter = co.waiter()
       state.waiter:wait(conf.get("jobs.poll_ms"))

@@ -89,19 +89,14 @@ local function check(order, wish, c, left)
 end
 
 
-local function over_limit(wish, c)
-  local limit = wish.limit(c.currency)
-  if not limit or c.amount <= limit then return false end
-  return true, limit
-end
-
-
 local function gate(tx, order, wish, c, left)
   local ok, e = check(order, wish, c, left)
   if not ok then return nil, e end
-  local over, limit = over_limit(wish, c)
+  local over, limit = decision.over_limit(tx, order.id, wish, c)
+  if over == nil then return nil, limit end
   if not over then return true end
-  return nil, err.new("forbidden", ("%d is more than your limit of %d"):format(c.amount, limit),
+  return nil, err.new("forbidden", ("%d is more than is left of your limit of %d for an order")
+    :format(c.amount, limit),
     { over_limit = { amount = c.amount, currency = c.currency } })
 end
 

@@ -2,27 +2,30 @@
 -- what held the goods is over. Their money is let go of.
 --
 --   sweep.run() -> how many were let go | nil, err       every minute, once for all machines
+--   sweep.release(p) -> true | false: somebody pays with it just now | nil, err     one, by staff
 --
--- Each is looked up. Where nothing is known it comes again later (payments.sweep_after_ms). What is
--- held or was taken is voided or refunded: that it pays for nothing any more, and the event that
--- tells staff (payment.abandoned), are written down before the provider is asked, so who dies in
--- between has left it to the next pass. Who comes back to the cart hears that it was let go, and
--- pays again.
+-- Each is looked up. Where the provider says nothing it comes again (payments.sweep_after_ms);
+-- staff hear of it after six hours (payment.silent). What was paid becomes an order where the cart
+-- still be bought (till.flow.settled); else it is voided or refunded: that it pays for nothing any
+-- more, and the event that tells staff (payment.abandoned), are written down before the provider is
+-- asked, so who dies in between has left it to the next pass. Who comes back to the cart hears that
+-- it was let go, and pays again.
 --
 -- The cart is claimed for it as by a completion, and a cart whose flow runs, waits or is parked is
 -- left alone: that flow settles it. A completion that starts at the same moment is refused while
 -- we have the claim. Where we have lost the claim, the payment is not marked; and who gets the cart
 -- after us reads the mark, and pays with another one. So it never is both order and refund.
 local abandoned = require "till.store.abandoned"
+local alerts = require "till.store.alerts"
 local carts = require "till.store.carts"
 local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
-local outbox = require "till.prim.outbox"
 local payment = require "till.flow.payment"
 local sagas = require "till.store.sagas"
+local settled = require "till.flow.settled"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
@@ -31,6 +34,9 @@ local sweep = {}
 local MOST, BUDGET_MS, CLAIM_MS = 50, 20000, 120000
 local UNFINISHED = { running = true, waiting = true, parked = true }
 local MONEY = { authorized = true, captured = true }
+local WAITS = { requires_action = true, sending = true, unknown = true }
+local ALERT, SILENT = "payment.abandoned", "payment.silent"
+local SILENT_MS = 6 * 3600000 -- that a provider may say nothing, until staff hear of it
 local STILL_OPEN = { sending = true, unknown = true }
 
 
@@ -48,10 +54,11 @@ local function mark(p, claim)
       return nil, e or err.new("conflict", "somebody has come back for it", { is_taken = true })
     end
     if not MONEY[p.state] then return true end
-    return outbox.append(tx, { { aggregate = "payment:" .. p.id, type = "payment.abandoned",
-      payload = { payment_id = p.id, cart_id = p.cart_id, provider = p.provider,
-        provider_ref = p.provider_ref, amount = p.amount, currency = p.currency,
-        state = p.state } } })
+    local told, e2 = alerts.raise(tx, ALERT, p.id, { detail = { payment_id = p.id,
+      cart_id = p.cart_id, provider = p.provider, reference = p.provider_ref, amount = p.amount,
+      currency = p.currency, state = p.state } })
+    if told == nil then return nil, e2 end
+    return true
   end)
 end
 
@@ -82,7 +89,8 @@ local function with_claim(p, cart)
   local busy, e2 = is_in_hand(cart.id)
   if busy ~= false then
     carts.lapse(cart.id, claim)
-    return busy == nil and nil or false, e2
+    if busy == nil then return nil, e2 end
+    return false
   end
   local good, done, why = xpcall(let_go, debug.traceback, p, claim)
   carts.unclaim(nil, cart.id, claim)
@@ -91,14 +99,46 @@ local function with_claim(p, cart)
 end
 
 
-local function one(p)
+function sweep.release(p)
   local cart, e = carts.get(p.cart_id)
   if cart == nil then return nil, e end
   local busy, e2 = is_in_hand(p.cart_id)
   if busy == nil then return nil, e2 end
   if busy then return false end
-  if not cart or cart.state == "completed" then return let_go(p) end
+  if not cart or cart.state == "completed" or cart.state == "merged" then return let_go(p) end
   return with_claim(p, cart)
+end
+
+
+-- Only what the provider said counts: one that does not answer is asked again later.
+local function has_spoken(p)
+  if not WAITS[p.state] or payment.ask_lookup(p).outcome ~= "unknown" then return true end
+  if time.now_ms() - time.parse(p.created_at) < SILENT_MS then return false end
+  local told, e = sql.transaction(function(tx)
+    return alerts.raise(tx, SILENT, p.id, { detail = { payment_id = p.id, cart_id = p.cart_id,
+      provider = p.provider, amount = p.amount, currency = p.currency, state = p.state } })
+  end)
+  if told == nil then return nil, e end
+  return false
+end
+
+
+-- Who has paid and did not come back gets his order, where his cart can still be bought.
+local function one(p)
+  if kept.is_let_go(p) then return sweep.release(p) end
+  local busy, e = is_in_hand(p.cart_id)
+  if busy ~= false then
+    if busy == nil then return nil, e end
+    return false
+  end
+  local spoken, e2 = has_spoken(p)
+  if not spoken then return spoken, e2 end
+  if WAITS[p.state] then payment.settle(p) end
+  if MONEY[p.state] then
+    local done, e3 = settled.complete(p)
+    if done ~= false then return done, e3 end
+  end
+  return sweep.release(p)
 end
 
 

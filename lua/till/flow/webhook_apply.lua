@@ -13,6 +13,7 @@ local alerts = require "till.store.alerts"
 local booking = require "till.flow.booking"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
+local fault = require "till.prim.fault"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local payments = require "till.store.payments"
@@ -195,10 +196,12 @@ local function book(group, claim, answer, p)
   if not events then return nil, e2 end
   local ok, e3 = sql.transaction(function(tx)
     local done, why = book_all(tx, group, p, events)
-    if not done then return nil, why end
-    return settle(tx, group, claim, "applied", { payment_id = p.id })
+    if done then done, why = settle(tx, group, claim, "applied", { payment_id = p.id }) end
+    if done then fault.crash "webhook.before_commit" end
+    return done, why
   end)
   if ok then
+    fault.crash "webhook.after_commit"
     count(group, "applied")
     close_alerts(group, p, events)
     return true

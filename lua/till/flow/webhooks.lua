@@ -20,6 +20,7 @@ local audit = require "till.store.audit"
 local co = require "till.prim.co"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
+local fault = require "till.prim.fault"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local redis = require "till.prim.redis"
@@ -35,6 +36,9 @@ local MOST_BODY = 1048576
 local DAY_MS = 86400000
 local OVERLAP_MS = 600000
 local MOST_PAGES = 100
+local SLICE_MS = 3600000
+local POLL_MS = 20000 -- a poll takes no longer: a jobs worker has other things to do
+local APPLY_MS = 60000 -- after which no further subject is begun
 local CHANNEL = "till:jobs" -- of till.flow.jobs
 local WAKE_MS = 50
 
@@ -116,9 +120,10 @@ end
 -- A provider that is slow holds up AT_ONCE of its subjects, not all of them.
 local function all(groups, claim)
   local left, next_at, waiter = math.min(AT_ONCE, #groups), 0, co.waiter()
+  local until_ms = time.mono_ms() + APPLY_MS
   for _ = 1, left do
     co.turn_end(function()
-      while next_at < #groups do
+      while next_at < #groups and time.mono_ms() < until_ms do
         next_at = next_at + 1
         one(groups[next_at], claim)
       end
@@ -133,15 +138,16 @@ end
 function webhooks.run()
   local rows, claim = webhooks_store.claim(BATCH, LEASE_MS)
   if not rows then return nil, claim end
+  if #rows > 0 then fault.crash "webhook.after_claim" end
   if #rows > 0 then all(grouped(rows), claim) end
   return #rows
 end
 
 
 -- -> how many were new, where the next page begins | nil, err
-local function page(plugin, since_ms, after)
+local function page(plugin, slice, after)
   local answer, e = dispatch.plugin(plugin, "webhook.poll",
-    { since_ms = since_ms, after = after })
+    { since_ms = slice.since_ms, until_ms = slice.until_ms, after = after })
   if not answer then return nil, e end
   if #answer.events == 0 then return 0, answer.after end
   local new, e2 = webhooks_store.insert(plugin, "poll", answer.events)
@@ -152,19 +158,31 @@ end
 
 
 -- Pages lead from the newest to the oldest: only when the last was read is nothing left out.
-local function poll_one(plugin)
-  local begun_ms = time.now_ms()
-  local seen_ms, e = webhooks_store.seen_ms(plugin)
-  if seen_ms == nil then return nil, e end
-  local since_ms, after = (seen_ms or begun_ms - DAY_MS) - OVERLAP_MS, nil
+local function poll_slice(plugin, slice)
+  local after
   for _ = 1, MOST_PAGES do
-    local new, next_page = page(plugin, since_ms, after)
+    local new, next_page = page(plugin, slice, after)
     if not new then return nil, next_page end
-    if not next_page then return webhooks_store.set_seen(plugin, begun_ms) end
+    if not next_page then return webhooks_store.set_seen(plugin, slice.until_ms) end
     after = next_page
   end
-  log.error("webhook.poll_behind", { provider = plugin, pages = MOST_PAGES,
-    next_step = "more events than can be read in one run; the next run reads them again" })
+  return nil, err.new("too_large", ("%s tells of more than %d pages of events within an hour")
+    :format(plugin, MOST_PAGES))
+end
+
+
+-- An hour at a time, oldest first: what was read once is not read again, however much is left.
+local function poll_one(plugin)
+  local now_ms, until_ms = time.now_ms(), time.mono_ms() + POLL_MS
+  local seen_ms, e = webhooks_store.seen_ms(plugin)
+  if seen_ms == nil then return nil, e end
+  local since_ms = (seen_ms or now_ms - DAY_MS) - OVERLAP_MS
+  repeat
+    local to_ms = math.min(since_ms + SLICE_MS, now_ms)
+    local ok, e2 = poll_slice(plugin, { since_ms = since_ms, until_ms = to_ms })
+    if not ok then return nil, e2 end
+    since_ms = to_ms
+  until since_ms >= now_ms or time.mono_ms() > until_ms
   return true
 end
 

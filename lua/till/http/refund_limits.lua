@@ -1,7 +1,7 @@
 -- till/http/refund_limits - how much of the shop's money each role may give back by itself.
 --
 --   of(roles) -> fn(currency) -> minor units | nil: without limit     | nil, err
---   get() -> { role = { currency = minor units } }      set(limits)
+--   get() -> { role = { currency = minor units } }      set(limits [, tx])
 --
 -- Setting `refunds.limits`. A currency that a role does not name is under "*" of it, and where
 -- that is not there either, under no limit. Of several roles that may give money back the highest
@@ -21,8 +21,8 @@ function limits.get()
 end
 
 
-function limits.set(value)
-  return settings.set("refunds.limits", value)
+function limits.set(value, tx)
+  return settings.set("refunds.limits", value, tx)
 end
 
 

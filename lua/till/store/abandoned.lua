@@ -6,32 +6,25 @@
 --   let_go(tx, p, claim) -> true | false    it pays for nothing from now on. False where it is not
 --                       as it was read, has an order, or the claim of its cart is not ours any more
 --                       (claim nil: the cart is completed, or gone)
+--   given_back(tx, p, reason)   what was let go of already pays for nothing, and why
 local db = require "till.store.db"
 local payments = require "till.store.payments"
 local sql = require "till.prim.sql"
 
 local abandoned = {}
 
--- Of those that were captured nearly all have an order: only the newest are looked through. One
--- that was touched stays among them.
-local CAPTURED_MS = 2 * 86400000
-local FREE = " AND order_id IS NULL AND updated_at < ? AND NOT EXISTS (SELECT 1 FROM reservations r"
+local FIND = "SELECT " .. payments.COLUMNS .. " FROM payments WHERE order_id IS NULL"
+  .. " AND state IN ('requires_action', 'sending', 'unknown', 'authorized', 'captured')"
+  .. " AND updated_at < ? AND NOT EXISTS (SELECT 1 FROM reservations r"
   .. " WHERE r.cart_id = payments.cart_id AND r.state = 'held' AND r.expires_at > ?)"
-local OPEN = "SELECT " .. payments.COLUMNS .. " FROM payments WHERE state IN ('requires_action',"
-  .. " 'sending', 'unknown', 'authorized')" .. FREE .. " ORDER BY updated_at LIMIT ?"
-local CAPTURED = "SELECT " .. payments.COLUMNS .. " FROM payments WHERE state = 'captured'"
-  .. " AND updated_at > ?" .. FREE .. " ORDER BY updated_at LIMIT ?"
+  .. " ORDER BY updated_at LIMIT ?"
 
 
 function abandoned.find(before_ms, limit)
-  local before, now = db.at_ms(before_ms), db.now()
-  local rows, e = sql.query(OPEN, before, now, limit)
+  local rows, e = sql.query(FIND, db.at_ms(before_ms), db.now(), limit)
   if not rows then return nil, e end
-  local taken, e2 = sql.query(CAPTURED, db.at_ms(before_ms - CAPTURED_MS), before, now, limit)
-  if not taken then return nil, e2 end
   local out = {}
-  for _, row in ipairs(taken) do out[#out + 1] = payments.of_row(row) end
-  for _, row in ipairs(rows) do out[#out + 1] = payments.of_row(row) end
+  for i, row in ipairs(rows) do out[i] = payments.of_row(row) end
   return out
 end
 
@@ -55,6 +48,14 @@ function abandoned.let_go(tx, p, claim)
   local done, e = tx:exec(text, unpack(args))
   if not done then return nil, e end
   return done.affected == 1
+end
+
+
+function abandoned.given_back(tx, p, reason)
+  return tx:exec("UPDATE payments SET data = JSON_MERGE_PATCH(data, ?), reason = ?, updated_at = ?"
+    .. " WHERE id = ? AND state IN ('voided', 'refunded', 'declined', 'failed')"
+    .. " AND order_id IS NULL", db.to_json { till = { let_go = "given_back" } }, reason:sub(1, 255),
+    db.now(), db.bin("pay", p.id))
 end
 
 

@@ -8,6 +8,7 @@
 --   get(id [, tx]), by_request(order_id, request [, tx]) -> c | false
 --   of_order(order_id [, tx])      in the order made, of all kinds
 --   split(list) -> cancellations, returns, refunds
+--   given_by(tx, order_id, actor) -> minor units that he gave back of it so far, or agreed to
 --   due(tx, payment_id)            what was given back of it, and what is to be: as of one moment
 --   done(tx, id) -> true | false   false where it was done already
 local db = require "till.store.db"
@@ -91,6 +92,15 @@ function cancellations.create(tx, c)
     db.at_ms(now_ms), c.state == "done" and db.at_ms(now_ms) or sql.null, order)
   if not ok then return nil, e end
   return c
+end
+
+
+function cancellations.given_by(tx, order_id, actor)
+  local row, e = db.on(tx):one("SELECT CAST(COALESCE(SUM(amount), 0) AS SIGNED) AS given"
+    .. " FROM cancellations WHERE order_id = ? AND actor = ? AND money = 'refund'",
+    db.bin("ord", order_id), actor)
+  if not row then return nil, e end
+  return row.given
 end
 
 

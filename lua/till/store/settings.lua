@@ -1,6 +1,6 @@
 -- till/store/settings - small facts about the shop itself, by name.
 --
---   get(name) -> value | nil, err      set(name, value) -> true | nil, err
+--   get(name) -> value | nil, err      set(name, value [, tx]) -> true | nil, err
 local db = require "till.store.db"
 local sql = require "till.prim.sql"
 
@@ -14,8 +14,8 @@ function settings.get(name)
 end
 
 
-function settings.set(name, value)
-  local ok, e = sql.exec("INSERT INTO settings (name, value) VALUES (?, ?)"
+function settings.set(name, value, tx)
+  local ok, e = db.on(tx):exec("INSERT INTO settings (name, value) VALUES (?, ?)"
     .. " ON DUPLICATE KEY UPDATE value = VALUES(value)", name, db.to_json(value))
   if not ok then return nil, e end
   return true

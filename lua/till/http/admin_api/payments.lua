@@ -11,6 +11,8 @@ local render = require "till.http.render"
 local route = require "till.http.route"
 local s = require "till.util.schema"
 local shapes = require "till.http.shapes"
+local sweep = require "till.flow.sweep"
+local verdict = require "till.flow.payment_verdict"
 local views = require "till.http.views"
 
 local PARAMS = { id = s.id("pay") }
@@ -99,14 +101,30 @@ local function void(ctx)
   if p.state ~= "authorized" and p.state ~= "voided" then
     return nil, err.new("conflict", "a payment that is " .. p.state .. " cannot be voided")
   end
-  local ok, e2 = payment.void(p)
-  if not ok then return nil, e2 end
+  local gone, e2 = sweep.release(p)
+  if gone == nil then return nil, e2 end
+  if not gone then
+    return nil, err.new("conflict", "its cart is being completed, or its flow waits: see"
+      .. " /admin/v1/sagas, or try again")
+  end
   return ctx:transaction(function(tx)
     local noted, e3 = note(ctx, "void", p, tx)
     if not noted then return nil, e3 end
     local now, e4 = payments.get(p.id, tx)
     if not now then return nil, e4 end
     return answer(ctx, now)
+  end)
+end
+
+
+local function resolve(ctx)
+  local ok, e = verdict.look_up(ctx.params.id, ctx.body.as)
+  if not ok then return nil, e end
+  return ctx:transaction(function(tx)
+    local p, e2 = verdict.give(tx, ctx.params.id, ctx.body.as, { actor = actor.of(ctx),
+      reason = ctx.body.reason, request_id = ctx.req.request_id })
+    if not p then return nil, e2 end
+    return answer(ctx, p)
   end)
 end
 
@@ -151,6 +169,15 @@ return {
     auth = "admin", permission = "payments.write", params = PARAMS, idempotency = "required",
     body = s.object({ reason = s.string { min = 1, max = 255 } }, { required = { "reason" } }),
     returns = ONE, handler = void, errors = { "conflict" },
+  }),
+  route.post("/admin/v1/payments/{id}/resolve", {
+    summary = "Say what became of it, where its provider never tells", tag = "payments",
+    doc = "The provider is asked first, and what it says wins: 409 with `provider_says`. No money"
+      .. " is moved: it is booked as though the provider had told it.",
+    auth = "admin", permission = "payments.write", params = PARAMS, idempotency = "required",
+    body = s.object({ as = s.string { enum = verdict.KINDS },
+      reason = s.string { min = 1, max = 255 } }, { required = { "as", "reason" } }),
+    returns = ONE, handler = resolve, errors = { "conflict" },
   }),
   route.get("/admin/v1/ledger/balance", {
     summary = "The trial balance: the amounts of a currency sum to zero", tag = "payments",

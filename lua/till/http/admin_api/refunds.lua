@@ -4,12 +4,15 @@ local actor = require "till.http.actor"
 local audit = require "till.store.audit"
 local err = require "till.util.err"
 local limits = require "till.http.refund_limits"
+local money = require "till.money"
+local permissions = require "till.http.permissions"
 local refunds = require "till.flow.refunds"
 local render = require "till.http.render"
 local request_of = require "till.http.request_key"
 local route = require "till.http.route"
 local s = require "till.util.schema"
 local shapes = require "till.http.shapes"
+local sql = require "till.prim.sql"
 local store = require "till.store.refunds"
 local views = require "till.http.views"
 
@@ -113,18 +116,39 @@ local function get_limits(ctx)
 end
 
 
+-- One that is written wrongly would limit nobody.
+local function check_limits(rows)
+  local errors = {}
+  for i, row in ipairs(rows) do
+    if not permissions.ROLES[row.role] and not row.role:find "[.*]" then
+      errors[#errors + 1] = { pointer = ("/limits/%d/role"):format(i - 1), code = "unknown",
+        detail = "there is no such role" }
+    end
+    if row.currency ~= "*" and not money.exponent(row.currency) then
+      errors[#errors + 1] = { pointer = ("/limits/%d/currency"):format(i - 1), code = "unknown",
+        detail = "a currency, or * for all others" }
+    end
+  end
+  if #errors == 0 then return true end
+  return nil, err.new("invalid_request", errors[1].detail, { errors = errors })
+end
+
+
 local function put_limits(ctx)
+  local good, e = check_limits(ctx.body.limits)
+  if not good then return nil, e end
   local all = {}
   for _, row in ipairs(ctx.body.limits) do
     all[row.role] = all[row.role] or {}
     all[row.role][row.currency] = row.amount
   end
-  local ok, e = limits.set(all)
-  if ok then
-    ok, e = audit.add { actor = actor.of(ctx), action = "refund.limits", subject = "refunds.limits",
-      detail = ctx.body, request_id = ctx.req.request_id }
-  end
-  if not ok then return nil, e end
+  local done, e2 = sql.transaction(function(tx)
+    local ok, e3 = limits.set(all, tx)
+    if not ok then return nil, e3 end
+    return audit.add({ actor = actor.of(ctx), action = "refund.limits", subject = "refunds.limits",
+      detail = ctx.body, request_id = ctx.req.request_id }, tx)
+  end)
+  if not done then return nil, e2 end
   return get_limits(ctx)
 end
 
