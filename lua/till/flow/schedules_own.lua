@@ -4,6 +4,7 @@
 local conf = require "till.prim.conf"
 local dead = require "till.store.dead"
 local generation_purge = require "till.store.generation_purge"
+local reseal = require "till.flow.reseal"
 local refunds = require "till.store.refunds"
 local sessions = require "till.store.sessions"
 local sweep = require "till.flow.sweep"
@@ -34,5 +35,6 @@ return {
   { name = "server:purge-generations", when = "every minute", run = purge_generations },
   { name = "server:sweep-payments", when = "every minute", run = sweep.run },
   { name = "server:purge-webhooks", when = "every minute", run = purge_webhooks },
+  { name = "server:reseal", when = "every minute", run = reseal.run },
   { name = "server:poll-webhooks", when = "every minute", run = webhooks.poll },
 }
