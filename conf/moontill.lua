@@ -184,14 +184,6 @@ return {
     max_quantity = 10000,
   },
 
-  payments = {
-    -- ms, 0 to 600000: after a payment was sent, before "not found" is believed: the request may be
-    -- on its way
-    not_found_after_ms = 40000,
-    -- ms, 1000 to 86400000: between two looks at a payment that was left without an order
-    sweep_after_ms = 300000,
-  },
-
   -- Orders, and what is held for them.
   orders = {
     -- true or false: buyers who wait for the same SKU in one worker go together, in one
@@ -238,8 +230,13 @@ return {
     park_after_ms = 3600000,
   },
 
-  -- Calls of payment providers: breakers, bulkhead, retries.
+  -- Payments without an outcome or an order; calls of providers: breakers, bulkhead, retries.
   payments = {
+    -- ms, 0 to 600000: after a payment was sent, before "not found" is believed: the request may be
+    -- on its way
+    not_found_after_ms = 40000,
+    -- ms, 1000 to 86400000: between two looks at a payment that was left without an order
+    sweep_after_ms = 300000,
     -- ms, 10 to 3600000: that an answer of a provider counts, by worker, provider and operation
     breaker_window_ms = 60000,
     -- answers, 1 to 100000: within the window before a provider that fails is asked no more; few at
