@@ -133,7 +133,7 @@ describe("reconciliation with a provider", () => {
       assert.deepEqual(report.missing_here.filter((one) => one.kind === "refund"), []);
       assert.equal(await value(shop, `SELECT refunded_amount FROM payments WHERE order_id = ${bin(order.id)}`), "100");
     }
-    assert.equal((await orderOf(order.id)).payment_status, "captured");
+    assert.equal((await orderOf(order.id)).payment_status, "partially_refunded");
     await assertInvariants(shop);
   });
 
@@ -162,10 +162,8 @@ describe("reconciliation with a provider", () => {
   it("gives back what was paid for a cart that cannot be bought any more", async () => {
     const rare = await makeProduct(shop, { stock: 1 });
     const { cart, session } = await takenUnheard(rare.variant);
-    const other = await makeCart(shop, rare.variant.id);
-    await choose(other);
-    await query(shop, `UPDATE reservations SET expires_at = '2020-01-01' WHERE cart_id = ${bin(cart.id)}`);
-    assertOk(await complete(other), 200);
+    assertOk(await shop.admin("POST", `/inventory/${encodeURIComponent(rare.sku)}/counts`, { headers: idem(), body: { quantity: 0,
+      taken_at: new Date().toISOString(), location: "main", reason: "lost", override: true } }));
     await settle();
     assert.equal(stripe.taken({ cart: cart.id }), 0);
     assert.equal(await count(shop, "orders", `cart_id = ${bin(cart.id)}`), 0);
