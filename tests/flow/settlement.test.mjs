@@ -10,12 +10,13 @@ import { assertInvariants, bin, count, query, value } from "./support/db.mjs";
 const CAPTURE = { method: "POST", path: "/v1/payment_intents/[^/]+/capture" };
 const BALANCE = { method: "GET", path: "/v1/balance_transactions" };
 
-let shop, stripe, variant;
+let shop, stripe, variant, plugin;
 before(async () => {
   stripe = await StripeDouble.start();
   const options = { secret_key: stripe.key, base_url: stripe.url, return_url: "https://shop.example/back?cart={cart}", timeout_ms: 5000 };
+  plugin = Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`]);
   shop = await Shop.start({ env: { TILL_FAULTS: "settlement.in_page=1" }, args: ["--no-demo", "--set", "cart.completion_claim_ms=5000", "--set",
-    "idem.lease_ms=5000", "--set", "jobs.lease_ms=3000", ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])] });
+    "idem.lease_ms=5000", "--set", "jobs.lease_ms=3000", ...plugin] });
   ({ variant } = await makeProduct(shop, { stock: 1000 }));
 });
 beforeEach(() => stripe.script.clear());
@@ -137,6 +138,22 @@ describe("reconciliation with a provider", () => {
     await assertInvariants(shop);
   });
 
+  it("books a dispute that nobody told of, with its fee, and that it was won", async () => {
+    const { cart, order } = await bought(1);
+    const { amount } = order.total;
+    const dispute = stripe.do("dispute", { charge: chargeOf(cart).id });
+    await settle();
+    assert.equal(await value(shop, `SELECT disputed_amount FROM payments WHERE order_id = ${bin(order.id)}`), String(amount));
+    const cash = () => value(shop, `SELECT SUM(amount) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account = 'cash:stripe'`);
+    const net = () => stripe.world.all("balance_transaction").filter((one) => [chargeOf(cart).id, dispute.id].includes(one.source)).reduce((all, one) => all + one.net, 0);
+    assert.equal(await cash(), String(net()));
+    stripe.do("decide", { dispute: dispute.id, won: true });
+    await settle();
+    assert.equal(await value(shop, `SELECT state FROM payments WHERE order_id = ${bin(order.id)}`), "won");
+    assert.equal(await cash(), String(net()));
+    assert.deepEqual((await settle()).differs, []);
+  });
+
   it("agrees where the answer to a capture was lost", async () => {
     stripe.script.on({ match: CAPTURE, reset: "after" });
     const { cart } = await bought(1);
@@ -190,6 +207,15 @@ describe("reconciliation with a provider", () => {
     assert.equal((await alerts("settlement.missing_there")).length, 1);
     assert.deepEqual((await orderOf(order.id)).payment_status, was.payment_status);
     await assertInvariants(shop);
+  });
+
+  it("is a command as well, whose exit code tells", async () => {
+    const answer = await shop.cli("payments", "reconcile", "--json", "--provider", "stripe", ...plugin);
+    assert.equal(answer.code, 1, answer.stderr);
+    const [report] = JSON.parse(answer.stdout).data;
+    assert.equal(report.missing_here[0].amount, 777);
+    assert.equal(totalOf(report, "charge", "matched").amount, totalOf(report, "charge", "matched").booked);
+    assert.equal((await shop.cli("payments", "reconcile", "--from", "yesterday", ...plugin)).code, 2);
   });
 
   it("refuses a period or a provider that cannot be compared", async () => {

@@ -46,7 +46,6 @@ local function to_the_end(settlement_id)
     local s, e = settlement.run(settlement_id)
     if not s then return nil, e end
     if s.state ~= "running" then return s end
-    if s.error then return nil, s.error .. "; the server tries it again" end
     time.sleep(WAIT_MS)
   end
 end

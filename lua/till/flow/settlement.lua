@@ -5,7 +5,7 @@
 --                       worker runs it. Refused: invalid_request (what is wrong with it), conflict
 --                       (one is under way)
 --   run(id) -> settlement | nil, err      to its end; at once given back where it is over or
---                       somebody else is at it
+--                       somebody else is at it. What fails is tried again later
 --   job(payload) -> true | nil, err       the same of an event, payload { settlement_id }
 --   daily() -> true | nil, err            begins one for each provider that can be asked
 --   go_on() -> how many                   takes up those whose worker died or failed
@@ -243,11 +243,12 @@ end
 function settlement.run(settlement_id)
   local s, e = settlements.claim(settlement_id, LEASE_MS)
   if s == nil then return nil, e end
-  if s then
-    local good, ok, why = xpcall(compare, traced, s)
-    local noted, e2 = ended(s, good and ok, good and why or ok)
-    if noted == nil then return nil, e2 end
-  end
+  if not s then return settlements.get(settlement_id) end
+  local good, ok, why = xpcall(compare, traced, s)
+  if not good then ok, why = nil, ok end
+  local noted, e2 = ended(s, ok, why)
+  if noted == nil then return nil, e2 end
+  if not ok then return nil, why end
   return settlements.get(settlement_id)
 end
 
@@ -263,8 +264,7 @@ function settlement.go_on()
   local ids, e = settlements.waiting(SOME)
   if not ids then return nil, e end
   for _, settlement_id in ipairs(ids) do
-    local s, e2 = settlement.run(settlement_id)
-    if s == nil then return nil, e2 end
+    settlement.run(settlement_id) -- one that fails is told, and holds up no other
   end
   return #ids
 end

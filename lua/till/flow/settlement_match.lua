@@ -84,7 +84,7 @@ local function differences(item, event, p)
   local out = {}
   local amount = math.abs(item.amount)
   local apart = math.abs(time.parse(event.at) - item.at_ms)
-  if event.amount ~= amount then out.amount = { here = event.amount, there = amount } end
+  if event.amount ~= amount and item.kind ~= "dispute_reversal" then out.amount = { here = event.amount, there = amount } end
   if p.currency ~= item.currency then
     out.currency = { here = p.currency, there = item.currency }
   end
@@ -125,7 +125,9 @@ local function book(tx, item, p)
   if not p.order_id or not BOOKED[p.state] then
     return false, ("the payment is %s and has no order"):format(p.state)
   end
-  local booked, e = booking.book(tx, p.id, { kind = kind, amount = math.abs(item.amount),
+  -- that a dispute was won is an event without an amount: all of it comes back
+  local amount = kind ~= "won" and math.abs(item.amount) or nil
+  local booked, e = booking.book(tx, p.id, { kind = kind, amount = amount,
     reference = item.source, fee = item.fee ~= 0 and item.fee or nil, at_ms = item.at_ms,
     reason = "found by reconciliation" })
   if booked then return true end

@@ -20,7 +20,7 @@ local items = {}
 
 local COLUMNS = "id, reference, kind, source, payment_id, seq, currency, amount, fee, verdict,"
   .. " detail, fee_booked, at"
-local MONEY = "('captured', 'refunded', 'disputed', 'won')" -- kinds of events that move it
+local MONEY = "('captured', 'refunded', 'disputed')" -- kinds of events that move an amount of it
 
 
 local function to_item(row)
