@@ -84,7 +84,9 @@ local function differences(item, event, p)
   local out = {}
   local amount = math.abs(item.amount)
   local apart = math.abs(time.parse(event.at) - item.at_ms)
-  if event.amount ~= amount and item.kind ~= "dispute_reversal" then out.amount = { here = event.amount, there = amount } end
+  if event.amount ~= amount and item.kind ~= "dispute_reversal" then
+    out.amount = { here = event.amount, there = amount }
+  end
   if p.currency ~= item.currency then
     out.currency = { here = p.currency, there = item.currency }
   end
