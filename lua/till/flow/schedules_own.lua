@@ -7,6 +7,7 @@ local generation_purge = require "till.store.generation_purge"
 local reseal = require "till.flow.reseal"
 local refunds = require "till.store.refunds"
 local sessions = require "till.store.sessions"
+local settlement = require "till.flow.settlement"
 local sweep = require "till.flow.sweep"
 local time = require "till.prim.time"
 local webhooks = require "till.flow.webhooks"
@@ -36,5 +37,7 @@ return {
   { name = "server:sweep-payments", when = "every minute", run = sweep.run },
   { name = "server:purge-webhooks", when = "every minute", run = purge_webhooks },
   { name = "server:reseal", when = "every minute", run = reseal.run },
+  { name = "server:settle-payments", when = "20 4 * * *", run = settlement.daily },
+  { name = "server:go-on-settlements", when = "every minute", run = settlement.go_on },
   { name = "server:poll-webhooks", when = "every minute", run = webhooks.poll },
 }
