@@ -10,9 +10,10 @@
 --       changed; busy, where an order was placed with it just now
 --   own(tx, payment_id, event) -> payment | nil, err    what the shop has asked for itself and was
 --       granted; as book. event.since: the number of its newest event when that was
---       decided. Where a provider has told of it before we came to write it down (by `reference`;
---       where the answer had none: the same amount since then) that is ours, and is not booked
---       again. event.about: what its line in the timeline tells besides
+--       decided; event.since_ms: or when that was. Where a provider has told of it before we
+--       came to write it down (by `reference`; where the answer had none: the same amount since
+--       then) that is ours, and is not booked again. event.about: what its line in the timeline
+--       tells besides
 --   all_back(payment, ref or nil) -> payment | nil, err    all that was left was given back; also
 --       where that was booked before
 --   to_order(payment) -> entries | nil, err    of the ledger, of the order that is placed with
@@ -43,7 +44,6 @@ local states = require "till.flow.order_states"
 local booking = {}
 
 local NOTHING = { captured = 0, refunded = 0, disputed = 0, lost = 0 }
-local NEVER = 2 ^ 31 -- no payment has so many events
 
 
 function booking.amounts(payment_id, tx)
@@ -250,7 +250,7 @@ end
 
 -- Named by its reference it is that one, whoever had it before.
 local function is_told(tx, p, list, event)
-  local ours, e = payment_events.claim(tx, p.id, event, event.since or NEVER)
+  local ours, e = payment_events.claim(tx, p.id, event)
   if ours == nil then return nil, e end
   return ours or event.reference ~= nil and is_known(list, event)
 end
