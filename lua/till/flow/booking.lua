@@ -4,8 +4,10 @@
 --       event { kind = "captured" | "voided" | "refunded" | "disputed" | "won" | "lost" |
 --       "authorized" | "declined" | …  (core/trade/attempt.h), amount = minor units, or nil: all
 --       that is left for it; reference = the provider's id of this very thing, or nil; fee = minor
---       units, or nil; at_ms = when, by the provider, or nil; actor; reason or nil }
---       false: booked before, under this kind and reference. err: not_found; conflict, with
+--       units, or nil; at_ms = when, by the provider, or nil; actor; reason or nil; is_ours, of a
+--       refund: the provider knows that the shop asked for it }
+--       false: booked before, under this kind and reference, or to be booked by who asked for it.
+--       err: not_found; conflict, with
 --       e.reason "impossible" | "no_amount" | "too_much" where it does not fit, and nothing is
 --       changed; busy, where an order was placed with it just now
 --   own(tx, payment_id, event) -> payment | nil, err    what the shop has asked for itself and was
@@ -27,7 +29,9 @@
 -- timeline and what is published. It locks the order's row first, then the payment's, as all do.
 --
 -- What the shop asked for itself it wrote down without a reference. When the provider tells of it
--- later, the event of that kind and amount is given the name, and nothing is booked again.
+-- later, the event of that kind and amount is given the name, and nothing is booked again. A
+-- payment has many refunds of one amount: there it is so only of one that the provider knows as
+-- ours (`event.is_ours`), and where that was not written down yet, who asked for it will.
 --
 -- Money without an order is on `suspense:<provider>`; the order it pays for takes it from there
 -- when it is placed (till.flow.place), with all that was booked before.
@@ -218,7 +222,10 @@ end
 local function is_booked(tx, p, list, event)
   if not event.reference then return false end
   if is_known(list, event) then return true end
-  return payment_events.name(tx, p.id, event)
+  if event.kind == "refunded" and not event.is_ours then return false end
+  local named, e = payment_events.name(tx, p.id, event)
+  if named == nil then return nil, e end
+  return named or event.is_ours == true
 end
 
 
