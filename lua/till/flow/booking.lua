@@ -42,6 +42,7 @@ local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
+local restore = require "till.flow.booking_restore"
 local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
 
@@ -50,10 +51,28 @@ local booking = {}
 local NOTHING = { captured = 0, refunded = 0, disputed = 0, lost = 0 }
 
 
-function booking.amounts(payment_id, tx)
-  local list, e = payment_events.of(payment_id, tx)
+-- What a server from before has not written of it stands among them; `keep`: it is written now.
+local function events_of(p, tx, keep)
+  local list, e = payment_events.of(p.id, tx)
   if not list then return nil, e end
-  if not list[1] then return nil, err.new("not_found", "there is no such payment") end
+  for _, event in ipairs(restore.missing(p, list)) do
+    if keep then
+      local ok, e2 = payment_events.add(tx, p.id, event)
+      if not ok then return nil, e2 end
+    end
+    list[#list + 1] = { event = event.kind, amount = event.amount, reason = event.reason,
+      actor = event.actor }
+  end
+  return list
+end
+
+
+function booking.amounts(payment_id, tx)
+  local p, e0 = payments.get(payment_id, tx)
+  if p == nil then return nil, e0 end
+  if not p then return nil, err.new("not_found", "there is no such payment") end
+  local list, e = events_of(p, tx)
+  if not list then return nil, e end
   local seen, refusal = attempt.fold(list)
   if refusal then
     error(("event %d of payment %s does not fit: %s"):format(refusal.at, payment_id,
@@ -159,7 +178,7 @@ end
 function booking.to_order(p)
   local posted, e = ledger.of_payment(p.id)
   if not posted then return nil, e end
-  local list, e2 = payment_events.of(p.id)
+  local list, e2 = events_of(p)
   if not list then return nil, e2 end
   return up_to(p, list, attempt.fold(list), posted, "receivable")
 end
@@ -233,7 +252,7 @@ end
 local function book(tx, payment_id, event, is_before)
   local p, order = lock(tx, payment_id)
   if not p then return nil, order end
-  local list, e = payment_events.of(payment_id, tx)
+  local list, e = events_of(p, tx, true)
   if not list then return nil, e end
   local was = attempt.fold(list)
   local new = {}

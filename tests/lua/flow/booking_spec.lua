@@ -160,6 +160,24 @@ t.describe("till.flow.booking", function()
       t.equal(booking.amounts(p.id).refunded, 300)
     end))
 
+  -- As a server from before the events leaves a row.
+  for _, case in ipairs { { "all", "1 = 1" }, { "the later ones", "kind = 'captured'" } } do
+    t.it("restores events that an old server did not write: " .. case[1], with_order(
+      function(book, raw, shop, p, booking)
+        shop.work()
+        raw.sql.exec("DELETE FROM payment_events WHERE " .. case[2])
+        raw.sql.exec("UPDATE payments SET refunded_amount = 100")
+        t.same({ booking.amounts(p.id).state, booking.amounts(p.id).refunded },
+          { "captured", 100 })
+        t.equal(book({ kind = "refunded", amount = 300, reference = "re_one" }).refunded_amount,
+          400)
+        t.equal(shop.count("payment_events", "kind IN ('created', 'send', 'authorized',"
+          .. " 'captured')"), 4)
+        t.same({ booking.amounts(p.id).captured, booking.amounts(p.id).refunded },
+          { p.amount, 400 })
+      end))
+  end
+
   -- fn(book, raw, shop, p): a cart of 2997 whose shopper has to confirm; so its payment waits alone
   local function without_order(fn)
     return function()
