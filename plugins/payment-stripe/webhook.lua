@@ -150,8 +150,8 @@ local function add_capture(into, charge, currency)
 end
 
 
--- A refund that we asked for is booked by who asked, who knows what it was for. One without a
--- balance transaction is what a partial capture let go of: that never was anybody's money.
+-- A refund that we asked for is booked by who asked, who knows what it was for, and named here.
+-- One without a balance transaction is what a partial capture let go of: that never was money.
 local function add_refunds(config, into, answer, event)
   local list, e = list_of(config, "/v1/refunds", answer.provider_ref)
   if not list then return nil, e end
@@ -161,9 +161,10 @@ local function add_refunds(config, into, answer, event)
     if is_over and OF_REFUND[event.type] then
       answer.park = ("the refund %s %s: the money is back at the provider")
         :format(refund.id, refund.status)
-    elseif not is_over and not meta.refund and type(refund.balance_transaction) == "string" then
+    elseif not is_over and type(refund.balance_transaction) == "string" then
       into[#into + 1] = { kind = "refunded", amount = ours(refund.amount, answer.currency),
-        reference = refund.id, at_ms = refund.created * 1000, reason = "refunded at Stripe" }
+        reference = refund.id, at_ms = refund.created * 1000, reason = "refunded at Stripe",
+        is_ours = type(meta.refund) == "string" or nil }
     end
   end
   return true

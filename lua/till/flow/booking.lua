@@ -4,15 +4,18 @@
 --       event { kind = "captured" | "voided" | "refunded" | "disputed" | "won" | "lost" |
 --       "authorized" | "declined" | …  (core/trade/attempt.h), amount = minor units, or nil: all
 --       that is left for it; reference = the provider's id of this very thing, or nil; fee = minor
---       units, or nil; at_ms = when, by the provider, or nil; actor; reason or nil }
---       false: booked before, under this kind and reference. err: not_found; conflict, with
+--       units, or nil; at_ms = when, by the provider, or nil; actor; reason or nil; is_ours, of a
+--       refund: the provider knows that the shop asked for it }
+--       false: booked before, under this kind and reference, or to be booked by who asked for it.
+--       err: not_found; conflict, with
 --       e.reason "impossible" | "no_amount" | "too_much" where it does not fit, and nothing is
 --       changed; busy, where an order was placed with it just now
 --   own(tx, payment_id, event) -> payment | nil, err    what the shop has asked for itself and was
 --       granted; as book. event.since: the number of its newest event when that was
---       decided. Where a provider has told of it before we came to write it down (by `reference`;
---       where the answer had none: the same amount since then) that is ours, and is not booked
---       again. event.about: what its line in the timeline tells besides
+--       decided; event.since_ms: or when that was. Where a provider has told of it before we
+--       came to write it down (by `reference`; where the answer had none: the same amount since
+--       then) that is ours, and is not booked again. event.about: what its line in the timeline
+--       tells besides
 --   all_back(payment, ref or nil) -> payment | nil, err    all that was left was given back; also
 --       where that was booked before
 --   to_order(payment) -> entries | nil, err    of the ledger, of the order that is placed with
@@ -26,7 +29,9 @@
 -- timeline and what is published. It locks the order's row first, then the payment's, as all do.
 --
 -- What the shop asked for itself it wrote down without a reference. When the provider tells of it
--- later, the event of that kind and amount is given the name, and nothing is booked again.
+-- later, the event of that kind and amount is given the name, and nothing is booked again. A
+-- payment has many refunds of one amount: there it is so only of one that the provider knows as
+-- ours (`event.is_ours`), and where that was not written down yet, who asked for it will.
 --
 -- Money without an order is on `suspense:<provider>`; the order it pays for takes it from there
 -- when it is placed (till.flow.place), with all that was booked before.
@@ -37,19 +42,37 @@ local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
+local restore = require "till.flow.booking_restore"
 local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
 
 local booking = {}
 
 local NOTHING = { captured = 0, refunded = 0, disputed = 0, lost = 0 }
-local NEVER = 2 ^ 31 -- no payment has so many events
+
+
+-- What a server from before has not written of it stands among them; `keep`: it is written now.
+local function events_of(p, tx, keep)
+  local list, e = payment_events.of(p.id, tx)
+  if not list then return nil, e end
+  for _, event in ipairs(restore.missing(p, list)) do
+    if keep then
+      local ok, e2 = payment_events.add(tx, p.id, event)
+      if not ok then return nil, e2 end
+    end
+    list[#list + 1] = { event = event.kind, amount = event.amount, reason = event.reason,
+      actor = event.actor }
+  end
+  return list
+end
 
 
 function booking.amounts(payment_id, tx)
-  local list, e = payment_events.of(payment_id, tx)
+  local p, e0 = payments.get(payment_id, tx)
+  if p == nil then return nil, e0 end
+  if not p then return nil, err.new("not_found", "there is no such payment") end
+  local list, e = events_of(p, tx)
   if not list then return nil, e end
-  if not list[1] then return nil, err.new("not_found", "there is no such payment") end
   local seen, refusal = attempt.fold(list)
   if refusal then
     error(("event %d of payment %s does not fit: %s"):format(refusal.at, payment_id,
@@ -155,7 +178,7 @@ end
 function booking.to_order(p)
   local posted, e = ledger.of_payment(p.id)
   if not posted then return nil, e end
-  local list, e2 = payment_events.of(p.id)
+  local list, e2 = events_of(p)
   if not list then return nil, e2 end
   return up_to(p, list, attempt.fold(list), posted, "receivable")
 end
@@ -218,7 +241,10 @@ end
 local function is_booked(tx, p, list, event)
   if not event.reference then return false end
   if is_known(list, event) then return true end
-  return payment_events.name(tx, p.id, event)
+  if event.kind == "refunded" and not event.is_ours then return false end
+  local named, e = payment_events.name(tx, p.id, event)
+  if named == nil then return nil, e end
+  return named or event.is_ours == true
 end
 
 
@@ -226,7 +252,7 @@ end
 local function book(tx, payment_id, event, is_before)
   local p, order = lock(tx, payment_id)
   if not p then return nil, order end
-  local list, e = payment_events.of(payment_id, tx)
+  local list, e = events_of(p, tx, true)
   if not list then return nil, e end
   local was = attempt.fold(list)
   local new = {}
@@ -250,7 +276,7 @@ end
 
 -- Named by its reference it is that one, whoever had it before.
 local function is_told(tx, p, list, event)
-  local ours, e = payment_events.claim(tx, p.id, event, event.since or NEVER)
+  local ours, e = payment_events.claim(tx, p.id, event)
   if ours == nil then return nil, e end
   return ours or event.reference ~= nil and is_known(list, event)
 end

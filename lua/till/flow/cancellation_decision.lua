@@ -37,21 +37,21 @@ local decision = {}
 local FIRST_LOOK_MS = 5000
 
 
+local function was_captured(p)
+  return p and payments.was_captured(p)
+end
+
+
 local function payment_of(tx, order_id)
   local list, e = payments.of_order(order_id, tx)
   if not list then return nil, e end
   for _, p in ipairs(list) do
-    if p.state == "authorized" or p.state == "captured" then return p end
+    if p.state == "authorized" or was_captured(p) and p.state ~= "refunded" then return p end
   end
   for _, p in ipairs(list) do
     if p.state == "refunded" then return p end
   end
   return false
-end
-
-
-local function was_captured(p)
-  return p and (p.state == "captured" or p.state == "refunded")
 end
 
 
@@ -115,18 +115,39 @@ function decision.keeps_nothing(order, units)
 end
 
 
--- Never more than was captured: what was given back as goodwill stands in for the rest.
+-- What a bank took back for good he has: units whose money that was are no loss any more. Then
+-- what was given back as goodwill stands in.
+local function stand_in(tx, order, p, found, missing)
+  local lost, e = figures.balance(tx, order.id, "losses:" .. p.provider)
+  if not lost then return nil, e end
+  local given, e2 = figures.balance(tx, order.id, "goodwill")
+  if not given then return nil, e2 end
+  found.losses = "losses:" .. p.provider
+  found.made_good = math.min(missing, lost)
+  found.absorbed = math.min(missing - found.made_good, given)
+  return true
+end
+
+
+-- Never more than the shop has of it.
 -- -> amount, left | nil, err
 local function fitted(tx, order, p, found)
   if not was_captured(p) then return found.total end
   local due, e = cancellations.due(tx, p.id)
   if not due then return nil, e end
-  local left = payments.to_capture(p) - due
+  local left = payments.to_capture(p) - p.disputed_amount - p.lost_amount - due
   if found.goodwill or found.total <= left then return found.total, left end
-  local given, e2 = figures.goodwill(tx, order.id)
-  if not given then return nil, e2 end
-  found.absorbed = math.min(found.total - left, given)
+  local ok, e2 = stand_in(tx, order, p, found, found.total - left)
+  if not ok then return nil, e2 end
   return left, left
+end
+
+
+-- Nobody knows yet whose that money is: given back now it may be given twice.
+local function check_dispute(order, p, found)
+  if not p or p.state ~= "disputed" or found.total == 0 then return true end
+  return states.refuse(order, ("payment %s is disputed at the shopper's bank: wait until the"
+    .. " dispute is won or lost"):format(p.id))
 end
 
 
@@ -173,6 +194,8 @@ local function worked_out(tx, kind, order, wish, p)
   if not lines then return nil, e2 end
   local found, frozen = figures_of(tx, kind, order, wish, lines, units, whole)
   if not found then return nil, frozen end
+  local ok, why = check_dispute(order, p, found)
+  if not ok then return nil, why end
   local amount, left = fitted(tx, order, p, found)
   if not amount then return nil, left end
   figures.add_to(lines, found, frozen)
@@ -183,7 +206,7 @@ local function worked_out(tx, kind, order, wish, p)
     lines = lines, shipping = found.shipping, currency = order.currency, amount = amount,
     money = money, payment_id = p and p.id or nil, reason = wish.reason,
     state = PROVIDER[money] and "pending" or "done" }
-  local ok, why = allowed(tx, kind, order, wish, c, left)
+  ok, why = allowed(tx, kind, order, wish, c, left)
   if not ok then return nil, why end
   return c, found
 end

@@ -8,11 +8,13 @@
 --   units_gone(order, tx) -> { line id -> units whose money went back, or is on its way }
 --   add_to(lines, found, frozen)    writes amount, tax and net of each line beside it
 --   reversed(found) -> entries      of the ledger: what the sale booked, the other way round
---   goodwill(tx, order_id) -> amount    given back of no unit, and not met by one since
+--   balance(tx, order_id, account) -> amount    of the order's entries: goodwill is what was given
+--                       back of no unit, and not met by one since
 --
 -- Money of a unit goes back once: one that was refunded while the shopper kept it brings none when
 -- it comes back. What was given as an amount is goodwill, an account of its own; when units come
--- back for which no money is left, their sale is booked back against it (`found.absorbed`).
+-- back for which no money is left, their sale is booked back against it (`found.absorbed`), and
+-- against what was lost in a dispute (`found.made_good`, of the account `found.losses`).
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local ledger = require "till.store.ledger"
@@ -104,18 +106,19 @@ end
 function figures.reversed(found)
   local goods, shipping = 0, found.shipping and found.shipping.net or 0
   for _, line in ipairs(found.lines) do goods = goods + line.net end
-  local absorbed = found.absorbed or 0
-  return { { "receivable", absorbed - found.total }, { "sales", goods }, { "shipping", shipping },
-    { "tax", found.tax or 0 }, { "goodwill", (found.goodwill or 0) - absorbed } }
+  local absorbed, made_good = found.absorbed or 0, found.made_good or 0
+  return { { "receivable", absorbed + made_good - found.total }, { "sales", goods },
+    { "shipping", shipping }, { "tax", found.tax or 0 },
+    { "goodwill", (found.goodwill or 0) - absorbed }, { found.losses or "losses", -made_good } }
 end
 
 
-function figures.goodwill(tx, order_id)
+function figures.balance(tx, order_id, account)
   local entries, e = ledger.of_order(order_id, tx)
   if not entries then return nil, e end
   local sum = 0
   for _, entry in ipairs(entries) do
-    if entry.account == "goodwill" then sum = sum + entry.amount end
+    if entry.account == account then sum = sum + entry.amount end
   end
   return sum
 end

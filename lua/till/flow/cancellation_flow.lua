@@ -37,13 +37,71 @@ function cancellation_flow.name_of(cancellation_id)
 end
 
 
-local function ask(c, again)
+local function ask_refund(c, p, data)
+  return payment.ask_refund(p, { id = c.id, amount = data.amount_back or c.amount,
+    again = data.refused, due = function() return cancellations.due(nil, p.id) end,
+    old = time.now_ms() - time.parse(c.created_at) > KEY_MS })
+end
+
+
+-- What is written of it: that it was captured, and what of that went back already.
+local function book_seen(tx, p, seen)
+  local now, e = booking.amounts(p.id, tx)
+  if not now then return nil, e end
+  if now.state ~= "authorized" then return now end
+  local captured = seen.captured_amount or now.left
+  local ok, e2 = booking.own(tx, p.id, { kind = "captured", amount = captured })
+  if ok and captured < now.left then ok, e2 = booking.own(tx, p.id, { kind = "voided" }) end
+  if ok and seen.outcome == "refunded" then
+    ok, e2 = booking.own(tx, p.id, { kind = "refunded" })
+  end
+  if not ok then return nil, e2 end
+  return booking.amounts(p.id, tx)
+end
+
+
+-- Somebody has captured there by hand what was to be voided: it goes back instead. `data` says how
+-- much, and whether all of it went back already.
+local function turn_to_refund(c, p, data, seen)
+  local now, e = sql.transaction(function(tx)
+    local order, e = order_flow.locked(tx, c.order_id)
+    if not order then return nil, e end
+    local now, e2 = book_seen(tx, p, seen)
+    if not now then return nil, e2 end
+    local ok, e3 = cancellations.to_refund(tx, c.id)
+    if not ok then return nil, e3 end
+    return now
+  end)
+  if not now then
+    if e.reason then e.final = true end
+    return nil, e
+  end
+  c.money = "refund"
+  if now.held == 0 then
+    data.is_back = true
+    return {}
+  end
+  data.amount_back = math.min(c.amount, now.held)
+  local fresh, e2 = payments.get(p.id)
+  if not fresh then return nil, e2 end
+  return ask_refund(c, fresh, data)
+end
+
+
+local TAKEN = { captured = true, refunded = true }
+
+
+local function ask(c, data)
   local p, e = payments.get(c.payment_id)
   if not p then return nil, e or err.new("internal", "the payment of the cancellation is gone") end
-  if c.money == "void" then return payment.ask_void(p, again) end
-  return payment.ask_refund(p, { id = c.id, amount = c.amount, again = again,
-    due = function() return cancellations.due(nil, p.id) end,
-    old = time.now_ms() - time.parse(c.created_at) > KEY_MS })
+  if c.money ~= "void" then
+    if data.is_back then return {} end
+    return ask_refund(c, p, data)
+  end
+  if payments.was_captured(p) then return turn_to_refund(c, p, data, {}) end
+  local answer, e2, seen = payment.ask_void(p, data.refused)
+  if not answer and seen and TAKEN[seen.outcome] then return turn_to_refund(c, p, data, seen) end
+  return answer, e2
 end
 
 
@@ -59,7 +117,7 @@ local function ask_for_money(data, env)
   if not c then return nil, e end
   if c.state == "done" then return true end
   fault.crash "cancellation.after_decide"
-  local answer, e2 = ask(c, data.refused)
+  local answer, e2 = ask(c, data)
   if answer and c.money == "refund" then data.refund_ref = answer.refund_ref end
   if not answer then
     if err.is(e2, "payment_declined") then data.refused = (data.refused or 0) + 1 end
@@ -70,11 +128,29 @@ local function ask_for_money(data, env)
 end
 
 
--- The provider may have told of it already: it is booked once.
-local function book_refund(tx, p, c, flow, actor, about)
-  return booking.own(tx, p.id, { kind = "refunded", amount = c.amount, actor = c.actor or "system",
-    reference = flow.refund_ref, since = flow.since, about = about,
-    told_by = actor or "provider:" .. p.provider })
+local function tell(tx, order, kind, actor, about)
+  local ok, e = states.change(tx, order, {})
+  if not ok then return nil, e end
+  return orders.event(tx, order.id, kind, actor, about)
+end
+
+
+local SECOND_MS = 1000 -- providers tell when by the second
+
+
+-- The provider may have told of it already: it is booked once. Where all of the payment went back
+-- by what it told of, as other amounts than ours, nothing is left to be booked.
+local function book_refund(tx, order, p, c, flow, actor, about)
+  local told_by = actor or "provider:" .. p.provider
+  if flow.is_back then return tell(tx, order, "refunded", told_by, about) end
+  local amount = flow.amount_back or c.amount
+  if c.money == "void" then amount = nil end -- all that is held
+  local ok, e = booking.own(tx, p.id, { kind = "refunded", amount = amount,
+    actor = c.actor or "system", reference = flow.refund_ref, since = flow.since,
+    since_ms = math.floor(time.parse(c.created_at) / SECOND_MS) * SECOND_MS, about = about,
+    told_by = told_by })
+  if ok or p.state ~= "refunded" or e.reason ~= "impossible" then return ok, e end
+  return tell(tx, order, "refunded", told_by, about)
 end
 
 
@@ -106,8 +182,11 @@ local function book(tx, id, actor, data, flow)
   data.payment_id, data[cancellation_flow.name_of(c.id) .. "_id"] = p.id, c.id
   data.amount = c.amount
   local ok
-  if c.money == "void" then ok, e4 = book_void(tx, order, p, actor, data)
-  else ok, e4 = book_refund(tx, p, c, flow, actor, data) end
+  if c.money == "void" and not payments.was_captured(p) then
+    ok, e4 = book_void(tx, order, p, actor, data)
+  else
+    ok, e4 = book_refund(tx, order, p, c, flow, actor, data)
+  end
   if ok and c.kind == "refund" then ok, e4 = refunds.set(tx, c.id, "done") end
   if not ok then return nil, e4 end
   return orders.get(order.id, tx), cancellations.get(id, tx)

@@ -38,7 +38,7 @@ end
 
 
 local LIVE = { created = true, sending = true, unknown = true, requires_action = true,
-  authorized = true, captured = true }
+  authorized = true, captured = true, won = true }
 
 
 local REFUSED = { declined = true, failed = true }

@@ -62,12 +62,16 @@ function order_flow.note(tx, order_id, text, actor)
 end
 
 
+-- A dispute of it is about money that was taken.
+local IS_TAKEN = { captured = true, disputed = true, won = true, lost = true }
+
+
 local function intend(tx, order_id, payment_id)
   local order, e = order_flow.locked(tx, order_id)
   if not order then return nil, e end
   local p, e2 = payments.get(payment_id, tx)
   if not p then return nil, e2 end
-  if p.state == "captured" then return p end
+  if IS_TAKEN[p.state] then return p end
   local ok, e3 = states.allow(order, "capture")
   if not ok then return nil, e3 end
   local amount = payments.to_capture(p)
@@ -87,7 +91,7 @@ local function book(tx, payment_id, order_id, actor)
   if not order then return nil, e end
   local p, e2 = payments.get(payment_id, tx)
   if not p then return nil, e2 end
-  if p.state == "captured" then return p end
+  if payments.was_captured(p) then return p end
   local amount = payments.to_capture(p)
   local ok, e3 = payment.move(p, "captured", {}, tx)
   if ok then
@@ -132,7 +136,7 @@ function order_flow.capture(payment_id, actor, transaction)
   local order_id = p.order_id
   p, e = sql.transaction(function(tx) return intend(tx, order_id, payment_id) end)
   if not p then return nil, e end
-  if p.state ~= "captured" then
+  if not IS_TAKEN[p.state] then
     local answer, e2 = ask(p)
     if not answer then return nil, e2 end
   end

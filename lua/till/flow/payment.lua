@@ -303,7 +303,11 @@ function payment.void(p)
     if p.state == "sending" or p.state == "unknown" then return nil, e end
     return payment.void(p)
   end
-  if p.state == "captured" then
+  if p.state == "disputed" or p.state == "lost" then
+    return nil, err.new("conflict", "a bank has taken payment " .. p.id .. " back",
+      { final = true })
+  end
+  if p.state == "captured" or p.state == "won" then
     local given_back, e = payment.ask_refund(p)
     if not given_back then return nil, e end
     return booking.all_back(p, given_back.refund_ref)

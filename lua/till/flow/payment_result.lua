@@ -30,7 +30,7 @@ end
 
 
 function result.of(p)
-  if p.state == "authorized" or p.state == "captured" then return p end
+  if p.state == "authorized" or p.state == "captured" or p.state == "won" then return p end
   if p.state == "requires_action" then
     local e = err.new("payment_requires_action", "the payment has to be confirmed by the shopper",
       { action = p.action, payment_id = p.id })

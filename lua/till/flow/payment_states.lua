@@ -29,4 +29,12 @@ return fsm.define("payment", {
   { from = "authorized", event = "captured", to = "captured" },
   { from = "authorized", event = "voided", to = "voided" },
   { from = "captured", event = "refunded", to = "refunded" },
+  -- Of all that is held; parts are summed up by core/trade/attempt.h alone.
+  { from = "captured", event = "disputed", to = "disputed" },
+  { from = "disputed", event = "won", to = "won" },
+  { from = "disputed", event = "lost", to = "lost" },
+  { from = "won", event = "refunded", to = "refunded" },
+  { from = "won", event = "disputed", to = "disputed" },
+  { from = "lost", event = "refunded", to = "lost" }, -- of what was not lost
+  { from = "lost", event = "disputed", to = "disputed" },
 })

@@ -48,7 +48,7 @@ end
 
 
 local function status_of(p, policy)
-  local event = (not p or p.state == "captured") and "capture"
+  local event = (not p or payments.was_captured(p)) and "capture"
     or policy.offline and "await" or "authorize"
   local status = states.begin("payment_status", event)
   if event ~= "capture" or not p or (p.refunded_amount or 0) == 0 then return status end
@@ -124,7 +124,7 @@ local function write_money(s, order, parts)
   local p = parts.payment
   orders.ledger(s, order.id, p and p.id, order.currency, entries_of(parts.result))
   if not p then return end
-  if p.state == "captured" then
+  if payments.was_captured(p) then
     orders.ledger(s, order.id, p.id, order.currency, parts.entries or {
       { "cash:" .. p.provider, p.amount }, { "receivable", -p.amount } })
   end
@@ -189,8 +189,8 @@ local function held_for(data)
 end
 
 
--- One that was given back does not pay for anything.
-local PAYS = { authorized = true, captured = true }
+-- One that was given back, or that a bank has taken back, does not pay for anything.
+local PAYS = { authorized = true, captured = true, won = true }
 
 
 local function payment_of(data)
@@ -211,7 +211,7 @@ function place.run(data, env)
   if p == nil then return nil, e end
   local parts, refusal = { payment = p, policy = policy_of(data, p),
     result = data.result or price.calculate(data.given) }, nil -- a flow from before has none
-  if p and p.state == "captured" then
+  if p and payments.was_captured(p) then
     parts.entries, e = booking.to_order(p)
     if not parts.entries then return nil, e end
   end

@@ -133,7 +133,8 @@ return {
     { "payment_id?", "string", "Ours, as the provider has it." }, { "cart_id?", "string" },
     { "provider_ref?", "string" }, { "amount?", "integer", "Minor units." },
     { "currency?", "string" }, { "state?", "string", "authorized, captured, voided" },
-    { "events?", "table[]", "What is to be booked: kind, amount or sum, reference, fee, at_ms." },
+    { "events?", "table[]", "What is to be booked: kind, amount or sum, reference, fee, at_ms; of"
+      .. " a refund is_ours, where the shop asked for it." },
     { "park?", "string", "Why staff have to look at it instead." } } },
   { "till.WebhookWish", "Which events.", {
     { "since_ms", "integer" }, { "after?", "string", "Where the last page ended." } } },

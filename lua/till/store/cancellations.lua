@@ -114,6 +114,12 @@ function cancellations.due(tx, payment_id)
 end
 
 
+function cancellations.to_refund(tx, cancellation_id)
+  return tx:exec("UPDATE cancellations SET money = 'refund' WHERE id = ? AND state = 'pending'",
+    bin_of(cancellation_id))
+end
+
+
 function cancellations.done(tx, cancellation_id)
   local done, e = tx:exec("UPDATE cancellations SET state = 'done', done_at = ? WHERE id = ?"
     .. " AND state = 'pending'", db.now(), bin_of(cancellation_id))

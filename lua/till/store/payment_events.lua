@@ -12,10 +12,12 @@
 --   add(tx, id, event)                event { kind, amount, reference, reason, actor, fee, at_ms }
 --   name(tx, id, event) -> true | false    the oldest event of this kind and amount that bears no
 --                                     reference is given that of `event`, once
---   claim(tx, id, event, since) -> true | false    what the provider told of before we did
---                                     is ours: event { kind, amount, reference or nil, actor }. By
---                                     its reference; else the oldest one with any, of this kind and
---                                     amount, that came after the event `since` and is nobody's yet
+--   claim(tx, id, event) -> true | false    what the provider told of before we did is ours:
+--                                     event { kind, amount, reference or nil, actor, since,
+--                                     since_ms }. By its reference; else the oldest one with any,
+--                                     of this kind and amount, that came after the event `since`,
+--                                     or where that is not known at `since_ms` or later, and is
+--                                     nobody's yet. Where neither is known: none
 --   last(tx, id) -> the number of its newest event
 --   of(id [, tx]) -> { { event, amount, reference, reason, actor, fee, at }, … } | nil, err
 --
@@ -26,6 +28,7 @@ local sql = require "till.prim.sql"
 
 local payment_events = {}
 
+local NEVER = 2 ^ 31 -- no payment has so many events
 local HEAD = "INSERT INTO payment_events (payment_id, seq, kind, amount, actor, at) VALUES "
 local NEXT = "INSERT INTO payment_events (payment_id, seq, kind, amount, reference, reason, actor,"
   .. " fee, at) SELECT p.id, 1 + COALESCE(MAX(e.seq), 0), "
@@ -95,11 +98,14 @@ end
 
 
 -- Whose it is, is its actor: what a provider told of by itself is the provider's.
-function payment_events.claim(tx, id, event, since)
+function payment_events.claim(tx, id, event)
+  local by_time = not event.since and event.since_ms
   local done, e = tx:exec("UPDATE payment_events SET actor = ? WHERE payment_id = ? AND kind = ?"
     .. " AND amount = ? AND actor LIKE 'provider:%' AND IF(? IS NULL, reference IS NOT NULL"
-    .. " AND seq > ?, reference = ?) ORDER BY seq LIMIT 1", event.actor, db.bin("pay", id),
-    event.kind, event.amount, value(event.reference), since, value(event.reference))
+    .. " AND seq > ? AND at >= ?, reference = ?) ORDER BY seq LIMIT 1",
+    event.actor, db.bin("pay", id),
+    event.kind, event.amount, value(event.reference), event.since or by_time and 0 or NEVER,
+    db.at_ms(by_time and event.since_ms or 0), value(event.reference))
   if not done then return nil, e end
   return done.affected == 1
 end

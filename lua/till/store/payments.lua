@@ -12,6 +12,7 @@
 --                                                 become money
 --   list{…}, by_ref(provider, ref), open(before_ms, limit)
 --   to_capture(p) -> amount        less what was cancelled
+--   was_captured(p) -> boolean     whatever became of that money since
 --   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
 --                                  the lock of its order
 --   lock(tx, id) -> payment | false | nil, err     after that of its order
@@ -30,7 +31,8 @@ local time = require "till.prim.time"
 local payments = {}
 
 payments.MOVED = "moved"
-payments.LIVE = "('created', 'sending', 'unknown', 'requires_action', 'authorized', 'captured')"
+payments.LIVE = "('created', 'sending', 'unknown', 'requires_action', 'authorized',"
+  .. " 'captured', 'won')"
 
 local COLUMNS = "id, cart_id, order_id, provider, state, currency, amount, idem_key, provider_ref,"
   .. " reason, action, data, released_amount, capture_amount, refunded_amount, capture_declines,"
@@ -55,6 +57,14 @@ end
 --- What was, or is to be, captured of it.
 function payments.to_capture(p)
   return p.capture_amount or p.amount - (p.released_amount or 0)
+end
+
+
+local CAPTURED = { captured = true, refunded = true, disputed = true, won = true, lost = true }
+
+
+function payments.was_captured(p)
+  return CAPTURED[p.state] or false
 end
 
 

@@ -241,7 +241,7 @@
 ---@field amount? integer Minor units.
 ---@field currency? string
 ---@field state? string authorized, captured, voided
----@field events? table[] What is to be booked: kind, amount or sum, reference, fee, at_ms.
+---@field events? table[] What is to be booked: kind, amount or sum, reference, fee, at_ms; of a refund is_ours, where the shop asked for it.
 ---@field park? string Why staff have to look at it instead.
 
 --- Which events.

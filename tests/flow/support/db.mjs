@@ -97,7 +97,7 @@ const INVARIANTS = {
     SELECT HEX(transaction_id), currency, SUM(amount) FROM ledger_entries
     GROUP BY transaction_id, currency HAVING SUM(amount) <> 0`,
   "an order is paid at most once": `
-    SELECT HEX(order_id), COUNT(*) FROM payments WHERE order_id IS NOT NULL AND state IN ('authorized', 'captured')
+    SELECT HEX(order_id), COUNT(*) FROM payments WHERE order_id IS NOT NULL AND state IN ('authorized', 'captured', 'disputed', 'won', 'lost')
     GROUP BY order_id HAVING COUNT(*) > 1`,
   "an order that says it is paid has what pays for it": `
     SELECT o.number, o.payment_status, GROUP_CONCAT(p.state) FROM orders o LEFT JOIN payments p ON p.order_id = o.id
@@ -109,10 +109,17 @@ const INVARIANTS = {
   "nobody used a code more often than his orders say": `
     SELECT HEX(c.promotion_id), c.customer, c.used FROM promotion_customers c
     WHERE c.used <> (SELECT COUNT(*) FROM promotion_redemptions r WHERE r.promotion_id = c.promotion_id AND r.customer = c.customer)`,
-  "cash of an order is booked at most once": `
-    SELECT HEX(l.order_id), l.account FROM ledger_entries l WHERE l.account LIKE 'cash:%' AND l.amount > 0
-    GROUP BY l.order_id, l.account HAVING COUNT(*) > 1 + (SELECT COUNT(*) FROM payment_events e JOIN payments p ON p.id = e.payment_id
-      WHERE p.order_id = l.order_id AND e.kind = 'won')`,
+  "cash of an order is booked once for each capture and each dispute that was won": `
+    SELECT HEX(l.order_id), l.account, COUNT(*), e.n FROM ledger_entries l
+    LEFT JOIN (SELECT p.order_id, SUM(v.kind IN ('captured', 'won')) AS n FROM payments p
+               JOIN payment_events v ON v.payment_id = p.id GROUP BY p.order_id) e ON e.order_id = l.order_id
+    WHERE l.order_id IS NOT NULL AND l.account LIKE 'cash:%' AND l.amount > 0
+    GROUP BY l.order_id, l.account HAVING COUNT(*) > GREATEST(1, COALESCE(MAX(e.n), 0))`,
+  "what lies in suspense is held of payments without an order": `
+    SELECT HEX(p.id), p.state, l.n FROM payments p
+    JOIN (SELECT payment_id, SUM(amount) AS n FROM ledger_entries WHERE account LIKE 'suspense:%' GROUP BY payment_id) l
+      ON l.payment_id = p.id
+    WHERE l.n <> IF(p.order_id IS NULL, p.refunded_amount - COALESCE(p.capture_amount, p.amount), 0)`,
   "what is promised is the sum of its events": `
     SELECT HEX(b.variant_id), b.promised, SUM(e.reserved_delta) FROM backorders b
     LEFT JOIN stock_events e ON e.variant_id = b.variant_id AND e.location_id IS NULL
@@ -182,7 +189,8 @@ const INVARIANTS = {
     SELECT o.number, o.total, c.gone FROM orders o JOIN (SELECT order_id, SUM(quantity - cancelled_quantity - returned_quantity) AS kept
         FROM order_lines GROUP BY order_id) l ON l.order_id = o.id
     JOIN (SELECT order_id, SUM(amount) AS gone, MAX(kind) AS kind FROM cancellations GROUP BY order_id) c ON c.order_id = o.id
-    WHERE o.cart_id IS NOT NULL AND l.kept = 0 AND c.gone <> o.total
+    WHERE o.cart_id IS NOT NULL AND l.kept = 0
+      AND c.gone <> o.total - COALESCE((SELECT SUM(lost_amount) FROM payments x WHERE x.order_id = o.id), 0)
       AND (SELECT kind FROM cancellations x WHERE x.order_id = o.id ORDER BY position DESC LIMIT 1) = 'return'`,
   "an order is where its units are": `
     SELECT o.number, o.status, o.fulfilment_status, u.sent, u.gone, u.open FROM orders o JOIN (
@@ -221,7 +229,8 @@ const INVARIANTS = {
   "no more goes back than was captured": "SELECT HEX(id) FROM payments WHERE refunded_amount > COALESCE(capture_amount, amount)",
   "a cancelled order was given back to the cent": `
     SELECT o.number, o.total, SUM(c.amount) FROM orders o JOIN cancellations c ON c.order_id = o.id
-    WHERE o.status = 'cancelled' GROUP BY o.id HAVING SUM(c.amount) <> o.total`,
+    WHERE o.status = 'cancelled' GROUP BY o.id
+    HAVING SUM(c.amount) <> o.total - COALESCE((SELECT SUM(lost_amount) FROM payments x WHERE x.order_id = o.id), 0)`,
   "what waits for its money has a flow that sees to it": `
     SELECT * FROM (SELECT (SELECT COUNT(*) FROM cancellations WHERE state = 'pending') AS waits,
       (SELECT COUNT(*) FROM sagas WHERE name = 'cancellation' AND state IN ('running', 'waiting', 'parked')) AS flows) n WHERE waits <> flows`,

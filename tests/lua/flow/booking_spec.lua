@@ -112,7 +112,8 @@ t.describe("till.flow.booking", function()
         t.equal(give_back(raw, shop, 300).state, "done")
         t.same({ booking.amounts(p.id).refunded, cash_of(raw, "cash:test") },
           { 900, p.amount - 900 })
-        t.equal(book { kind = "refunded", amount = 300, reference = "re_two" }, false)
+        t.equal(book { kind = "refunded", amount = 300, reference = "re_two",
+          is_ours = true }, false)
         t.equal(booking.amounts(p.id).refunded, 900)
         t.equal(raw.sql.one("SELECT refunded_amount AS n FROM payments").n, 900)
       end))
@@ -126,10 +127,56 @@ t.describe("till.flow.booking", function()
       give_back(raw, shop, 300)
       t.same({ booking.amounts(p.id).refunded, cash_of(raw, "cash:test") },
         { 600, p.amount - 600 })
-      t.equal(book { kind = "refunded", amount = 300, reference = "re_two" }, false)
-      t.equal(book { kind = "refunded", amount = 300, reference = "re_one" }, false)
+      t.equal(book { kind = "refunded", amount = 300, reference = "re_two",
+          is_ours = true }, false)
+      t.equal(book { kind = "refunded", amount = 300, reference = "re_one",
+          is_ours = true }, false)
       t.equal(booking.amounts(p.id).refunded, 600)
     end))
+
+  t.it("books a refund of the provider's dashboard beside one of its own of the same amount",
+    with_order(function(book, raw, shop, p, booking)
+      shop.work()
+      give_back(raw, shop, 300)
+      raw.sql.exec("UPDATE payment_events SET reference = NULL WHERE kind = 'refunded'")
+      local ours = { kind = "refunded", amount = 300, reference = "re_own", is_ours = true }
+      t.ok(book { kind = "refunded", amount = 300, reference = "re_dashboard" })
+      t.equal(book(ours), false)
+      t.equal(book(ours), false)
+      t.same({ booking.amounts(p.id).refunded, cash_of(raw, "cash:test") },
+        { 600, p.amount - 600 })
+      t.equal(raw.sql.one("SELECT actor AS a FROM payment_events WHERE reference = 're_own'").a
+        :find("provider", 1, true), nil)
+    end))
+
+  t.it("leaves a refund of its own that is not written down yet to who asked for it", with_order(
+    function(book, raw, shop, p, booking)
+      shop.work()
+      told_meanwhile(raw, "re_own", function()
+        t.equal(book { kind = "refunded", amount = 300, reference = "re_own", is_ours = true },
+          false)
+      end)
+      give_back(raw, shop, 300)
+      t.equal(booking.amounts(p.id).refunded, 300)
+    end))
+
+  -- As a server from before the events leaves a row.
+  for _, case in ipairs { { "all", "1 = 1" }, { "the later ones", "kind = 'captured'" } } do
+    t.it("restores events that an old server did not write: " .. case[1], with_order(
+      function(book, raw, shop, p, booking)
+        shop.work()
+        raw.sql.exec("DELETE FROM payment_events WHERE " .. case[2])
+        raw.sql.exec("UPDATE payments SET refunded_amount = 100")
+        t.same({ booking.amounts(p.id).state, booking.amounts(p.id).refunded },
+          { "captured", 100 })
+        t.equal(book({ kind = "refunded", amount = 300, reference = "re_one" }).refunded_amount,
+          400)
+        t.equal(shop.count("payment_events", "kind IN ('created', 'send', 'authorized',"
+          .. " 'captured')"), 4)
+        t.same({ booking.amounts(p.id).captured, booking.amounts(p.id).refunded },
+          { p.amount, 400 })
+      end))
+  end
 
   -- fn(book, raw, shop, p): a cart of 2997 whose shopper has to confirm; so its payment waits alone
   local function without_order(fn)

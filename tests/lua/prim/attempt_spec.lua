@@ -8,18 +8,25 @@ local TO = {
   requires_action = { "send", "requires_action" }, authorized = { "send", "authorized" },
   captured = { "send", "captured" }, declined = { "send", "declined" }, voided = { "voided" },
   failed = { "send", "failed" }, refunded = { "send", "captured", "refunded" },
+  disputed = { "send", "captured", "disputed" }, won = { "send", "captured", "disputed", "won" },
+  lost = { "send", "captured", { "disputed", 200 }, "lost" },
 }
 local WITH_AMOUNT = { created = true, authorized = true, captured = true, refunded = true,
   disputed = true }
+local LEFT = { lost = 300 } -- of others all
 local ALL = { "send", "authorized", "captured", "declined", "requires_action", "unknown",
-  "not_found", "failed", "voided", "refunded" }
+  "not_found", "failed", "voided", "refunded", "disputed", "won", "lost" }
 
 
 -- Of 500, each in one piece.
 local function events(names)
   local out = { { event = "created", amount = 500 } }
   for _, name in ipairs(names) do
-    out[#out + 1] = { event = name, amount = WITH_AMOUNT[name] and 500 or nil }
+    if type(name) == "table" then
+      out[#out + 1] = { event = name[1], amount = name[2] }
+    else
+      out[#out + 1] = { event = name, amount = WITH_AMOUNT[name] and 500 or nil }
+    end
   end
   return out
 end
@@ -93,7 +100,8 @@ t.describe("till.prim.attempt", function()
       for _, event in ipairs(ALL) do
         local known = payment.states:next(state, event)
           or event == "voided" and payment.states:next(state, "void")
-        local in_full = (WITH_AMOUNT[event] or event == "voided" and state == "authorized") and 500
+        local in_full = (WITH_AMOUNT[event] or event == "voided" and state == "authorized")
+          and (LEFT[state] or 500)
         local seen, refusal = attempt.fold(plus(names, event, in_full or nil))
         if known then
           t.same({ seen.state, refusal }, { known, nil }, event)

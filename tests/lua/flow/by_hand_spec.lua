@@ -1,0 +1,120 @@
+local t = require "till.test"
+local live = require "tests.support.live"
+local make_shop = require "tests.support.shop"
+
+
+local function path_of(order, rest) return "/admin/v1/orders/" .. order.id .. rest end
+
+
+-- fn(s): an order of three at 9.99, captured where `is_captured`
+local function with_order(is_captured, fn)
+  return function()
+    live.with(function(raw)
+      local shop = make_shop(raw)
+      local cart = shop.cart { { shop.product("TEA", 999, 5), 3 } }
+      shop.pay(cart, "test", "tok_ok")
+      local _, body = shop.complete(cart)
+      if is_captured then shop.work() end
+      local s = { raw = raw, shop = shop, order = body.order, total = body.order.total.amount }
+      s.payment = shop.must(raw.admin("GET", "/admin/v1/payments")).data[1].id
+      function s.told(event) -- as by a webhook
+        local booking = raw.require "till.flow.booking"
+        local done, e = raw.sql.transaction(function(tx)
+          return booking.book(tx, s.payment, event)
+        end)
+        t.ok(done, tostring(e))
+      end
+      function s.cancel() return raw.admin("POST", path_of(s.order, "/cancel"), { reason = "x" },
+        shop.key()) end
+      function s.refund(amount) return raw.admin("POST", path_of(s.order, "/refunds"),
+        { amount = { amount = amount, currency = "GBP" }, reason = "x" }, shop.key()) end
+      function s.resolve()
+        local saga = shop.must(raw.admin("GET", "/admin/v1/sagas?state=parked")).data[1]
+        return raw.admin("POST", ("/admin/v1/sagas/%d/resolve"):format(saga.id),
+          { as = "done", reason = "by hand" }, shop.key())
+      end
+      function s.provider(state)
+        raw.sql.exec("UPDATE payment_test_attempts SET state = '" .. state .. "'"
+          .. (state == "captured" and ", captured_amount = amount" or ""))
+      end
+      function s.refunded() return raw.sql.one("SELECT refunded_amount AS n FROM payments").n end
+      function s.sums()
+        local out = {}
+        for _, row in ipairs(raw.require("till.store.ledger").balance()) do
+          if row.amount ~= 0 then out[row.account] = row.amount end
+        end
+        return out
+      end
+      fn(s)
+    end)
+  end
+end
+
+
+local function forget_since(s)
+  s.raw.sql.exec("UPDATE sagas SET data = JSON_REMOVE(data, '$.since') WHERE name = 'cancellation'")
+end
+
+
+t.describe("a refund that was parked and made at the provider by hand", function()
+  for _, case in ipairs { { "that knows when it was decided", function() end },
+    { "from before that was kept", forget_since } } do
+    t.it("is booked once, in a flow " .. case[1], with_order(true, function(s)
+      s.provider "voided"
+      t.equal((s.refund(300)), 202)
+      case[2](s)
+      s.told { kind = "refunded", amount = 300, reference = "re_hand" }
+      s.shop.must(s.resolve())
+      t.equal(s.refunded(), 300)
+      t.equal(s.shop.count("cancellations", "state = 'done'"), 1)
+    end))
+
+    t.it("is done where all went back, in a flow " .. case[1], with_order(true, function(s)
+      s.provider "voided"
+      t.equal((s.cancel()), 202)
+      case[2](s)
+      s.told { kind = "refunded", reference = "re_hand" }
+      s.shop.must(s.resolve())
+      t.same({ s.refunded(), s.sums() }, { s.total, {} })
+    end))
+  end
+
+  t.it("is done where all went back in other parts", with_order(true, function(s)
+    s.provider "voided"
+    t.equal((s.cancel()), 202)
+    s.told { kind = "refunded", amount = 1000, reference = "re_one" }
+    s.told { kind = "refunded", reference = "re_two" }
+    s.shop.must(s.resolve())
+    t.same({ s.refunded(), s.sums() }, { s.total, {} })
+  end))
+end)
+
+
+t.describe("a cancellation of what was captured at the provider by hand", function()
+  t.it("gives it back", with_order(false, function(s)
+    s.provider "captured"
+    local body = s.shop.must(s.cancel())
+    t.same({ body.cancellation.state, body.cancellation.money, body.order.payment_status },
+      { "done", "refund", "refunded" })
+    t.same({ s.refunded(), s.sums() }, { s.total, {} })
+    t.equal(s.raw.sql.one("SELECT CAST(SUM(amount) AS SIGNED) AS n FROM payment_test_refunds").n,
+      s.total)
+  end))
+
+  t.it("is done where it went back there as well", with_order(false, function(s)
+    s.provider "captured"
+    s.provider "refunded"
+    local body = s.shop.must(s.cancel())
+    t.same({ body.cancellation.state, body.order.payment_status }, { "done", "refunded" })
+    t.same({ s.refunded(), s.sums() }, { s.total, {} })
+    t.equal(s.shop.count("payment_test_refunds"), 0)
+  end))
+
+  t.it("is resolved by hand where a webhook told of the capture", with_order(false, function(s)
+    s.provider "declined"
+    t.equal((s.cancel()), 202)
+    s.told { kind = "captured", reference = "ch_hand" }
+    s.shop.must(s.resolve())
+    t.same({ s.refunded(), s.sums() }, { s.total, {} })
+  end))
+end)

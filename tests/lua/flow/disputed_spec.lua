@@ -1,0 +1,100 @@
+local t = require "till.test"
+local live = require "tests.support.live"
+local make_shop = require "tests.support.shop"
+
+
+local function path_of(order, rest) return "/admin/v1/orders/" .. order.id .. rest end
+
+
+-- fn(s): an order of three at 9.99 that is captured, and what can be done with it
+local function with_order(fn)
+  return function()
+    live.with(function(raw)
+      local shop = make_shop(raw)
+      local cart = shop.cart { { shop.product("TEA", 999, 5), 3 } }
+      shop.pay(cart, "test", "tok_ok")
+      local _, body = shop.complete(cart)
+      shop.work()
+      local s = { raw = raw, shop = shop, order = body.order, total = body.order.total.amount }
+      s.payment = shop.must(raw.admin("GET", "/admin/v1/payments")).data[1].id
+      function s.book(event)
+        local booking = raw.require "till.flow.booking"
+        local done, e = raw.sql.transaction(function(tx)
+          return booking.book(tx, s.payment, event)
+        end)
+        t.ok(done, tostring(e))
+      end
+      function s.cancel() return raw.admin("POST", path_of(s.order, "/cancel"), { reason = "x" },
+        shop.key()) end
+      function s.refund(amount) return raw.admin("POST", path_of(s.order, "/refunds"),
+        { amount = { amount = amount, currency = "GBP" }, reason = "x" }, shop.key()) end
+      function s.sums()
+        local out = {}
+        for _, row in ipairs(raw.require("till.store.ledger").balance()) do
+          if row.amount ~= 0 then out[row.account] = row.amount end
+        end
+        return out
+      end
+      fn(s)
+    end)
+  end
+end
+
+
+t.describe("an order whose payment was disputed", function()
+  t.it("gives nothing back while the dispute goes on, and says why", with_order(function(s)
+    s.book { kind = "disputed", amount = 500, reference = "dp_one" }
+    local status, problem = s.cancel()
+    t.same({ status, problem.code }, { 409, "conflict" })
+    t.ok(problem.detail:find("wait until the dispute", 1, true), problem.detail)
+    t.equal((s.refund(100)), 409)
+    t.equal(s.shop.count("cancellations"), 0)
+    t.equal(s.shop.inventory("TEA").on_hand, 2)
+  end))
+
+  t.it("gives all of it back once that was won", with_order(function(s)
+    s.book { kind = "disputed", amount = 500, reference = "dp_one" }
+    s.book { kind = "won", reference = "dp_one" }
+    local body = s.shop.must(s.cancel())
+    t.same({ body.cancellation.money, body.cancellation.amount.amount, body.order.payment_status },
+      { "refund", s.total, "refunded" })
+    t.same(s.sums(), {})
+  end))
+
+  t.it("gives the rest back where a part was lost, and the loss is none any more", with_order(
+    function(s)
+      s.book { kind = "disputed", amount = 500, reference = "dp_one" }
+      s.book { kind = "lost", reference = "dp_one" }
+      t.equal((s.refund(s.total - 499)), 409)
+      s.shop.must(s.refund(200))
+      local body = s.shop.must(s.cancel())
+      t.same({ body.cancellation.money, body.cancellation.amount.amount },
+        { "refund", s.total - 700 })
+      t.same(s.sums(), {})
+      t.equal(s.raw.sql.one("SELECT refunded_amount AS n FROM payments").n, s.total - 500)
+    end))
+
+  t.it("owes nothing where all was lost", with_order(function(s)
+    s.book { kind = "disputed", reference = "dp_one" }
+    s.book { kind = "lost", reference = "dp_one" }
+    local body = s.shop.must(s.cancel())
+    t.same({ body.cancellation.money, body.cancellation.state, body.cancellation.amount.amount },
+      { "none", "done", 0 })
+    t.same(s.sums(), {})
+  end))
+
+  t.it("books a refund that was on its way when the dispute came", with_order(function(s)
+    local payment = s.raw.require "till.flow.payment"
+    local was = payment.ask_refund
+    payment.ask_refund = function(...)
+      local answer, e = was(...)
+      payment.ask_refund = was
+      s.book { kind = "disputed", amount = 500, reference = "dp_one" }
+      return answer, e
+    end
+    t.equal(s.shop.must(s.refund(300)).refund.state, "done")
+    s.book { kind = "won", reference = "dp_one" }
+    s.shop.must(s.cancel())
+    t.same(s.sums(), {})
+  end))
+end)
