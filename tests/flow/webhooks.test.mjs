@@ -6,7 +6,7 @@ import { after, before, beforeEach, describe, it } from "node:test";
 import { StripeDouble } from "../doubles/stripe/double.mjs";
 import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
-import { assertInvariants, bin, value } from "./support/db.mjs";
+import { assertInvariants, bin, query, value } from "./support/db.mjs";
 import http from "node:http";
 
 const SECRET = "whsec_of_the_tests", OLD = "whsec_of_before";
@@ -189,6 +189,45 @@ describe("a shopper who paid at his bank", () => {
     stripe.check();
   });
 
+  /** Sent to Stripe's own page; he has not paid there yet. */
+  async function atThePage() {
+    const cart = await makeCart(shop, variant.id, { quantity: 1 });
+    assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "stripe", data: { checkout: true } } }), 201);
+    assert.equal(assertOk(await outcome(cart), 200).error.code, "payment_requires_action");
+    return { cart, page: stripe.world.all("checkout.session").find((one) => one.metadata.cart === cart.id) };
+  }
+
+  it("on Stripe's own page, after a card that was declined there, and shut it, has his order", async () => {
+    const { cart, page } = await atThePage();
+    await Promise.resolve().then(() => stripe.do("pay", { session: page.id, payment_method: "pm_card_visa_chargeDeclined" })).catch(() => {});
+    const [intent] = intentsOf(cart);
+    assert.deepEqual(new Set((await settled(intent.id)).map((one) => one.state)), new Set(["applied"]), "a card that was declined fits");
+    stripe.do("pay", { session: page.id });
+    const seen = await until("it is bought", async () => {
+      const now = await cartOf(cart);
+      return now.state === "completed" && now;
+    }, 60_000);
+    await until("it is captured", async () => (await orderOf(seen.order_id)).payment_status === "captured", 60_000);
+    assert.equal(stripe.taken({ cart: cart.id }), (await orderOf(seen.order_id)).total.amount);
+    for (const one of intentsOf(cart)) assert.deepEqual(new Set((await settled(one.id)).map((row) => row.state)), new Set(["applied"]));
+  });
+
+  it("has his order with that payment, whatever else he chose meanwhile and did not confirm", async () => {
+    const { cart, page } = await atThePage();
+    const { body } = await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "stripe", data: { payment_method: "pm_card_visa" } } });
+    stripe.do("pay", { session: page.id });
+    const seen = await until("it is bought", async () => {
+      const now = await cartOf(cart);
+      return now.state === "completed" && now;
+    }, 60_000);
+    const states = await query(shop, `SELECT state, order_id IS NOT NULL FROM payments WHERE cart_id = ${bin(cart.id)} ORDER BY id`);
+    assert.equal(states[1][0], "voided", JSON.stringify([states, body]));
+    assert.equal(String(states[0][1]), "1", JSON.stringify(states));
+    assert.equal(intentsOf(cart).length, 1, "Stripe never heard of the other");
+    await until("it is captured", async () => (await orderOf(seen.order_id)).payment_status === "captured", 60_000);
+    stripe.check();
+  });
+
   it("has his money back where there is nothing left", async () => {
     const last = (await makeProduct(shop, { stock: 1 })).variant;
     const { cart, back } = await atTheBank(last);
@@ -238,5 +277,27 @@ describe("what happens at Stripe alone", () => {
     await settled(intent.id);
     assert.equal(await ledger(order, "cash:stripe"), order.total.amount - 200);
     assert.equal((await orderOf(order.id)).payment_status, "partially_refunded");
+  });
+
+  it("is told to staff: a refund that failed, once, whatever else is told with it", async () => {
+    const { intent, order } = await bought();
+    const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
+    stripe.script.onEvent({ match: {}, times: 50, hold: true });
+    const first = await client.refunds.create({ payment_intent: intent.id, amount: 100 });
+    await stripe.do("fail_refund", { refund: first.id });
+    await client.refunds.create({ payment_intent: intent.id, amount: 50 });
+    stripe.script.clear();
+    await stripe.do("release", { order: "reversed" });
+    const parked = (rows) => rows.filter((one) => one.state === "parked");
+    const rows = parked(await settled(intent.id));
+    assert.match(rows[0]?.reason, new RegExp(first.id));
+    assert.equal(await ledger(order, "cash:stripe"), order.total.amount - 50, "the other is booked");
+    await client.refunds.create({ payment_intent: intent.id, amount: 70 });
+    assert.deepEqual(parked(await settled(intent.id)).map((one) => one.id), rows.map((one) => one.id), "told once");
+    const isOpen = async () => (await alerts("webhook.parked")).some((one) => one.subject === `payment-stripe:${first.id}`);
+    assert.ok(await isOpen());
+    for (const row of rows) assertOk(await shop.admin("POST", `/webhooks/${row.id}/replay`, { headers: idem(), body: { reason: "paid by hand" } }), 200);
+    assert.deepEqual(parked(await settled(intent.id)), []);
+    assert.ok(!(await isOpen()));
   });
 });

@@ -55,17 +55,28 @@ local function subject_of(group)
 end
 
 
+local function raise(tx, kind, group, subject, about)
+  local raised, e = alerts.raise(tx, kind, subject, { detail = { provider = group.provider,
+    event_id = group.event_id, reason = about.reason, payment_id = about.payment_id } })
+  return raised ~= nil, e
+end
+
+
+local function log_told(group, kind, reason)
+  log.error(kind, { provider = group.provider, subject = group.subject, reason = reason })
+end
+
+
 local function told(group, claim, state, kind, reason, payment_id)
+  local about = { reason = reason, payment_id = payment_id }
   local ok, e = sql.transaction(function(tx)
-    local raised, why = alerts.raise(tx, kind, subject_of(group), { detail = {
-      provider = group.provider, event_id = group.event_id, reason = reason,
-      payment_id = payment_id } })
-    if raised == nil then return nil, why end
-    return settle(tx, group, claim, state, { reason = reason, payment_id = payment_id })
+    local raised, why = raise(tx, kind, group, subject_of(group), about)
+    if not raised then return nil, why end
+    return settle(tx, group, claim, state, about)
   end)
   if not ok then return nil, e end
   count(group, state)
-  log.error(kind, { provider = group.provider, subject = group.subject, reason = reason })
+  log_told(group, kind, reason)
   return true
 end
 
@@ -89,13 +100,17 @@ function apply.put_off(group, claim, e)
 end
 
 
--- -> nil, or how it differs. `answer` is of the provider, `p` ours.
+-- -> nil, or how it differs. `answer` is of the provider, `p` ours: while he pays on a page of the
+-- provider's it has that page's reference, and what came of it later.
 local function differs(answer, p, group)
   if "payment-" .. p.provider ~= group.provider then return "provider" end
   if p.cart_id ~= answer.cart_id then return "cart" end
   if p.currency ~= answer.currency then return "currency" end
   if p.amount ~= answer.amount then return "amount" end
-  if p.provider_ref and p.provider_ref ~= answer.provider_ref then return "reference" end
+  local ref, page = p.provider_ref, answer.page_prefix
+  if not ref or ref == answer.provider_ref then return nil end
+  if page and ref:sub(1, #page) == page then return nil end
+  return "reference"
 end
 
 
@@ -176,12 +191,57 @@ local function book_all(tx, group, p, events)
 end
 
 
+-- Each refund that failed is told once, whatever became of the alert: that it was is the memory.
+local function subject_of_refund(group, refund)
+  return (group.provider .. ":" .. refund.reference):sub(1, 120)
+end
+
+
+local function untold(group, answer)
+  local out = {}
+  for _, refund in ipairs(answer.failed or {}) do
+    local seen, e = alerts.of(PARKED, subject_of_refund(group, refund))
+    if seen == nil then return nil, e end
+    if not seen then out[#out + 1] = refund end
+  end
+  return out
+end
+
+
+-- With what is booked it is parked where a refund failed. -> the state of its rows
+local function end_of(tx, group, claim, p, failed)
+  local reasons = {}
+  for i, refund in ipairs(failed) do
+    local ok, e = raise(tx, PARKED, group, subject_of_refund(group, refund),
+      { reason = refund.reason, payment_id = p.id })
+    if not ok then return nil, e end
+    reasons[i] = refund.reason
+  end
+  local state = failed[1] and "parked" or "applied"
+  local ok, e = settle(tx, group, claim, state,
+    { payment_id = p.id, reason = failed[1] and table.concat(reasons, "; ") })
+  return ok and state, e
+end
+
+
 local ENDS = { won = true, lost = true }
 
 
-local function close_alerts(group, p, events)
-  alerts.close(PARKED, subject_of(group))
-  alerts.close(FAILED, subject_of(group))
+-- What else is parked of this subject still has to be looked at.
+local function close_of(group, failed, kind, state)
+  local left, e = webhooks_store.has(group.provider, group.subject, state)
+  if left == nil then
+    log.warn("webhook.alerts", { subject = group.subject, error = tostring(e) })
+  end
+  if left ~= false then return end
+  alerts.close(kind, subject_of(group))
+  for _, refund in ipairs(failed or {}) do alerts.close(kind, subject_of_refund(group, refund)) end
+end
+
+
+local function close_alerts(group, answer, p, events)
+  close_of(group, answer.failed, PARKED, "parked")
+  close_of(group, nil, FAILED, "failed")
   for _, event in ipairs(events) do
     if ENDS[event.kind] then alerts.close(DISPUTED, p.id) end
   end
@@ -193,14 +253,17 @@ local function book(group, claim, answer, p)
   if not amounts then return nil, e end
   local events, e2 = due(answer, p, amounts)
   if not events then return nil, e2 end
-  local ok, e3 = sql.transaction(function(tx)
+  local failed, e4 = untold(group, answer)
+  if not failed then return nil, e4 end
+  local state, e3 = sql.transaction(function(tx)
     local done, why = book_all(tx, group, p, events)
     if not done then return nil, why end
-    return settle(tx, group, claim, "applied", { payment_id = p.id })
+    return end_of(tx, group, claim, p, failed)
   end)
-  if ok then
-    count(group, "applied")
-    close_alerts(group, p, events)
+  if state then
+    count(group, state)
+    for _, refund in ipairs(failed) do log_told(group, PARKED, refund.reason) end
+    close_alerts(group, answer, p, events)
     return true
   end
   if err.is(e3, "conflict") and e3.reason then
@@ -210,38 +273,41 @@ local function book(group, claim, answer, p)
 end
 
 
-local function applied(group, claim, p)
-  local ok, e = settle(nil, group, claim, "applied", { payment_id = p.id })
-  if not ok then return nil, e end
-  count(group, "applied")
-  close_alerts(group, p, {})
-  return true
+-- Nothing of it is to be booked; what failed is told all the same.
+local function book_without(group, claim, answer, p)
+  return book(group, claim, { failed = answer.failed, events = {} }, p)
 end
 
 
--- Money there and none of ours: who gave the payment up could not let go of it.
+-- Money there and none of ours: who gave the payment up could not let go of it. What was given back
+-- is over, though the provider calls it paid still.
 local function without_order(group, claim, answer, p)
-  if not PAID[answer.state] then return applied(group, claim, p) end
+  if not PAID[answer.state] or p.state == "refunded" then
+    return book_without(group, claim, answer, p)
+  end
   if GIVEN_UP[p.state] then
     return park(group, claim, "it was paid after it had been given up here", p.id)
   end
   local ok, e = settled.go_on(p)
   if not ok then return nil, e end
-  return applied(group, claim, p)
+  local now, e2 = payments.get(p.id)
+  if not now then return nil, e2 end
+  if now.order_id then return book(group, claim, answer, now) end
+  return book_without(group, claim, answer, now)
 end
 
 
-local function last_of(types)
-  for name in pairs(types) do
-    if name:find "refund" then return name end
-  end
-  return (next(types))
+local function names_of(types)
+  local out = {}
+  for name in pairs(types) do out[#out + 1] = name end
+  table.sort(out)
+  return out
 end
 
 
 function apply.run(group, claim)
   local answer, e = dispatch.plugin(group.provider, "webhook.apply",
-    { type = last_of(group.types), subject = group.subject, event_id = group.event_id })
+    { types = names_of(group.types), subject = group.subject, event_id = group.event_id })
   if not answer then return nil, e end
   if not answer.payment_id then return park(group, claim, answer.park or "it names no payment") end
   local p, why = find(answer, group)
