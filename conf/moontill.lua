@@ -184,6 +184,41 @@ return {
     max_quantity = 10000,
   },
 
+  -- Payments, and the calls of their providers: breakers, bulkhead, retries.
+  payments = {
+    -- ms, 0 to 600000: after a payment was sent, before "not found" is believed: the request may be
+    -- on its way
+    not_found_after_ms = 40000,
+    -- ms, 1000 to 86400000: between two looks at a payment that was left without an order
+    sweep_after_ms = 300000,
+    -- ms, 10 to 3600000: that an answer of a provider counts, by worker, provider and operation
+    breaker_window_ms = 60000,
+    -- answers, 1 to 100000: within the window before a provider that fails is asked no more; few at
+    -- night prove nothing
+    breaker_min_calls = 20,
+    -- percent, 1 to 100: of these that are failures: no answer or a fault, never a decline
+    breaker_failure_percent = 50,
+    -- ms, 1 to 3600000: that it is left alone then, so that it can rise
+    breaker_cooldown_ms = 30000,
+    -- calls, 1 to 1000: that try it again after that; all must go well
+    breaker_probes = 3,
+    -- true or false: only count and log what would be refused: to find the right numbers
+    breaker_dry_run = false,
+    -- calls of a worker, 0 to 100000: to one provider at a time, so that a slow one leaves room for
+    -- the others; 0: any number
+    bulkhead = 256,
+    -- attempts, 1 to 10: in all, of a lookup, and of what did not arrive under its key; 1: no
+    -- retries
+    retry_attempts = 3,
+    -- ms, 0 to 60000: the first retry waits 0 to so long, by chance; the next ones twice as long
+    -- each
+    retry_base_ms = 100,
+    -- ms, 0 to 60000: the most that one retry waits
+    retry_cap_ms = 1000,
+    -- ms, 0 to 60000: from the first attempt, after which none begins: the shopper waits for it
+    retry_total_ms = 2000,
+  },
+
   -- Orders, and what is held for them.
   orders = {
     -- true or false: buyers who wait for the same SKU in one worker go together, in one
@@ -228,41 +263,6 @@ return {
     park_attempts = 12,
     -- ms, 100 to 86400000: that a flow waits for an outcome, before it waits for staff
     park_after_ms = 3600000,
-  },
-
-  -- Payments without an outcome or an order; calls of providers: breakers, bulkhead, retries.
-  payments = {
-    -- ms, 0 to 600000: after a payment was sent, before "not found" is believed: the request may be
-    -- on its way
-    not_found_after_ms = 40000,
-    -- ms, 1000 to 86400000: between two looks at a payment that was left without an order
-    sweep_after_ms = 300000,
-    -- ms, 10 to 3600000: that an answer of a provider counts, by worker, provider and operation
-    breaker_window_ms = 60000,
-    -- answers, 1 to 100000: within the window before a provider that fails is asked no more; few at
-    -- night prove nothing
-    breaker_min_calls = 20,
-    -- percent, 1 to 100: of these that are failures: no answer or a fault, never a decline
-    breaker_failure_percent = 50,
-    -- ms, 1 to 3600000: that it is left alone then, so that it can rise
-    breaker_cooldown_ms = 30000,
-    -- calls, 1 to 1000: that try it again after that; all must go well
-    breaker_probes = 3,
-    -- true or false: only count and log what would be refused: to find the right numbers
-    breaker_dry_run = false,
-    -- calls of a worker, 0 to 100000: to one provider at a time, so that a slow one leaves room for
-    -- the others; 0: any number
-    bulkhead = 256,
-    -- attempts, 1 to 10: in all, of a lookup, and of what did not arrive under its key; 1: no
-    -- retries
-    retry_attempts = 3,
-    -- ms, 0 to 60000: the first retry waits 0 to so long, by chance; the next ones twice as long
-    -- each
-    retry_base_ms = 100,
-    -- ms, 0 to 60000: the most that one retry waits
-    retry_cap_ms = 1000,
-    -- ms, 0 to 60000: from the first attempt, after which none begins: the shopper waits for it
-    retry_total_ms = 2000,
   },
 
   -- The cache of each worker, for reads.

@@ -33,6 +33,7 @@ check options scripts/lint-options
 check migrations scripts/lint-migrations
 check metrics scripts/lint-metrics
 check surface scripts/lint-surface
+check docs scripts/lint-docs
 for extra in scripts/lint.d/*; do
     [ ! -x "$extra" ] || check "$(basename "$extra")" "$extra"
 done

@@ -76,6 +76,19 @@
     INT("cart.completion_claim_ms", 30000, 1000, 600000, "ms", "that one completion keeps others away from the cart")       \
     INT("cart.max_lines", 200, 1, 1000, "lines", "of one cart")                                                             \
     INT("cart.max_quantity", 10000, 1, 1000000, "units", "of one line")                                                     \
+    INT("payments.not_found_after_ms", 40000, 0, 600000, "ms", "after a payment was sent, before \"not found\" is believed: the request may be on its way") \
+    INT("payments.sweep_after_ms", 300000, 1000, 86400000, "ms", "between two looks at a payment that was left without an order")                  \
+    INT("payments.breaker_window_ms", 60000, 10, 3600000, "ms", "that an answer of a provider counts, by worker, provider and operation") \
+    INT("payments.breaker_min_calls", 20, 1, 100000, "answers", "within the window before a provider that fails is asked no more; few at night prove nothing") \
+    INT("payments.breaker_failure_percent", 50, 1, 100, "percent", "of these that are failures: no answer or a fault, never a decline") \
+    INT("payments.breaker_cooldown_ms", 30000, 1, 3600000, "ms", "that it is left alone then, so that it can rise") \
+    INT("payments.breaker_probes", 3, 1, 1000, "calls", "that try it again after that; all must go well") \
+    BOOL("payments.breaker_dry_run", false, "only count and log what would be refused: to find the right numbers") \
+    INT("payments.bulkhead", 256, 0, 100000, "calls of a worker", "to one provider at a time, so that a slow one leaves room for the others; 0: any number") \
+    INT("payments.retry_attempts", 3, 1, 10, "attempts", "in all, of a lookup, and of what did not arrive under its key; 1: no retries") \
+    INT("payments.retry_base_ms", 100, 0, 60000, "ms", "the first retry waits 0 to so long, by chance; the next ones twice as long each") \
+    INT("payments.retry_cap_ms", 1000, 0, 60000, "ms", "the most that one retry waits") \
+    INT("payments.retry_total_ms", 2000, 0, 60000, "ms", "from the first attempt, after which none begins: the shopper waits for it") \
     BOOL("orders.combine", true, "buyers who wait for the same SKU in one worker go together, in one transaction")          \
     INT("auth.session_hours", 12, 1, 720, "hours", "of a staff or customer session without use")                            \
     INT("auth.max_attempts", 10, 3, 1000, "attempts", "to log in within 15 minutes, by account and by address")             \
@@ -90,19 +103,6 @@
     STR("jobs.attempts", "", "", "of types of events, as \"payment.capture=20\", instead of jobs.max_attempts")             \
     INT("jobs.park_attempts", 12, 1, 100, "attempts", "of a flow in vain, before it waits for staff")                  \
     INT("jobs.park_after_ms", 3600000, 100, 86400000, "ms", "that a flow waits for an outcome, before it waits for staff")\
-    INT("payments.not_found_after_ms", 40000, 0, 600000, "ms", "after a payment was sent, before \"not found\" is believed: the request may be on its way") \
-    INT("payments.sweep_after_ms", 300000, 1000, 86400000, "ms", "between two looks at a payment that was left without an order")                  \
-    INT("payments.breaker_window_ms", 60000, 10, 3600000, "ms", "that an answer of a provider counts, by worker, provider and operation") \
-    INT("payments.breaker_min_calls", 20, 1, 100000, "answers", "within the window before a provider that fails is asked no more; few at night prove nothing") \
-    INT("payments.breaker_failure_percent", 50, 1, 100, "percent", "of these that are failures: no answer or a fault, never a decline") \
-    INT("payments.breaker_cooldown_ms", 30000, 1, 3600000, "ms", "that it is left alone then, so that it can rise") \
-    INT("payments.breaker_probes", 3, 1, 1000, "calls", "that try it again after that; all must go well") \
-    BOOL("payments.breaker_dry_run", false, "only count and log what would be refused: to find the right numbers") \
-    INT("payments.bulkhead", 256, 0, 100000, "calls of a worker", "to one provider at a time, so that a slow one leaves room for the others; 0: any number") \
-    INT("payments.retry_attempts", 3, 1, 10, "attempts", "in all, of a lookup, and of what did not arrive under its key; 1: no retries") \
-    INT("payments.retry_base_ms", 100, 0, 60000, "ms", "the first retry waits 0 to so long, by chance; the next ones twice as long each") \
-    INT("payments.retry_cap_ms", 1000, 0, 60000, "ms", "the most that one retry waits") \
-    INT("payments.retry_total_ms", 2000, 0, 60000, "ms", "from the first attempt, after which none begins: the shopper waits for it") \
     INT("cache.ttl_ms", 30000, 0, 3600000, "ms", "how old a cached row may get when Redis is silent")                       \
     INT("cache.page_ms", 250, 0, 1000, "ms", "a page of the catalogue is given again as it is for so long, unless something of it changes; 0 never does") \
     INT("cache.max_entries", 20000, 0, 10000000, "entries of each kind", "what a worker keeps; the least used go first")    \

@@ -36,6 +36,9 @@
     row("cancellation.after_book") /* it dies, all is done, nobody was told */ \
     row("capture.before_ask") /* it dies, what is to be captured is written down */ \
     row("capture.after_ask") /* it dies, the provider took it, nothing is booked */ \
+    row("webhook.after_claim") /* it dies, events are claimed, nobody was asked */ \
+    row("webhook.before_commit") /* it dies, all is written, nothing is committed */ \
+    row("webhook.after_commit") /* it dies, it is booked, nobody was told */ \
     row("rules.before_swap")        /* it dies, the publication is begun, nothing is live */ \
     row("rules.after_swap")         /* it dies, the rule is live, the tables know nothing */ \
     row("generation.before_record") /* a worker dies, all have loaded, nothing is moved */  \

@@ -168,7 +168,9 @@ local function act(config, payment, what, params, is_done, done)
   if got.refused then seen = api.request(config, "GET", act_path(id)).ok end
   if not seen or not intent.is_ours(seen, payment, true) then return answer("unknown", id) end
   if is_done(seen) then return answer(done, id) end
-  if got.ok or seen.status == "processing" then return answer("unknown", id) end
+  if got.ok or seen.status == "processing" then
+    return answer("unknown", id, { answered = seen.status == "processing" })
+  end
   return answer("declined", id, { reason = reason_of(got.refused) })
 end
 

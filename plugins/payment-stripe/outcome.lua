@@ -43,17 +43,19 @@ local function is_our_capture(seen)
 end
 
 
--- A partial capture counts what it lets go of as refunded: that never was anybody's money.
+-- A partial capture counts what it lets go of as refunded: that never was anybody's money. Whether
+-- it is as much as is to be captured, the core decides: here nobody knows of cancelled lines.
 local function captured(seen, payment)
   local charge = seen.latest_charge
-  if type(charge) ~= "table" or charge.captured ~= true or not is_our_capture(seen) then
+  if type(charge) ~= "table" or charge.captured ~= true then return answer("unknown", seen.id) end
+  if not is_our_capture(seen) then
     log.error("stripe.another_capture", { payment_id = payment.payment_id, intent = seen.id,
       amount = tostring(seen.amount_received) })
-    return answer("unknown", seen.id)
   end
   local back = charge.amount_refunded - (charge.amount - charge.amount_captured)
   return answer(back >= charge.amount_captured and "refunded" or "captured", seen.id,
-    { refunded_amount = amounts.from_stripe(math.max(back, 0), payment.currency),
+    { captured_amount = amounts.from_stripe(seen.amount_received, payment.currency),
+      refunded_amount = amounts.from_stripe(math.max(back, 0), payment.currency),
       saved = customers.kept(seen, payment) })
 end
 
@@ -100,11 +102,17 @@ function STATES.canceled(_, seen)
 end
 
 
+-- Stripe is well, and has not decided yet: that is no failure of its own.
+function STATES.processing(_, seen)
+  return answer("unknown", seen.id, { answered = true })
+end
+
+
 -- Of an intent as it is now. What is not of this attempt, to the cent, is not believed.
 local function judge(config, seen, payment)
   if not intent.is_ours(seen, payment) then return answer("unknown", payment.provider_ref) end
   local state = STATES[seen.status]
-  if not state then return answer("unknown", seen.id) end -- `processing`, and what we do not know
+  if not state then return answer("unknown", seen.id) end
   return state(config, seen, payment)
 end
 

@@ -78,6 +78,31 @@ t.plugin("payment-stripe", OPTIONS, function(plugin)
     t.equal(plugin:call("payment.lookup", pay()).outcome, "unknown")
   end)
 
+  local function judged(status, more)
+    local seen = { object = "payment_intent", id = "pi_1", status = status, amount = 1000,
+      currency = "gbp", metadata = { payment = "pay_1", cart = "cart_1" } }
+    for name, value in pairs(more or {}) do seen[name] = value end
+    return require("plugins.payment-stripe.outcome").judge(OPTIONS, seen, pay())
+  end
+
+  t.it("tells what Stripe is still at from what it did not answer", function()
+    t.same(judged "processing", { outcome = "unknown", provider_ref = "pi_1", answered = true })
+    t.equal(judged("invented").answered, nil)
+  end)
+
+  t.it("tells how much was captured, also where somebody did it by hand", function()
+    local function charge(amount, refunded)
+      return { amount_received = amount, latest_charge = { captured = true, amount = 1000,
+        amount_captured = amount, amount_refunded = 1000 - amount + (refunded or 0) } }
+    end
+    local by_hand = judged("succeeded", charge(400))
+    t.same({ by_hand.outcome, by_hand.captured_amount, by_hand.refunded_amount },
+      { "captured", 400, 0 })
+    t.equal(judged("succeeded", charge(1000)).captured_amount, 1000)
+    local back = judged("succeeded", charge(400, 400))
+    t.same({ back.outcome, back.captured_amount }, { "refunded", 400 })
+  end)
+
   local BODY = '{"id":"evt_1","object":"event","type":"charge.captured","created":1700000000,'
     .. '"livemode":false,"data":{"object":{"object":"charge","id":"ch_1","payment_intent":"pi_1"}}}'
 
@@ -98,7 +123,7 @@ t.plugin("payment-stripe", OPTIONS, function(plugin)
     t.same(answer.event, { id = "evt_1", type = "charge.captured", subject = "pi_1",
       at_ms = 1700000000000, body = BODY, is_ignored = false })
     t.equal(receive(sign "whsec_old").status, 200)
-    t.equal(receive(sign "whsec_old" .. ",v1=00,v0=11").status, 200)
+    t.equal(receive(sign "whsec_old" .. ",v1=" .. ("0"):rep(64) .. ",v0=11").status, 200)
   end)
 
   t.it("keeps what it does not know, and has nothing done about it", function()

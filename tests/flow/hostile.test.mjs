@@ -82,6 +82,7 @@ const WALK = {
   "POST /admin/v1/refunds/{id}/reject": () => ({ reason: "walk" }),
   "PUT /admin/v1/refund-limits": () => ({ limits: [{ role: "support", currency: "*", amount: 10000 }] }),
   "POST /admin/v1/payments/{id}/void": () => ({ reason: "walk" }),
+  "POST /admin/v1/payments/{id}/resolve": () => ({ as: "voided", reason: "walk" }),
   "POST /admin/v1/orders/{id}/cancel": () => ({ lines: [{ line_id: place.order.lines[0].id, quantity: 1 }], reason: "walk" }),
   "POST /admin/v1/staff": () => ({ email: `${newKey()}@example.com`, name: "Walked", password: "long enough to be one", roles: ["viewer"] }),
   "POST /admin/v1/keys": () => ({ name: "Walked", kind: "secret", roles: ["viewer"] }),

@@ -7,6 +7,7 @@ import { StripeDouble } from "../doubles/stripe/double.mjs";
 import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
 import { assertInvariants, bin, query, value } from "./support/db.mjs";
+import { control } from "./support/process.mjs";
 import http from "node:http";
 
 const SECRET = "whsec_of_the_tests", OLD = "whsec_of_before";
@@ -17,7 +18,7 @@ before(async () => {
   stripe = await StripeDouble.start();
   const options = { secret_key: stripe.key, base_url: stripe.url, webhook_secret: SECRET, webhook_secret_old: OLD, timeout_ms: 5000,
     return_url: "https://shop.example/back?cart={cart}" };
-  shop = await Shop.start({ args: ["--no-demo", "--set", "cart.completion_claim_ms=5000", "--set", "idem.lease_ms=5000",
+  shop = await Shop.start({ env: { TILL_FAULTS: "" }, args: ["--no-demo", "--set", "cart.completion_claim_ms=5000", "--set", "idem.lease_ms=5000",
     ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])] });
   ({ variant } = await makeProduct(shop, { stock: 1000 }));
   relay = await relayToShop();
@@ -119,6 +120,9 @@ describe("webhooks of Stripe", () => {
     const rows = (await inbox("&type=invoice.created")).filter((one) => one.event_id === JSON.parse(body).id);
     assert.deepEqual(rows.map((one) => [one.state, one.via]), [["ignored", "webhook"]]);
     assert.equal(assertOk(await shop.admin("GET", `/webhooks/${rows[0].id}`), 200).webhook.body.type, "invoice.created");
+    const { key } = assertOk(await shop.admin("POST", "/keys", { headers: idem(), body: { name: "Viewer", kind: "secret", roles: ["viewer"] } }), 201);
+    const seen = assertOk(await shop.h2("GET", `/admin/v1/webhooks/${rows[0].id}`, { key: key.key }), 200).webhook;
+    assert.deepEqual([seen.type, "body" in seen], ["invoice.created", false], "people stand in it");
   });
 
   it("are refused and counted when they are not ours", async () => {
@@ -241,6 +245,12 @@ describe("a shopper who paid at his bank", () => {
     assert.equal(stripe.taken({ cart: cart.id }), 0);
     assert.equal((await cartOf(cart)).state, "open");
     assert.equal(await ordersOf(cart), 0);
+    const row = await value(shop, `SELECT reason FROM payments WHERE cart_id = ${bin(cart.id)}`);
+    assert.equal(row, told.detail.reason);
+    await shop.admin("POST", `/inventory/${encodeURIComponent(last.sku)}/counts`, { headers: idem(), body: { quantity: 5, taken_at: new Date().toISOString(), location: "main", reason: "found" } });
+    const asked = assertOk(await outcome(cart), 200);
+    assert.equal(asked.error?.code, "payment_declined", JSON.stringify(asked));
+    assert.ok(asked.error.detail.includes(row), asked.error.detail);
     stripe.check();
   });
 });
@@ -300,4 +310,21 @@ describe("what happens at Stripe alone", () => {
     assert.deepEqual(parked(await settled(intent.id)), []);
     assert.ok(!(await isOpen()));
   });
+
+  for (const point of ["after_claim", "before_commit", "after_commit"])
+    it(`is booked once, though the worker is killed at webhook.${point}`, async () => {
+      const { order, intent } = await bought();
+      const fault = async (n) => (await control(shop, `fault webhook.${point}=${n}`)).left;
+      await fault(1);
+      const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
+      await client.refunds.create({ payment_intent: intent.id, amount: 100 });
+      const booked = async () => (await ledger(order, "cash:stripe")) === order.total.amount - 100;
+      await until("it is booked", async () => {
+        await value(shop, "UPDATE webhook_events SET next_at = NOW(3) WHERE state = 'received' AND next_at > NOW(3) + INTERVAL 110 SECOND"); // leases
+        return (await booked()) && (await about(intent.id)).every((one) => one.state === "applied");
+      }, 60_000);
+      assert.equal(await fault(0), 0, "it was killed");
+      assert.ok(await booked());
+      assert.equal(await value(shop, `SELECT COUNT(*) FROM order_events WHERE order_id = ${bin(order.id)} AND type = 'refunded'`), "1");
+    });
 });

@@ -8,11 +8,16 @@
 --       false: booked before, under this kind and reference. err: not_found; conflict, with
 --       e.reason "impossible" | "no_amount" | "too_much" where it does not fit, and nothing is
 --       changed; busy, where an order was placed with it just now
---   own(tx, payment_id, event) -> payment | nil, err    what the shop has asked for itself, and the
---       provider has said yes to; as book. event.since: the number of its newest event when that was
+--   own(tx, payment_id, event) -> payment | nil, err    what the shop has asked for itself and was
+--       granted; as book. event.since: the number of its newest event when that was
 --       decided. Where a provider has told of it before we came to write it down (by `reference`;
 --       where the answer had none: the same amount since then) that is ours, and is not booked
 --       again. event.about: what its line in the timeline tells besides
+--   all_back(payment, ref or nil) -> payment | nil, err    all that was left was given back; also
+--       where that was booked before
+--   to_order(payment) -> entries | nil, err    of the ledger, of the order that is placed with
+--       it, less what was posted before. For a payment as it was read; who places sees whether it
+--       still is
 --   amounts(payment_id [, tx]) -> { state, amount, authorized, captured, voided, refunded,
 --       disputed, lost, left, held, is_final } | nil, err    summed up from its events, whatever
 --       the row says
@@ -23,18 +28,21 @@
 -- What the shop asked for itself it wrote down without a reference. When the provider tells of it
 -- later, the event of that kind and amount is given the name, and nothing is booked again.
 --
--- A payment that has no order yet has no entries in the ledger for captures and refunds: they are
--- posted when the order is placed (till.flow.place).
+-- Money without an order is on `suspense:<provider>`; the order it pays for takes it from there
+-- when it is placed (till.flow.place), with all that was booked before.
 local attempt = require "till.prim.attempt"
 local err = require "till.util.err"
+local ledger = require "till.store.ledger"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
+local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
 
 local booking = {}
 
+local NOTHING = { captured = 0, refunded = 0, disputed = 0, lost = 0 }
 local NEVER = 2 ^ 31 -- no payment has so many events
 
 
@@ -112,6 +120,47 @@ local function entries_of(p, was, now, fee)
 end
 
 
+local function fees_of(list)
+  local sum = 0
+  for _, event in ipairs(list) do sum = sum + (event.fee or 0) end
+  return sum
+end
+
+
+-- Whatever was posted before and by whom: up to what its events come to, against `counter`.
+local function up_to(p, list, now, posted, counter)
+  local wanted = {}
+  for _, entry in ipairs(entries_of(p, NOTHING, now, fees_of(list))) do
+    wanted[entry[1] == "receivable" and counter or entry[1]] = entry[2]
+  end
+  local suspense, out = "suspense:" .. p.provider, {}
+  wanted[suspense] = wanted[suspense] or 0
+  for account, amount in pairs(wanted) do
+    out[#out + 1] = { account, amount - (posted[account] or 0) }
+  end
+  return out
+end
+
+
+local function suspend(tx, p, now)
+  local posted, e = ledger.of_payment(p.id, tx)
+  if not posted then return nil, e end
+  local list, e2 = payment_events.of(p.id, tx) -- this one is among them
+  if not list then return nil, e2 end
+  return ledger.post(tx, nil, p.id, p.currency,
+    up_to(p, list, now, posted, "suspense:" .. p.provider))
+end
+
+
+function booking.to_order(p)
+  local posted, e = ledger.of_payment(p.id)
+  if not posted then return nil, e end
+  local list, e2 = payment_events.of(p.id)
+  if not list then return nil, e2 end
+  return up_to(p, list, attempt.fold(list), posted, "receivable")
+end
+
+
 local function move_of(kind, now)
   if kind == "captured" then return "capture" end
   if kind == "voided" then return now.state == "voided" and "void" or nil end
@@ -157,6 +206,8 @@ local function write(tx, p, order, event, was, now)
   if ok and order then
     ok, e = orders.ledger(tx, order.id, p.id, p.currency, entries_of(p, was, now, event.fee))
     if ok then ok, e = tell_order(tx, order, p, event, now) end
+  elseif ok then
+    ok, e = suspend(tx, p, now)
   end
   if not ok then return nil, e end
   return payments.get(p.id, tx)
@@ -219,6 +270,18 @@ function booking.own(tx, payment_id, event)
     end
   end
   if not ok then return nil, e end
+  return p
+end
+
+
+function booking.all_back(p, ref)
+  local done, e = sql.transaction(function(tx)
+    return booking.own(tx, p.id, { kind = "refunded", reference = ref, actor = "system" })
+  end)
+  local now, e2 = payments.get(p.id)
+  if not now then return nil, e2 end
+  if not done and now.state ~= "refunded" then return nil, e end
+  p.state = now.state
   return p
 end
 

@@ -72,7 +72,8 @@ end
 
 -- The newest attempt that is for this amount; older ones and those for other amounts are let go.
 -- Where all were refused it is the newest of those: who repeats a completion hears the same again;
--- so he does of one that was let go because he did not come back.
+-- so he does of one that was let go because he did not come back, or that came too late for the
+-- cart as it was then, whatever the cart comes to now.
 local function pick(data)
   local list, e = payments.of_cart(data.cart_id)
   if not list then return nil, e end
@@ -86,7 +87,7 @@ local function pick(data)
       local ok, e2 = payment.void(p)
       if not ok then return nil, e2 end
     end
-    if is_refused(p) and fits then refused = refused or p end
+    if is_refused(p) and (fits or kept.is_let_go(p)) then refused = refused or p end
   end
   return found or refused
 end

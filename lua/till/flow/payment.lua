@@ -18,6 +18,7 @@
 -- knows that the money may be on its way, and looks it up instead of asking again. Only who has the
 -- claim of the flow sends: one that has lost it while he slept finds the door shut. "Not found" is
 -- no answer while the request may still be on its way (payments.not_found_after_ms).
+local booking = require "till.flow.booking"
 local capabilities = require "till.flow.capabilities"
 local conf = require "till.prim.conf"
 local dispatch = require "till.plugin.dispatch"
@@ -25,6 +26,7 @@ local err = require "till.util.err"
 local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
 local payments = require "till.store.payments"
+local result = require "till.flow.payment_result"
 local sagas = require "till.store.sagas"
 local saved_methods = require "till.flow.saved_methods"
 local sql = require "till.prim.sql"
@@ -33,6 +35,8 @@ local time = require "till.prim.time"
 local payment = {}
 
 payment.states = require "till.flow.payment_states"
+
+local is_another, no_answer, to_result = result.another, result.no_answer, result.of
 
 
 local function plugin_of(provider)
@@ -54,9 +58,7 @@ end
 
 
 --- Can its provider be asked at all? Not where its plugin is not loaded any more.
-function payment.is_offered(p)
-  return dispatch.has("payment.authorize", plugin_of(p.provider))
-end
+payment.is_offered = result.is_offered
 
 
 -- Moves along the table; e.is_moved: somebody else has moved it meanwhile.
@@ -98,38 +100,6 @@ local function ask(p, hook, more)
     log.warn("payment.no_answer", { provider = p.provider, hook = hook, error = tostring(e) })
   end
   return { outcome = "unknown" }
-end
-
-
-local function to_result(p)
-  if p.state == "authorized" or p.state == "captured" then return p end
-  if p.state == "requires_action" then
-    local e = err.new("payment_requires_action", "the payment has to be confirmed by the shopper",
-      { action = p.action, payment_id = p.id })
-    e.for_shopper = true
-    return nil, e
-  elseif p.state == "unknown" or p.state == "sending" then
-    return nil, err.new("unknown_outcome", "the provider has not answered yet")
-  elseif p.state == "created" then -- what was to be sent was not
-    return nil, err.new("conflict", "another worker completes this cart", { retryable = true })
-  elseif kept.is_let_go(p) then
-    return nil, err.new("payment_declined", "the payment was let go, for nobody came back for it:"
-      .. " nothing is taken for it, or it goes back; pay again", { reason = "let_go" })
-  end
-  return nil, err.new("payment_declined", p.state == "failed"
-    and "the provider never received the payment; try again"
-    or "the payment was declined; try another way to pay", { reason = p.reason })
-end
-
-
--- Captured by hand, and another amount than ours: no order is paid with it, and it is not given
--- back as if it were. What is to be done only staff can say: a flow is parked with this reason.
-local function is_another(p, answer)
-  local told = answer.captured_amount
-  if not told or told == payments.to_capture(p) then return nil end
-  if answer.outcome ~= "captured" and answer.outcome ~= "refunded" then return nil end
-  return ("payment %s was captured with %s at %s, and %d was to be captured: look there, and give"
-    .. " back or capture what differs"):format(p.id, told, p.provider, payments.to_capture(p))
 end
 
 
@@ -185,11 +155,11 @@ end
 
 -- Where it was given up while we were slow to ask, its money is nobody's: till.flow.late_payment.
 local function send(p, more, env)
-  local fence = env.saga and env.saga.claim
+  local fence, is_resent = env.saga and env.saga.claim, p.state ~= "created"
   local moved, e = begin_to_send(p, { data = more and more.data or p.data, fence = fence },
     env.saga)
   if not moved then return as_it_is(p, e) end
-  local answer = ask(p, "payment.authorize", more)
+  local answer = ask(p, "payment.authorize", { is_resent = is_resent })
   local ok, e2 = record(p, answer, fence)
   if ok then return to_result(p) end
   local now, e3 = as_it_is(p, e2)
@@ -264,7 +234,7 @@ local function finish(p, hook, wanted, key, more)
   if another then return nil, err.new("conflict", another, { final = true }), seen end
   if seen.outcome == wanted then return seen end
   if answer.outcome == "unknown" then
-    return nil, err.new("unknown_outcome", "the provider has not answered yet"), seen
+    return nil, no_answer(p), seen
   end
   return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason),
     { final = true }), seen
@@ -303,9 +273,9 @@ local function refund_part(p, part)
     local all, e = part.due()
     if not all then return nil, e end
     if seen.outcome == "refunded" or (seen.refunded_amount or 0) >= all then return seen end
-    return nil, err.new("unknown_outcome", part.old and "the provider may have forgotten the key of"
-      .. " this refund: look there, and resolve it by hand" or "the provider has not answered yet",
-      { final = part.old })
+    if not part.old then return nil, no_answer(p) end
+    return nil, err.new("unknown_outcome", "the provider may have forgotten the key of this refund:"
+      .. " look there, and resolve it by hand", { final = true })
   elseif answer.outcome ~= "refunded" then
     return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason),
       { final = true })
@@ -336,7 +306,7 @@ function payment.void(p)
   if p.state == "captured" then
     local given_back, e = payment.ask_refund(p)
     if not given_back then return nil, e end
-    return move(p, "refunded")
+    return booking.all_back(p, given_back.refund_ref)
   end
   local answer, e, seen = payment.ask_void(p)
   if answer then return move(p, "voided") end

@@ -12,6 +12,7 @@
 --
 -- env.answer(script, order), where there is a request: makes the response and has it recorded with
 -- the order; env.order is the order once it is there.
+local booking = require "till.flow.booking"
 local carts = require "till.store.carts"
 local checkouts = require "till.store.checkouts"
 local err = require "till.util.err"
@@ -49,7 +50,9 @@ end
 local function status_of(p, policy)
   local event = (not p or p.state == "captured") and "capture"
     or policy.offline and "await" or "authorize"
-  return states.begin("payment_status", event)
+  local status = states.begin("payment_status", event)
+  if event ~= "capture" or not p or (p.refunded_amount or 0) == 0 then return status end
+  return states.MACHINES.payment_status:next(status, "refund_part")
 end
 
 
@@ -106,7 +109,7 @@ local function events_of(order, parts)
   local list = {
     { aggregate = aggregate, type = "order.placed", payload = { order_id = order.id } },
   }
-  if order.payment_status == "captured" then
+  if order.payment_status == "captured" or order.payment_status == "partially_refunded" then
     list[#list + 1] = { aggregate = aggregate, type = "order.paid",
       payload = { order_id = order.id } }
   elseif p and parts.policy.capture == "now" then
@@ -122,7 +125,7 @@ local function write_money(s, order, parts)
   orders.ledger(s, order.id, p and p.id, order.currency, entries_of(parts.result))
   if not p then return end
   if p.state == "captured" then
-    orders.ledger(s, order.id, p.id, order.currency, {
+    orders.ledger(s, order.id, p.id, order.currency, parts.entries or {
       { "cash:" .. p.provider, p.amount }, { "receivable", -p.amount } })
   end
   payments.attach(s, p, order.id, parts.moves_to)
@@ -208,6 +211,10 @@ function place.run(data, env)
   if p == nil then return nil, e end
   local parts, refusal = { payment = p, policy = policy_of(data, p),
     result = data.result or price.calculate(data.given) }, nil -- a flow from before has none
+  if p and p.state == "captured" then
+    parts.entries, e = booking.to_order(p)
+    if not parts.entries then return nil, e end
+  end
   for _ = 1, ATTEMPTS do
     local state, e2 = held_for(data)
     if not state then return nil, e2 end

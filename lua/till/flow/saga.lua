@@ -18,7 +18,8 @@
 -- steps.parked(row, e) is called once it is parked.
 --   retryable (a lost database) the flow stays where it is and is resumed
 --
--- One that waits is looked at again after 2, 4, 8 … seconds. After jobs.park_attempts in vain at
+-- One that waits is looked at again after 2, 4, 8 … seconds; who runs it before that does not count
+-- as an attempt. After jobs.park_attempts in vain at
 -- one step, or jobs.park_after_ms, or an error with `final = true`, it is parked: nobody goes on
 -- with it until staff say so (till.flow.parked). Its history tells each look.
 --
@@ -81,16 +82,17 @@ local function turn_back(row, why)
 end
 
 
-local function is_over(row, e, now_ms)
+local function is_over(row, e, now_ms, due)
   if e.final then return true end
   local tries, since = sagas.tries(row) + 1, sagas.since(row)
-  if not e.retryable and tries >= conf.get("jobs.park_attempts") then return true end
+  if due and not e.retryable and tries >= conf.get("jobs.park_attempts") then return true end
   since = since and time.parse(since)
   return since ~= nil and now_ms - since >= conf.get("jobs.park_after_ms")
 end
 
 
--- Who asks before it is due (a shopper who polls) does not fill the history.
+-- Who asks before it is due (a shopper who polls) makes no attempt: none is counted, it stays due
+-- when it was, and its history is not filled.
 local function is_due(row, now_ms)
   return not sagas.since(row) or not row.next_at or time.parse(row.next_at) <= now_ms
 end
@@ -104,11 +106,12 @@ end
 
 local function wait(self, row, e)
   local now_ms = time.now_ms()
-  local over, due = is_over(row, e, now_ms), is_due(row, now_ms)
+  local due = is_due(row, now_ms)
+  local over = is_over(row, e, now_ms, due)
   local delay = math.min(MAX_WAIT_MS, 1000 * 2 ^ math.min(sagas.tries(row) + 1, 20))
   local state = over and "parked" or "waiting"
-  local saved = sagas.save(row, { state = state, error = e,
-    next_ms = not over and now_ms + delay or nil })
+  local next_ms = due and now_ms + delay or row.next_at and time.parse(row.next_at)
+  local saved = sagas.save(row, { state = state, error = e, next_ms = not over and next_ms or nil })
   if not saved then return "busy" end
   if due or over then note(row, over and "parked" or "attempt", e) end
   if over then

@@ -4,11 +4,12 @@
 --   sweep.run() -> how many were let go | nil, err       every minute, once for all machines
 --   sweep.release(p) -> true | false: somebody pays with it just now | nil, err     one, by staff
 --
--- Each is looked up. Where nothing is known it comes again later (payments.sweep_after_ms). What is
--- held or was taken is voided or refunded: that it pays for nothing any more, and the event that
--- tells staff (payment.abandoned), are written down before the provider is asked, so who dies in
--- between has left it to the next pass. Who comes back to the cart hears that it was let go, and
--- pays again.
+-- Each is looked up. Where the provider says nothing it comes again (payments.sweep_after_ms);
+-- staff hear of it after six hours (payment.silent). What was paid becomes an order where the cart
+-- still be bought (till.flow.settled); else it is voided or refunded: that it pays for nothing any
+-- more, and the event that tells staff (payment.abandoned), are written down before the provider is
+-- asked, so who dies in between has left it to the next pass. Who comes back to the cart hears that
+-- it was let go, and pays again.
 --
 -- The cart is claimed for it as by a completion, and a cart whose flow runs, waits or is parked is
 -- left alone: that flow settles it. A completion that starts at the same moment is refused while
@@ -22,9 +23,9 @@ local err = require "till.util.err"
 local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
-local outbox = require "till.prim.outbox"
 local payment = require "till.flow.payment"
 local sagas = require "till.store.sagas"
+local settled = require "till.flow.settled"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
@@ -33,7 +34,9 @@ local sweep = {}
 local MOST, BUDGET_MS, CLAIM_MS = 50, 20000, 120000
 local UNFINISHED = { running = true, waiting = true, parked = true }
 local MONEY = { authorized = true, captured = true }
-local ALERT = "payment.abandoned"
+local WAITS = { requires_action = true, sending = true, unknown = true }
+local ALERT, SILENT = "payment.abandoned", "payment.silent"
+local SILENT_MS = 6 * 3600000 -- that a provider may say nothing, until staff hear of it
 local STILL_OPEN = { sending = true, unknown = true }
 
 
@@ -52,13 +55,10 @@ local function mark(p, claim)
     end
     if not MONEY[p.state] then return true end
     local told, e2 = alerts.raise(tx, ALERT, p.id, { detail = { payment_id = p.id,
-      cart_id = p.cart_id, provider = p.provider, amount = p.amount, currency = p.currency,
-      state = p.state } })
+      cart_id = p.cart_id, provider = p.provider, reference = p.provider_ref, amount = p.amount,
+      currency = p.currency, state = p.state } })
     if told == nil then return nil, e2 end
-    return outbox.append(tx, { { aggregate = "payment:" .. p.id, type = ALERT,
-      payload = { payment_id = p.id, cart_id = p.cart_id, provider = p.provider,
-        provider_ref = p.provider_ref, amount = p.amount, currency = p.currency,
-        state = p.state } } })
+    return true
   end)
 end
 
@@ -105,8 +105,40 @@ function sweep.release(p)
   local busy, e2 = is_in_hand(p.cart_id)
   if busy == nil then return nil, e2 end
   if busy then return false end
-  if not cart or cart.state == "completed" then return let_go(p) end
+  if not cart or cart.state == "completed" or cart.state == "merged" then return let_go(p) end
   return with_claim(p, cart)
+end
+
+
+-- Only what the provider said counts: one that does not answer is asked again later.
+local function has_spoken(p)
+  if not WAITS[p.state] or payment.ask_lookup(p).outcome ~= "unknown" then return true end
+  if time.now_ms() - time.parse(p.created_at) < SILENT_MS then return false end
+  local told, e = sql.transaction(function(tx)
+    return alerts.raise(tx, SILENT, p.id, { detail = { payment_id = p.id, cart_id = p.cart_id,
+      provider = p.provider, amount = p.amount, currency = p.currency, state = p.state } })
+  end)
+  if told == nil then return nil, e end
+  return false
+end
+
+
+-- Who has paid and did not come back gets his order, where his cart can still be bought.
+local function one(p)
+  if kept.is_let_go(p) then return sweep.release(p) end
+  local busy, e = is_in_hand(p.cart_id)
+  if busy ~= false then
+    if busy == nil then return nil, e end
+    return false
+  end
+  local spoken, e2 = has_spoken(p)
+  if not spoken then return spoken, e2 end
+  if WAITS[p.state] then payment.settle(p) end
+  if MONEY[p.state] then
+    local done, e3 = settled.complete(p)
+    if done ~= false then return done, e3 end
+  end
+  return sweep.release(p)
 end
 
 
@@ -118,7 +150,7 @@ function sweep.run()
     if time.mono_ms() > until_ms then break end
     local payment_id = p.id
     abandoned.touch(payment_id) -- before it: one that fails for ever lets the others pass
-    local done, why = sweep.release(p)
+    local done, why = one(p)
     if done then n = n + 1 end
     if done == nil then
       log.error("payment.sweep", { payment = payment_id, provider = p.provider,

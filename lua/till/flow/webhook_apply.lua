@@ -13,6 +13,7 @@ local alerts = require "till.store.alerts"
 local booking = require "till.flow.booking"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
+local fault = require "till.prim.fault"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local payments = require "till.store.payments"
@@ -257,10 +258,13 @@ local function book(group, claim, answer, p)
   if not failed then return nil, e4 end
   local state, e3 = sql.transaction(function(tx)
     local done, why = book_all(tx, group, p, events)
-    if not done then return nil, why end
-    return end_of(tx, group, claim, p, failed)
+    local state
+    if done then state, why = end_of(tx, group, claim, p, failed) end
+    if state then fault.crash "webhook.before_commit" end
+    return state, why
   end)
   if state then
+    fault.crash "webhook.after_commit"
     count(group, state)
     for _, refund in ipairs(failed) do log_told(group, PARKED, refund.reason) end
     close_alerts(group, answer, p, events)

@@ -20,6 +20,7 @@ local audit = require "till.store.audit"
 local co = require "till.prim.co"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
+local fault = require "till.prim.fault"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local redis = require "till.prim.redis"
@@ -137,6 +138,7 @@ end
 function webhooks.run()
   local rows, claim = webhooks_store.claim(BATCH, LEASE_MS)
   if not rows then return nil, claim end
+  if #rows > 0 then fault.crash "webhook.after_claim" end
   if #rows > 0 then all(grouped(rows), claim) end
   return #rows
 end

@@ -82,6 +82,8 @@ return {
   ["payment.disputed"] = alert("payment.disputed", "A payment is disputed", of_payment),
   ["payment.abandoned"] = alert("payment.abandoned",
     "A payment that nobody came back for was let go of", of_payment),
+  ["payment.silent"] = alert("payment.silent",
+    "A provider has said nothing about a payment for six hours", of_payment),
   ["payment.given_back"] = alert("payment.given_back",
     "A payment was let go of, for its cart could not be bought", of_payment),
   ["stock.changed"] = told("stock.changed", "Stock of some variants was changed", moved),

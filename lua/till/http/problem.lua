@@ -62,6 +62,7 @@ function problem.response(err, req)
     instance = req.path,
     errors = err.errors,
     possible = err.possible,
+    provider_says = err.provider_says,
     trace_id = req.trace_id,
   })
   response.headers = headers_of(err, status)

@@ -88,8 +88,8 @@ local function refused(gate, operation, payment, reason)
   count(gate, "till_provider_refused_total", "reason", reason)
   log.warn("provider.refused", { provider = gate.labels.provider, operation = operation,
     reason = reason })
-  -- One that has a reference there may have been confirmed by the shopper meanwhile.
-  local is_new = operation == "authorize" and not payment.provider_ref
+  -- One that was sent before may be known there, and confirmed by the shopper meanwhile.
+  local is_new = operation == "authorize" and not payment.provider_ref and not payment.is_resent
   return { outcome = is_new and "failed" or "unknown", provider_ref = payment.provider_ref,
     reason = "the provider cannot be asked at the moment; try again later" }
 end

@@ -64,6 +64,7 @@ return {
     { "idem_key", "string", "Hand it to the provider unchanged." },
     { "provider_ref?", "string" }, { "data?", "table", "What the shopper gave." },
     { "order_ref", "string" },
+    { "is_resent?", "boolean", "It was sent before, and waited for the shopper." },
     { "customer?", "{id: string, ref: string?}", "Who pays, where his payment method is to be "
       .. "kept; ref: what the provider knows him by." },
     { "saved?", "till.SavedMethod", "The one to pay with." } } },

@@ -6,6 +6,7 @@
 --   let_go(tx, p, claim) -> true | false    it pays for nothing from now on. False where it is not
 --                       as it was read, has an order, or the claim of its cart is not ours any more
 --                       (claim nil: the cart is completed, or gone)
+--   given_back(tx, p, reason)   what was let go of already pays for nothing, and why
 local db = require "till.store.db"
 local payments = require "till.store.payments"
 local sql = require "till.prim.sql"
@@ -47,6 +48,14 @@ function abandoned.let_go(tx, p, claim)
   local done, e = tx:exec(text, unpack(args))
   if not done then return nil, e end
   return done.affected == 1
+end
+
+
+function abandoned.given_back(tx, p, reason)
+  return tx:exec("UPDATE payments SET data = JSON_MERGE_PATCH(data, ?), reason = ?, updated_at = ?"
+    .. " WHERE id = ? AND state IN ('voided', 'refunded', 'declined', 'failed')"
+    .. " AND order_id IS NULL", db.to_json { till = { let_go = "given_back" } }, reason:sub(1, 255),
+    db.now(), db.bin("pay", p.id))
 end
 
 

@@ -6,6 +6,7 @@
 --   balance([tx]) -> { { account, currency, amount }, … }    the trial balance, in one query; the
 --                      amounts of a currency sum to zero. Accounts of nothing are left out
 --   unbalanced([tx]) -> { { transaction_id, currency, amount }, … }    what must be empty
+--   of_payment(payment_id [, tx]) -> { account -> sum } | nil, err
 --   of_order(order_id [, tx]) -> entries, oldest first
 --
 -- Entries are only ever added: what was wrong is posted the other way round. No other file writes
@@ -65,6 +66,16 @@ function ledger.unbalanced(tx)
   return db.on(tx):query("SELECT transaction_id, currency, CAST(SUM(amount) AS SIGNED) AS amount"
     .. " FROM ledger_entries GROUP BY transaction_id, currency HAVING SUM(amount) <> 0"
     .. " ORDER BY transaction_id, currency")
+end
+
+
+function ledger.of_payment(payment_id, tx)
+  local rows, e = db.on(tx):query("SELECT account, CAST(SUM(amount) AS SIGNED) AS amount"
+    .. " FROM ledger_entries WHERE payment_id = ? GROUP BY account", db.bin("pay", payment_id))
+  if not rows then return nil, e end
+  local out = {}
+  for _, row in ipairs(rows) do out[row.account] = row.amount end
+  return out
 end
 
 

@@ -16,7 +16,7 @@
 --                                  the lock of its order
 --   lock(tx, id) -> payment | false | nil, err     after that of its order
 --   project(tx, id, seen)          what its events come to, as till.prim.attempt has it
---   decline(p)                     it was declined for good, under the key that p gives it: what
+--   decline(p [, tx])              it was declined for good, under the key that p gives it: what
 --                                  was intended is over, the next one has another key. What
 --                                  somebody intends under another key or amount stays
 local db = require "till.store.db"
@@ -184,8 +184,8 @@ end
 
 
 --- It has refused that.
-function payments.decline(p)
-  return sql.exec("UPDATE payments SET capture_amount = NULL,"
+function payments.decline(p, tx)
+  return db.on(tx):exec("UPDATE payments SET capture_amount = NULL,"
     .. " capture_declines = capture_declines + 1, updated_at = ? WHERE id = ?"
     .. " AND state = 'authorized' AND capture_amount = ? AND capture_declines = ?", db.now(),
     db.bin("pay", p.id), p.capture_amount, p.capture_declines)
@@ -211,7 +211,10 @@ end
 function payments.attach(s, p, order_id, state)
   if not state then
     return s:must(payments.MOVED, 1, "UPDATE payments SET order_id = ? WHERE id = ?"
-      .. " AND state = ?", db.bin("ord", order_id), db.bin("pay", p.id), p.state)
+      .. " AND state = ? AND JSON_VALUE(data, '$.till.let_go') IS NULL AND capture_amount <=> ?"
+      .. " AND refunded_amount = ? AND disputed_amount = ? AND lost_amount = ?",
+      db.bin("ord", order_id), db.bin("pay", p.id), p.state, value(p.capture_amount),
+      p.refunded_amount, p.disputed_amount, p.lost_amount)
   end
   s:must(payments.MOVED, 1, "SELECT 1 INTO @till_alone FROM DUAL WHERE NOT EXISTS"
     .. " (SELECT 1 FROM payments WHERE cart_id = ? AND id <> ? AND state IN " .. payments.LIVE

@@ -133,6 +133,7 @@
 ---@field provider_ref? string
 ---@field data? table What the shopper gave.
 ---@field order_ref string
+---@field is_resent? boolean It was sent before, and waited for the shopper.
 ---@field customer? {id: string, ref: string?} Who pays, where his payment method is to be kept; ref: what the provider knows him by.
 ---@field saved? till.SavedMethod The one to pay with.
 

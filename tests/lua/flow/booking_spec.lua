@@ -131,6 +131,60 @@ t.describe("till.flow.booking", function()
       t.equal(booking.amounts(p.id).refunded, 600)
     end))
 
+  -- fn(book, raw, shop, p): a cart of 2997 whose shopper has to confirm; so its payment waits alone
+  local function without_order(fn)
+    return function()
+      live.with(function(raw)
+        local shop = make_shop(raw)
+        local cart = shop.cart { { shop.product("TEA", 999, 5), 3 } }
+        shop.pay(cart, "test", "tok_requires_action")
+        shop.complete(cart)
+        local booking, payments = raw.require "till.flow.booking", raw.require "till.store.payments"
+        local p = payments.of_cart(cart)[1]
+        t.same({ p.state, p.order_id }, { "requires_action" })
+        fn(function(event)
+          local done, e = raw.sql.transaction(function(tx)
+            return booking.book(tx, p.id, event)
+          end)
+          t.ok(done, e)
+        end, raw, shop, p, cart, booking)
+      end)
+    end
+  end
+
+  local function all_accounts(raw)
+    local out = {}
+    for _, row in ipairs(raw.require("till.store.ledger").balance()) do
+      out[row.account] = row.amount
+    end
+    return out
+  end
+
+  t.it("keeps money without an order in suspense, and the order takes it from there",
+    without_order(function(book, raw, shop, p, cart)
+      book { kind = "captured", reference = "ch_one", fee = 59 }
+      t.same(all_accounts(raw), { ["cash:test"] = p.amount - 59, ["fees:test"] = 59,
+        ["suspense:test"] = -p.amount })
+      book { kind = "refunded", amount = 300, reference = "re_one" }
+      t.same(all_accounts(raw), { ["cash:test"] = p.amount - 359, ["fees:test"] = 59,
+        ["suspense:test"] = 300 - p.amount })
+      local order = shop.must(shop.complete(cart)).order
+      t.equal(order.payment_status, "partially_refunded")
+      local now = all_accounts(raw)
+      t.same({ now["cash:test"], now["fees:test"], now["suspense:test"], now.receivable },
+        { p.amount - 359, 59, nil, 300 })
+    end))
+
+  t.it("empties suspense where money without an order goes back", without_order(
+    function(book, raw, _, p, _, booking)
+      book { kind = "captured", reference = "ch_one" }
+      local payments = raw.require "till.store.payments"
+      local now = booking.all_back(payments.get(p.id), "re_one")
+      t.same({ now.state, all_accounts(raw) }, { "refunded", {} })
+      t.equal(booking.all_back(payments.get(p.id), "re_one").state, "refunded") -- once more
+      t.equal(booking.amounts(p.id).refunded, p.amount)
+    end))
+
   t.it("folds what a cancellation lets go of, and a void of the rest", with_order(
     function(book, _, _, p, booking)
       book { kind = "voided", amount = 997, reference = "rel_one" }

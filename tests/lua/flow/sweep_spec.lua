@@ -32,12 +32,49 @@ local function confirmed(raw)
 end
 
 
+-- What is paid can be no order any more.
+local function sold_out(raw)
+  raw.sql.exec("UPDATE stock SET on_hand = 0, reserved = 0")
+  raw.sql.exec("UPDATE reservations SET state = 'expired'")
+end
+
+
 local function sweep(raw)
   return raw.require("till.flow.sweep").run()
 end
 
 
 t.describe("a payment that was left", function()
+  t.it("becomes the order that was paid, where it can", with_cart("tok_requires_action",
+    function(shop, raw, cart)
+      shop.complete(cart)
+      confirmed(raw)
+      later(raw, 17)
+      t.equal(sweep(raw), 1)
+      t.same({ shop.count("orders"), states(raw)[1], states(raw)[2] },
+        { 1, "authorized", "authorized" })
+      t.equal(shop.count("outbox", "type = 'payment.abandoned'"), 0)
+    end))
+
+  t.it("is asked for again where its provider says nothing, and staff hear of it in the end",
+    with_cart("tok_requires_action", function(shop, raw, cart)
+      shop.complete(cart)
+      local dispatch = raw.require "till.plugin.dispatch"
+      local was = dispatch.plugin
+      dispatch.plugin = function(name, hook, ...)
+        if hook == "payment.lookup" then return { outcome = "unknown" } end
+        return was(name, hook, ...)
+      end
+      later(raw, 17)
+      t.equal(sweep(raw), 0)
+      t.equal(shop.count("alerts", "kind = 'payment.silent'"), 0)
+      later(raw, 400)
+      t.equal(sweep(raw), 0)
+      dispatch.plugin = was
+      t.equal(states(raw)[1], "requires_action")
+      t.equal(shop.count("alerts", "kind = 'payment.silent'"), 1)
+    end))
+
   t.it("is voided once nothing is held for it, and staff are told once",
     with_cart("tok_requires_action", function(shop, raw, cart)
       t.equal(select(2, shop.complete(cart)).error.code, "payment_requires_action")
@@ -46,11 +83,13 @@ t.describe("a payment that was left", function()
       t.equal(sweep(raw), 0)
       t.same(states(raw), { "requires_action", "authorized" })
       later(raw, 7)
+      sold_out(raw)
       t.equal(sweep(raw), 1)
       t.same(states(raw), { "voided", "voided" })
       t.equal(shop.count("outbox", "type = 'payment.abandoned'"), 1)
       later(raw, 7)
       t.equal(sweep(raw), 0)
+      raw.sql.exec("UPDATE stock SET on_hand = 5")
       local _, body = shop.complete(cart)
       t.same({ body.type, body.error.code }, { "cart", "payment_declined" })
       t.ok(body.error.detail:find("pay again", 1, true), body.error.detail)
@@ -95,6 +134,7 @@ t.describe("a payment that was left", function()
       shop.complete(cart)
       confirmed(raw)
       later(raw, 17)
+      sold_out(raw)
       local payment = raw.require "till.flow.payment"
       local void, status, code = payment.void, nil, nil
       payment.void = function(...)
@@ -114,6 +154,7 @@ t.describe("a payment that was left", function()
       shop.complete(cart)
       confirmed(raw)
       later(raw, 17)
+      sold_out(raw)
       local payment = raw.require "till.flow.payment"
       local void = payment.void
       payment.void = function()
@@ -182,6 +223,20 @@ t.describe("a worker that lost its flow", function()
 end)
 
 
+-- As after a reload without it; -> the function that brings it back.
+local function without_plugin(raw)
+  local dispatch, err = raw.require "till.plugin.dispatch", raw.require "till.util.err"
+  local has, waits, plugin = dispatch.has, dispatch.waits, dispatch.plugin
+  dispatch.has = function(hook, name) return name ~= "payment-test" and has(hook, name) end
+  dispatch.waits = function() return true end
+  dispatch.plugin = function(name, ...)
+    if name == "payment-test" then return nil, err.new("not_found", "there is no plugin") end
+    return plugin(name, ...)
+  end
+  return function() dispatch.has, dispatch.waits, dispatch.plugin = has, waits, plugin end
+end
+
+
 t.describe("a provider between session and completion", function()
   t.it("that is gone is told of, and nothing is taken", with_cart("tok_ok",
     function(shop, raw, cart)
@@ -193,6 +248,33 @@ t.describe("a provider between session and completion", function()
       dispatch.has, dispatch.waits = has, waits
       t.same({ body.type, body.error and body.error.code }, { "cart", "payment_provider_unknown" })
       t.same({ shop.count("payment_test_attempts"), shop.count("orders") }, { 0, 0 })
+    end))
+
+  t.it("that is gone after it was asked leaves the outcome open until it is back",
+    with_cart("tok_timeout", function(shop, raw, cart)
+      t.equal((shop.complete(cart)), 202)
+      local back = without_plugin(raw)
+      t.equal((shop.complete(cart)), 202)
+      t.equal(raw.sql.one("SELECT state FROM payments").state, "unknown")
+      local saga = shop.must(raw.admin("GET", "/admin/v1/sagas?aggregate=" .. cart)).data[1]
+      t.ok(saga.error:find("payment-test is not loaded", 1, true), saga.error)
+      back()
+      t.equal(select(2, shop.complete(cart)).type, "order")
+    end))
+
+  t.it("that is gone when staff capture is named, and nothing is changed", with_cart("tok_ok",
+    function(shop, raw, cart)
+      local order = shop.must(shop.complete(cart)).order
+      local at = "/admin/v1/payments/" .. shop.must(raw.admin("GET", "/admin/v1/orders/"
+        .. order.id)).order.payments[1].id
+      local back = without_plugin(raw)
+      local status, body = raw.admin("POST", at .. "/capture", {}, shop.key())
+      t.equal(status, 503)
+      t.ok(body.detail:find("payment-test is not loaded", 1, true), body.detail)
+      t.equal(shop.must(raw.admin("GET", at)).payment.state, "authorized")
+      back()
+      t.equal(shop.must(raw.admin("POST", at .. "/capture", {}, shop.key())).payment.state,
+        "captured")
     end))
 
   t.it("that offers nothing any more still has its order captured", with_cart("tok_ok",

@@ -52,6 +52,8 @@ t.describe("a provider that fails", function()
     local answer = ask("authorize", { outcome = "authorized" }, nil,
       { idem_key = "k", provider_ref = "pi_1" })
     t.same({ answer.outcome, answer.provider_ref }, { "unknown", "pi_1" })
+    answer = ask("authorize", { outcome = "authorized" }, nil, { idem_key = "k", is_resent = true })
+    t.equal(answer.outcome, "unknown")
     for _, operation in ipairs { "capture", "void", "refund" } do
       times(MIN_CALLS, ask, operation, { outcome = "unknown" })
       t.equal(ask(operation, { outcome = "captured" }).outcome, "unknown", operation)

@@ -12,6 +12,7 @@ local route = require "till.http.route"
 local s = require "till.util.schema"
 local shapes = require "till.http.shapes"
 local sweep = require "till.flow.sweep"
+local verdict = require "till.flow.payment_verdict"
 local views = require "till.http.views"
 
 local PARAMS = { id = s.id("pay") }
@@ -116,6 +117,18 @@ local function void(ctx)
 end
 
 
+local function resolve(ctx)
+  local ok, e = verdict.look_up(ctx.params.id, ctx.body.as)
+  if not ok then return nil, e end
+  return ctx:transaction(function(tx)
+    local p, e2 = verdict.give(tx, ctx.params.id, ctx.body.as, { actor = actor.of(ctx),
+      reason = ctx.body.reason, request_id = ctx.req.request_id })
+    if not p then return nil, e2 end
+    return answer(ctx, p)
+  end)
+end
+
+
 local function balance(ctx)
   local rows, e = ledger.balance()
   if not rows then return nil, e end
@@ -156,6 +169,15 @@ return {
     auth = "admin", permission = "payments.write", params = PARAMS, idempotency = "required",
     body = s.object({ reason = s.string { min = 1, max = 255 } }, { required = { "reason" } }),
     returns = ONE, handler = void, errors = { "conflict" },
+  }),
+  route.post("/admin/v1/payments/{id}/resolve", {
+    summary = "Say what became of it, where its provider never tells", tag = "payments",
+    doc = "The provider is asked first, and what it says wins: 409 with `provider_says`. No money"
+      .. " is moved: it is booked as though the provider had told it.",
+    auth = "admin", permission = "payments.write", params = PARAMS, idempotency = "required",
+    body = s.object({ as = s.string { enum = verdict.KINDS },
+      reason = s.string { min = 1, max = 255 } }, { required = { "as", "reason" } }),
+    returns = ONE, handler = resolve, errors = { "conflict" },
   }),
   route.get("/admin/v1/ledger/balance", {
     summary = "The trial balance: the amounts of a currency sum to zero", tag = "payments",

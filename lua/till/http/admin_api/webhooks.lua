@@ -2,6 +2,7 @@
 local actor = require "till.http.actor"
 local err = require "till.util.err"
 local json = require "till.prim.json"
+local permissions = require "till.http.permissions"
 local route = require "till.http.route"
 local s = require "till.util.schema"
 local shapes = require "till.http.shapes"
@@ -18,7 +19,8 @@ local EVENT = s.object({
   state = s.string { enum = STATES }, via = s.string { enum = { "webhook", "poll" } },
   tries = s.integer {}, reason = s.string { doc = "Why it is parked, failed or tried again." },
   payment_id = s.id("pay"), at = s.string { doc = "When it happened, by the provider." },
-  received_at = s.string {}, applied_at = s.string {}, body = s.any { doc = "Of one alone." },
+  received_at = s.string {}, applied_at = s.string {},
+  body = s.any { doc = "Of one alone, for who has webhooks.write: there are people in it." },
 }, { additional = true, name = "WebhookEvent" })
 
 
@@ -45,7 +47,9 @@ local function get(ctx)
   if row == nil then return nil, e end
   if not row then return nil, err.new("not_found", "there is no such webhook event") end
   local out = view(row)
-  out.body = json.decode(row.body) or row.body
+  if permissions.allows(ctx.auth.roles, "webhooks.write") then
+    out.body = json.decode(row.body) or row.body
+  end
   return ctx:json(200, { webhook = out })
 end
 

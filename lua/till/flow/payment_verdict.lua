@@ -1,0 +1,165 @@
+-- till/flow/payment_verdict - what became of a payment, by the word of staff, where its provider
+-- never tells: its plugin is gone, the account is closed, it has forgotten.
+--
+--   look_up(id, as) -> true | nil, err     outside of a transaction, before it: what the provider
+--                                          says wins. conflict with `provider_says`, where that is
+--                                          another thing
+--   give(tx, id, as, by) -> payment | nil, err     by { actor, reason, request_id }
+--
+--   as             of a payment that is                     then
+--   captured       sending, unknown, requires_action,       it is booked as captured
+--                  authorized
+--   not_captured   authorized, and its capture was asked    the next capture has a key of its own
+--   voided         as of captured                           nothing of it is held any more
+--   not_found      sending, unknown, requires_action        it failed: it never got there
+--   refunded       captured                                 all that is left has gone back
+--
+-- Written under the lock of the order, then of the payment: row, events, ledger, the order's
+-- payment_status and timeline by till.flow.booking, and the audit. Nobody is asked for money. What
+-- is so already is told as it is, and nothing is written. Of a cart whose flow is parked the flow
+-- is retried afterwards: it goes on with what is known now.
+local audit = require "till.store.audit"
+local booking = require "till.flow.booking"
+local cancellations = require "till.store.cancellations"
+local conf = require "till.prim.conf"
+local err = require "till.util.err"
+local orders = require "till.store.orders"
+local payment = require "till.flow.payment"
+local payments = require "till.store.payments"
+local result = require "till.flow.payment_result"
+local time = require "till.prim.time"
+
+local verdict = {}
+
+local OPEN = { sending = true, unknown = true, requires_action = true }
+local NOT_TAKEN = { sending = true, unknown = true, requires_action = true, authorized = true }
+local FROM = { captured = NOT_TAKEN, voided = NOT_TAKEN, not_found = OPEN,
+  not_captured = { authorized = true }, refunded = { captured = true } }
+-- What it comes to, and what a provider says then.
+local ENDS = { captured = "captured", voided = "voided", not_found = "failed",
+  refunded = "refunded" }
+local SAYS = { captured = "captured", voided = "voided", not_found = "not_found",
+  refunded = "refunded", not_captured = "authorized" }
+
+verdict.KINDS = { "captured", "not_captured", "voided", "not_found", "refunded" }
+
+
+local function conflict(message, fields)
+  return nil, err.new("conflict", message, fields)
+end
+
+
+-- -> true | false: it is so already | nil, err
+local function allow(p, as)
+  if p.state == ENDS[as] then return false end
+  if not FROM[as][p.state] then
+    return conflict(("a payment that is %s cannot be resolved as %s"):format(p.state, as))
+  elseif as == "not_captured" and not p.capture_amount then
+    return conflict("no capture of it has an open outcome: capture it, or void it")
+  end
+  local since = p.state == "sending" and time.parse(p.updated_at)
+  if since and time.now_ms() - since < conf.get("payments.not_found_after_ms") then
+    return conflict("it was sent a moment ago, and may be on its way still: try again later")
+  end
+  return true
+end
+
+
+local function read(payment_id, tx)
+  local p, e = payments.get(payment_id, tx)
+  if p == nil then return nil, e end
+  if not p then return nil, err.new("not_found", "there is no such payment") end
+  return p
+end
+
+
+function verdict.look_up(payment_id, as)
+  local p, e = read(payment_id)
+  if not p then return nil, e end
+  local open, e2 = allow(p, as)
+  if open == nil then return nil, e2 end
+  if not open then return true end
+  local seen = payment.ask_lookup(p)
+  if seen.outcome == "unknown" then return true end
+  if seen.outcome ~= SAYS[as] then
+    return conflict(("%s says that it is %s: that holds, and not %s"):format(p.provider,
+      seen.outcome, as), { provider_says = seen.outcome })
+  end
+  local another = result.another(p, seen)
+  if another then return conflict(another, { provider_says = seen.outcome }) end
+  return true
+end
+
+
+-- -> payment, order or false; both rows are ours
+local function locked(tx, payment_id)
+  local p, e = read(payment_id, tx)
+  if not p then return nil, e end
+  local order, order_id = false, p.order_id
+  if order_id then
+    order, e = orders.lock(tx, order_id)
+    if not order then return nil, e or err.new("internal", "a payment's order is not there") end
+  end
+  p, e = payments.lock(tx, payment_id)
+  if not p then return nil, e end
+  if p.order_id ~= order_id then
+    return nil, err.new("busy", "an order was placed with it just now; try again",
+      { retryable = true })
+  end
+  return p, order
+end
+
+
+-- Money that a cancellation, return or refund of ours is giving back is booked by that.
+local function is_free(tx, p, order)
+  if not order then return true end
+  local list, e = cancellations.of_order(order.id, tx)
+  if not list then return nil, e end
+  for _, c in ipairs(list) do
+    if c.payment_id == p.id and c.state == "pending" then
+      return conflict(("%s is giving money of it back: resolve its saga"):format(c.id))
+    end
+  end
+  return true
+end
+
+
+local function not_captured(tx, p, by)
+  local ok, e = payments.decline(p, tx)
+  if ok and p.order_id then
+    ok, e = orders.event(tx, p.order_id, "capture_refused", by.actor,
+      { payment_id = p.id, amount = p.capture_amount, reason = by.reason })
+  end
+  if not ok then return nil, e end
+  return payments.get(p.id, tx)
+end
+
+
+local function write(tx, p, order, as, by)
+  if as ~= "captured" then
+    local free, e = is_free(tx, p, order)
+    if not free then return nil, e end
+  end
+  if as == "not_captured" then return not_captured(tx, p, by) end
+  return booking.book(tx, p.id, { kind = as, actor = by.actor, reason = by.reason,
+    amount = as == "captured" and payments.to_capture(p) or nil })
+end
+
+
+function verdict.give(tx, payment_id, as, by)
+  local p, order = locked(tx, payment_id)
+  if not p then return nil, order end
+  local open, e = allow(p, as)
+  if open == nil then return nil, e end
+  if not open then return p end
+  local now, e2 = write(tx, p, order, as, by)
+  if not now then return nil, e2 end
+  local ok, e3 = audit.add({ actor = by.actor, action = "payment.resolve", subject = p.id,
+    detail = { as = as, was = p.state, order_id = p.order_id, reason = by.reason },
+    request_id = by.request_id }, tx)
+  if not ok then return nil, e3 end
+  return now
+end
+
+
+return verdict

@@ -1,0 +1,164 @@
+-- What became of a payment, by the word of staff.
+local t = require "till.test"
+local live = require "tests.support.live"
+local make_shop = require "tests.support.shop"
+
+
+-- fn(shop, raw, cart, say): say[hook] is what the provider answers to it instead, until nil.
+local function with(token, fn)
+  return function()
+    live.with(function(raw)
+      local shop = make_shop(raw)
+      local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+      shop.pay(cart, "test", token)
+      local dispatch, say = raw.require "till.plugin.dispatch", {}
+      local plugin, waits = dispatch.plugin, dispatch.waits
+      dispatch.waits = function() return true end
+      dispatch.plugin = function(name, hook, ...)
+        if say[hook] then return { outcome = say[hook] } end
+        return plugin(name, hook, ...)
+      end
+      local good, why = pcall(fn, shop, raw, cart, say)
+      dispatch.plugin, dispatch.waits = plugin, waits
+      if not good then error(why, 0) end
+    end)
+  end
+end
+
+
+local function only(raw)
+  local row = raw.sql.one "SELECT id FROM payments"
+  return "/admin/v1/payments/" .. raw.require("till.util.id").text("pay", row.id)
+end
+
+
+local function resolve(shop, raw, as, key)
+  return raw.admin("POST", only(raw) .. "/resolve", { as = as, reason = "it is in their list" },
+    key or shop.key())
+end
+
+
+local function balance(raw)
+  local sum = raw.sql.one("SELECT COALESCE(SUM(amount), 0) AS n FROM ledger_entries")
+  return tonumber(sum.n)
+end
+
+
+local function state(raw) return raw.sql.one("SELECT state FROM payments").state end
+
+
+local function unknown(shop, cart, say)
+  say["payment.authorize"], say["payment.lookup"] = "unknown", "unknown"
+  t.equal((shop.complete(cart)), 202)
+end
+
+
+-- The outcome of its capture is open.
+local function half_captured(shop, raw, cart, say)
+  local order = shop.must(shop.complete(cart)).order
+  say["payment.capture"], say["payment.lookup"] = "unknown", "unknown"
+  t.equal((raw.admin("POST", only(raw) .. "/capture", {}, shop.key())), 503)
+  return order
+end
+
+
+t.describe("the verdict of staff", function()
+  t.it("makes an order of a payment whose provider is silent", with("tok_ok",
+    function(shop, raw, cart, say)
+      unknown(shop, cart, say)
+      local seen = shop.must(resolve(shop, raw, "captured")).payment
+      t.equal(seen.state, "captured")
+      t.equal(select(2, shop.complete(cart)).type, "order")
+      t.same({ shop.count("orders"), balance(raw) }, { 1, 0 })
+      t.equal(shop.count("audit_entries", "action = 'payment.resolve'"), 1)
+    end))
+
+  t.it("opens the cart again where the provider never got it", with("tok_ok",
+    function(shop, raw, cart, say)
+      unknown(shop, cart, say)
+      shop.must(resolve(shop, raw, "not_found"))
+      t.equal(state(raw), "failed")
+      t.equal(select(2, shop.complete(cart)).error.code, "payment_declined")
+      say["payment.authorize"], say["payment.lookup"] = nil, nil
+      shop.pay(cart, "test", "tok_ok")
+      t.equal(select(2, shop.complete(cart)).type, "order")
+    end))
+
+  t.it("does not stand against what the provider says", with("tok_ok",
+    function(shop, raw, cart, say)
+      unknown(shop, cart, say)
+      for said, as in pairs { authorized = "not_found", captured = "voided", declined = "captured",
+        refunded = "captured" } do
+        say["payment.lookup"] = said
+        local status, body = resolve(shop, raw, as)
+        t.same({ status, body.code, body.provider_says }, { 409, "conflict", said })
+      end
+      t.same({ state(raw), shop.count("audit_entries", "action = 'payment.resolve'") },
+        { "unknown", 0 })
+    end))
+
+  t.it("waits where the request may still be on its way", with("tok_ok",
+    function(shop, raw, cart, say)
+      unknown(shop, cart, say)
+      raw.sql.exec("UPDATE payments SET state = 'sending', updated_at = NOW(3)")
+      t.equal((resolve(shop, raw, "not_found")), 409)
+      raw.clock.skip_ms = raw.clock.skip_ms + 60000
+      t.equal((resolve(shop, raw, "not_found")), 200)
+    end))
+
+  t.it("books a capture once, and the order is paid", with("tok_ok",
+    function(shop, raw, cart, say)
+      local order = half_captured(shop, raw, cart, say)
+      local key = shop.key()
+      t.equal(shop.must(resolve(shop, raw, "captured", key)).payment.state, "captured")
+      t.equal((resolve(shop, raw, "captured", key)), 200)
+      t.equal((resolve(shop, raw, "captured")), 200)
+      local seen = shop.must(raw.admin("GET", "/admin/v1/orders/" .. order.id)).order
+      t.same({ seen.payment_status, balance(raw) }, { "captured", 0 })
+      t.same({ shop.count("order_events", "type = 'captured'"),
+        shop.count("payment_events", "kind = 'captured'"),
+        shop.count("audit_entries", "action = 'payment.resolve'") }, { 1, 1, 1 })
+    end))
+
+  t.it("lets a capture that did not happen be asked for under another key", with("tok_ok",
+    function(shop, raw, cart, say)
+      half_captured(shop, raw, cart, say)
+      t.equal(shop.must(resolve(shop, raw, "not_captured")).payment.state, "authorized")
+      t.equal((resolve(shop, raw, "not_captured")), 409)
+      say["payment.capture"], say["payment.lookup"] = nil, nil
+      t.equal(shop.must(raw.admin("POST", only(raw) .. "/capture", {}, shop.key())).payment.state,
+        "captured")
+      t.equal(shop.count("order_events", "type = 'capture_refused'"), 1)
+    end))
+
+  t.it("books what went back in another way", with("tok_ok", function(shop, raw, cart, say)
+    local order = half_captured(shop, raw, cart, say)
+    t.equal((resolve(shop, raw, "refunded")), 409)
+    shop.must(resolve(shop, raw, "captured"))
+    t.equal(shop.must(resolve(shop, raw, "refunded")).payment.state, "refunded")
+    local seen = shop.must(raw.admin("GET", "/admin/v1/orders/" .. order.id)).order
+    t.same({ seen.payment_status, balance(raw) }, { "refunded", 0 })
+    t.equal((resolve(shop, raw, "captured")), 409)
+  end))
+
+  t.it("does not touch what a cancellation is giving back", with("tok_ok",
+    function(shop, raw, cart, say)
+      local order = half_captured(shop, raw, cart, say)
+      shop.must(resolve(shop, raw, "captured"))
+      say["payment.refund"] = "unknown"
+      raw.admin("POST", "/admin/v1/orders/" .. order.id .. "/cancel", {}, shop.key())
+      local status, body = resolve(shop, raw, "refunded")
+      t.equal(status, 409)
+      t.ok(body.detail:find("saga", 1, true), body.detail)
+    end))
+
+  t.it("needs a reason, a kind and a payment", with("tok_ok", function(shop, raw, cart, say)
+    unknown(shop, cart, say)
+    for _, body in ipairs { {}, { as = "captured" }, { as = "gone", reason = "x" },
+      { as = "captured", reason = "" } } do
+      t.equal((raw.admin("POST", only(raw) .. "/resolve", body, shop.key())), 422)
+    end
+    t.equal((raw.admin("POST", only(raw):sub(1, -2) .. "7/resolve",
+      { as = "captured", reason = "x" }, shop.key())), 404)
+  end))
+end)
