@@ -289,6 +289,31 @@ describe("what happens at Stripe alone", () => {
     assert.equal((await orderOf(order.id)).payment_status, "partially_refunded");
   });
 
+  /** An order whose own capture is never heard at Stripe; somebody there does `act` instead. */
+  async function notCaptured(act) {
+    const cart = await ready();
+    const { total } = await cartOf(cart);
+    stripe.script.on({ match: { method: "POST", path: "/v1/payment_intents/[^/]+/capture", params: { amount_to_capture: total.amount } }, times: 1000, reset: "before" });
+    const { order } = assertOk(await outcome(cart), 200);
+    const [intent] = intentsOf(cart);
+    const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
+    await act(client.paymentIntents, intent.id);
+    return { order, intent, rows: await settled(intent.id) };
+  }
+
+  it("is told to staff: an authorization that is cancelled there while its order waits for the money", async () => {
+    const { order } = await notCaptured((intents, id) => intents.cancel(id));
+    assert.equal((await orderOf(order.id)).payment_status, "voided");
+    assert.equal((await alerts("payment.lost_authorization")).filter((one) => one.detail.order_id === order.id).length, 1);
+  });
+
+  it("pays for nothing where another amount is captured there", async () => {
+    const { order, rows } = await notCaptured((intents, id) => intents.capture(id, { amount_to_capture: 100 }));
+    assert.match(rows.find((one) => one.state === "parked")?.reason ?? "", /captured with 100/, JSON.stringify(rows));
+    assert.equal((await orderOf(order.id)).payment_status, "authorized");
+    assert.equal(await ledger(order, "cash:stripe"), 0);
+  });
+
   it("is told to staff: a refund that failed, once, whatever else is told with it", async () => {
     const { intent, order } = await bought();
     const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });

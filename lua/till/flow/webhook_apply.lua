@@ -17,9 +17,9 @@ local fault = require "till.prim.fault"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local payments = require "till.store.payments"
-local sagas = require "till.store.sagas"
 local settled = require "till.flow.settled"
 local sql = require "till.prim.sql"
+local webhook_due = require "till.flow.webhook_due"
 local webhooks_store = require "till.store.webhooks"
 
 local apply = {}
@@ -27,9 +27,9 @@ local apply = {}
 local MOST_TRIES = 16
 local MAX_WAIT_MS = 600000
 local PARKED, FAILED, DISPUTED = "webhook.parked", "webhook.failed", "payment.disputed"
+local LOST = "payment.lost_authorization"
 local PAID = { authorized = true, captured = true }
 local GIVEN_UP = { voided = true, failed = true, declined = true }
-local UNFINISHED = { running = true, waiting = true, parked = true }
 
 
 local function count(group, state)
@@ -128,46 +128,13 @@ local function find(answer, group)
 end
 
 
--- How much of a running sum is new; under a reference of its own where it grew.
-local function rest_of(event, booked)
-  local left = event.sum - booked
-  if left <= 0 then return nil end
-  local out = { kind = event.kind, amount = left, fee = event.fee, at_ms = event.at_ms,
-    reason = event.reason, reference = event.reference }
-  if booked > 0 then out.reference = ("%s:%d"):format(event.reference, event.sum) end
-  return out
-end
+local TOLD = { disputed = DISPUTED, voided = LOST }
 
 
--- Whoever cancels the order books what he has voided.
-local function is_being_cancelled(p)
-  local row, e = sagas.find("cancellation", p.order_id)
-  if row == nil then return nil, e end
-  return row and UNFINISHED[row.state] or false
-end
-
-
--- -> what is to be booked
-local function due(answer, p, amounts)
-  local out = {}
-  for _, event in ipairs(answer.events or {}) do
-    if event.sum then
-      out[#out + 1] = rest_of(event, amounts[event.kind])
-    elseif event.kind ~= "voided" then
-      out[#out + 1] = event
-    elseif amounts.voided == 0 and amounts.captured == 0 then
-      local busy, e = is_being_cancelled(p)
-      if busy == nil then return nil, e end
-      if not busy then out[#out + 1] = event end
-    end
-  end
-  return out
-end
-
-
-local function tell_dispute(tx, p, event)
-  if event.kind == "disputed" then
-    local raised, e = alerts.raise(tx, DISPUTED, p.id, { detail = { payment_id = p.id,
+local function tell(tx, p, event)
+  local kind = TOLD[event.kind]
+  if kind then
+    local raised, e = alerts.raise(tx, kind, p.id, { detail = { payment_id = p.id,
       order_id = p.order_id, amount = event.amount, currency = p.currency,
       reference = event.reference, reason = event.reason } })
     return raised ~= nil, e
@@ -182,7 +149,7 @@ local function book_all(tx, group, p, events)
     local booked, e = booking.book(tx, p.id, event)
     if booked == nil then return nil, e end
     if booked then
-      local ok, e2 = tell_dispute(tx, p, event)
+      local ok, e2 = tell(tx, p, event)
       if not ok then return nil, e2 end
       log.info("webhook.booked", { provider = group.provider, payment_id = p.id,
         kind = event.kind })
@@ -252,7 +219,9 @@ end
 local function book(group, claim, answer, p)
   local amounts, e = booking.amounts(p.id)
   if not amounts then return nil, e end
-  local events, e2 = due(answer, p, amounts)
+  local another = webhook_due.another_capture(answer, p, amounts)
+  if another then return park(group, claim, another, p.id) end
+  local events, e2 = webhook_due.due(answer, p, amounts)
   if not events then return nil, e2 end
   local failed, e4 = untold(group, answer)
   if not failed then return nil, e4 end
