@@ -109,7 +109,10 @@ describe("webhooks of Stripe", () => {
       const rows = await settled(intent.id);
       assert.deepEqual([...new Set(rows.map((one) => one.state))], ["applied"], JSON.stringify(rows));
       assert.deepEqual([...new Set(relay.statuses)], [200]);
-      assert.equal(await value(shop, `SELECT SUM(amount) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account = 'cash:stripe'`), String(order.total.amount));
+      assert.equal(await value(shop, `SELECT SUM(amount) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account IN ('cash:stripe', 'fees:stripe')`), String(order.total.amount));
+      const fees = stripe.world.all("balance_transaction").filter((one) => one.source === intent.latest_charge && one.type !== "refund").map((one) => one.fee);
+      assert.equal(await value(shop, `SELECT GROUP_CONCAT(amount) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account = 'fees:stripe'`), String(fees), "once");
+      assert.equal(await value(shop, `SELECT GROUP_CONCAT(reference) FROM payment_events WHERE kind = 'captured' AND payment_id = ${bin(intent.metadata.payment)}`), intent.latest_charge);
       stripe.check();
       await assertInvariants(shop);
     });
@@ -258,6 +261,8 @@ describe("a shopper who paid at his bank", () => {
 // Last: the look at the books (support/db.mjs) knows of no dispute, and of no money that was given back without a cancellation.
 const ledger = (order, account) => value(shop, `SELECT COALESCE(SUM(amount), 0) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account = '${account}'`).then(Number);
 
+const gross = async (order) => (await ledger(order, "cash:stripe")) + (await ledger(order, "fees:stripe"));
+
 describe("what happens at Stripe alone", () => {
   for (const won of [true, false])
     it(`is booked: a dispute that is ${won ? "won" : "lost"}`, async () => {
@@ -281,11 +286,11 @@ describe("what happens at Stripe alone", () => {
     const { order, intent } = await bought();
     const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
     await client.refunds.create({ payment_intent: intent.id, amount: 100 });
-    await until("it is booked", async () => (await ledger(order, "cash:stripe")) === order.total.amount - 100, 60_000);
+    await until("it is booked", async () => (await gross(order)) === order.total.amount - 100, 60_000);
     await client.refunds.create({ payment_intent: intent.id, amount: 100 });
-    await until("the second is booked", async () => (await ledger(order, "cash:stripe")) === order.total.amount - 200, 60_000);
+    await until("the second is booked", async () => (await gross(order)) === order.total.amount - 200, 60_000);
     await settled(intent.id);
-    assert.equal(await ledger(order, "cash:stripe"), order.total.amount - 200);
+    assert.equal(await gross(order), order.total.amount - 200);
     assert.equal((await orderOf(order.id)).payment_status, "partially_refunded");
   });
 
@@ -311,7 +316,7 @@ describe("what happens at Stripe alone", () => {
     const { order, rows } = await notCaptured((intents, id) => intents.capture(id, { amount_to_capture: 100 }));
     assert.match(rows.find((one) => one.state === "parked")?.reason ?? "", /captured with 100/, JSON.stringify(rows));
     assert.equal((await orderOf(order.id)).payment_status, "authorized");
-    assert.equal(await ledger(order, "cash:stripe"), 0);
+    assert.equal(await gross(order), 0);
   });
 
   it("is told to staff: a refund that failed, once, whatever else is told with it", async () => {
@@ -326,7 +331,7 @@ describe("what happens at Stripe alone", () => {
     const parked = (rows) => rows.filter((one) => one.state === "parked");
     const rows = parked(await settled(intent.id));
     assert.match(rows[0]?.reason, new RegExp(first.id));
-    assert.equal(await ledger(order, "cash:stripe"), order.total.amount - 50, "the other is booked");
+    assert.equal(await gross(order), order.total.amount - 50, "the other is booked");
     await client.refunds.create({ payment_intent: intent.id, amount: 70 });
     assert.deepEqual(parked(await settled(intent.id)).map((one) => one.id), rows.map((one) => one.id), "told once");
     const isOpen = async () => (await alerts("webhook.parked")).some((one) => one.subject === `payment-stripe:${first.id}`);
@@ -343,7 +348,7 @@ describe("what happens at Stripe alone", () => {
       await fault(1);
       const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
       await client.refunds.create({ payment_intent: intent.id, amount: 100 });
-      const booked = async () => (await ledger(order, "cash:stripe")) === order.total.amount - 100;
+      const booked = async () => (await gross(order)) === order.total.amount - 100;
       await until("it is booked", async () => {
         await value(shop, "UPDATE webhook_events SET next_at = NOW(3) WHERE state = 'received' AND next_at > NOW(3) + INTERVAL 110 SECOND"); // leases
         return (await booked()) && (await about(intent.id)).every((one) => one.state === "applied");

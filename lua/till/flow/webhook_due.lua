@@ -5,6 +5,7 @@
 --   another_capture(answer, payment, amounts) -> a sentence, where it was captured there with
 --                       another amount than was to be captured | nil
 local cancellations = require "till.store.cancellations"
+local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
 
 local webhook_due = {}
@@ -12,12 +13,38 @@ local webhook_due = {}
 
 -- How much of a running sum is new; under a reference of its own where it grew.
 local function rest_of(event, booked)
-  local left = event.sum - booked
-  if left <= 0 then return nil end
-  local out = { kind = event.kind, amount = left, fee = event.fee, at_ms = event.at_ms,
-    reason = event.reason, reference = event.reference }
+  local out = { kind = event.kind, amount = event.sum - booked, fee = event.fee,
+    at_ms = event.at_ms, reason = event.reason, reference = event.reference }
   if booked > 0 then out.reference = ("%s:%d"):format(event.reference, event.sum) end
   return out
+end
+
+
+-- Our own flow booked it, without the provider's name of it or his fee.
+local function is_to_be_named(event, p)
+  local list, e = payment_events.of(p.id)
+  if not list then return nil, e end
+  for _, known in ipairs(list) do
+    local is_it = known.reference == event.reference
+      or known.reference == nil and known.amount == event.sum
+    if known.event == event.kind and is_it then
+      return known.reference == nil or known.fee == nil and event.fee ~= nil
+    end
+  end
+  return false
+end
+
+
+local function add_sum(out, event, p, booked)
+  if event.sum > booked then
+    out[#out + 1] = rest_of(event, booked)
+    return true
+  end
+  if event.sum < booked then return true end
+  local named, e = is_to_be_named(event, p)
+  if named == nil then return nil, e end
+  if named then out[#out + 1] = rest_of(event, 0) end
+  return true
 end
 
 
@@ -48,7 +75,8 @@ function webhook_due.due(answer, p, amounts)
   local out = {}
   for _, event in ipairs(answer.events or {}) do
     if event.sum then
-      out[#out + 1] = rest_of(event, amounts[event.kind])
+      local ok, e = add_sum(out, event, p, amounts[event.kind])
+      if not ok then return nil, e end
     elseif event.kind == "voided" then
       local ok, e = add_void(out, event, p, amounts)
       if not ok then return nil, e end
