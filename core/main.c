@@ -58,6 +58,7 @@ static const struct {
     {"import", NULL, "products FILE | orders FILE: read a shop's CSV, also .xz", NULL},
     {"jobs", NULL, "the outbox: what is to be done, what was given up; schedules", NULL},
     {"sagas", NULL, "flows that wait or are parked: retry, resolve", NULL},
+    {"payments", NULL, "providers' accounts against the books: reconcile", NULL},
     {"stock", NULL, "stock against its log: check, reconcile; its events; alerts", NULL},
     {"user", NULL, "staff: create, list, password, disable", NULL},
     {"key", NULL, "API keys: create, list, revoke", NULL},

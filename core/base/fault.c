@@ -29,6 +29,7 @@
     row("checkout.after_place")     /* it dies, the order is there, nobody was told */     \
     row("reconcile.in_repair")      /* it dies, a repair is begun, nothing is committed */  \
     row("reconcile.before_advance") /* it dies, a slice is repaired, the pass not moved */  \
+    row("settlement.in_page")       /* it dies, a page of movements is judged in part */     \
     row("combine.before_commit")    /* it dies, a batch of orders is not sent */            \
     row("combine.after_commit")     /* it dies, the batch is there, nobody was told */      \
     row("cancellation.after_decide") /* it dies, the units are cancelled, the money is not back */ \

@@ -89,6 +89,10 @@
     M(gauge, "till_provider_breaker_state", "operation provider", "0: closed, 1: half open, 2: open; added up over workers.") \
     M(counter, "till_webhooks_received_total", "provider result", "Events that providers sent, or that were read there.")  \
     M(counter, "till_webhooks_applied_total", "provider state", "Events of the inbox that were applied, parked or failed.") \
+    M(counter, "till_settlements_total", "provider state", "Reconciliations with providers that ended.") \
+    M(counter, "till_settlement_items_total", "provider verdict", "Movements at providers that were compared with our books.") \
+    M(counter, "till_settlement_booked_total", "kind provider", "Movements that reconciliation had to book.") \
+    M(counter, "till_settlement_resolved_total", "outcome provider", "Payments with money and without an order that reconciliation found.") \
     M(histogram, "till_box_duration_seconds", "", "Exchanges with the box of rules, from the question to the answer.")  \
     M(counter, "till_box_kills_total", "rule reason", "Rules that were ended: budget, deadline, memory, depth, crash.") \
     M(counter, "till_box_replaced_total", "", "Boxes of rules that a rule took with it, or that overran.")             \

@@ -4,8 +4,9 @@
 --     { ok = object }              it was done, or done before under this key
 --     { refused = error, status }  nothing was done: what Stripe says of it
 --     { unsent = why }             nothing was done: it did not arrive, or was turned away at once
---     { unknown = why, status, is_conflict }   it may have been done. is_conflict: this key was
---                                  used with other parameters
+--     { unknown = why, status, is_conflict, is_replayed }   it may have been done
+--                                  is_conflict: this key was used with other parameters
+--                                  is_replayed: Stripe remembers this failure under the key
 --   fresh(idem_key) -> a key that nobody has used: for what is safe to ask for twice
 --
 -- `unsent` and `unknown` are for shoppers to read: what staff must mend stands in the log.
@@ -73,7 +74,8 @@ local function read(response, path)
   local is_conflict = told.type == "idempotency_error"
   if REFUSED[status] and not is_conflict then return { refused = told, status = status } end
   return { unknown = "Stripe answers " .. status, status = status,
-    is_conflict = is_conflict and status ~= 409 }
+    is_conflict = is_conflict and status ~= 409,
+    is_replayed = response.headers["idempotent-replayed"] == "true" }
 end
 
 

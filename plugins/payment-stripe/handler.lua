@@ -5,6 +5,7 @@ local customers = require "plugins.payment-stripe.customers"
 local intent = require "plugins.payment-stripe.intent"
 local outcome = require "plugins.payment-stripe.outcome"
 local sessions = require "plugins.payment-stripe.sessions"
+local settlement = require "plugins.payment-stripe.settlement"
 local url = require "till.util.url"
 local webhook = require "plugins.payment-stripe.webhook"
 
@@ -246,6 +247,7 @@ handler["payment.forget"] = function(config, about)
 end
 
 
+handler["payment.settlement"] = settlement.page
 handler["webhook.receive"] = webhook.receive
 handler["webhook.apply"] = webhook.apply
 handler["webhook.poll"] = webhook.poll

@@ -47,7 +47,10 @@ end
 
 function intent.create(config, payment)
   local customer, failed = customers.of(config, payment)
-  if failed then return failed end
+  if failed then
+    failed.is_replayed = nil -- that was of the customer
+    return failed
+  end
   return api.request(config, "POST", "/v1/payment_intents", {
     amount = amounts.to_stripe(payment.amount, payment.currency),
     currency = payment.currency:lower(), capture_method = config.capture_method,
@@ -104,6 +107,15 @@ local function listed(config, payment)
 end
 
 
+-- A fault of Stripe's that it remembers under the key for a day: nobody was ever given an intent
+-- under it, nor will be, so nobody confirms one. One may be there all the same: the list tells.
+local function of_failure(config, payment)
+  local found = listed(config, payment)
+  if found then return intent.get(config, found.id) end
+  return found
+end
+
+
 -- Its key is known with other parameters, for the options were changed since, or it is refused.
 -- Where no intent is there and nobody can be making one any more, none was ever made.
 local function by_metadata(config, payment)
@@ -124,6 +136,7 @@ function intent.find(config, payment)
   end
   local again = intent.create(config, payment)
   if again.ok then return intent.get(config, again.ok.id) end
+  if again.is_replayed then return of_failure(config, payment) end
   if again.is_conflict or again.refused then return by_metadata(config, payment) end
 end
 

@@ -78,7 +78,7 @@ async function meet(name) {
   return false;
 }
 
-const killAll = async (kind) => (await workers(shop)).filter((w) => w.name.startsWith(kind)).forEach((w) => process.kill(w.pid, "SIGKILL"));
+const killAll = async (kind) => (await workers(shop)).filter((w) => w.name.startsWith(kind) && w.pid > 0).forEach((w) => process.kill(w.pid, "SIGKILL"));
 
 /** Kills a server of dev's, and waits for another. */
 async function kill(program) {
@@ -94,7 +94,7 @@ async function kill(program) {
 }
 
 const DEATHS = {
-  "a web worker": async () => process.kill((await workers(shop)).find((w) => w.name.startsWith("web")).pid, "SIGKILL"),
+  "a web worker": async () => (await workers(shop)).filter((w) => w.name.startsWith("web") && w.pid > 0).slice(0, 1).forEach((w) => process.kill(w.pid, "SIGKILL")),
   "all web workers at once": () => killAll("web"),
   "the jobs worker": () => killAll("jobs"),
   Redis: () => kill("redis-server"),

@@ -81,6 +81,7 @@ const WALK = {
   "POST /admin/v1/refunds/{id}/approve": () => ({ reason: "walk" }),
   "POST /admin/v1/refunds/{id}/reject": () => ({ reason: "walk" }),
   "PUT /admin/v1/refund-limits": () => ({ limits: [{ role: "support", currency: "*", amount: 10000 }] }),
+  "POST /admin/v1/settlements": () => ({ provider: "stripe", from: "2020-01-01T00:00:00Z", to: "2020-01-02T00:00:00Z" }),
   "POST /admin/v1/payments/{id}/void": () => ({ reason: "walk" }),
   "POST /admin/v1/payments/{id}/resolve": () => ({ as: "voided", reason: "walk" }),
   "POST /admin/v1/orders/{id}/cancel": () => ({ lines: [{ line_id: place.order.lines[0].id, quantity: 1 }], reason: "walk" }),
@@ -107,7 +108,7 @@ const WALK = {
 
 const IDS = { carts: () => place.cart.id, products: () => place.changed.product.id, variants: () => place.changed.variant.id, categories: () => place.category.id,
   promotions: () => place.promotion.id, orders: () => place.order.id, rules: () => place.rule.id, generations: () => "live", inventory: () => encodeURIComponent(place.variant.sku),
-  locations: () => "main", refunds: () => place.order.id.replace("ord", "rfnd"), payments: () => place.order.id.replace("ord", "pay"), fulfilments: () => place.order.id.replace("ord", "ful"), jobs: () => "1", sagas: () => "1", webhooks: () => "1" };
+  locations: () => "main", refunds: () => place.order.id.replace("ord", "rfnd"), payments: () => place.order.id.replace("ord", "pay"), fulfilments: () => place.order.id.replace("ord", "ful"), jobs: () => "1", sagas: () => "1", webhooks: () => "1", settlements: () => "1" };
 
 function send(route, body) {
   const [method, template] = route.split(" ");

@@ -20,6 +20,7 @@ before(async () => {
   const options = { secret_key: KEY, base_url: stripe.url, webhook_secret: "whsec_of_the_tests", timeout_ms: 5000,
     return_url: "https://shop.example/back?cart={cart}" };
   shop = await Shop.start({ args: ["--no-demo", "--set", "server.workers=2", "--set", "cart.completion_claim_ms=5000", "--set", "idem.lease_ms=5000",
+    "--set", "payments.breaker_min_calls=100000",
     ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])] });
   ({ variant } = await makeProduct(shop, { stock: 1000 }));
 });

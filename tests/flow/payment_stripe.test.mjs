@@ -34,7 +34,8 @@ after(async () => {
 function startShop(more = {}) {
   const options = { secret_key: stripe.key, base_url: stripe.url, webhook_secret: SECRET, return_url: "https://shop.example/back?cart={cart}",
     timeout_ms: 5000, ...more };
-  return Shop.start({ args: ["--no-demo", "--set", "cart.completion_claim_ms=5000", "--set", "idem.lease_ms=5000", "--set", `vault.keys=${VAULT_KEY}`,
+  return Shop.start({ args: ["--no-demo", "--set", "payments.breaker_min_calls=100000", "--set", "cart.completion_claim_ms=5000",
+    "--set", "idem.lease_ms=5000", "--set", `vault.keys=${VAULT_KEY}`,
     ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])] });
 }
 

@@ -18,6 +18,7 @@ local saved_methods = require "till.flow.saved_methods"
 local schedules = require "till.flow.schedules"
 local search = require "till.flow.search"
 local search_store = require "till.store.search"
+local settlement = require "till.flow.settlement"
 local sql = require "till.prim.sql"
 local stock_view = require "till.flow.stock_view"
 
@@ -96,6 +97,7 @@ return {
     ["order.placed"] = function(payload) return orders_placed { payload } end,
     ["payment.capture"] = capture,
     ["payment.forget"] = saved_methods.forget,
+    ["payment.settlement"] = settlement.job,
     ["payment.too_late"] = late_payment.let_go,
     ["product.updated"] = product_updated,
     ["stock.changed"] = function(payload) return stock_changed { payload } end,

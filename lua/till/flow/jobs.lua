@@ -34,6 +34,7 @@ local TELL_MS = 5000
 local BATCH = 100
 local EXPIRE_MS = 500
 local RESUME_MS = 3000
+local END_MS = 10000 -- for what is under way when it closes; what is left has its lease
 
 local RESUME = { checkout = checkout.resume, cancellation = cancellation_flow.resume }
 
@@ -76,19 +77,29 @@ local function resume_sagas()
 end
 
 
--- -> how many events of providers were taken
--- Beside everything else: a provider that answers slowly holds up nothing but its own events.
+local function wake(state)
+  local waiter = state.waiter
+  state.is_woken = true
+  if not waiter then return end
+  state.waiter = nil
+  waiter:signal(true)
+end
+
+
+-- Beside the outbox: a provider that is slow to say what is true is not to hold up captures and
+-- mails. One run at a time; where it took something there may be more.
 local function apply_webhooks(state)
   if state.applies then return end
   state.applies = true
   co.turn_end(function()
-    repeat
-      local good, n, e = xpcall(webhooks.run, traced)
-      if not good or not n then
-        log.warn("webhooks.run", { error = tostring(good and e or n) })
-      end
-    until not good or not n or n == 0 or co.closing()
+    local good, n, e = xpcall(webhooks.run, traced)
     state.applies = false
+    if not good or not n then
+      log.warn("webhooks.run", { error = tostring(good and e or n) })
+    elseif n > 0 then
+      wake(state)
+    end
+    if state.ended then state.ended:signal(true) end
   end)
 end
 
@@ -125,23 +136,22 @@ end
 function jobs.run(worker)
   local state = { swept = -SWEEP_MS, declared = -DECLARE_MS, told = -TELL_MS,
     tells = worker == "jobs-0", waiter = co.waiter() }
-  local handle = redis.subscribe(CHANNEL, function()
-    local waiter = state.waiter
-    if waiter then
-      state.waiter = nil
-      waiter:signal(true)
-    end
-  end)
+  local handle = redis.subscribe(CHANNEL, function() wake(state) end)
   log.info("jobs.ready", { worker = worker })
   while not co.closing() do
     sweep(state)
+    state.is_woken = false
     apply_webhooks(state)
     local n = drain()
-    if n == 0 and not co.closing() then
+    if n == 0 and not state.is_woken and not co.closing() then
       state.waiter = co.waiter()
       state.waiter:wait(conf.get("jobs.poll_ms"))
       state.waiter = nil
     end
+  end
+  if state.applies then
+    state.ended = co.waiter()
+    state.ended:wait(END_MS, true)
   end
   if handle then handle:close() end
 end

@@ -8,6 +8,7 @@
 --   list(customer_id)     -> methods | nil, err
 --   delete(ctx, id)       -> true | nil, err          hidden at once; the provider forgets it later
 --   forget(payload)       -> true | nil, err          the job of that
+--   reseal(method)        -> true | false | nil, err  by the current key of the vault; false: it is
 --
 -- The client names a method by our id (`data.saved_method`) or asks for one to be kept
 -- (`data.save`). Whose it is says the cart, each time anew; nothing in `data` is believed. The
@@ -176,6 +177,20 @@ function saved_methods.forget(payload)
   end
   log.info("payment.method_forgotten", { id = method.id, provider = method.provider })
   return store.remove(method.id)
+end
+
+
+function saved_methods.reseal(method)
+  local is_current, e = vault.is_current(method.sealed)
+  if is_current == nil then return nil, e end
+  if is_current then return false end
+  local about, e2 = opened(method)
+  if not about then return nil, e2 end
+  local index, e3 = vault.index(INDEX, method.provider .. " " .. about.method)
+  if not index then return nil, e3 end
+  local sealed, e4 = vault.reseal(place(method.id), method.sealed)
+  if not sealed then return nil, e4 end
+  return store.reseal(method, sealed, index)
 end
 
 

@@ -4,8 +4,10 @@
 local conf = require "till.prim.conf"
 local dead = require "till.store.dead"
 local generation_purge = require "till.store.generation_purge"
+local reseal = require "till.flow.reseal"
 local refunds = require "till.store.refunds"
 local sessions = require "till.store.sessions"
+local settlement = require "till.flow.settlement"
 local sweep = require "till.flow.sweep"
 local time = require "till.prim.time"
 local webhooks = require "till.flow.webhooks"
@@ -34,5 +36,8 @@ return {
   { name = "server:purge-generations", when = "every minute", run = purge_generations },
   { name = "server:sweep-payments", when = "every minute", run = sweep.run },
   { name = "server:purge-webhooks", when = "every minute", run = purge_webhooks },
+  { name = "server:reseal", when = "every minute", run = reseal.run },
+  { name = "server:settle-payments", when = "20 4 * * *", run = settlement.daily },
+  { name = "server:go-on-settlements", when = "every minute", run = settlement.go_on },
   { name = "server:poll-webhooks", when = "every minute", run = webhooks.poll },
 }

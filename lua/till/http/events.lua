@@ -74,7 +74,18 @@ local of_payment = { payment_id = s.id("pay"), order_id = s.id("ord"), cart_id =
   reference = s.string { doc = "As the provider names it." } }
 
 
+local moved_there = { provider = s.string {}, kind = s.string {}, amount = s.integer {},
+  currency = s.string {}, reference = s.string { doc = "As the provider names it." },
+  payment_id = s.id("pay"), order_id = s.id("ord"), reason = s.string {} }
+
+
 return {
+  ["settlement.missing_here"] = alert("settlement.missing_here",
+    "Money moved at a provider, and our books do not have it", moved_there),
+  ["settlement.missing_there"] = alert("settlement.missing_there",
+    "Our books have money that the provider does not know", moved_there),
+  ["settlement.without_order"] = alert("settlement.without_order",
+    "A payment succeeded and had no order; reason: order, given_back or open", of_payment),
   ["webhook.parked"] = alert("webhook.parked", "A provider told of a payment that does not fit",
     webhook),
   ["webhook.failed"] = alert("webhook.failed",

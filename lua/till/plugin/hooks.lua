@@ -50,6 +50,9 @@ local HOOKS = {
     "requires_action", "not_found", "unknown"),
   ["payment.forget"] = money_moving("forgotten", "unknown"),
 
+  ["payment.settlement"] = { many = false, may_yield = true, budget_ms = 20000, on_error = "stop",
+    answer = "table" },
+
   ["order.placed"] = EVENT,
   ["order.paid"] = EVENT,
   ["order.fulfilled"] = EVENT,

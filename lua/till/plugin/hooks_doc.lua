@@ -78,6 +78,10 @@ return {
   ["webhook.poll"] = { doc = "Events since a time, a page at a time: for those that never came.",
     takes = { { "wish", "till.WebhookWish", "From when." } }, gives = "till.WebhookPage",
     none = "a failure" },
+  ["payment.settlement"] = { doc = "What has moved on the provider's own account in a period, a "
+    .. "page at a time, in any order; it is compared with our books. Without it nothing is.",
+    takes = { { "wish", "till.SettlementWish", "Of which period." } },
+    gives = "till.SettlementPage", none = "a failure" },
   ["plugin.check"] = { doc = "Do the options go together? Asked while a generation loads, after "
     .. "each option was checked by itself. A sentence refuses the generation.", takes = {},
     gives = "string", none = "they do" },

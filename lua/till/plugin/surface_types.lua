@@ -144,6 +144,22 @@ return {
   { "till.WebhookPage", "Some of them.", {
     { "events", "till.WebhookEvent[]" },
     { "after?", "string", "Where the next page begins; nil: there is none." } } },
+  { "till.SettlementWish", "Which movements.", {
+    { "from_ms", "integer" }, { "to_ms", "integer", "Not itself." },
+    { "after?", "string", "Where the last page ended." } } },
+  { "till.SettlementItem", "A movement of money at the provider.", {
+    { "reference", "string", "The provider's id of the movement." },
+    { "kind", "string", "charge, refund, dispute, dispute_reversal, fee, payout or adjustment." },
+    { "amount", "integer", "Before the fee; negative: it left the account." },
+    { "fee", "integer", "That the provider kept; negative: that came back." },
+    { "currency", "string" }, { "at_ms", "integer" },
+    { "source?", "string", "The provider's id of the charge, refund or dispute." },
+    { "payment_id?", "string", "Of its metadata." },
+    { "provider_ref?", "string", "As payments have it." },
+    { "is_ours?", "boolean", "A refund that the shop asked for: who asked books it." } } },
+  { "till.SettlementPage", "Some of them.", {
+    { "items", "till.SettlementItem[]" },
+    { "after?", "string", "Where the next page begins; nil: there is none." } } },
   { "till.Route", "A route, as lua/till/http/route.lua tells.", {
     { "method", "string" }, { "path", "string", "Below /plugins/NAME/." },
     { "auth", "\"store\"|\"admin\"|\"customer\"|\"none\"|\"hook\"" }, { "summary", "string" },

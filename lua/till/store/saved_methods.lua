@@ -6,6 +6,9 @@
 --   hide(tx, customer_id, id)       -> was it there? | nil, err     the row waits for the provider
 --   hidden(id)                      -> method | false       one that is to be forgotten
 --   remove(id)
+--   after(id or nil, limit)         -> methods of everybody by id, also those that are hidden
+--   reseal(m, sealed, token_index)  -> true | false where it is not as it was read. The index stays
+--                                   where another row of his has the new one
 --
 -- method { id, customer_id, provider, token_index, sealed (bytes of the vault), brand, last4,
 -- exp_month, exp_year, created_at }
@@ -80,6 +83,32 @@ end
 function saved_methods.remove(method_id)
   return sql.exec("DELETE FROM saved_payment_methods WHERE id = ? AND deleted_at IS NOT NULL",
     db.bin("pmt", method_id))
+end
+
+
+function saved_methods.after(method_id, limit)
+  local rows, e = sql.query(SELECT .. " WHERE id > COALESCE(?, '') ORDER BY id LIMIT ?",
+    method_id and db.bin("pmt", method_id) or sql.null, limit)
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do rows[i] = to_method(row) end
+  return rows
+end
+
+
+local function write(m, sealed, set, ...)
+  local args = { sql.bytes(sealed), ... }
+  args[#args + 1], args[#args + 2] = db.bin("pmt", m.id), sql.bytes(m.sealed)
+  local done, e = sql.exec("UPDATE IGNORE saved_payment_methods SET sealed = ?" .. set
+    .. " WHERE id = ? AND sealed = ?", unpack(args))
+  if not done then return nil, e end
+  return done.affected == 1
+end
+
+
+function saved_methods.reseal(m, sealed, token_index)
+  local done, e = write(m, sealed, ", token_index = ?", sql.bytes(token_index))
+  if done ~= false then return done, e end
+  return write(m, sealed, "")
 end
 
 

@@ -256,6 +256,30 @@
 ---@field events till.WebhookEvent[]
 ---@field after? string Where the next page begins; nil: there is none.
 
+--- Which movements.
+---@class till.SettlementWish
+---@field from_ms integer
+---@field to_ms integer Not itself.
+---@field after? string Where the last page ended.
+
+--- A movement of money at the provider.
+---@class till.SettlementItem
+---@field reference string The provider's id of the movement.
+---@field kind string charge, refund, dispute, dispute_reversal, fee, payout or adjustment.
+---@field amount integer Before the fee; negative: it left the account.
+---@field fee integer That the provider kept; negative: that came back.
+---@field currency string
+---@field at_ms integer
+---@field source? string The provider's id of the charge, refund or dispute.
+---@field payment_id? string Of its metadata.
+---@field provider_ref? string As payments have it.
+---@field is_ours? boolean A refund that the shop asked for: who asked books it.
+
+--- Some of them.
+---@class till.SettlementPage
+---@field items till.SettlementItem[]
+---@field after? string Where the next page begins; nil: there is none.
+
 --- A route, as lua/till/http/route.lua tells.
 ---@class till.Route
 ---@field method string
@@ -282,6 +306,7 @@
 ---@field ["payment.forget"]? fun(config: table, about: till.SavedMethod): till.PaymentAnswer?, till.Err?
 ---@field ["payment.lookup"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
 ---@field ["payment.refund"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["payment.settlement"]? fun(config: table, wish: till.SettlementWish): till.SettlementPage?, till.Err?
 ---@field ["payment.void"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
 ---@field ["plugin.check"]? fun(config: table): string?, till.Err?
 ---@field ["promo.evaluate"]? fun(config: table, cart: till.Cart): till.PromotionTerm[]?, till.Err?

@@ -103,12 +103,17 @@ export class World {
     return out;
   }
 
+  /** Of a balance transaction: an object of whatever kind. */
+  #isSource(into, key) {
+    return key === "source" && into.object === "balance_transaction";
+  }
+
   #expandOne(into, [key, ...rest], path) {
     if (Array.isArray(into)) return into.forEach((one) => this.#expandOne(one, [key, ...rest], path));
     const value = into[key];
     if (key === "data" && into.object === "list") return this.#expandOne(value, rest, path);
-    if (!EXPANDABLE[key] || value === undefined) throw invalid(`This property cannot be expanded (${path}).`, { param: "expand" });
-    if (typeof value === "string") into[key] = structuredClone(this.get(EXPANDABLE[key], value));
+    if (!EXPANDABLE[key] && !this.#isSource(into, key) || value === undefined) throw invalid(`This property cannot be expanded (${path}).`, { param: "expand" });
+    if (typeof value === "string") into[key] = structuredClone(EXPANDABLE[key] ? this.get(EXPANDABLE[key], value) : this.#objects.get(value));
     if (rest.length > 0 && into[key]) this.#expandOne(into[key], rest, path);
   }
 }

@@ -2,6 +2,8 @@
 // connection, under a new one, by another card, after a visit to the bank or never again; and staff who cancel what they bought.
 //
 //   const payers = new Payers(shop, stripe, faults, { seed, shoppers: 50, most: 200 })
+//                                isPaced: most who have bought wait for their money to be taken, so that it can be refunded
+//                                and that no more is bought than is followed
 //   await payers.done            all have their last answer; or `payers.isOver = true` to have them end
 //   payers.all                   of each cart: { id, number, way, card, told, end, order }
 import assert from "node:assert/strict";
@@ -28,8 +30,8 @@ export class Payers {
   cancelled = 0;
   #next = 0;
 
-  constructor(shop, stripe, faults, { seed, shoppers, most = Infinity }) {
-    Object.assign(this, { shop, stripe, faults, seed, most });
+  constructor(shop, stripe, faults, { seed, shoppers, most = Infinity, isPaced = false }) {
+    Object.assign(this, { shop, stripe, faults, seed, most, isPaced });
     this.done = this.#run(shoppers);
     this.done.catch(() => {}); // whoever waits for something next is told
   }
@@ -65,7 +67,8 @@ export class Payers {
     await this.#address(send, cart);
     assert.ok(await this.#choose(send, cart, card), "the first card is taken up");
     await this.#pay(send, cart, { client, variant });
-    if (cart.order && pick(6) === 0) await this.#cancel(client, cart);
+    if (cart.order && this.isPaced && pick(4) > 0) await this.#captured(client, cart);
+    if (cart.order && pick(this.isPaced ? 3 : 6) === 0) await this.#cancel(client, cart);
   }
 
   async #address(send, cart) {
@@ -159,6 +162,15 @@ export class Payers {
       await back.arrayBuffer();
     }
     return !cart.bank.endsWith("stays away");
+  }
+
+  /** Or the job is late: then he does not wait any more. */
+  async #captured(client, cart) {
+    const end = Date.now() + PATIENCE_MS;
+    for (let status; status !== "captured" && Date.now() < end && !this.isOver; ) {
+      await new Promise((go) => setTimeout(go, 200));
+      status = (await client.insist("GET", `/admin/v1/orders/${cart.order.id}`, { key: this.shop.dev.admin_key })).body.order?.payment_status;
+    }
   }
 
   async #cancel(client, cart) {

@@ -110,8 +110,9 @@ const INVARIANTS = {
     SELECT HEX(c.promotion_id), c.customer, c.used FROM promotion_customers c
     WHERE c.used <> (SELECT COUNT(*) FROM promotion_redemptions r WHERE r.promotion_id = c.promotion_id AND r.customer = c.customer)`,
   "cash of an order is booked at most once": `
-    SELECT HEX(order_id), account FROM ledger_entries WHERE account LIKE 'cash:%' AND amount > 0
-    GROUP BY order_id, account HAVING COUNT(*) > 1`,
+    SELECT HEX(l.order_id), l.account FROM ledger_entries l WHERE l.account LIKE 'cash:%' AND l.amount > 0
+    GROUP BY l.order_id, l.account HAVING COUNT(*) > 1 + (SELECT COUNT(*) FROM payment_events e JOIN payments p ON p.id = e.payment_id
+      WHERE p.order_id = l.order_id AND e.kind = 'won')`,
   "what is promised is the sum of its events": `
     SELECT HEX(b.variant_id), b.promised, SUM(e.reserved_delta) FROM backorders b
     LEFT JOIN stock_events e ON e.variant_id = b.variant_id AND e.location_id IS NULL

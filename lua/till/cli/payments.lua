@@ -1,0 +1,153 @@
+-- till/cli/payments - `moontill payments reconcile`: a provider's account compared with our books,
+-- as POST /admin/v1/settlements does; this process does it and waits for its end.
+local dispatch = require "till.plugin.dispatch"
+local json = require "till.prim.json"
+local say = require "till.cli.say"
+local settlement = require "till.flow.settlement"
+local settlements = require "till.store.settlements"
+local sql = require "till.prim.sql"
+local term = require "till.prim.term"
+local time = require "till.prim.time"
+
+local HELP = [[
+usage: moontill payments reconcile [--provider NAME] [--from TIME] [--to TIME] [--json]
+           compare what moved at the provider with the books; docs/payments.md says what is done
+       --provider NAME   e.g. stripe; all that can be asked, without it
+       --from, --to      RFC 3339 (2026-11-01T00:00:00Z), or a day; the last three days without them
+Exit code 1 where something does not agree.
+]]
+local OPTIONS = { provider = true, from = true, to = true }
+local DAYS_MS = 3 * 86400000
+local LISTS = { "missing_here", "missing_there", "differs" }
+local WAIT_MS = 500
+
+local cli = {}
+
+
+local function print_report(s, report)
+  term.write(("%s from %s to %s: %s\n"):format(s.provider, s.from_at, s.to_at, s.state))
+  for _, row in ipairs(report.totals) do
+    term.write(("  %s  %-16s %-13s %6d  there %d, booked %d, fees %d\n"):format(row.currency,
+      row.kind, row.verdict, row.count, row.amount, row.booked, row.fee))
+  end
+  for _, name in ipairs(LISTS) do
+    for _, item in ipairs(report[name]) do
+      term.write(("  %s  %s %s  %d %s  at %s  %s  %s\n"):format(name, item.kind,
+        item.source or item.reference, item.amount, item.currency, item.at,
+        item.payment_id or "-", json.encode(item.detail)))
+    end
+  end
+end
+
+
+-- Also where a jobs worker was faster and is at it.
+local function to_the_end(settlement_id)
+  while true do
+    local s, e = settlement.run(settlement_id)
+    if not s then return nil, e end
+    if s.state ~= "running" then return s end
+    time.sleep(WAIT_MS)
+  end
+end
+
+
+-- -> does it agree? | nil, err
+local function one(provider, opts, out)
+  local settlement_id, e = sql.transaction(function(tx)
+    return settlement.begin(tx, { provider = provider, from_ms = opts.from_ms, to_ms = opts.to_ms,
+      actor = "command" })
+  end)
+  if not settlement_id then return nil, e end
+  local s, e2 = to_the_end(settlement_id)
+  if not s then return nil, e2 end
+  local report, e3 = settlement.report(settlements.get(settlement_id))
+  if not report then return nil, e3 end
+  if opts.json then
+    for _, name in ipairs(LISTS) do report[name] = json.array(report[name]) end
+    report.totals = json.array(report.totals)
+    report.id, report.provider, report.state = s.id, s.provider, s.state
+    out[#out + 1] = report
+  else
+    print_report(s, report)
+  end
+  return s.state == "done" and #report.missing_here + #report.missing_there + #report.differs == 0
+end
+
+
+local function providers_of(opts)
+  if opts.provider then return { opts.provider } end
+  local out = dispatch.names "payment.settlement"
+  for i, name in ipairs(out) do out[i] = name:match "^payment%-(.+)$" end
+  return out
+end
+
+
+local function reconcile(opts)
+  local agrees, out = true, {}
+  for _, provider in ipairs(providers_of(opts)) do
+    local good, e = one(provider, opts, out)
+    if good == nil then return say.refused("payments", e) end
+    agrees = agrees and good
+  end
+  if opts.json then term.write(json.encode({ data = json.array(out) }) .. "\n") end
+  return agrees and 0 or 1
+end
+
+
+-- -> ms | nil, sentence
+local function at(text, name)
+  if text:find "^%d%d%d%d%-%d%d%-%d%d$" then text = text .. "T00:00:00Z" end
+  local ms = time.parse(text)
+  if ms then return ms end
+  return nil, ("--%s: give a day, or a time as 2026-11-01T00:00:00Z"):format(name)
+end
+
+
+local function period(opts)
+  local why
+  opts.to_ms = math.floor(time.now_ms() / 1000) * 1000
+  if opts.to then opts.to_ms, why = at(opts.to, "to") end
+  if not opts.to_ms then return nil, why end
+  opts.from_ms = opts.to_ms - DAYS_MS
+  if opts.from then opts.from_ms, why = at(opts.from, "from") end
+  if not opts.from_ms then return nil, why end
+  return opts
+end
+
+
+-- -> options | nil, sentence
+local function read(args)
+  local opts, i = {}, 2
+  while args[i] do
+    local name = args[i]:match "^%-%-(.+)$"
+    if name == "json" then
+      opts.json = true
+    elseif not OPTIONS[name or ""] then
+      return nil, args[i] .. ": what is that?"
+    elseif not args[i + 1] then
+      return nil, args[i] .. " needs a value"
+    else
+      i = i + 1
+      opts[name] = args[i]
+    end
+    i = i + 1
+  end
+  return period(opts)
+end
+
+
+--- @return the exit code
+function cli.main(...)
+  local args = { ... }
+  if args[1] == "--help" then
+    term.write(HELP)
+    return 0
+  end
+  if args[1] ~= "reconcile" then return say.misused("payments", "reconcile?", HELP) end
+  local opts, why = read(args)
+  if not opts then return say.misused("payments", why, HELP) end
+  return reconcile(opts)
+end
+
+
+return cli

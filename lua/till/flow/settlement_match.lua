@@ -1,0 +1,243 @@
+-- till/flow/settlement_match - one movement of money at a provider: what is it in our books?
+--
+--   run(s, item) -> verdict | nil, err     s a settlement (till.store.settlements), item as
+--                                          `payment.settlement` of the plugin gives it
+--
+-- matched        it is an event of ours: under its source (the provider's id of charge, refund or
+--                dispute), else of this payment, kind and amount. The event is given the id, so it
+--                is found by that from now on
+-- differs        it is that event, but amount, currency, fee or date are others. Nothing is changed
+-- missing_here   we do not know it, and could not book it. Staff are told
+-- other          fees by themselves, payouts: nothing of ours is compared with them
+--
+-- What was done at the provider by hand, and what we were never told of, is booked as a webhook
+-- would have it (till.flow.booking). A fee is posted once for each movement: that it was is written
+-- in the same transaction, under the locks of order and payment. Fees of a payment that has no
+-- order yet wait for the next run.
+local alerts = require "till.store.alerts"
+local booking = require "till.flow.booking"
+local err = require "till.util.err"
+local items = require "till.store.settlement_items"
+local ledger = require "till.store.ledger"
+local log = require "till.prim.log"
+local metrics = require "till.prim.metrics"
+local orders = require "till.store.orders"
+local payment_events = require "till.store.payment_events"
+local payments = require "till.store.payments"
+local sql = require "till.prim.sql"
+local time = require "till.prim.time"
+
+local match = {}
+
+local ALERT = "settlement.missing_here"
+local EVENT = { charge = "captured", refund = "refunded", dispute = "disputed",
+  dispute_reversal = "won" }
+local APART_MS = 8 * 86400000 -- an authorization may be captured a week after it
+local BOOKED = { authorized = true, captured = true, refunded = true, disputed = true, won = true,
+  lost = true }
+
+
+-- -> payment | false
+local function find(s, item)
+  if item.payment_id and item.payment_id:find "^pay_%w+$" and #item.payment_id == 30 then
+    local p, e = payments.get(item.payment_id)
+    if p == nil then return nil, e end
+    if p then return p.provider == s.provider and p end
+  end
+  if not item.provider_ref then return false end
+  return payments.by_ref(s.provider, item.provider_ref)
+end
+
+
+-- The order's row first, then the payment's, as all do.
+local function lock(tx, p)
+  if p.order_id then
+    local order, e = orders.lock(tx, p.order_id)
+    if not order then return nil, e or err.new("internal", "a payment's order is not there") end
+  end
+  local now, e = payments.lock(tx, p.id)
+  if not now then return nil, e end
+  if now.order_id ~= p.order_id then
+    return nil, err.new("busy", "an order was placed with this payment just now",
+      { retryable = true })
+  end
+  return now
+end
+
+
+-- By its id; else of this amount, the oldest that bears no id; else one that bears none.
+local function pick(events, item)
+  local amount = math.abs(item.amount)
+  local equal, any
+  for _, event in ipairs(events) do
+    if item.source and event.reference == item.source then return event end
+    if event.reference == nil or event.reference:sub(1, #item.source + 1) == item.source .. ":" then
+      if event.amount == amount then equal = equal or event end
+      any = any or event
+    end
+  end
+  return equal or any
+end
+
+
+local function differences(item, event, p)
+  local out = {}
+  local amount = math.abs(item.amount)
+  local apart = math.abs(time.parse(event.at) - item.at_ms)
+  if event.amount ~= amount and item.kind ~= "dispute_reversal" then
+    out.amount = { here = event.amount, there = amount }
+  end
+  if p.currency ~= item.currency then
+    out.currency = { here = p.currency, there = item.currency }
+  end
+  if event.fee and event.fee ~= item.fee then
+    out.fee = { here = event.fee, there = item.fee }
+  end
+  if apart > APART_MS then
+    out.at = { here = event.at, there = time.rfc3339(item.at_ms) }
+  end
+  return next(out) and out or nil
+end
+
+
+local function post_fee(tx, s, item, p)
+  return ledger.post(tx, p and p.order_id, p and p.id, item.currency,
+    { { "fees:" .. s.provider, item.fee }, { "cash:" .. s.provider, -item.fee } })
+end
+
+
+-- -> is it in the books? An event that has its fee was booked with it.
+local function book_fee(tx, s, item, event, p)
+  if event.fee or item.fee == 0 then return true end
+  if not p.order_id and p.state ~= "refunded" then return false end
+  local done, e = items.set_fee(tx, p.id, event.seq, item.fee)
+  if not done then return nil, e end
+  if done.affected ~= 1 then return true end
+  local ok, e2 = post_fee(tx, s, item, p)
+  if not ok then return nil, e2 end
+  return true
+end
+
+
+-- -> true | false, why not | nil, err
+local function book(tx, item, p)
+  local kind = EVENT[item.kind]
+  if item.is_ours then return false, "the shop asked for it, and its own flow books it" end
+  if item.currency ~= p.currency then return false, "it is settled in another currency" end
+  if not p.order_id or not BOOKED[p.state] then
+    return false, ("the payment is %s and has no order"):format(p.state)
+  end
+  -- that a dispute was won is an event without an amount: all of it comes back
+  local amount = kind ~= "won" and math.abs(item.amount) or nil
+  local booked, e = booking.book(tx, p.id, { kind = kind, amount = amount,
+    reference = item.source, fee = item.fee ~= 0 and item.fee or nil, at_ms = item.at_ms,
+    reason = "found by reconciliation" })
+  if booked then return true end
+  if booked == false then return false, "it is booked as another movement" end
+  if err.is(e, "conflict") then return false, e.message end
+  return nil, e
+end
+
+
+local function row_of(s, item, verdict, more)
+  local row = { provider = s.provider, settlement_id = s.id, verdict = verdict }
+  for _, name in ipairs { "reference", "kind", "source", "currency", "amount", "fee", "at_ms" } do
+    row[name] = item[name]
+  end
+  for name, value in pairs(more or {}) do row[name] = value end
+  return row
+end
+
+
+local function put(tx, row)
+  local ok, e = items.put(tx, row)
+  if not ok then return nil, e end
+  return row.verdict
+end
+
+
+local function missing(tx, s, item, p, why)
+  local raised, e = alerts.raise(tx, ALERT, s.provider .. ":" .. item.reference, { detail = {
+    provider = s.provider, kind = item.kind, amount = item.amount, currency = item.currency,
+    reference = item.source or item.reference, payment_id = p and p.id or nil,
+    order_id = p and p.order_id or nil, reason = why } })
+  if raised == nil then return nil, e end
+  return put(tx, row_of(s, item, "missing_here", { payment_id = p and p.id,
+    detail = { reason = why } }))
+end
+
+
+local function as_event(tx, s, item, p, event)
+  local differs = differences(item, event, p)
+  local named, e = true, nil
+  if not differs and item.source and not event.reference then
+    named, e = payment_events.name(tx, p.id, { kind = EVENT[item.kind], amount = event.amount,
+      reference = item.source })
+  end
+  if named == nil then return nil, e end
+  local has_fee, e2 = false, nil
+  if not differs then has_fee, e2 = book_fee(tx, s, item, event, p) end
+  if has_fee == nil then return nil, e2 end
+  return put(tx, row_of(s, item, differs and "differs" or "matched", { payment_id = p.id,
+    seq = event.seq, fee_booked = has_fee, detail = differs }))
+end
+
+
+local function of_payment(tx, s, item, p, known)
+  local now, e = lock(tx, p)
+  if not now then return nil, e end
+  local kind, item_id = EVENT[item.kind], known and known.id
+  local events, e2 = items.events(tx, p.id, kind, item_id)
+  if not events then return nil, e2 end
+  local event = pick(events, item)
+  if event then return as_event(tx, s, item, now, event) end
+  local booked, why = book(tx, item, now)
+  if booked == nil then return nil, why end
+  if not booked then return missing(tx, s, item, now, why) end
+  metrics.add("till_settlement_booked_total", { provider = s.provider, kind = kind }, 1)
+  log.warn("settlement.booked", { provider = s.provider, payment_id = p.id, kind = kind,
+    amount = item.amount, reference = item.source })
+  events, e2 = items.events(tx, p.id, kind, item_id)
+  if not events then return nil, e2 end
+  event = pick(events, item)
+  if not event then return nil, err.new("internal", "what was booked is not there") end
+  return as_event(tx, s, item, now, event)
+end
+
+
+-- A fee by itself: a month's, or that of a report. It is the whole movement.
+local function alone(tx, s, item, known)
+  if item.kind == "fee" and not (known and known.fee_booked == 1) then
+    local ok, e = ledger.post(tx, nil, nil, item.currency,
+      { { "fees:" .. s.provider, item.fee - item.amount },
+        { "cash:" .. s.provider, item.amount - item.fee } })
+    if not ok then return nil, e end
+  end
+  return put(tx, row_of(s, item, "other", { fee_booked = item.kind == "fee" }))
+end
+
+
+local function judge(tx, s, item, p)
+  local known, e = items.lock(tx, s.provider, item.reference)
+  if known == nil then return nil, e end
+  if known and known.verdict == "matched" and known.fee_booked == 1 then return "matched" end
+  if item.kind == "fee" or item.kind == "payout" then return alone(tx, s, item, known) end
+  if not p then return missing(tx, s, item, nil, "it names no payment of ours") end
+  if not EVENT[item.kind] then
+    return missing(tx, s, item, p, "a movement that our books have no event for")
+  end
+  return of_payment(tx, s, item, p, known)
+end
+
+
+function match.run(s, item)
+  local p, e = find(s, item)
+  if p == nil then return nil, e end
+  local verdict, e2 = sql.transaction(function(tx) return judge(tx, s, item, p) end)
+  if not verdict then return nil, e2 end
+  if verdict ~= "missing_here" then alerts.close(ALERT, s.provider .. ":" .. item.reference) end
+  return verdict
+end
+
+
+return match

@@ -1,0 +1,126 @@
+-- till/store/settlements - comparisons of providers' accounts with our books.
+--
+--   begin(tx, { provider, from_ms, to_ms, actor }) -> id | nil, err(conflict: one is under way)
+--   get(id [, tx]) -> settlement | false          list(opts) newest first; opts.provider
+--   last(provider) -> settlement | false          waiting(limit) -> ids that nobody is at
+--   claim(id, lease_ms) -> settlement | false     false: it is done, or somebody is at it
+--   keep(s, lease_ms) -> is it still ours?
+--   finish(s, state, error) -> was it ours?       put_off(s, error)  somebody tries again later
+--   resolved(s)                                   one more payment whose outcome was found out
+--   to_resolve(s, after, limit) -> payments of the period without an outcome, or without an order
+--                                 though there is money; by id
+-- Items, and what is compared with them, are till.store.settlement_items'.
+local db = require "till.store.db"
+local err = require "till.util.err"
+local page = require "till.store.page"
+local payments = require "till.store.payments"
+local sql = require "till.prim.sql"
+local time = require "till.prim.time"
+
+local settlements = {}
+
+local COLUMNS = "id, provider, state, from_at, to_at, claim, resolved, tries, error, actor,"
+  .. " started_at, finished_at"
+local FREE = "state = 'running' AND (claimed_until IS NULL OR claimed_until < ?)"
+
+
+function settlements.begin(tx, s)
+  local made, e = db.on(tx):exec("INSERT INTO settlements (provider, from_at, to_at, actor,"
+    .. " started_at) VALUES (?, ?, ?, ?, ?)", s.provider, db.at_ms(s.from_ms), db.at_ms(s.to_ms),
+    s.actor or "system", db.now())
+  if made then return made.insert_id end
+  if err.is(e, "duplicate") then
+    return nil, err.new("conflict", ("a reconciliation with %s is under way; wait for its end")
+      :format(s.provider))
+  end
+  return nil, e
+end
+
+
+function settlements.get(settlement_id, tx)
+  return db.on(tx):one("SELECT " .. COLUMNS .. " FROM settlements WHERE id = ?", settlement_id)
+end
+
+
+function settlements.list(opts)
+  return page.rows { select = COLUMNS, from = "settlements", id = "id", opts = opts,
+    where = opts.provider and { "provider = ?" } or {},
+    args = opts.provider and { opts.provider } or {}, newest_first = true }
+end
+
+
+function settlements.last(provider)
+  return sql.one("SELECT " .. COLUMNS .. " FROM settlements WHERE provider = ? AND state = 'done'"
+    .. " ORDER BY id DESC LIMIT 1", provider)
+end
+
+
+function settlements.waiting(limit)
+  local rows, e = sql.query("SELECT id FROM settlements WHERE " .. FREE .. " ORDER BY id LIMIT ?",
+    db.now(), limit)
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do rows[i] = row.id end
+  return rows
+end
+
+
+function settlements.claim(settlement_id, lease_ms)
+  local claim = math.random(1, 2 ^ 52)
+  local done, e = sql.exec("UPDATE settlements SET claim = ?, claimed_until = ?, tries = tries + 1"
+    .. " WHERE id = ? AND " .. FREE, claim, db.now(lease_ms), settlement_id, db.now())
+  if not done then return nil, e end
+  if done.affected == 0 then return false end
+  local row, e2 = settlements.get(settlement_id)
+  if not row then return nil, e2 end
+  if row.claim ~= claim then return false end
+  row.from_ms, row.to_ms = time.parse(row.from_at), time.parse(row.to_at)
+  return row
+end
+
+
+local function ours(s, set, ...)
+  local args = { ... }
+  args[#args + 1] = s.id
+  args[#args + 1] = s.claim
+  local done, e = sql.exec("UPDATE settlements SET " .. set .. " WHERE id = ? AND claim = ?"
+    .. " AND state = 'running'", unpack(args))
+  if not done then return nil, e end
+  return done.affected == 1
+end
+
+
+function settlements.keep(s, lease_ms)
+  return ours(s, "claimed_until = ?", db.now(lease_ms))
+end
+
+
+function settlements.finish(s, state, why)
+  return ours(s, "state = ?, is_open = NULL, error = ?, finished_at = ?, claimed_until = NULL",
+    state, why and tostring(why):sub(1, 255) or sql.null, db.now())
+end
+
+
+function settlements.put_off(s, why)
+  return ours(s, "error = ?, claimed_until = NULL", tostring(why):sub(1, 255))
+end
+
+
+function settlements.resolved(s)
+  return ours(s, "resolved = resolved + 1")
+end
+
+
+function settlements.to_resolve(s, after, limit)
+  local rows, e = sql.query("SELECT " .. payments.COLUMNS .. " FROM payments WHERE provider = ?"
+    .. " AND created_at >= ? AND created_at < ? AND id > ?"
+    .. " AND (state IN ('sending', 'unknown', 'requires_action')"
+    .. " OR state IN ('authorized', 'captured') AND order_id IS NULL) ORDER BY id LIMIT ?",
+    s.provider, db.at_ms(s.from_ms), db.at_ms(s.to_ms),
+    after and db.bin("pay", after) or sql.bytes(("\0"):rep(16)), limit)
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do rows[i] = payments.of_row(row) end
+  return rows
+end
+
+
+return settlements

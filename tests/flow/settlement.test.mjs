@@ -1,0 +1,229 @@
+// What moved at the provider, compared with the books: a good day agrees to the cent, what does not agree is told, and
+// however often it is run, and wherever it dies, nothing is booked twice.
+import assert from "node:assert/strict";
+import { after, before, beforeEach, describe, it } from "node:test";
+import { StripeDouble } from "../doubles/stripe/double.mjs";
+import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
+import { assertOk } from "./support/checks.mjs";
+import { assertInvariants, bin, count, query, value } from "./support/db.mjs";
+
+const CAPTURE = { method: "POST", path: "/v1/payment_intents/[^/]+/capture" };
+const BALANCE = { method: "GET", path: "/v1/balance_transactions" };
+
+let shop, stripe, variant, plugin;
+before(async () => {
+  stripe = await StripeDouble.start();
+  const options = { secret_key: stripe.key, base_url: stripe.url, return_url: "https://shop.example/back?cart={cart}", timeout_ms: 5000 };
+  plugin = Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`]);
+  shop = await Shop.start({ env: { TILL_FAULTS: "settlement.in_page=1" }, args: ["--no-demo", "--set", "cart.completion_claim_ms=5000", "--set",
+    "idem.lease_ms=5000", "--set", "jobs.lease_ms=3000", ...plugin] });
+  ({ variant } = await makeProduct(shop, { stock: 1000 }));
+});
+beforeEach(() => stripe.script.clear());
+after(async () => {
+  await shop?.stop();
+  await stripe?.stop();
+});
+
+const DAY = 86400_000;
+const begin = (provider = "stripe") => shop.admin("POST", "/settlements", { headers: idem(), body: { provider,
+  from: new Date(Date.now() - DAY).toISOString(), to: new Date().toISOString() } });
+const read = async (id) => assertOk(await shop.admin("GET", `/settlements/${id}`), 200).settlement;
+
+/** A run from the beginning to its end, with its report. */
+async function settle() {
+  const { settlement } = assertOk(await begin(), 202);
+  return ended(settlement.id);
+}
+
+const ended = (id) => until("the accounts are compared", async () => {
+  const seen = await read(id);
+  return seen.state !== "running" && seen;
+}, 60_000);
+
+const alerts = async (kind) => assertOk(await shop.admin("GET", `/alerts?state=open&kind=${kind}&limit=100`), 200).data;
+const orderOf = async (id) => assertOk(await shop.admin("GET", `/orders/${id}`), 200).order;
+const intentOf = (cart) => stripe.world.all("payment_intent").find((one) => one.metadata.cart === cart.id);
+const chargeOf = (cart) => stripe.world.get("charge", intentOf(cart).latest_charge);
+const ask = (path, params) => fetch(stripe.url + path, { method: "POST", body: new URLSearchParams(params), headers: { authorization: `Bearer ${stripe.key}`,
+  "idempotency-key": newKey(), "content-type": "application/x-www-form-urlencoded" } });
+const choose = async (cart) => assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`,
+  { body: { provider: "stripe", data: { payment_method: "pm_card_visa" } } }), 201).payment_session;
+const complete = (cart) => shop.store("POST", `/carts/${cart.id}/complete`, { headers: idem(newKey()), body: {} });
+const captured = (id) => until("it is captured", async () => (await orderOf(id)).payment_status === "captured", 60_000);
+
+async function bought(quantity = 1) {
+  const cart = await makeCart(shop, variant.id, { quantity });
+  await choose(cart);
+  const { order } = assertOk(await complete(cart), 200);
+  await captured(order.id);
+  return { cart, order };
+}
+
+/** A payment that was taken at the provider, and of which the shop has heard nothing. */
+async function takenUnheard(of = variant) {
+  const cart = await makeCart(shop, of.id);
+  const session = await choose(cart);
+  const made = await (await ask("/v1/payment_intents", { amount: session.amount.amount, currency: "gbp", payment_method: "pm_card_visa", confirm: "true",
+    "payment_method_types[0]": "card", "metadata[payment]": session.id, "metadata[cart]": cart.id })).json();
+  assert.equal(made.status, "succeeded");
+  await query(shop, `UPDATE payments SET state = 'unknown', provider_ref = '${made.id}' WHERE id = ${bin(session.id)};
+    INSERT INTO payment_events (payment_id, seq, kind, actor) VALUES (${bin(session.id)}, 2, 'send', 'test'), (${bin(session.id)}, 3, 'unknown', 'test')`);
+  return { cart, session };
+}
+
+const sum = async (account) => Number(await value(shop, `SELECT COALESCE(SUM(amount), 0) FROM ledger_entries WHERE account = '${account}'`));
+const books = () => query(shop, "SELECT account, currency, SUM(amount), COUNT(*) FROM ledger_entries GROUP BY account, currency ORDER BY account");
+const totalOf = (report, kind, verdict) => report.totals.find((one) => one.kind === kind && one.verdict === verdict);
+
+describe("reconciliation with a provider", () => {
+  it("that is killed in the middle is done again, and books each fee once", async () => {
+    for (let i = 0; i < 3; ++i) await bought(i + 1);
+    const { settlement } = assertOk(await begin(), 202);
+    await until("somebody died over it", async () => await count(shop, "settlement_items") === 1 && (await read(settlement.id)).state === "running");
+    const other = await begin();
+    assert.equal(other.status, 409, "one at a time");
+    await query(shop, `UPDATE settlements SET claimed_until = '2020-01-01' WHERE id = ${settlement.id}`); // as after its lease
+    const report = await ended(settlement.id);
+    assert.equal(report.state, "done");
+    assert.equal(await value(shop, `SELECT tries FROM settlements WHERE id = ${settlement.id}`), "2");
+    assert.equal(totalOf(report, "charge", "matched").count, 3);
+    await assertInvariants(shop);
+  });
+
+  it("agrees to the cent on a day of sales and refunds, with the fees", async () => {
+    const { order } = await bought(2);
+    const refund = assertOk(await shop.admin("POST", `/orders/${order.id}/refunds`, { headers: idem(), body: { amount: { amount: 150, currency: "GBP" },
+      reason: "a scratch" } }));
+    await until("it is back", async () => assertOk(await shop.admin("GET", `/refunds/${refund.refund.id}`), 200).refund.state === "done", 60_000);
+    const report = await settle();
+    assert.deepEqual([report.missing_here, report.missing_there, report.differs], [[], [], []]);
+    const charges = totalOf(report, "charge", "matched"), refunds = totalOf(report, "refund", "matched");
+    assert.equal(charges.amount, charges.booked);
+    assert.equal(refunds.amount, -refunds.booked);
+    assert.equal(refunds.booked, 150);
+    const there = stripe.world.all("balance_transaction");
+    assert.equal(await sum("fees:stripe"), there.reduce((all, one) => all + one.fee, 0));
+    assert.equal(await sum("cash:stripe"), there.reduce((all, one) => all + one.net, 0));
+    stripe.check();
+    await assertInvariants(shop);
+  });
+
+  it("changes nothing when it is run again", async () => {
+    const was = await books();
+    const report = await settle();
+    assert.equal(report.state, "done");
+    assert.deepEqual(await books(), was);
+  });
+
+  it("tells of a charge that was made there and is of no payment here, and books nothing", async () => {
+    const was = await books();
+    const made = await (await ask("/v1/payment_intents", { amount: 777, currency: "gbp", payment_method: "pm_card_visa", confirm: "true",
+      "payment_method_types[0]": "card" })).json();
+    const report = await settle();
+    assert.deepEqual(report.missing_here.map((one) => [one.kind, one.amount, one.source]), [["charge", 777, made.latest_charge]]);
+    assert.ok((await alerts("settlement.missing_here")).some((one) => one.detail.reference === made.latest_charge));
+    assert.deepEqual(await books(), was);
+  });
+
+  it("books a refund that was made there by hand, once", async () => {
+    const { cart, order } = await bought(1);
+    await (await ask("/v1/refunds", { payment_intent: intentOf(cart).id, amount: 100 })).json();
+    for (let i = 0; i < 2; ++i) {
+      const report = await settle();
+      assert.deepEqual(report.missing_here.filter((one) => one.kind === "refund"), []);
+      assert.equal(await value(shop, `SELECT refunded_amount FROM payments WHERE order_id = ${bin(order.id)}`), "100");
+    }
+    assert.equal((await orderOf(order.id)).payment_status, "partially_refunded");
+    await assertInvariants(shop);
+  });
+
+  it("books a dispute that nobody told of, with its fee, and that it was won", async () => {
+    const { cart, order } = await bought(1);
+    const { amount } = order.total;
+    const dispute = stripe.do("dispute", { charge: chargeOf(cart).id });
+    await settle();
+    assert.equal(await value(shop, `SELECT disputed_amount FROM payments WHERE order_id = ${bin(order.id)}`), String(amount));
+    const cash = () => value(shop, `SELECT SUM(amount) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account = 'cash:stripe'`);
+    const net = () => stripe.world.all("balance_transaction").filter((one) => [chargeOf(cart).id, dispute.id].includes(one.source)).reduce((all, one) => all + one.net, 0);
+    assert.equal(await cash(), String(net()));
+    stripe.do("decide", { dispute: dispute.id, won: true });
+    await settle();
+    assert.equal(await value(shop, `SELECT state FROM payments WHERE order_id = ${bin(order.id)}`), "won");
+    assert.equal(await cash(), String(net()));
+    assert.deepEqual((await settle()).differs, []);
+  });
+
+  it("agrees where the answer to a capture was lost", async () => {
+    stripe.script.on({ match: CAPTURE, reset: "after" });
+    const { cart } = await bought(1);
+    const report = await settle();
+    assert.deepEqual(report.differs, []);
+    assert.equal(await count(shop, "settlement_items", `source = '${chargeOf(cart).id}' AND verdict = 'matched' AND fee_booked = 1`), 1);
+    await assertInvariants(shop);
+  });
+
+  it("makes an order of a payment that succeeded and was never heard of", async () => {
+    const { cart, session } = await takenUnheard();
+    const report = await settle();
+    assert.equal(report.resolved, 1);
+    const order = await value(shop, `SELECT HEX(id) FROM orders WHERE cart_id = ${bin(cart.id)}`);
+    assert.ok(order, "the cart is an order");
+    assert.equal(await count(shop, "settlement_items", `payment_id = ${bin(session.id)} AND verdict = 'matched'`), 1);
+    assert.equal(stripe.taken({ cart: cart.id }), session.amount.amount);
+    assert.equal((await alerts("settlement.without_order")).length, 0, "it has ended");
+    assert.equal(await count(shop, "alerts", `kind = 'settlement.without_order' AND subject = '${session.id}'`), 1, "and was told");
+    await assertInvariants(shop);
+  });
+
+  it("gives back what was paid for a cart that cannot be bought any more", async () => {
+    const rare = await makeProduct(shop, { stock: 1 });
+    const { cart, session } = await takenUnheard(rare.variant);
+    assertOk(await shop.admin("POST", `/inventory/${encodeURIComponent(rare.sku)}/counts`, { headers: idem(), body: { quantity: 0,
+      taken_at: new Date().toISOString(), location: "main", reason: "lost", override: true } }));
+    await settle();
+    assert.equal(stripe.taken({ cart: cart.id }), 0);
+    assert.equal(await count(shop, "orders", `cart_id = ${bin(cart.id)}`), 0);
+    assert.equal(await value(shop, `SELECT state FROM payments WHERE id = ${bin(session.id)}`), "refunded");
+    stripe.check();
+    await assertInvariants(shop);
+  });
+
+  it("goes on when the provider can be asked again", async () => {
+    stripe.script.on({ match: BALANCE, status: 503, times: 1 });
+    const { settlement } = assertOk(await begin(), 202);
+    await until("it is put off", async () => (await read(settlement.id)).error);
+    const { status } = await shop.admin("POST", "/settlements", { headers: idem(), body: { provider: "stripe", from: "2026-01-01T00:00:00Z", to: "2026-01-02T00:00:00Z" } });
+    assert.equal(status, 409);
+    assert.equal((await ended(settlement.id)).state, "done");
+  });
+
+  it("tells of money that the provider does not know, and changes nothing", async () => {
+    const { cart, order } = await bought(1);
+    const was = await orderOf(order.id);
+    stripe.world.remove(chargeOf(cart).balance_transaction);
+    const report = await settle();
+    assert.deepEqual(report.missing_there.map((one) => [one.kind, one.amount, one.detail.order_id]), [["captured", order.total.amount, order.id]]);
+    assert.equal((await alerts("settlement.missing_there")).length, 1);
+    assert.deepEqual((await orderOf(order.id)).payment_status, was.payment_status);
+    await assertInvariants(shop);
+  });
+
+  it("is a command as well, whose exit code tells", async () => {
+    const answer = await shop.cli("payments", "reconcile", "--json", "--provider", "stripe", ...plugin);
+    assert.equal(answer.code, 1, answer.stderr);
+    const [report] = JSON.parse(answer.stdout).data;
+    assert.equal(report.missing_here[0].amount, 777);
+    assert.equal(totalOf(report, "charge", "matched").amount, totalOf(report, "charge", "matched").booked);
+    assert.equal((await shop.cli("payments", "reconcile", "--from", "yesterday", ...plugin)).code, 2);
+  });
+
+  it("refuses a period or a provider that cannot be compared", async () => {
+    for (const [provider, from, to] of [["manual", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"], ["stripe", "2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z"],
+      ["stripe", "2025-01-01T00:00:00Z", "2026-01-01T00:00:00Z"], ["stripe", "2026-01-01T00:00:00Z", "2999-01-01T00:00:00Z"]]) {
+      const answer = await shop.admin("POST", "/settlements", { headers: idem(), body: { provider, from, to } });
+      assert.equal(answer.status, 422, answer.text);
+      assert.match(answer.text, /pointer/);
+    }
+  });
+});
