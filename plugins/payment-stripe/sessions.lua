@@ -84,6 +84,7 @@ function sessions.find(config, payment)
   if not sessions.is_late(config, payment) then
     local again = sessions.create(config, payment)
     if again.ok then return get(config, again.ok.id) end
+    if again.is_replayed then return listed(config, payment) end -- as of intents
     if not again.is_conflict and not again.refused then return nil end
     return listed(config, payment) or nil
   end

@@ -45,8 +45,10 @@ return {
     .. "known; `refunded` says that this one was done.", takes = PAYMENT,
     gives = "till.PaymentAnswer", none = "unknown" },
   ["payment.lookup"] = { doc = "What became of an attempt whose answer was lost. `not_found`: the "
-    .. "provider never got it. `refunded`: all of it went back; of a part tell `refunded_amount`, "
-    .. "the sum of its refunds.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
+    .. "provider never got it, and nothing of it can arrive any more (see that it cannot: close it "
+    .. "there, or wait longer than a request may take). `refunded`: all of it went back; of a "
+    .. "part tell `refunded_amount`, the sum of its refunds.", takes = PAYMENT,
+    gives = "till.PaymentAnswer", none = "unknown" },
   ["payment.forget"] = { doc = "The shopper does not want this payment method kept any more. Comes "
     .. "again until it is `forgotten`.", takes = { { "about", "till.SavedMethod", "Which one." } },
     gives = "till.PaymentAnswer", none = "unknown" },
