@@ -2,7 +2,7 @@
 --
 --   receive(config, request)  -> { status, event = … } | { status, reason }    who sent it?
 --   poll(config, { since_ms, until_ms, after }) -> { events, after = where the next page begins }
---   apply(config, { type, subject }) -> what is true of that payment now, for till.flow.webhooks
+--   apply(config, { types, subject }) -> what is true of that payment now, for till.flow.webhooks
 --
 -- An event is believed no further than that something has happened to its subject, a PaymentIntent:
 -- what is true of it is asked for when it is applied. So their order, their number and their age
@@ -31,8 +31,6 @@ end
 local ASKED_FOR = {} -- a poll may name 20 types
 for name in pairs(TYPES) do ASKED_FOR[#ASKED_FOR + 1] = name end
 table.sort(ASKED_FOR)
-local OF_REFUND = { ["charge.refund.updated"] = true, ["refund.updated"] = true,
-  ["refund.failed"] = true }
 local STATES = { requires_capture = "authorized", succeeded = "captured", canceled = "voided" }
 
 
@@ -152,16 +150,17 @@ end
 
 -- A refund that we asked for is booked by who asked, who knows what it was for, and named here.
 -- One without a balance transaction is what a partial capture let go of: that never was money.
-local function add_refunds(config, into, answer, event)
+local function add_refunds(config, into, answer)
   local list, e = list_of(config, "/v1/refunds", answer.provider_ref)
   if not list then return nil, e end
   for _, refund in ipairs(list) do
     local meta = type(refund.metadata) == "table" and refund.metadata or {}
     local is_over = refund.status == "failed" or refund.status == "canceled"
-    if is_over and OF_REFUND[event.type] then
-      answer.park = ("the refund %s %s: the money is back at the provider")
-        :format(refund.id, refund.status)
-    elseif not is_over and type(refund.balance_transaction) == "string" then
+    if is_over then
+      answer.failed[#answer.failed + 1] = { reference = refund.id,
+        reason = ("the refund %s %s: the money is back at the provider")
+          :format(refund.id, refund.status) }
+    elseif type(refund.balance_transaction) == "string" then
       into[#into + 1] = { kind = "refunded", amount = ours(refund.amount, answer.currency),
         reference = refund.id, at_ms = refund.created * 1000, reason = "refunded at Stripe",
         is_ours = type(meta.refund) == "string" or nil }
@@ -189,12 +188,21 @@ local function add_disputes(config, into, answer)
 end
 
 
+-- A refund that failed is no part of the charge's amount any more: only its events tell of it.
+local function is_about_refunds(event)
+  for _, name in ipairs(event.types) do
+    if name:find "refund" then return true end
+  end
+  return false
+end
+
+
 local function add_charge(config, answer, charge, event)
   local events = answer.events
   if charge.captured == true then add_capture(events, charge, answer.currency) end
   local ok, e = true, nil
-  if OF_REFUND[event.type] or charge.amount_refunded > charge.amount - charge.amount_captured then
-    ok, e = add_refunds(config, events, answer, event)
+  if is_about_refunds(event) or charge.amount_refunded > charge.amount - charge.amount_captured then
+    ok, e = add_refunds(config, events, answer)
   end
   if ok and charge.disputed == true then ok, e = add_disputes(config, events, answer) end
   return ok, e
@@ -213,8 +221,8 @@ function webhook.apply(config, event)
   end
   local currency = tostring(seen.currency):upper()
   local answer = { payment_id = meta.payment, cart_id = meta.cart, provider_ref = seen.id,
-    currency = currency, amount = ours(seen.amount, currency), state = STATES[seen.status],
-    events = {} }
+    page_prefix = "cs_", currency = currency, amount = ours(seen.amount, currency),
+    state = STATES[seen.status], events = {}, failed = {} }
   local charge = seen.latest_charge
   if seen.status == "canceled" then
     answer.events[1] = { kind = "voided", reference = seen.id, reason = "canceled at Stripe" }

@@ -6,7 +6,7 @@ import { after, before, beforeEach, describe, it } from "node:test";
 import { StripeDouble } from "../doubles/stripe/double.mjs";
 import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
-import { assertInvariants, bin, value } from "./support/db.mjs";
+import { assertInvariants, bin, query, value } from "./support/db.mjs";
 import { control } from "./support/process.mjs";
 import http from "node:http";
 
@@ -109,7 +109,10 @@ describe("webhooks of Stripe", () => {
       const rows = await settled(intent.id);
       assert.deepEqual([...new Set(rows.map((one) => one.state))], ["applied"], JSON.stringify(rows));
       assert.deepEqual([...new Set(relay.statuses)], [200]);
-      assert.equal(await value(shop, `SELECT SUM(amount) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account = 'cash:stripe'`), String(order.total.amount));
+      assert.equal(await value(shop, `SELECT SUM(amount) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account IN ('cash:stripe', 'fees:stripe')`), String(order.total.amount));
+      const fees = stripe.world.all("balance_transaction").filter((one) => one.source === intent.latest_charge && one.type !== "refund").map((one) => one.fee);
+      assert.equal(await value(shop, `SELECT GROUP_CONCAT(amount) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account = 'fees:stripe'`), String(fees), "once");
+      assert.equal(await value(shop, `SELECT GROUP_CONCAT(reference) FROM payment_events WHERE kind = 'captured' AND payment_id = ${bin(intent.metadata.payment)}`), intent.latest_charge);
       stripe.check();
       await assertInvariants(shop);
     });
@@ -193,6 +196,45 @@ describe("a shopper who paid at his bank", () => {
     stripe.check();
   });
 
+  /** Sent to Stripe's own page; he has not paid there yet. */
+  async function atThePage() {
+    const cart = await makeCart(shop, variant.id, { quantity: 1 });
+    assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "stripe", data: { checkout: true } } }), 201);
+    assert.equal(assertOk(await outcome(cart), 200).error.code, "payment_requires_action");
+    return { cart, page: stripe.world.all("checkout.session").find((one) => one.metadata.cart === cart.id) };
+  }
+
+  it("on Stripe's own page, after a card that was declined there, and shut it, has his order", async () => {
+    const { cart, page } = await atThePage();
+    await Promise.resolve().then(() => stripe.do("pay", { session: page.id, payment_method: "pm_card_visa_chargeDeclined" })).catch(() => {});
+    const [intent] = intentsOf(cart);
+    assert.deepEqual(new Set((await settled(intent.id)).map((one) => one.state)), new Set(["applied"]), "a card that was declined fits");
+    stripe.do("pay", { session: page.id });
+    const seen = await until("it is bought", async () => {
+      const now = await cartOf(cart);
+      return now.state === "completed" && now;
+    }, 60_000);
+    await until("it is captured", async () => (await orderOf(seen.order_id)).payment_status === "captured", 60_000);
+    assert.equal(stripe.taken({ cart: cart.id }), (await orderOf(seen.order_id)).total.amount);
+    for (const one of intentsOf(cart)) assert.deepEqual(new Set((await settled(one.id)).map((row) => row.state)), new Set(["applied"]));
+  });
+
+  it("has his order with that payment, whatever else he chose meanwhile and did not confirm", async () => {
+    const { cart, page } = await atThePage();
+    const { body } = await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "stripe", data: { payment_method: "pm_card_visa" } } });
+    stripe.do("pay", { session: page.id });
+    const seen = await until("it is bought", async () => {
+      const now = await cartOf(cart);
+      return now.state === "completed" && now;
+    }, 60_000);
+    const states = await query(shop, `SELECT state, order_id IS NOT NULL FROM payments WHERE cart_id = ${bin(cart.id)} ORDER BY id`);
+    assert.equal(states[1][0], "voided", JSON.stringify([states, body]));
+    assert.equal(String(states[0][1]), "1", JSON.stringify(states));
+    assert.equal(intentsOf(cart).length, 1, "Stripe never heard of the other");
+    await until("it is captured", async () => (await orderOf(seen.order_id)).payment_status === "captured", 60_000);
+    stripe.check();
+  });
+
   it("has his money back where there is nothing left", async () => {
     const last = (await makeProduct(shop, { stock: 1 })).variant;
     const { cart, back } = await atTheBank(last);
@@ -219,6 +261,8 @@ describe("a shopper who paid at his bank", () => {
 // Last: the look at the books (support/db.mjs) knows of no dispute, and of no money that was given back without a cancellation.
 const ledger = (order, account) => value(shop, `SELECT COALESCE(SUM(amount), 0) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account = '${account}'`).then(Number);
 
+const gross = async (order) => (await ledger(order, "cash:stripe")) + (await ledger(order, "fees:stripe"));
+
 describe("what happens at Stripe alone", () => {
   for (const won of [true, false])
     it(`is booked: a dispute that is ${won ? "won" : "lost"}`, async () => {
@@ -242,12 +286,59 @@ describe("what happens at Stripe alone", () => {
     const { order, intent } = await bought();
     const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
     await client.refunds.create({ payment_intent: intent.id, amount: 100 });
-    await until("it is booked", async () => (await ledger(order, "cash:stripe")) === order.total.amount - 100, 60_000);
+    await until("it is booked", async () => (await gross(order)) === order.total.amount - 100, 60_000);
     await client.refunds.create({ payment_intent: intent.id, amount: 100 });
-    await until("the second is booked", async () => (await ledger(order, "cash:stripe")) === order.total.amount - 200, 60_000);
+    await until("the second is booked", async () => (await gross(order)) === order.total.amount - 200, 60_000);
     await settled(intent.id);
-    assert.equal(await ledger(order, "cash:stripe"), order.total.amount - 200);
+    assert.equal(await gross(order), order.total.amount - 200);
     assert.equal((await orderOf(order.id)).payment_status, "partially_refunded");
+  });
+
+  /** An order whose own capture is never heard at Stripe; somebody there does `act` instead. */
+  async function notCaptured(act) {
+    const cart = await ready();
+    const { total } = await cartOf(cart);
+    stripe.script.on({ match: { method: "POST", path: "/v1/payment_intents/[^/]+/capture", params: { amount_to_capture: total.amount } }, times: 1000, reset: "before" });
+    const { order } = assertOk(await outcome(cart), 200);
+    const [intent] = intentsOf(cart);
+    const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
+    await act(client.paymentIntents, intent.id);
+    return { order, intent, rows: await settled(intent.id) };
+  }
+
+  it("is told to staff: an authorization that is cancelled there while its order waits for the money", async () => {
+    const { order } = await notCaptured((intents, id) => intents.cancel(id));
+    assert.equal((await orderOf(order.id)).payment_status, "voided");
+    assert.equal((await alerts("payment.lost_authorization")).filter((one) => one.detail.order_id === order.id).length, 1);
+  });
+
+  it("pays for nothing where another amount is captured there", async () => {
+    const { order, rows } = await notCaptured((intents, id) => intents.capture(id, { amount_to_capture: 100 }));
+    assert.match(rows.find((one) => one.state === "parked")?.reason ?? "", /captured with 100/, JSON.stringify(rows));
+    assert.equal((await orderOf(order.id)).payment_status, "authorized");
+    assert.equal(await gross(order), 0);
+  });
+
+  it("is told to staff: a refund that failed, once, whatever else is told with it", async () => {
+    const { intent, order } = await bought();
+    const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
+    stripe.script.onEvent({ match: {}, times: 50, hold: true });
+    const first = await client.refunds.create({ payment_intent: intent.id, amount: 100 });
+    await stripe.do("fail_refund", { refund: first.id });
+    await client.refunds.create({ payment_intent: intent.id, amount: 50 });
+    stripe.script.clear();
+    await stripe.do("release", { order: "reversed" });
+    const parked = (rows) => rows.filter((one) => one.state === "parked");
+    const rows = parked(await settled(intent.id));
+    assert.match(rows[0]?.reason, new RegExp(first.id));
+    assert.equal(await gross(order), order.total.amount - 50, "the other is booked");
+    await client.refunds.create({ payment_intent: intent.id, amount: 70 });
+    assert.deepEqual(parked(await settled(intent.id)).map((one) => one.id), rows.map((one) => one.id), "told once");
+    const isOpen = async () => (await alerts("webhook.parked")).some((one) => one.subject === `payment-stripe:${first.id}`);
+    assert.ok(await isOpen());
+    for (const row of rows) assertOk(await shop.admin("POST", `/webhooks/${row.id}/replay`, { headers: idem(), body: { reason: "paid by hand" } }), 200);
+    assert.deepEqual(parked(await settled(intent.id)), []);
+    assert.ok(!(await isOpen()));
   });
 
   for (const point of ["after_claim", "before_commit", "after_commit"])
@@ -257,7 +348,7 @@ describe("what happens at Stripe alone", () => {
       await fault(1);
       const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
       await client.refunds.create({ payment_intent: intent.id, amount: 100 });
-      const booked = async () => (await ledger(order, "cash:stripe")) === order.total.amount - 100;
+      const booked = async () => (await gross(order)) === order.total.amount - 100;
       await until("it is booked", async () => {
         await value(shop, "UPDATE webhook_events SET next_at = NOW(3) WHERE state = 'received' AND next_at > NOW(3) + INTERVAL 110 SECOND"); // leases
         return (await booked()) && (await about(intent.id)).every((one) => one.state === "applied");

@@ -29,8 +29,8 @@
 -- timeline and what is published. It locks the order's row first, then the payment's, as all do.
 --
 -- What the shop asked for itself it wrote down without a reference. When the provider tells of it
--- later, the event of that kind and amount is given the name, and nothing is booked again. A
--- payment has many refunds of one amount: there it is so only of one that the provider knows as
+-- later, the event of that kind and amount is given the name, and nothing is booked again but the
+-- fee, where it had none. A payment has many refunds of one amount: there it is so only of one that the provider knows as
 -- ours (`event.is_ours`), and where that was not written down yet, who asked for it will.
 --
 -- Money without an order is on `suspense:<provider>`; the order it pays for takes it from there
@@ -237,14 +237,30 @@ local function write(tx, p, order, event, was, now)
 end
 
 
+-- We asked for it ourselves, and the provider says what he takes for it: once.
+local function charge(tx, p, event)
+  if not event.fee then return true end
+  local is_new, e = payment_events.charge(tx, p.id, event)
+  if is_new == nil then return nil, e end
+  if not is_new or event.fee == 0 then return true end
+  return ledger.post(tx, p.order_id, p.id, p.currency, { { "fees:" .. p.provider, event.fee },
+    { "cash:" .. p.provider, -event.fee } })
+end
+
+
 -- -> true where it was written down before | false | nil, err
 local function is_booked(tx, p, list, event)
   if not event.reference then return false end
-  if is_known(list, event) then return true end
-  if event.kind == "refunded" and not event.is_ours then return false end
-  local named, e = payment_events.name(tx, p.id, event)
-  if named == nil then return nil, e end
-  return named or event.is_ours == true
+  local booked, e = is_known(list, event), nil
+  if not booked then
+    if event.kind == "refunded" and not event.is_ours then return false end
+    booked, e = payment_events.name(tx, p.id, event)
+    if booked == nil then return nil, e end
+  end
+  if not booked then return event.is_ours == true end
+  local ok, e2 = charge(tx, p, event)
+  if not ok then return nil, e2 end
+  return true
 end
 
 

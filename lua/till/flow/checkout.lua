@@ -8,7 +8,7 @@
 -- env.once is the Idempotency-Key, not claimed yet; env.claim_key() -> response to send instead
 -- | nil | nil, err claims it; env.answer(script, order) makes the answer of a placed order and has
 -- it recorded with it (till.flow.place); env.payment_data is what the shopper brought back from
--- the provider.
+-- the provider. env.only_payment: the id of the one that is to pay (of a flow: with once.claim).
 --
 -- reserve -> authorize -> place; capture follows from the outbox. The price is computed once more
 -- before anything is taken: when it differs from what the cart showed, the shopper decides.
@@ -245,7 +245,7 @@ end
 local function as_flow(cart, quote, env)
   env.anew = true
   local data = freeze(cart, quote)
-  data.result = quote.result
+  data.result, data.only_payment = quote.result, env.only_payment
   return drive(cart, data, env)
 end
 

@@ -49,6 +49,27 @@ local function is_refused(p)
 end
 
 
+-- That one was paid already, by its provider's word: it pays before any that the shopper has chosen
+-- since, and they are let go. Where it cannot, they stay as they are.
+local function pick_only(data, list)
+  local only
+  for _, p in ipairs(list) do
+    if p.id == data.only_payment then only = p end
+  end
+  if not only or only.state == "created" or only.amount ~= data.total
+    or only.currency ~= data.currency or not LIVE[only.state] or kept.is_let_go(only) then
+    return nil, err.new("payment_declined", "this payment does not pay for the cart any more")
+  end
+  for _, p in ipairs(list) do
+    if p ~= only and LIVE[p.state] then
+      local ok, e = payment.void(p)
+      if not ok then return nil, e end
+    end
+  end
+  return only
+end
+
+
 -- The newest attempt that is for this amount; older ones and those for other amounts are let go.
 -- Where all were refused it is the newest of those: who repeats a completion hears the same again;
 -- so he does of one that was let go because he did not come back, or that came too late for the
@@ -56,6 +77,7 @@ end
 local function pick(data)
   local list, e = payments.of_cart(data.cart_id)
   if not list then return nil, e end
+  if data.only_payment then return pick_only(data, list) end
   local found, refused = false, false
   for _, p in ipairs(list) do
     local fits = p.amount == data.total and p.currency == data.currency

@@ -66,9 +66,10 @@ local function let_go(p, reason)
 end
 
 
--- Nobody is there who was asked under a key, or waits for an answer.
-local function env_of()
-  return { once = { claim = true }, claim_key = function() return nil end }
+-- Nobody is there who was asked under a key, or waits for an answer. Only this payment pays: one
+-- that the shopper chose since, and has not confirmed, is never sent.
+local function env_of(p)
+  return { once = { claim = true }, claim_key = function() return nil end, only_payment = p.id }
 end
 
 
@@ -77,7 +78,7 @@ local function bought(p, cart)
     return false, "the cart was changed after it had been paid"
   end
   local auth = { kind = "provider", key_id = cart.key_id, customer_id = cart.customer_id }
-  local result, e = checkout.complete({ auth = auth }, cart.id, env_of())
+  local result, e = checkout.complete({ auth = auth }, cart.id, env_of(p))
   if result and result.type == "order" then return true end
   if result and result.type == "processing" then
     return nil, err.new("busy", "the cart is being completed")

@@ -17,9 +17,9 @@ local fault = require "till.prim.fault"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local payments = require "till.store.payments"
-local sagas = require "till.store.sagas"
 local settled = require "till.flow.settled"
 local sql = require "till.prim.sql"
+local webhook_due = require "till.flow.webhook_due"
 local webhooks_store = require "till.store.webhooks"
 
 local apply = {}
@@ -27,9 +27,9 @@ local apply = {}
 local MOST_TRIES = 16
 local MAX_WAIT_MS = 600000
 local PARKED, FAILED, DISPUTED = "webhook.parked", "webhook.failed", "payment.disputed"
+local LOST = "payment.lost_authorization"
 local PAID = { authorized = true, captured = true }
 local GIVEN_UP = { voided = true, failed = true, declined = true }
-local UNFINISHED = { running = true, waiting = true, parked = true }
 
 
 local function count(group, state)
@@ -56,17 +56,28 @@ local function subject_of(group)
 end
 
 
+local function raise(tx, kind, group, subject, about)
+  local raised, e = alerts.raise(tx, kind, subject, { detail = { provider = group.provider,
+    event_id = group.event_id, reason = about.reason, payment_id = about.payment_id } })
+  return raised ~= nil, e
+end
+
+
+local function log_told(group, kind, reason)
+  log.error(kind, { provider = group.provider, subject = group.subject, reason = reason })
+end
+
+
 local function told(group, claim, state, kind, reason, payment_id)
+  local about = { reason = reason, payment_id = payment_id }
   local ok, e = sql.transaction(function(tx)
-    local raised, why = alerts.raise(tx, kind, subject_of(group), { detail = {
-      provider = group.provider, event_id = group.event_id, reason = reason,
-      payment_id = payment_id } })
-    if raised == nil then return nil, why end
-    return settle(tx, group, claim, state, { reason = reason, payment_id = payment_id })
+    local raised, why = raise(tx, kind, group, subject_of(group), about)
+    if not raised then return nil, why end
+    return settle(tx, group, claim, state, about)
   end)
   if not ok then return nil, e end
   count(group, state)
-  log.error(kind, { provider = group.provider, subject = group.subject, reason = reason })
+  log_told(group, kind, reason)
   return true
 end
 
@@ -90,13 +101,17 @@ function apply.put_off(group, claim, e)
 end
 
 
--- -> nil, or how it differs. `answer` is of the provider, `p` ours.
+-- -> nil, or how it differs. `answer` is of the provider, `p` ours: while he pays on a page of the
+-- provider's it has that page's reference, and what came of it later.
 local function differs(answer, p, group)
   if "payment-" .. p.provider ~= group.provider then return "provider" end
   if p.cart_id ~= answer.cart_id then return "cart" end
   if p.currency ~= answer.currency then return "currency" end
   if p.amount ~= answer.amount then return "amount" end
-  if p.provider_ref and p.provider_ref ~= answer.provider_ref then return "reference" end
+  local ref, page = p.provider_ref, answer.page_prefix
+  if not ref or ref == answer.provider_ref then return nil end
+  if page and ref:sub(1, #page) == page then return nil end
+  return "reference"
 end
 
 
@@ -113,46 +128,13 @@ local function find(answer, group)
 end
 
 
--- How much of a running sum is new; under a reference of its own where it grew.
-local function rest_of(event, booked)
-  local left = event.sum - booked
-  if left <= 0 then return nil end
-  local out = { kind = event.kind, amount = left, fee = event.fee, at_ms = event.at_ms,
-    reason = event.reason, reference = event.reference }
-  if booked > 0 then out.reference = ("%s:%d"):format(event.reference, event.sum) end
-  return out
-end
+local TOLD = { disputed = DISPUTED, voided = LOST }
 
 
--- Whoever cancels the order books what he has voided.
-local function is_being_cancelled(p)
-  local row, e = sagas.find("cancellation", p.order_id)
-  if row == nil then return nil, e end
-  return row and UNFINISHED[row.state] or false
-end
-
-
--- -> what is to be booked
-local function due(answer, p, amounts)
-  local out = {}
-  for _, event in ipairs(answer.events or {}) do
-    if event.sum then
-      out[#out + 1] = rest_of(event, amounts[event.kind])
-    elseif event.kind ~= "voided" then
-      out[#out + 1] = event
-    elseif amounts.voided == 0 and amounts.captured == 0 then
-      local busy, e = is_being_cancelled(p)
-      if busy == nil then return nil, e end
-      if not busy then out[#out + 1] = event end
-    end
-  end
-  return out
-end
-
-
-local function tell_dispute(tx, p, event)
-  if event.kind == "disputed" then
-    local raised, e = alerts.raise(tx, DISPUTED, p.id, { detail = { payment_id = p.id,
+local function tell(tx, p, event)
+  local kind = TOLD[event.kind]
+  if kind then
+    local raised, e = alerts.raise(tx, kind, p.id, { detail = { payment_id = p.id,
       order_id = p.order_id, amount = event.amount, currency = p.currency,
       reference = event.reference, reason = event.reason } })
     return raised ~= nil, e
@@ -167,7 +149,7 @@ local function book_all(tx, group, p, events)
     local booked, e = booking.book(tx, p.id, event)
     if booked == nil then return nil, e end
     if booked then
-      local ok, e2 = tell_dispute(tx, p, event)
+      local ok, e2 = tell(tx, p, event)
       if not ok then return nil, e2 end
       log.info("webhook.booked", { provider = group.provider, payment_id = p.id,
         kind = event.kind })
@@ -177,12 +159,57 @@ local function book_all(tx, group, p, events)
 end
 
 
+-- Each refund that failed is told once, whatever became of the alert: that it was is the memory.
+local function subject_of_refund(group, refund)
+  return (group.provider .. ":" .. refund.reference):sub(1, 120)
+end
+
+
+local function untold(group, answer)
+  local out = {}
+  for _, refund in ipairs(answer.failed or {}) do
+    local seen, e = alerts.of(PARKED, subject_of_refund(group, refund))
+    if seen == nil then return nil, e end
+    if not seen then out[#out + 1] = refund end
+  end
+  return out
+end
+
+
+-- With what is booked it is parked where a refund failed. -> the state of its rows
+local function end_of(tx, group, claim, p, failed)
+  local reasons = {}
+  for i, refund in ipairs(failed) do
+    local ok, e = raise(tx, PARKED, group, subject_of_refund(group, refund),
+      { reason = refund.reason, payment_id = p.id })
+    if not ok then return nil, e end
+    reasons[i] = refund.reason
+  end
+  local state = failed[1] and "parked" or "applied"
+  local ok, e = settle(tx, group, claim, state,
+    { payment_id = p.id, reason = failed[1] and table.concat(reasons, "; ") })
+  return ok and state, e
+end
+
+
 local ENDS = { won = true, lost = true }
 
 
-local function close_alerts(group, p, events)
-  alerts.close(PARKED, subject_of(group))
-  alerts.close(FAILED, subject_of(group))
+-- What else is parked of this subject still has to be looked at.
+local function close_of(group, failed, kind, state)
+  local left, e = webhooks_store.has(group.provider, group.subject, state)
+  if left == nil then
+    log.warn("webhook.alerts", { subject = group.subject, error = tostring(e) })
+  end
+  if left ~= false then return end
+  alerts.close(kind, subject_of(group))
+  for _, refund in ipairs(failed or {}) do alerts.close(kind, subject_of_refund(group, refund)) end
+end
+
+
+local function close_alerts(group, answer, p, events)
+  close_of(group, answer.failed, PARKED, "parked")
+  close_of(group, nil, FAILED, "failed")
   for _, event in ipairs(events) do
     if ENDS[event.kind] then alerts.close(DISPUTED, p.id) end
   end
@@ -192,18 +219,24 @@ end
 local function book(group, claim, answer, p)
   local amounts, e = booking.amounts(p.id)
   if not amounts then return nil, e end
-  local events, e2 = due(answer, p, amounts)
+  local another = webhook_due.another_capture(answer, p, amounts)
+  if another then return park(group, claim, another, p.id) end
+  local events, e2 = webhook_due.due(answer, p, amounts)
   if not events then return nil, e2 end
-  local ok, e3 = sql.transaction(function(tx)
+  local failed, e4 = untold(group, answer)
+  if not failed then return nil, e4 end
+  local state, e3 = sql.transaction(function(tx)
     local done, why = book_all(tx, group, p, events)
-    if done then done, why = settle(tx, group, claim, "applied", { payment_id = p.id }) end
-    if done then fault.crash "webhook.before_commit" end
-    return done, why
+    local state
+    if done then state, why = end_of(tx, group, claim, p, failed) end
+    if state then fault.crash "webhook.before_commit" end
+    return state, why
   end)
-  if ok then
+  if state then
     fault.crash "webhook.after_commit"
-    count(group, "applied")
-    close_alerts(group, p, events)
+    count(group, state)
+    for _, refund in ipairs(failed) do log_told(group, PARKED, refund.reason) end
+    close_alerts(group, answer, p, events)
     return true
   end
   if err.is(e3, "conflict") and e3.reason then
@@ -213,38 +246,41 @@ local function book(group, claim, answer, p)
 end
 
 
-local function applied(group, claim, p)
-  local ok, e = settle(nil, group, claim, "applied", { payment_id = p.id })
-  if not ok then return nil, e end
-  count(group, "applied")
-  close_alerts(group, p, {})
-  return true
+-- Nothing of it is to be booked; what failed is told all the same.
+local function book_without(group, claim, answer, p)
+  return book(group, claim, { failed = answer.failed, events = {} }, p)
 end
 
 
--- Money there and none of ours: who gave the payment up could not let go of it.
+-- Money there and none of ours: who gave the payment up could not let go of it. What was given back
+-- is over, though the provider calls it paid still.
 local function without_order(group, claim, answer, p)
-  if not PAID[answer.state] then return applied(group, claim, p) end
+  if not PAID[answer.state] or p.state == "refunded" then
+    return book_without(group, claim, answer, p)
+  end
   if GIVEN_UP[p.state] then
     return park(group, claim, "it was paid after it had been given up here", p.id)
   end
   local ok, e = settled.go_on(p)
   if not ok then return nil, e end
-  return applied(group, claim, p)
+  local now, e2 = payments.get(p.id)
+  if not now then return nil, e2 end
+  if now.order_id then return book(group, claim, answer, now) end
+  return book_without(group, claim, answer, now)
 end
 
 
-local function last_of(types)
-  for name in pairs(types) do
-    if name:find "refund" then return name end
-  end
-  return (next(types))
+local function names_of(types)
+  local out = {}
+  for name in pairs(types) do out[#out + 1] = name end
+  table.sort(out)
+  return out
 end
 
 
 function apply.run(group, claim)
   local answer, e = dispatch.plugin(group.provider, "webhook.apply",
-    { type = last_of(group.types), subject = group.subject, event_id = group.event_id })
+    { types = names_of(group.types), subject = group.subject, event_id = group.event_id })
   if not answer then return nil, e end
   if not answer.payment_id then return park(group, claim, answer.park or "it names no payment") end
   local p, why = find(answer, group)

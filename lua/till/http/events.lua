@@ -91,6 +91,8 @@ return {
   ["webhook.failed"] = alert("webhook.failed",
     "What a provider told could not be applied", webhook),
   ["payment.disputed"] = alert("payment.disputed", "A payment is disputed", of_payment),
+  ["payment.lost_authorization"] = alert("payment.lost_authorization",
+    "The money of an order is not held any more, and was not captured", of_payment),
   ["payment.abandoned"] = alert("payment.abandoned",
     "A payment that nobody came back for was let go of", of_payment),
   ["payment.silent"] = alert("payment.silent",

@@ -128,11 +128,15 @@ return {
     { "at_ms", "integer" }, { "body", "string" },
     { "is_ignored?", "boolean", "It is kept, and nothing is to be done." } } },
   { "till.WebhookHint", "What there is to look at.", {
-    { "type", "string" }, { "subject", "string" }, { "event_id", "string" } } },
+    { "types", "string[]", "Of its events that are due." }, { "subject", "string" },
+    { "event_id", "string" } } },
   { "till.WebhookState", "How a payment stands at the provider.", {
     { "payment_id?", "string", "Ours, as the provider has it." }, { "cart_id?", "string" },
-    { "provider_ref?", "string" }, { "amount?", "integer", "Minor units." },
+    { "provider_ref?", "string" },
+    { "page_prefix?", "string", "How references begin that it has while it is paid on a page." },
+    { "amount?", "integer", "Minor units." },
     { "currency?", "string" }, { "state?", "string", "authorized, captured, voided" },
+    { "failed?", "table[]", "Refunds that failed: reference, reason. Each is told once." },
     { "events?", "table[]", "What is to be booked: kind, amount or sum, reference, fee, at_ms; of"
       .. " a refund is_ours, where the shop asked for it." },
     { "park?", "string", "Why staff have to look at it instead." } } },

@@ -12,6 +12,8 @@
 --   add(tx, id, event)                event { kind, amount, reference, reason, actor, fee, at_ms }
 --   name(tx, id, event) -> true | false    the oldest event of this kind and amount that bears no
 --                                     reference is given that of `event`, once
+--   charge(tx, id, event) -> true | false    that of its kind and reference, which had no fee, is
+--                                     given that of `event`
 --   claim(tx, id, event) -> true | false    what the provider told of before we did is ours:
 --                                     event { kind, amount, reference or nil, actor, since,
 --                                     since_ms }. By its reference; else the oldest one with any,
@@ -92,6 +94,15 @@ function payment_events.name(tx, id, event)
   local done, e = tx:exec("UPDATE payment_events SET reference = ? WHERE payment_id = ?"
     .. " AND kind = ? AND amount = ? AND reference IS NULL ORDER BY seq LIMIT 1",
     event.reference, db.bin("pay", id), event.kind, event.amount)
+  if not done then return nil, e end
+  return done.affected == 1
+end
+
+
+function payment_events.charge(tx, id, event)
+  local done, e = tx:exec("UPDATE payment_events SET fee = ? WHERE payment_id = ? AND kind = ?"
+    .. " AND reference = ? AND fee IS NULL", event.fee, db.bin("pay", id), event.kind,
+    event.reference)
   if not done then return nil, e end
   return done.affected == 1
 end

@@ -6,6 +6,7 @@
 --   claim(limit, lease_ms) -> rows, claim | nil, err    those that are due, for lease_ms
 --   settle(tx, ids, claim, state, { reason =, payment_id = }) -> true | false: some are not ours
 --   put_off(ids, claim, delay_ms, reason)               they are tried again after it
+--   has(provider, subject, state) -> is there such a row?
 --   list(opts), get(id) -> row | false; its body too;  replay(tx, id) -> was there such a one?
 --   purge(before_ms, limit) -> how many
 --   seen_ms(provider) -> ms | false;  set_seen(provider, ms)    of the polls
@@ -77,6 +78,14 @@ function webhooks.put_off(ids, claim, delay_ms, reason)
   local where, args = ours(ids, claim)
   return sql.exec("UPDATE webhook_events SET next_at = ?, reason = ?" .. where,
     db.at_ms(time.now_ms() + delay_ms), reason:sub(1, 255), unpack(args))
+end
+
+
+function webhooks.has(provider, subject, state)
+  local row, e = sql.one("SELECT 1 AS found FROM webhook_events WHERE state = ? AND provider = ?"
+    .. " AND subject = ? LIMIT 1", state, provider, subject)
+  if row == nil then return nil, e end
+  return row ~= false
 end
 
 

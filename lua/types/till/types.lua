@@ -229,7 +229,7 @@
 
 --- What there is to look at.
 ---@class till.WebhookHint
----@field type string
+---@field types string[] Of its events that are due.
 ---@field subject string
 ---@field event_id string
 
@@ -238,9 +238,11 @@
 ---@field payment_id? string Ours, as the provider has it.
 ---@field cart_id? string
 ---@field provider_ref? string
+---@field page_prefix? string How references begin that it has while it is paid on a page.
 ---@field amount? integer Minor units.
 ---@field currency? string
 ---@field state? string authorized, captured, voided
+---@field failed? table[] Refunds that failed: reference, reason. Each is told once.
 ---@field events? table[] What is to be booked: kind, amount or sum, reference, fee, at_ms; of a refund is_ours, where the shop asked for it.
 ---@field park? string Why staff have to look at it instead.
 

@@ -27,7 +27,7 @@ t.describe("payments for staff", function()
     t.equal(shop.must(raw.admin("POST", at .. "/void", body, shop.key())).payment.state, "voided")
     t.equal(shop.must(raw.admin("POST", at .. "/void", body, shop.key())).payment.state, "voided")
     t.equal(shop.count("audit_entries", "action = 'payment.void'"), 2)
-    t.equal((raw.admin("GET", at:sub(1, -2) .. "7")), 404)
+    t.equal((raw.admin("GET", at:sub(1, -2) .. (at:sub(-1) == "7" and "8" or "7"))), 404)
   end))
 
   t.it("of an order go with the order; its entries sum to zero", with_shop(function(shop, raw)
