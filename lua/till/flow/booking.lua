@@ -30,8 +30,9 @@
 --
 -- What the shop asked for itself it wrote down without a reference. When the provider tells of it
 -- later, the event of that kind and amount is given the name, and nothing is booked again but the
--- fee, where it had none. A payment has many refunds of one amount: there it is so only of one that the provider knows as
--- ours (`event.is_ours`), and where that was not written down yet, who asked for it will.
+-- fee, where it had none. A payment has many refunds of one amount: there it is so only of one that
+-- the provider knows as ours (`event.is_ours`), and where that was not written down yet, who asked
+-- for it will.
 --
 -- Money without an order is on `suspense:<provider>`; the order it pays for takes it from there
 -- when it is placed (till.flow.place), with all that was booked before.
@@ -251,15 +252,14 @@ end
 -- -> true where it was written down before | false | nil, err
 local function is_booked(tx, p, list, event)
   if not event.reference then return false end
-  local booked, e = is_known(list, event), nil
-  if not booked then
+  if not is_known(list, event) then
     if event.kind == "refunded" and not event.is_ours then return false end
-    booked, e = payment_events.name(tx, p.id, event)
-    if booked == nil then return nil, e end
+    local named, e = payment_events.name(tx, p.id, event)
+    if named == nil then return nil, e end
+    if not named then return event.is_ours == true end
   end
-  if not booked then return event.is_ours == true end
-  local ok, e2 = charge(tx, p, event)
-  if not ok then return nil, e2 end
+  local ok, e = charge(tx, p, event)
+  if not ok then return nil, e end
   return true
 end
 
