@@ -10,6 +10,8 @@ local url = require "till.util.url"
 local webhook = require "plugins.payment-stripe.webhook"
 
 local handler = {}
+
+local REFUND_KEYS = 9 -- that a refund may fail under
 local answer, reason_of = outcome.answer, outcome.reason_of
 
 -- What the shopper did, or his bank: he can do otherwise. Everything else is the shop's affair.
@@ -212,12 +214,31 @@ end
 
 
 -- The refund that was asked for under this key, where its answer was lost.
+-- -> it | false: it is not there | nil: not known
 local function refund_of(config, payment)
   local page = api.request(config, "GET", "/v1/refunds",
     { payment_intent = payment.provider_ref, limit = 100 }).ok
-  for _, one in ipairs(page and type(page.data) == "table" and page.data or {}) do
+  if not page or type(page.data) ~= "table" then return nil end
+  for _, one in ipairs(page.data) do
     if type(one.metadata) == "table" and one.metadata.refund == payment.idem_key then return one end
   end
+  if page.has_more == false then return false end
+end
+
+
+-- A failure that Stripe remembers under a key is over: what it did is in the list by now, or was
+-- not done and never will be. Then it is asked for under the next key, the same for all who ask.
+local function ask_refund(config, payment, amount)
+  for n = 1, REFUND_KEYS do
+    local got = api.request(config, "POST", "/v1/refunds", { payment_intent = payment.provider_ref,
+      amount = amount, metadata = { payment = payment.payment_id, refund = payment.idem_key } },
+      n == 1 and payment.idem_key or payment.idem_key .. "-" .. n)
+    if not got.unknown then return got end
+    local found = refund_of(config, payment)
+    if found then return { ok = found } end
+    if found == nil or not got.is_replayed then return got end
+  end
+  return { unknown = "Stripe fails each time" }
 end
 
 
@@ -228,10 +249,9 @@ handler["payment.refund"] = function(config, payment)
   if not amount then
     return answer("declined", id, { reason = "Stripe does not take this amount" })
   end
-  local got = api.request(config, "POST", "/v1/refunds", { payment_intent = id, amount = amount,
-    metadata = { payment = payment.payment_id, refund = payment.idem_key } }, payment.idem_key)
+  local got = ask_refund(config, payment, amount)
   if got.refused then return answer("declined", id, { reason = reason_of(got.refused) }) end
-  local refund = got.ok or got.unknown and refund_of(config, payment)
+  local refund = got.ok
   if not refund or refund.payment_intent ~= id or refund.amount ~= amount
     or refund.currency ~= payment.currency:lower() then
     return answer("unknown", id)

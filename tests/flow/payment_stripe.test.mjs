@@ -214,7 +214,7 @@ describe("an answer of Stripe that is lost or wrong", () => {
       assert.deepEqual(stripe.script.requests, []);
     });
 
-  for (const rule of [{ timeout: "after" }, { reset: "after" }, { reset: "before" }, { status: 429 }, { status: 500, effect: true }, { answer: { amount: 1 } }])
+  for (const rule of [{ timeout: "after" }, { reset: "after" }, { reset: "before" }, { status: 429 }, { status: 500 }, { status: 500, effect: true }, { answer: { amount: 1 } }])
     it(`to a refund does not give back twice: ${JSON.stringify(rule)}`, async () => {
       const cart = await ready();
       const { order } = assertOk(await outcome(cart), 200);
