@@ -153,7 +153,8 @@ end
 local function add_refunds(config, into, answer)
   local list, e = list_of(config, "/v1/refunds", answer.provider_ref)
   if not list then return nil, e end
-  for _, refund in ipairs(list) do
+  for i = #list, 1, -1 do -- the oldest first, as they were booked
+    local refund = list[i]
     local meta = type(refund.metadata) == "table" and refund.metadata or {}
     local is_over = refund.status == "failed" or refund.status == "canceled"
     if is_over then

@@ -135,7 +135,7 @@ local function fitted(tx, order, p, found)
   if not was_captured(p) then return found.total end
   local due, e = cancellations.due(tx, p.id)
   if not due then return nil, e end
-  local left = payments.to_capture(p) - p.disputed_amount - p.lost_amount - due
+  local left = math.max(0, payments.to_capture(p) - p.disputed_amount - p.lost_amount - due)
   if found.goodwill or found.total <= left then return found.total, left end
   local ok, e2 = stand_in(tx, order, p, found, found.total - left)
   if not ok then return nil, e2 end

@@ -62,7 +62,8 @@ end
 
 -- Somebody has captured there by hand what was to be voided: it goes back instead. `data` says how
 -- much, and whether all of it went back already.
-local function turn_to_refund(c, p, data, seen)
+local function turn_to_refund(c, p, env, seen)
+  local data = env.saga.data
   local now, e = sql.transaction(function(tx)
     local order, e = order_flow.locked(tx, c.order_id)
     if not order then return nil, e end
@@ -70,6 +71,12 @@ local function turn_to_refund(c, p, data, seen)
     if not now then return nil, e2 end
     local ok, e3 = cancellations.to_refund(tx, c.id)
     if not ok then return nil, e3 end
+    -- with it, so that whoever resumes asks for as much
+    if now.held == 0 then data.is_back = true
+    else data.amount_back = math.min(c.amount, now.held) end
+    local saved, e4 = sagas.save(env.saga, {}, tx)
+    if saved == nil then return nil, e4 end
+    if not saved then return nil, err.new("busy", "another worker books this cancellation") end
     return now
   end)
   if not now then
@@ -77,11 +84,7 @@ local function turn_to_refund(c, p, data, seen)
     return nil, e
   end
   c.money = "refund"
-  if now.held == 0 then
-    data.is_back = true
-    return {}
-  end
-  data.amount_back = math.min(c.amount, now.held)
+  if now.held == 0 then return {} end
   local fresh, e2 = payments.get(p.id)
   if not fresh then return nil, e2 end
   return ask_refund(c, fresh, data)
@@ -91,16 +94,17 @@ end
 local TAKEN = { captured = true, refunded = true }
 
 
-local function ask(c, data)
+local function ask(c, env)
+  local data = env.saga.data
   local p, e = payments.get(c.payment_id)
   if not p then return nil, e or err.new("internal", "the payment of the cancellation is gone") end
   if c.money ~= "void" then
     if data.is_back then return {} end
     return ask_refund(c, p, data)
   end
-  if payments.was_captured(p) then return turn_to_refund(c, p, data, {}) end
+  if payments.was_captured(p) then return turn_to_refund(c, p, env, {}) end
   local answer, e2, seen = payment.ask_void(p, data.refused)
-  if not answer and seen and TAKEN[seen.outcome] then return turn_to_refund(c, p, data, seen) end
+  if not answer and seen and TAKEN[seen.outcome] then return turn_to_refund(c, p, env, seen) end
   return answer, e2
 end
 
@@ -117,7 +121,7 @@ local function ask_for_money(data, env)
   if not c then return nil, e end
   if c.state == "done" then return true end
   fault.crash "cancellation.after_decide"
-  local answer, e2 = ask(c, data)
+  local answer, e2 = ask(c, env)
   if answer and c.money == "refund" then data.refund_ref = answer.refund_ref end
   if not answer then
     if err.is(e2, "payment_declined") then data.refused = (data.refused or 0) + 1 end

@@ -51,8 +51,8 @@ end
 
 local function is_asked_for(event)
   local hook = HOOKS[event.type]
-  -- what asks a provider bears the name of the event that leads to it, and is no listener to it
-  if not hook or hook.outcomes or event.type == "job.run" then return false end
+  -- what one plugin is asked to do may bear the name of the event that leads to it: no listener
+  if not hook or not hook.many then return false end
   return dispatch.has(event.type)
 end
 

@@ -4,6 +4,7 @@
 --   go_on(payment) -> true: there is an end | nil, err: not yet; ask again later
 --   complete(payment) -> true: an order | false, reason: it cannot be one | nil, err
 --                          its first half
+--   tell(payment, reason)  its money went back, without an order
 --
 -- The cart is completed as if he had come back: by the same flow, under the same claim of the cart,
 -- with its look at the stock and the prices. So it does not matter who of both is first, and each
@@ -33,7 +34,7 @@ local AGAIN = { completion_in_progress = true, busy = true, unknown_outcome = tr
   internal = true, conflict = true, payment_requires_action = true }
 
 
-local function tell(p, reason)
+function settled.tell(p, reason)
   log.warn("payment.given_back", { payment_id = p.id, cart_id = p.cart_id, reason = reason })
   return sql.transaction(function(tx)
     local ok, e = abandoned.given_back(tx, p, reason)
@@ -62,7 +63,7 @@ local function let_go(p, reason)
   if not marked then return nil, e3 end
   local gone, e2 = payment.void(now)
   if not gone then return nil, e2 end
-  return tell(now, reason)
+  return settled.tell(now, reason)
 end
 
 

@@ -116,6 +116,7 @@ end
 -- What does not end now is told, and looked at by the next run.
 local function go_on_with(s, p)
   local done, e = settled.go_on(p)
+  if not done and err.is(e, "completion_in_progress") then return true end
   local now, e2 = payments.get(p.id)
   if not now then return nil, e2 end
   local outcome = now.order_id and "order" or PAID[now.state] and "open" or "given_back"

@@ -69,13 +69,15 @@ end
 local function pick(events, item)
   local amount = math.abs(item.amount)
   local equal, any
+  local prefix = item.source and item.source .. ":"
   for _, event in ipairs(events) do
     if item.source and event.reference == item.source then return event end
-    if event.reference == nil or event.reference:sub(1, #item.source + 1) == item.source .. ":" then
+    if event.reference == nil or prefix and event.reference:sub(1, #prefix) == prefix then
       if event.amount == amount then equal = equal or event end
       any = any or event
     end
   end
+  if item.kind == "refund" then return equal end -- there are many, each of its own amount
   return equal or any
 end
 
@@ -126,6 +128,11 @@ local function book(tx, item, p)
   if item.currency ~= p.currency then return false, "it is settled in another currency" end
   if not p.order_id or not BOOKED[p.state] then
     return false, ("the payment is %s and has no order"):format(p.state)
+  end
+  if kind == "captured" and p.state == "authorized"
+    and math.abs(item.amount) ~= payments.to_capture(p) then
+    return false, ("%d was captured, and %d was to be: the order is not paid by that")
+      :format(math.abs(item.amount), payments.to_capture(p))
   end
   -- that a dispute was won is an event without an amount: all of it comes back
   local amount = kind ~= "won" and math.abs(item.amount) or nil

@@ -24,6 +24,7 @@ local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local payment = require "till.flow.payment"
+local payments = require "till.store.payments"
 local sagas = require "till.store.sagas"
 local settled = require "till.flow.settled"
 local sql = require "till.prim.sql"
@@ -116,9 +117,9 @@ local function has_spoken(p)
   if time.now_ms() - time.parse(p.created_at) < SILENT_MS then return false end
   local told, e = sql.transaction(function(tx)
     return alerts.raise(tx, SILENT, p.id, { detail = { payment_id = p.id, cart_id = p.cart_id,
-      provider = p.provider, amount = p.amount, currency = p.currency, state = p.state } })
+      provider = p.provider, amount = p.amount, currency = p.currency, state = p.state } }) ~= nil
   end)
-  if told == nil then return nil, e end
+  if not told then return nil, e end
   return false
 end
 
@@ -137,6 +138,9 @@ local function one(p)
   if MONEY[p.state] then
     local done, e3 = settled.complete(p)
     if done ~= false then return done, e3 end
+    local now, e4 = payments.get(p.id)
+    if not now then return nil, e4 end
+    if payment.states.final[now.state] then return settled.tell(now, e3) end
   end
   return sweep.release(p)
 end
