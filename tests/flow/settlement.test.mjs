@@ -226,4 +226,9 @@ describe("reconciliation with a provider", () => {
       assert.match(answer.text, /pointer/);
     }
   });
+
+  it("and no run has asked a plugin as if its hook were a listener", async () => {
+    await until("the events of all runs are done", async () =>
+      (await value(shop, "SELECT COUNT(*) FROM outbox WHERE type = 'payment.settlement' AND state <> 'done'")) === "0");
+  });
 });

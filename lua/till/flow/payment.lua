@@ -142,7 +142,9 @@ local GIVEN_UP = { failed = true, voided = true }
 -- The row of the flow is locked to the end: whoever takes it over does so before, or finds it sent.
 local function begin_to_send(p, fields, row)
   if not row then return move(p, "send", fields) end
+  local was = p.state
   return sql.transaction(function(tx)
+    p.state = was -- a deadlock runs it again
     local now, e = sagas.lock(tx, row.id)
     if now == nil then return nil, e end
     if not now or now.claim ~= row.claim or now.state ~= "running" then

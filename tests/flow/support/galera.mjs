@@ -7,7 +7,7 @@ import { once } from "node:events";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { BINARY, PATIENCE, Shop, freePort, tempDir, until } from "./shop.mjs";
+import { BINARY, PATIENCE, SURE, Shop, freePort, tempDir, until } from "./shop.mjs";
 import { queryAsOwner } from "./db.mjs";
 
 const PROVIDER = "/usr/lib/galera/libgalera_smm.so";
@@ -183,7 +183,7 @@ class Server extends Shop {
     fs.mkdirSync(server.dir, { mode: 0o711 });
     server.args = ["--var", server.dir, "--set", `mysql.socket=${node.dev.mysql_socket}`, "--set", "mysql.kill_abandoned=false",
       "--set", `redis.socket=${path.join(cluster.dir, "redis.sock")}`, "--set", "plugins.payment-test.enabled=true",
-      "--set", `log.file=${path.join(server.dir, "moontill.log")}`, ...PATIENCE,
+      "--set", `log.file=${path.join(server.dir, "moontill.log")}`, ...PATIENCE, ...SURE,
       "--set", `server.cert_file=${cluster.cert}`, "--set", `server.key_file=${cluster.key}`,
       "--set", `server.listen=127.0.0.1:${server.port}`, ...args];
     if (cluster.servers.length === 0) for (const command of ["migrate", "setup"]) await server.run(command);

@@ -25,6 +25,9 @@ const START_LIMIT_MS = 120_000;
 export const PATIENCE = IS_SANITIZED ? ["server.queue_target_ms=3000", "server.queue_timeout_ms=10000", "mysql.connect_timeout_ms=6000",
   "redis.connect_timeout_ms=6000"].flatMap((option) => ["--set", option]) : [];
 
+/** A provider of the tests that knows nothing of a payment will hear nothing of it later. */
+export const SURE = ["--set", "payments.not_found_after_ms=1000"];
+
 /** One that is free, and so is the next (the ops listener's): below those that the kernel gives to connections going out. */
 export async function freePort() {
   for (;;) {
@@ -75,7 +78,7 @@ export class Shop {
     shop.dir = dir;
     shop.port = port ?? (await freePort());
     shop.log = "";
-    shop.process = spawn(binary, ["dev", "--var", dir, "--listen", `127.0.0.1:${shop.port}`, ...PATIENCE, ...args], {
+    shop.process = spawn(binary, ["dev", "--var", dir, "--listen", `127.0.0.1:${shop.port}`, ...PATIENCE, ...SURE, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, ...env },
     });
