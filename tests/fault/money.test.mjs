@@ -38,7 +38,7 @@ before(async () => {
     return_url: "https://shop.example/back?cart={cart}" };
   shop = await Shop.start({ env: { TILL_FAULTS: "" }, args: ["--no-demo", "--set", "server.workers=2", "--set", "cart.completion_claim_ms=1000",
     "--set", "idem.lease_ms=1000", "--set", "jobs.lease_ms=2000", "--set", "jobs.poll_ms=100",
-    "--set", "payments.breaker_min_calls=100000", "--set", "payments.sweep_after_ms=1000", "--set", "payments.not_found_after_ms=4000",
+    "--set", "payments.breaker_min_calls=100000", "--set", "jobs.park_attempts=100", "--set", "payments.sweep_after_ms=1000", "--set", "payments.not_found_after_ms=4000",
     ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])] });
   relay = await relayToShop(shop);
   for (const events of EVENTS) stripe.endpoint(relay.url, { secret: SECRET, events });

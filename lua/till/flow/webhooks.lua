@@ -163,7 +163,7 @@ local function poll_slice(plugin, slice)
   for _ = 1, MOST_PAGES do
     local new, next_page = page(plugin, slice, after)
     if not new then return nil, next_page end
-    if not next_page then return webhooks_store.set_seen(plugin, slice.until_ms) end
+    if not next_page then return webhooks_store.set_seen(plugin, slice.seen_ms) end
     after = next_page
   end
   return nil, err.new("too_large", ("%s tells of more than %d pages of events within an hour")
@@ -179,7 +179,9 @@ local function poll_one(plugin)
   local since_ms = (seen_ms or now_ms - DAY_MS) - OVERLAP_MS
   repeat
     local to_ms = math.min(since_ms + SLICE_MS, now_ms)
-    local ok, e2 = poll_slice(plugin, { since_ms = since_ms, until_ms = to_ms })
+    -- the last one is open: a provider's clock may be ahead of ours
+    local ok, e2 = poll_slice(plugin, { since_ms = since_ms, seen_ms = to_ms,
+      until_ms = to_ms < now_ms and to_ms or nil })
     if not ok then return nil, e2 end
     since_ms = to_ms
   until since_ms >= now_ms or time.mono_ms() > until_ms
