@@ -2,7 +2,7 @@
 // told, and while workers, the server and Redis die in the middle of it. At the end Stripe's books, our ledger and the
 // orders agree to the cent: nobody is charged twice, nobody is charged without an order.
 //
-//   SEED=12345               the same carts meet the same faults again
+//   SEED=12345               other carts and faults; without it always the same, so that a change is compared with the code of before
 //   MONEY_CHECKOUTS=2000     how many
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
@@ -20,7 +20,7 @@ const MINUTE = 60_000;
 const SHOPPERS = 50;
 const MOURNERS = 12; // while somebody dies: no more than the jobs worker can follow
 const CHECKOUTS = Number(process.env.MONEY_CHECKOUTS ?? 200);
-const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+const SEED = Number(process.env.SEED ?? 282408801);
 const SECRET = "whsec_of_the_tests";
 /** One endpoint each, so that one queue does not wait for the other. */
 const EVENTS = [["payment_intent.created", "payment_intent.requires_action", "payment_intent.processing"],
