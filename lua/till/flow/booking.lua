@@ -21,6 +21,7 @@
 --   to_order(payment) -> entries | nil, err    of the ledger, of the order that is placed with
 --       it, less what was posted before. For a payment as it was read; who places sees whether it
 --       still is
+--   lock(tx, payment_id) -> payment, order or false | nil, err    both rows are ours
 --   amounts(payment_id [, tx]) -> { state, amount, authorized, captured, voided, refunded,
 --       disputed, lost, left, held, is_final } | nil, err    summed up from its events, whatever
 --       the row says
@@ -83,8 +84,7 @@ function booking.amounts(payment_id, tx)
 end
 
 
--- -> payment, order or false
-local function lock(tx, payment_id)
+function booking.lock(tx, payment_id)
   local p, e = payments.get(payment_id, tx)
   if p == nil then return nil, e end
   if not p then return nil, err.new("not_found", "there is no such payment") end
@@ -266,7 +266,7 @@ end
 
 -- -> payment | false | nil, err; is_before(tx, p, list, event): was it booked before?
 local function book(tx, payment_id, event, is_before)
-  local p, order = lock(tx, payment_id)
+  local p, order = booking.lock(tx, payment_id)
   if not p then return nil, order end
   local list, e = events_of(p, tx, true)
   if not list then return nil, e end

@@ -91,25 +91,6 @@ function verdict.look_up(payment_id, as)
 end
 
 
--- -> payment, order or false; both rows are ours
-local function locked(tx, payment_id)
-  local p, e = read(payment_id, tx)
-  if not p then return nil, e end
-  local order, order_id = false, p.order_id
-  if order_id then
-    order, e = orders.lock(tx, order_id)
-    if not order then return nil, e or err.new("internal", "a payment's order is not there") end
-  end
-  p, e = payments.lock(tx, payment_id)
-  if not p then return nil, e end
-  if p.order_id ~= order_id then
-    return nil, err.new("busy", "an order was placed with it just now; try again",
-      { retryable = true })
-  end
-  return p, order
-end
-
-
 -- Money that a cancellation, return or refund of ours is giving back is booked by that.
 local function is_free(tx, p, order)
   if not order then return true end
@@ -147,7 +128,7 @@ end
 
 
 function verdict.give(tx, payment_id, as, by)
-  local p, order = locked(tx, payment_id)
+  local p, order = booking.lock(tx, payment_id)
   if not p then return nil, order end
   local open, e = allow(p, as)
   if open == nil then return nil, e end
