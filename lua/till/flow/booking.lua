@@ -42,6 +42,7 @@ local err = require "till.util.err"
 local ledger = require "till.store.ledger"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
+local parts = require "till.flow.payment_parts"
 local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
 local restore = require "till.flow.booking_restore"
@@ -210,7 +211,10 @@ local function tell_order(tx, order, p, event, now)
   if not TOLD[event.kind] then return true end
   local move = move_of(event.kind, now)
   local can = move and states.MACHINES.payment_status:can(order.payment_status, move, order)
-  local ok, e = states.change(tx, order, can and { { "payment_status", move } } or {})
+  local moves, e = parts.moves(tx, order, p, can and { { "payment_status", move } } or {})
+  if not moves then return nil, e end
+  local ok
+  ok, e = states.change(tx, order, moves)
   if ok then
     ok, e = orders.event(tx, order.id, event.kind == "captured" and "captured"
       or event.kind == "voided" and "voided" or event.kind == "refunded" and "refunded"
@@ -218,7 +222,7 @@ local function tell_order(tx, order, p, event, now)
       event.told_by or event.actor, about_of(p, event))
   end
   if not ok then return nil, e end
-  if not can or move ~= "capture" then return true end
+  if move ~= "capture" or not moves[1] then return true end
   return outbox.append(tx, { { aggregate = "order:" .. order.id, type = "order.paid",
     payload = { order_id = order.id } } })
 end

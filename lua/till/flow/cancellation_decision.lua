@@ -24,6 +24,7 @@ local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local figures = require "till.flow.cancellation_figures"
 local flow = require "till.flow.cancellation_flow"
+local kept = require "till.flow.payment_kept"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
 local payment_events = require "till.store.payment_events"
@@ -45,6 +46,10 @@ end
 local function payment_of(tx, order_id)
   local list, e = payments.of_order(order_id, tx)
   if not list then return nil, e end
+  if list[1] and list[2] and kept.part(list[1]) then
+    return nil, err.new("conflict", "the order is paid with several payments: units of it cannot be"
+      .. " cancelled, returned or refunded here yet; give the money back at the providers")
+  end
   for _, p in ipairs(list) do
     if p.state == "authorized" or was_captured(p) and p.state ~= "refunded" then return p end
   end

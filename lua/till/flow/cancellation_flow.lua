@@ -17,6 +17,7 @@ local fault = require "till.prim.fault"
 local log = require "till.prim.log"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
+local parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
 local refunds = require "till.store.refunds"
@@ -163,7 +164,8 @@ local function book_void(tx, order, p, actor, about)
   if p.state ~= "voided" then
     local ok, e = payment.move(p, "voided", {}, tx)
     if not ok then return nil, e end
-    moves[1] = { "payment_status", "void" }
+    moves, e = parts.moves(tx, order, p, { { "payment_status", "void" } })
+    if not moves then return nil, e end
   end
   local ok, e = states.change(tx, order, moves)
   if not ok then return nil, e end

@@ -4,6 +4,7 @@
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local kept = require "till.flow.payment_kept"
+local parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
 local place = require "till.flow.place"
@@ -37,15 +38,40 @@ local function unreserve(data)
 end
 
 
-local LIVE = { created = true, sending = true, unknown = true, requires_action = true,
-  authorized = true, captured = true, won = true }
-
-
+local LIVE = parts.LIVE
 local REFUSED = { declined = true, failed = true }
 
 
 local function is_refused(p)
   return REFUSED[p.state] or kept.is_let_go(p)
+end
+
+
+local function let_go_of_others(list, set)
+  local stays = {}
+  for _, p in ipairs(set) do stays[p] = true end
+  for _, p in ipairs(list) do
+    if LIVE[p.state] and not stays[p] then
+      local ok, e = payment.void(p)
+      if not ok then return nil, e end
+    end
+  end
+  return set
+end
+
+
+local function pays_no_more(fields)
+  return nil, err.new("payment_declined", "this payment does not pay for the cart any more", fields)
+end
+
+
+-- With the other parts that are paid. Where they do not come to the total nothing is taken back:
+-- that is for who pays, or for till.flow.sweep.
+local function pick_paid(data, list, only)
+  local set, is_of = parts.paid(list, data.currency), false
+  for _, p in ipairs(set) do is_of = is_of or p == only end
+  if not is_of or parts.sum(set) ~= data.total then return pays_no_more { for_shopper = true } end
+  return let_go_of_others(list, set)
 end
 
 
@@ -56,40 +82,44 @@ local function pick_only(data, list)
   for _, p in ipairs(list) do
     if p.id == data.only_payment then only = p end
   end
+  if only and kept.part(only) then return pick_paid(data, list, only) end
   if not only or only.state == "created" or only.amount ~= data.total
     or only.currency ~= data.currency or not LIVE[only.state] or kept.is_let_go(only) then
-    return nil, err.new("payment_declined", "this payment does not pay for the cart any more")
+    return pays_no_more()
   end
-  for _, p in ipairs(list) do
-    if p ~= only and LIVE[p.state] then
-      local ok, e = payment.void(p)
-      if not ok then return nil, e end
-    end
-  end
-  return only
+  return let_go_of_others(list, { only })
 end
 
 
--- The newest attempt that is for this amount; older ones and those for other amounts are let go.
--- Where all were refused it is the newest of those: who repeats a completion hears the same again;
--- so he does of one that was let go because he did not come back, or that came too late for the
--- cart as it was then, whatever the cart comes to now.
+-- The newest of those that were refused, so that who repeats a completion hears the same again; of
+-- a part the one that is missing. So he does of one that was let go because he did not come back,
+-- or that came too late for the cart as it was then, whatever the cart comes to now.
+local function refused(list, data, missing)
+  for _, p in ipairs(list) do
+    local fits = p.currency == data.currency and p.amount == missing
+    if is_refused(p) and (fits or missing == data.total and kept.is_let_go(p)) then return p end
+  end
+end
+
+
+-- The sessions that pay for it, oldest first; others are let go of. false: none was chosen.
 local function pick(data)
   local list, e = payments.of_cart(data.cart_id)
   if not list then return nil, e end
   if data.only_payment then return pick_only(data, list) end
-  local found, refused = false, false
-  for _, p in ipairs(list) do
-    local fits = p.amount == data.total and p.currency == data.currency
-    if LIVE[p.state] and fits and not found and not kept.is_let_go(p) then
-      found = p
-    elseif LIVE[p.state] then
-      local ok, e2 = payment.void(p)
-      if not ok then return nil, e2 end
-    end
-    if is_refused(p) and (fits or kept.is_let_go(p)) then refused = refused or p end
+  local set = parts.chosen(list, data.total, data.currency)
+  local missing = data.total - parts.sum(set)
+  local off = missing ~= 0 and refused(list, data, missing)
+  if not set[1] then
+    local gone, e2 = let_go_of_others(list, set)
+    if not gone then return nil, e2 end
+    return off and { off } or false
+  elseif off then
+    return { off }
   end
-  return found or refused
+  local ok, e3 = parts.check(set, data.total, data.currency)
+  if not ok then return nil, e3 end
+  return let_go_of_others(list, set)
 end
 
 
@@ -103,22 +133,48 @@ local function check_provider(p, env)
 end
 
 
+-- What the shopper brought back is for the first that waits for him. One of several that is
+-- declined takes nothing of the others back: they stay authorized while he chooses another for it.
+local function authorize_one(p, env, is_part)
+  local waits = p.state == "requires_action"
+  local paid, e = payment.authorize(p, env)
+  if waits then env.payment_data = nil end
+  fault.crash "checkout.after_authorize"
+  if paid then return true end
+  if is_part and err.is(e, "payment_declined") then e.for_shopper = true end
+  return nil, e
+end
+
+
+local function authorize_all(set, data, env)
+  local is_part = parts.are(set)
+  data.payments = is_part and {} or nil
+  if is_part then
+    for i, p in ipairs(set) do data.payments[i] = p.id end
+  end
+  data.payment_id = set[1].id
+  for _, p in ipairs(set) do
+    local paid, e = authorize_one(p, env, is_part)
+    if not paid then return nil, e end
+  end
+  return true
+end
+
+
 local function authorize(data, env)
   if data.total == 0 then return true end
-  local p, e = pick(data)
-  if p == nil then return nil, e end
-  if not p then
+  local set, e = pick(data)
+  if set == nil then return nil, e end
+  if not set then
     return nil, err.new("cart_incomplete", "choose how to pay first", { errors = { {
       pointer = "/payment_session", detail = "a payment session is needed", code = "missing" } } })
   end
-  local ok, e3 = check_provider(p, env)
-  if not ok then return nil, e3 end
+  for _, p in ipairs(set) do
+    local ok, e3 = check_provider(p, env)
+    if not ok then return nil, e3 end
+  end
   if not env.is_held then reservations.extend(data.cart_id, time.now_ms() + PROVIDER_MS) end
-  local paid, e2 = payment.authorize(p, env)
-  data.payment_id = p.id
-  fault.crash "checkout.after_authorize"
-  if not paid then return nil, e2 end
-  return true
+  return authorize_all(set, data, env)
 end
 
 

@@ -23,6 +23,7 @@ local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
+local parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
 local sql = require "till.prim.sql"
@@ -98,12 +99,15 @@ local function book(tx, payment_id, order_id, actor)
     ok, e3 = orders.ledger(tx, order_id, p.id, p.currency, { { "cash:" .. p.provider, amount },
       { "receivable", -amount } })
   end
-  if ok then ok, e3 = states.change(tx, order, { { "payment_status", "capture" } }) end
+  local moves = { { "payment_status", "capture" } }
+  if ok then moves, e3 = parts.moves(tx, order, p, moves) end
+  if not moves then return nil, e3 end
+  if ok then ok, e3 = states.change(tx, order, moves) end
   if ok then
     ok, e3 = orders.event(tx, order_id, "captured", actor, { payment_id = p.id,
       amount = amount })
   end
-  if ok then
+  if ok and moves[1] then
     ok, e3 = outbox.append(tx, { { aggregate = "order:" .. order_id, type = "order.paid",
       payload = { order_id = order_id } } })
   end

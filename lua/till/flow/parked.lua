@@ -33,8 +33,8 @@ local sagas = require "till.store.sagas"
 
 local parked = {}
 
-local SHOWN = { "cart_id", "cart_version", "order_id", "payment_id", "currency", "total", "amount",
-  "money", "items", "generation" }
+local SHOWN = { "cart_id", "cart_version", "order_id", "payment_id", "payments", "currency",
+  "total", "amount", "money", "items", "generation" }
 -- Nothing is owed by, or to, anybody for a payment in one of these.
 local DEAD = { declined = true, voided = true, failed = true, refunded = true }
 local OPEN = { sending = true, unknown = true, requires_action = true }

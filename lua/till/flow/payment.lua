@@ -1,6 +1,8 @@
 -- till/flow/payment - asking providers for money, and what became of it.
 --
---   start(tx, cart, provider, data, offer) -> payment     offer: what describe said; it is frozen
+--   start(tx, cart, provider, data, offer [, room]) -> payment     offer: what describe said; it is
+--                                                     frozen. room: as till.flow.payment_parts
+--                                                     has it, where it is not of the cart's total
 --   authorize(payment, env) -> payment | nil, err     payment_declined, payment_requires_action,
 --                                                     unknown_outcome
 --   at_once(payment) -> payment, as it will be | false    of a plugin that never waits for anybody;
@@ -51,9 +53,10 @@ function payment.describe(provider, about)
 end
 
 
-function payment.start(tx, cart, provider, data, offer)
+function payment.start(tx, cart, provider, data, offer, room)
   return payments.create(tx, { cart_id = cart.id, provider = provider, currency = cart.currency,
-    amount = cart.priced.total, data = kept.begin(data, offer) })
+    amount = room and room.amount or cart.priced.total,
+    data = kept.begin(data, offer, room and room.part) })
 end
 
 

@@ -10,6 +10,9 @@
 --                   without a flow, where nobody outside was asked: the payment goes from `created`
 --                   to its state with the order. false: nothing has happened, or nobody can say
 --
+-- Of several payments (data.payments) each is attached, has its own entries in the ledger and,
+-- where its frozen policy says so, its own capture; one that is not as it was read refuses all.
+--
 -- env.answer(script, order), where there is a request: makes the response and has it recorded with
 -- the order; env.order is the order once it is there.
 local booking = require "till.flow.booking"
@@ -20,6 +23,7 @@ local fault = require "till.prim.fault"
 local id = require "till.util.id"
 local kept = require "till.flow.payment_kept"
 local orders = require "till.store.orders"
+local pay_parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
 local price = require "till.rule.price"
@@ -47,12 +51,21 @@ local function policy_of(data, p)
 end
 
 
-local function status_of(p, policy)
+local function status_of_one(p, policy)
   local event = (not p or payments.was_captured(p)) and "capture"
     or policy.offline and "await" or "authorize"
   local status = states.begin("payment_status", event)
   if event ~= "capture" or not p or (p.refunded_amount or 0) == 0 then return status end
   return states.MACHINES.payment_status:next(status, "refund_part")
+end
+
+
+local function status_of(paid)
+  local one = paid[1] or {}
+  if not paid[2] then return status_of_one(one.payment, one.policy) end
+  local list = {}
+  for i, part in ipairs(paid) do list[i] = part.payment end
+  return pay_parts.status(list)
 end
 
 
@@ -78,7 +91,7 @@ local function order_of(data, parts)
   return {
     id = id.new("ord"), number = orders.UNNUMBERED, cart_id = data.cart_id,
     customer_id = head.customer_id, key_id = head.key_id, status = "placed",
-    payment_status = status_of(parts.payment, parts.policy),
+    payment_status = status_of(parts.paid),
     fulfilment_status = "unfulfilled", return_status = "none",
     email = head.email:lower(), currency = data.currency,
     subtotal = priced.subtotal, discount_total = priced.discount_total,
@@ -104,31 +117,41 @@ local function entries_of(result)
 end
 
 
+local PAID = { captured = true, partially_refunded = true, refunded = true }
+
+
 local function events_of(order, parts)
-  local aggregate, p = "order:" .. order.id, parts.payment
+  local aggregate = "order:" .. order.id
   local list = {
     { aggregate = aggregate, type = "order.placed", payload = { order_id = order.id } },
   }
-  if order.payment_status == "captured" or order.payment_status == "partially_refunded" then
-    list[#list + 1] = { aggregate = aggregate, type = "order.paid",
-      payload = { order_id = order.id } }
-  elseif p and parts.policy.capture == "now" then
-    list[#list + 1] = { aggregate = aggregate, type = "payment.capture",
-      payload = { payment_id = p.id, order_id = order.id } }
+  if PAID[order.payment_status] then
+    list[2] = { aggregate = aggregate, type = "order.paid", payload = { order_id = order.id } }
+    return list
+  end
+  for _, part in ipairs(parts.paid) do
+    if part.policy.capture == "now" and not payments.was_captured(part.payment) then
+      list[#list + 1] = { aggregate = aggregate, type = "payment.capture",
+        payload = { payment_id = part.payment.id, order_id = order.id } }
+    end
   end
   return list
 end
 
 
+-- What is owed is of one payment, or of none by itself.
 local function write_money(s, order, parts)
-  local p = parts.payment
-  orders.ledger(s, order.id, p and p.id, order.currency, entries_of(parts.result))
-  if not p then return end
-  if payments.was_captured(p) then
-    orders.ledger(s, order.id, p.id, order.currency, parts.entries or {
-      { "cash:" .. p.provider, p.amount }, { "receivable", -p.amount } })
+  local paid = parts.paid
+  local only = paid[1] and not paid[2] and paid[1].payment
+  orders.ledger(s, order.id, only and only.id, order.currency, entries_of(parts.result))
+  for _, part in ipairs(paid) do
+    local p = part.payment
+    if payments.was_captured(p) then
+      orders.ledger(s, order.id, p.id, order.currency, part.entries or {
+        { "cash:" .. p.provider, p.amount }, { "receivable", -p.amount } })
+    end
+    payments.attach(s, p, order.id, part.moves_to)
   end
-  payments.attach(s, p, order.id, parts.moves_to)
 end
 
 
@@ -193,9 +216,8 @@ end
 local PAYS = { authorized = true, captured = true, won = true }
 
 
-local function payment_of(data)
-  if not data.payment_id then return false end
-  local p, e = payments.get(data.payment_id)
+local function payment_of(payment_id)
+  local p, e = payments.get(payment_id)
   if not p then return nil, e or err.new("internal", "the payment of the checkout is not there") end
   if PAYS[p.state] and not kept.is_let_go(p) then return p end
   return nil, err.new("payment_declined", ("the payment is %s; try another way to pay")
@@ -203,18 +225,40 @@ local function payment_of(data)
 end
 
 
+local function read(data, payment_id)
+  local p, e = payment_of(payment_id)
+  if not p then return nil, e end
+  local part = { payment = p, policy = policy_of(data, p) }
+  if payments.was_captured(p) then
+    part.entries, e = booking.to_order(p)
+    if not part.entries then return nil, e end
+  end
+  return part
+end
+
+
+-- No order is placed with more or less than its total.
+local function paid_with(data)
+  local out, sum = {}, 0
+  for i, payment_id in ipairs(data.payments or { data.payment_id }) do
+    local part, e = read(data, payment_id)
+    if not part then return nil, e end
+    out[i], sum = part, sum + part.payment.amount
+  end
+  if not out[2] or sum == data.total then return out end
+  return nil, err.new("payment_declined", ("the payments come to %d, and the total is %d")
+    :format(sum, data.total))
+end
+
+
 local ATTEMPTS = 3
 
 
 function place.run(data, env)
-  local p, e = payment_of(data)
-  if p == nil then return nil, e end
-  local parts, refusal = { payment = p, policy = policy_of(data, p),
+  local paid, e = paid_with(data)
+  if not paid then return nil, e end
+  local parts, refusal = { paid = paid,
     result = data.result or price.calculate(data.given) }, nil -- a flow from before has none
-  if p and payments.was_captured(p) then
-    parts.entries, e = booking.to_order(p)
-    if not parts.entries then return nil, e end
-  end
   for _ = 1, ATTEMPTS do
     local state, e2 = held_for(data)
     if not state then return nil, e2 end
@@ -236,7 +280,7 @@ end
 
 function place.at_once(data, env, parts)
   local p = parts.payment
-  parts.policy, parts.moves_to = policy_of(data, p), p and p.state
+  parts.paid = { p and { payment = p, policy = policy_of(data, p), moves_to = p.state } or nil }
   local done, e = commit(data, env, parts)
   if done == nil and not e.unknown_outcome then return nil, e end
   return done or false

@@ -2,9 +2,16 @@
 -- the shopper has not come back from his bank, or not yet.
 --
 --   go_on(payment) -> true: there is an end | nil, err: not yet; ask again later
---   complete(payment) -> true: an order | false, reason: it cannot be one | nil, err
---                          its first half
+--   complete(payment) -> true: an order | false, reason, waits: it cannot be one | nil, err
+--                          its first half. waits: it is one of several that pay for the cart, and
+--                          the others are not paid, or not yet
+--   partners(payment) -> true | false: of one of them nobody knows | nil, err    the other parts
+--                          are looked up
 --   tell(payment, reason)  its money went back, without an order
+--
+-- One of several is an order only when the parts that are paid come to the total. Until then it
+-- stays as it is: the shopper goes on, the word of another one comes, or till.flow.sweep gives all
+-- back.
 --
 -- The cart is completed as if he had come back: by the same flow, under the same claim of the cart,
 -- with its look at the stock and the prices. So it does not matter who of both is first, and each
@@ -23,6 +30,7 @@ local checkout = require "till.flow.checkout"
 local err = require "till.util.err"
 local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
+local parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
 local sql = require "till.prim.sql"
@@ -67,6 +75,22 @@ local function let_go(p, reason)
 end
 
 
+-- Of several none pays for anything without the others.
+local function let_go_all(p, reason)
+  local done, e = let_go(p, reason)
+  if not done or not kept.part(p) then return done, e end
+  local list, e2 = payments.of_cart(p.cart_id)
+  if not list then return nil, e2 end
+  for _, other in ipairs(parts.paid(list, p.currency)) do
+    if not other.order_id then
+      done, e = let_go(other, reason)
+      if not done then return nil, e end
+    end
+  end
+  return true
+end
+
+
 -- Nobody is there who was asked under a key, or waits for an answer. Only this payment pays: one
 -- that the shopper chose since, and has not confirmed, is never sent.
 local function env_of(p)
@@ -74,8 +98,40 @@ local function env_of(p)
 end
 
 
+local WAITS = { requires_action = true, sending = true, unknown = true }
+
+
+function settled.partners(p)
+  local list, e = payments.of_cart(p.cart_id)
+  if not list then return nil, e end
+  local known = true
+  for _, other in ipairs(list) do
+    if other.id ~= p.id and kept.part(other) and WAITS[other.state] then
+      payment.settle(other)
+      known = known and other.state ~= "sending" and other.state ~= "unknown"
+    end
+  end
+  return known
+end
+
+
+-- -> true | false, reason | nil, err
+local function is_whole(p, cart)
+  local seen, e0 = true, nil
+  if WAITS[p.state] then seen, e0 = payment.settle(p) end
+  if not seen and WAITS[p.state] then return nil, e0 end
+  local list, e = payments.of_cart(cart.id)
+  if not list then return nil, e end
+  if parts.sum(parts.paid(list, cart.currency)) == cart.priced.total then return true end
+  return false, "the other payments of the cart are not paid"
+end
+
+
 local function bought(p, cart)
-  if cart.priced.total ~= p.amount or cart.currency ~= p.currency then
+  if kept.part(p) then
+    local whole, why = is_whole(p, cart)
+    if not whole then return whole, why, true end
+  elseif cart.priced.total ~= p.amount or cart.currency ~= p.currency then
     return false, "the cart was changed after it had been paid"
   end
   local auth = { kind = "provider", key_id = cart.key_id, customer_id = cart.customer_id }
@@ -100,9 +156,10 @@ end
 
 
 function settled.go_on(p)
-  local done, why = settled.complete(p)
+  local done, why, waits = settled.complete(p)
+  if waits and done == false then return true end
   if done ~= false then return done, why end
-  return let_go(p, why)
+  return let_go_all(p, why)
 end
 
 

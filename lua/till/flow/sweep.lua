@@ -125,12 +125,17 @@ end
 
 
 -- Who has paid and did not come back gets his order, where his cart can still be bought.
+-- Of several, none is let go of while nobody knows of another: it may be the one that is missing.
 local function one(p)
   if kept.is_let_go(p) then return sweep.release(p) end
   local busy, e = is_in_hand(p.cart_id)
   if busy ~= false then
     if busy == nil then return nil, e end
     return false
+  end
+  if kept.part(p) then
+    local known, e5 = settled.partners(p)
+    if not known then return known, e5 end
   end
   local spoken, e2 = has_spoken(p)
   if not spoken then return spoken, e2 end

@@ -62,6 +62,12 @@ shapes.payment = s.object({
   id = s.id("pay"), provider = s.string {}, state = s.string {}, amount = s.money(),
 }, { additional = true, name = "Payment" })
 
+shapes.payment_sessions = s.object({
+  payment_sessions = s.array(s.object({ id = s.id("pay"), provider = s.string {},
+    state = s.string {}, amount = s.money() }, { additional = true, name = "PaymentSession" })),
+  left = s.money(),
+}, { required = { "payment_sessions", "left" } })
+
 shapes.saved_method = s.object({
   id = s.id("pmt"), provider = s.string {}, brand = s.nullable(s.string {}),
   last4 = s.nullable(s.string {}), exp_month = s.nullable(s.integer {}),

@@ -3,9 +3,9 @@
 --   find(before_ms, limit) -> payments, who was looked at longest ago first: without an order, not
 --                       touched since, of carts that hold nothing any more
 --   touch(id)           it was looked at; it comes again when as much time has gone by
---   let_go(tx, p, claim) -> true | false    it pays for nothing from now on. False where it is not
---                       as it was read, has an order, or the claim of its cart is not ours any more
---                       (claim nil: the cart is completed, or gone)
+--   let_go(tx, p, claim [, why]) -> true | false    it pays for nothing from now on. False where it
+--                       is not as it was read, has an order, or the claim of its cart is not ours
+--                       any more (claim nil: the cart is completed, or gone)
 --   given_back(tx, p, reason)   what was let go of already pays for nothing, and why
 local db = require "till.store.db"
 local payments = require "till.store.payments"
@@ -35,11 +35,11 @@ function abandoned.touch(payment_id)
 end
 
 
-function abandoned.let_go(tx, p, claim)
+function abandoned.let_go(tx, p, claim, why)
   local text = "UPDATE payments SET data = JSON_MERGE_PATCH(data, ?), updated_at = ? WHERE id = ?"
     .. " AND state = ? AND order_id IS NULL"
-  local args = { db.to_json { till = { let_go = "abandoned" } }, db.now(), db.bin("pay", p.id),
-    p.state }
+  local args = { db.to_json { till = { let_go = why or "abandoned" } }, db.now(),
+    db.bin("pay", p.id), p.state }
   if claim then
     text = text .. " AND EXISTS (SELECT 1 FROM carts c WHERE c.id = ? AND c.claim = ?"
       .. " AND c.state = 'completing')"

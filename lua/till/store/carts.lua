@@ -13,7 +13,7 @@
 --   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
 --   unclaim(tx, id, claim)    back to open      lapse(id, claim)    the claim is over, no more
 --   lock(script, cart)        refused (TAKEN) where it is not as it was read, is being completed,
---                     or holds stock already; locked until the end
+--                     holds stock already, or is paid for in parts; locked until the end
 --   complete(script, cart, claim, order_id)   refused (TAKEN) where the claim was taken over;
 --                     claim nil: where the cart is not open as it was read
 --
@@ -24,6 +24,7 @@
 local db = require "till.store.db"
 local id = require "till.util.id"
 local json = require "till.prim.json"
+local payments = require "till.store.payments"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
@@ -198,7 +199,8 @@ function carts.lock(script, cart)
     .. " AND version = ? AND state = 'open' FOR UPDATE", bin, cart.version)
   -- a statement of its own: it sees what the one did whom the lock was waited for
   script:must(carts.TAKEN, 1, "SELECT 1 INTO @till_free FROM DUAL WHERE NOT EXISTS"
-    .. " (SELECT 1 FROM reservations WHERE cart_id = ? AND state = 'held')", bin)
+    .. " (SELECT 1 FROM reservations WHERE cart_id = ? AND state = 'held')"
+    .. " AND NOT EXISTS " .. payments.PART, bin, bin)
 end
 
 

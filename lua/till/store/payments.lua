@@ -33,6 +33,10 @@ local payments = {}
 payments.MOVED = "moved"
 payments.LIVE = "('created', 'sending', 'unknown', 'requires_action', 'authorized',"
   .. " 'captured', 'won')"
+-- Of a cart, by its id: one that pays for a part of it (till.flow.payment_parts).
+payments.PART = "(SELECT 1 FROM payments WHERE cart_id = ? AND state IN " .. payments.LIVE
+  .. " AND JSON_VALUE(data, '$.till.part') IS NOT NULL"
+  .. " AND JSON_VALUE(data, '$.till.let_go') IS NULL)"
 
 local COLUMNS = "id, cart_id, order_id, provider, state, currency, amount, idem_key, provider_ref,"
   .. " reason, action, data, released_amount, capture_amount, refunded_amount, capture_declines,"

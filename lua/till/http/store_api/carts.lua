@@ -19,6 +19,7 @@ local views = require "till.http.views"
 
 local CART = { id = s.id("cart") }
 local LINE = { id = s.id("cart"), line = s.id("line") }
+local SESSION = { id = s.id("cart"), session = s.id("pay") }
 local POLL_MS = 1000
 
 
@@ -82,7 +83,7 @@ end
 
 local function start_payment(ctx)
   local seen
-  local response, e = payment_session.start(ctx, ctx.params.id, ctx.body.provider, ctx.body.data,
+  local response, e = payment_session.start(ctx, ctx.params.id, ctx.body,
     function(payment, cart)
       seen = cart
       return ctx:json(201, { payment_session = views.payment_session(payment),
@@ -94,6 +95,25 @@ local function start_payment(ctx)
   end
   moved(seen)
   return response
+end
+
+
+local function show_sessions(ctx, found, e)
+  if not found then return nil, e end
+  local out = {}
+  for i, p in ipairs(found.set) do out[i] = views.payment_session(p) end
+  return ctx:json(200, { payment_sessions = render.list(out),
+    left = render.money(found.left, found.cart.currency) }, { etag = found.cart.version })
+end
+
+
+local function list_payments(ctx)
+  return show_sessions(ctx, payment_session.list(ctx, ctx.params.id))
+end
+
+
+local function remove_payment(ctx)
+  return show_sessions(ctx, payment_session.remove(ctx, ctx.params.id, ctx.params.session))
 end
 
 
@@ -235,9 +255,24 @@ return {
     priority = "checkout",
     summary = "Choose how to pay; stock is held from now on", tag = "carts", auth = "store",
     params = CART, idempotency = "optional", returns = { [201] = true },
+    doc = "Without `amount` it is of all that is owed, and takes the place of the one before. With"
+      .. " an `amount` below the total it is one of several, 5 at most, that have to come to the"
+      .. " total; one without it is then of what the others leave.",
     body = s.object({ provider = s.string { min = 1, max = 64, pattern = "^[%l%d-]+$" },
-      data = s.any {} }, { required = { "provider" } }),
+      amount = s.money(), data = s.any {} }, { required = { "provider" } }),
     handler = start_payment, errors = { "payment_provider_unknown", "sold_out" },
+  }),
+  route.get("/store/v1/carts/{id}/payment-sessions", {
+    priority = "cart",
+    summary = "What pays for it, oldest first, and what is left to be paid", tag = "carts",
+    doc = "`left` is below zero where they come to more than the total.", auth = "store",
+    params = CART, returns = { [200] = shapes.payment_sessions }, handler = list_payments,
+  }),
+  route.delete("/store/v1/carts/{id}/payment-sessions/{session}", {
+    priority = "checkout",
+    summary = "Do not pay with it; what is held of it is let go of", tag = "carts", auth = "store",
+    params = SESSION, returns = { [200] = shapes.payment_sessions }, handler = remove_payment,
+    errors = { "completion_in_progress", "cart_completed" },
   }),
   route.post("/store/v1/carts/{id}/complete", {
     priority = "checkout",
