@@ -38,7 +38,7 @@ end
 
 
 local function ask_refund(c, p, data)
-  return payment.ask_refund(p, { id = c.id, amount = data.amount_back or c.amount,
+  return payment.ask_refund(p, { id = c.id, amount = data.amount_back or c.refund_amount,
     again = data.refused, due = function() return cancellations.due(nil, p.id) end,
     old = time.now_ms() - time.parse(c.created_at) > KEY_MS })
 end
@@ -147,7 +147,7 @@ local SECOND_MS = 1000 -- providers tell when by the second
 local function book_refund(tx, order, p, c, flow, actor, about)
   local told_by = actor or "provider:" .. p.provider
   if flow.is_back then return tell(tx, order, "refunded", told_by, about) end
-  local amount = flow.amount_back or c.amount
+  local amount = flow.amount_back or c.refund_amount
   if c.money == "void" then amount = nil end -- all that is held
   local ok, e = booking.own(tx, p.id, { kind = "refunded", amount = amount,
     actor = c.actor or "system", reference = flow.refund_ref, since = flow.since,
