@@ -37,6 +37,9 @@
     row("cancellation.after_book") /* it dies, all is done, nobody was told */ \
     row("capture.before_ask") /* it dies, what is to be captured is written down */ \
     row("capture.after_ask") /* it dies, the provider took it, nothing is booked */ \
+    row("capture_part.after_decide") /* it dies, a part is written down, nobody was asked */ \
+    row("capture_part.before_ask") /* it dies, a part is to be asked for now */ \
+    row("capture_part.after_ask") /* it dies, the provider took the part, nothing is booked */ \
     row("webhook.after_claim") /* it dies, events are claimed, nobody was asked */ \
     row("webhook.before_commit") /* it dies, all is written, nothing is committed */ \
     row("webhook.after_commit") /* it dies, it is booked, nobody was told */ \

@@ -30,7 +30,8 @@ local function answer_of(row)
       action = { type = "redirect", url = "https://payment.test/3ds/" .. row.provider_ref } }
   end
   return { outcome = row.state, provider_ref = row.provider_ref, reason = REASONS[row.state],
-    refunded_amount = row.refunded_amount }
+    refunded_amount = row.refunded_amount,
+    captured_amount = row.captured_amount > 0 and row.captured_amount or nil }
 end
 
 
@@ -75,12 +76,12 @@ handler["payment.describe"] = function(config, about)
     for _, code in ipairs(countries) do there = there or code == about.country end
     if not there then return nil end
   end
-  return { label = "Test card", capture = "now", fields = { "token" } }
+  return { label = "Test card", capture = config.capture, fields = { "token" } }
 end
 
 
 handler["payment.capabilities"] = function()
-  return { partial_capture = true, multiple_captures = false, partial_refund = true, void = true,
+  return { partial_capture = true, multiple_captures = true, partial_refund = true, void = true,
     saved_methods = false, trusts_callbacks = false }
 end
 
@@ -132,16 +133,70 @@ handler["payment.lookup"] = function(_, payment)
 end
 
 
+local function has_parts(key)
+  return sql.one("SELECT 1 AS yes FROM payment_test_captures WHERE idem_key = ? LIMIT 1", key)
+end
+
+
+-- One key is one part, whatever is repeated; all of them together are no more than was authorized.
+local function take_part(payment, key)
+  return sql.transaction(function(tx)
+    local row, e = tx:one("SELECT state, amount, captured_amount FROM payment_test_attempts"
+      .. " WHERE idem_key = ? FOR UPDATE", key)
+    if not row then return nil, e end
+    local known, e2 = tx:one("SELECT 1 AS yes FROM payment_test_captures WHERE capture_key = ?",
+      payment.idem_key)
+    if known == nil then return nil, e2 end
+    if known then return "done" end
+    local captured = row.captured_amount + payment.amount
+    if row.state ~= "authorized" then return "it is " .. row.state end
+    if captured > row.amount then return "more than is held" end
+    local ok, e3 = tx:exec("INSERT INTO payment_test_captures (capture_key, idem_key, amount)"
+      .. " VALUES (?, ?, ?)", payment.idem_key, key, payment.amount)
+    if ok then
+      ok, e3 = tx:exec("UPDATE payment_test_attempts SET captured_amount = ?, state = ?"
+        .. " WHERE idem_key = ?", captured,
+        (payment.final ~= false or captured == row.amount) and "captured" or "authorized", key)
+    end
+    if not ok then return nil, e3 end
+    return "done"
+  end)
+end
+
+
+local function capture_part(payment, key, row)
+  local what = take_part(payment, key)
+  if not what then return unknown() end
+  if what == "done" then return { outcome = "captured", provider_ref = row.provider_ref } end
+  return { outcome = "declined", provider_ref = row.provider_ref, reason = what }
+end
+
+
 handler["payment.capture"] = function(_, payment)
   local key = attempt_of(payment)
   local row = find(key)
   if row and row.token == "tok_capture_declined" then
     return { outcome = "declined", provider_ref = row.provider_ref, reason = "the card expired" }
   end
+  local is_part = row and (payment.final == false or row.captured_amount > 0)
+  if is_part and row.state == "captured" then is_part = has_parts(key) end
+  if is_part == nil then return unknown() end
+  if is_part then return capture_part(payment, key, row) end
   local ok = sql.exec("UPDATE payment_test_attempts SET captured_amount = LEAST(amount, ?)"
     .. " WHERE idem_key = ? AND state = 'authorized'", payment.amount, key)
   if not ok then return unknown() end
   return move(payment, "authorized", "captured")
+end
+
+
+-- Of what parts have left.
+local function let_go_of_rest(row, key)
+  local done = sql.exec("UPDATE payment_test_attempts SET state = 'captured' WHERE idem_key = ?"
+    .. " AND state = 'authorized'", key)
+  local parts = done and has_parts(key)
+  if parts == nil then return unknown() end
+  if parts then return { outcome = "voided", provider_ref = row.provider_ref } end
+  return { outcome = "declined", provider_ref = row.provider_ref, reason = "it is " .. row.state }
 end
 
 
@@ -150,6 +205,7 @@ handler["payment.void"] = function(_, payment)
   if row and row.state == "requires_action" then
     return move(payment, "requires_action", "voided")
   end
+  if row and row.captured_amount > 0 then return let_go_of_rest(row, attempt_of(payment)) end
   return move(payment, "authorized", "voided")
 end
 
@@ -166,10 +222,11 @@ local function give_back(payment, key)
     if not so_far then return nil, e2 end
     if so_far.known == 1 then return "done" end
     local given = so_far.given + payment.amount
-    if row.state ~= "captured" or given > row.captured_amount then return "it is " .. row.state end
+    local is_taken = row.state == "captured" or row.state == "authorized"
+    if not is_taken or given > row.captured_amount then return "it is " .. row.state end
     local ok, e3 = tx:exec("INSERT INTO payment_test_refunds (refund_key, idem_key, amount)"
       .. " VALUES (?, ?, ?)", payment.idem_key, key, payment.amount)
-    if ok and given == row.captured_amount then
+    if ok and given == row.captured_amount and row.state == "captured" then
       ok, e3 = tx:exec("UPDATE payment_test_attempts SET state = 'refunded'"
         .. " WHERE idem_key = ?", key)
     end

@@ -29,7 +29,7 @@ t.plugin("payment-test", { late_ms = 5, silent_ms = 5 }, function(plugin)
   end
 
   t.it("fills in how late it is", function()
-    t.same(plugin:with {}.config, { late_ms = 1500, silent_ms = 60000 })
+    t.same(plugin:with {}.config, { late_ms = 1500, silent_ms = 60000, capture = "now" })
   end)
 
   t.it("is offered in its countries, and wants a token", function()

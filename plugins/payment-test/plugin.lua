@@ -12,6 +12,8 @@ return {
   title        = "Test payments",
   config       = {
     enabled_for = { type = "array", of = "string", doc = "Countries; everywhere if absent." },
+    capture     = { type = "enum", values = { "now", "later", "fulfilment" }, default = "now",
+                    doc = "Right after the order is there, by staff, or as goods are sent." },
     late_ms     = { type = "integer", default = 1500, min = 0, max = 60000,
                     doc = "How late tok_late answers." },
     silent_ms   = { type = "integer", default = 60000, min = 0, max = 600000,

@@ -18,8 +18,10 @@ const MINUTE = 60_000;
 const SHOPPERS = 50;
 const PATIENCE_MS = MINUTE; // until somebody comes by a point
 const OF_STRIPE = "only with a provider that tells by itself: tests/flow/webhooks.test.mjs, settlement.test.mjs";
+const OF_PARTS = "only staff and parcels capture in parts: tests/flow/captures.test.mjs";
 const UNMET = { "sql.gate": "only who was held by sql.held comes there", "webhook.after_claim": OF_STRIPE, "webhook.before_commit": OF_STRIPE,
-  "webhook.after_commit": OF_STRIPE, "settlement.in_page": OF_STRIPE };
+  "webhook.after_commit": OF_STRIPE, "settlement.in_page": OF_STRIPE, "capture_part.after_decide": OF_PARTS, "capture_part.before_ask": OF_PARTS,
+  "capture_part.after_ask": OF_PARTS };
 /** Points that only this act of the merchant leads to; others are met by who buys, or by one of the acts after all. */
 const ACT_OF = { generation: "generation", bundle: "generation", rules: "rules", reconcile: "reconcile", "sql.connect_refused": "sql" };
 

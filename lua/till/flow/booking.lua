@@ -42,8 +42,8 @@ local err = require "till.util.err"
 local ledger = require "till.store.ledger"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
-local parts = require "till.flow.payment_parts"
 local payment_events = require "till.store.payment_events"
+local payment_status = require "till.flow.payment_status"
 local payments = require "till.store.payments"
 local restore = require "till.flow.booking_restore"
 local sql = require "till.prim.sql"
@@ -186,14 +186,6 @@ function booking.to_order(p)
 end
 
 
-local function move_of(kind, now)
-  if kind == "captured" then return "capture" end
-  if kind == "voided" then return now.state == "voided" and "void" or nil end
-  if kind == "refunded" then return now.state == "refunded" and "refund_rest" or "refund_part" end
-  return nil
-end
-
-
 local TOLD = { captured = true, voided = true, refunded = true, disputed = true, won = true,
   lost = true }
 
@@ -207,14 +199,13 @@ end
 
 
 -- The order may have gone on, by itself or by staff: what its table does not have stays as it is.
-local function tell_order(tx, order, p, event, now)
+local function tell_order(tx, order, p, event)
   if not TOLD[event.kind] then return true end
-  local move = move_of(event.kind, now)
-  local can = move and states.MACHINES.payment_status:can(order.payment_status, move, order)
-  local moves, e = parts.moves(tx, order, p, can and { { "payment_status", move } } or {})
-  if not moves then return nil, e end
+  local list, e = payments.of_order(order.id, tx)
+  if not list then return nil, e end
+  local from, move = order.payment_status, payment_status.move(order, list)
   local ok
-  ok, e = states.change(tx, order, moves)
+  ok, e = states.change(tx, order, move and { { "payment_status", move } } or {})
   if ok then
     ok, e = orders.event(tx, order.id, event.kind == "captured" and "captured"
       or event.kind == "voided" and "voided" or event.kind == "refunded" and "refunded"
@@ -222,9 +213,11 @@ local function tell_order(tx, order, p, event, now)
       event.told_by or event.actor, about_of(p, event))
   end
   if not ok then return nil, e end
-  if move ~= "capture" or not moves[1] then return true end
-  return outbox.append(tx, { { aggregate = "order:" .. order.id, type = "order.paid",
-    payload = { order_id = order.id } } })
+  for _, one in ipairs(list) do
+    if one.id == p.id then p = one end
+  end
+  return outbox.append(tx, payment_status.told(order.id, p,
+    event.kind == "captured" and event.amount, from, move))
 end
 
 
@@ -233,7 +226,7 @@ local function write(tx, p, order, event, was, now)
   if ok then ok, e = payments.project(tx, p.id, now) end
   if ok and order then
     ok, e = orders.ledger(tx, order.id, p.id, p.currency, entries_of(p, was, now, event.fee))
-    if ok then ok, e = tell_order(tx, order, p, event, now) end
+    if ok then ok, e = tell_order(tx, order, p, event) end
   elseif ok then
     ok, e = suspend(tx, p, now)
   end

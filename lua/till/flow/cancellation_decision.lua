@@ -20,6 +20,7 @@
 -- What is decided comes first, in one transaction; the money follows by the saga of
 -- till.flow.cancellation_flow, where a provider has to be asked.
 local capabilities = require "till.flow.capabilities"
+local captures = require "till.flow.captures"
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local figures = require "till.flow.cancellation_figures"
@@ -29,6 +30,7 @@ local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
 local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
+local rest = require "till.flow.cancellation_rest"
 local sagas = require "till.store.sagas"
 local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
@@ -84,20 +86,29 @@ end
 local PROVIDER = { void = true, refund = true }
 
 
-local function settle_money(tx, c, p)
+-- -> moves of the order besides | nil, err
+local function settle_money(tx, order, c, p)
+  if c.released_amount > 0 then return rest.let_go(tx, order, c) end
   if c.money == "void" or c.money == "lowered" then
-    return payments.release(tx, p.id, math.min(c.amount, payments.to_capture(p)))
+    local ok, e = payments.release(tx, p.id, math.min(c.amount, payments.to_capture(p)))
+    if not ok then return nil, e end
   end
-  return true
+  return {}
 end
 
 
 local function write(tx, kind, order, c, p, found, wish)
   local ok, e = kind.count(tx, order, c, wish)
   if ok then ok, e = cancellations.create(tx, c) end
-  if ok then ok, e = settle_money(tx, c, p) end
+  local moves
+  if ok then moves, e = settle_money(tx, order, c, p) end
+  ok = moves
   if ok then ok, e = orders.ledger(tx, order.id, nil, order.currency, figures.reversed(found)) end
-  if ok then ok, e = states.change(tx, order, kind.moves(order, c, p)) end
+  if ok then
+    for _, move in ipairs(kind.moves(order, c, p)) do moves[#moves + 1] = move end
+    ok, e = states.change(tx, order, moves)
+  end
+  if ok then ok, e = rest.capture_due(tx, order, c) end
   if ok then ok, e = kind.tell(tx, order, c, wish) end
   if ok and c.state == "pending" then
     local since, why = payment_events.last(tx, c.payment_id)
@@ -134,13 +145,14 @@ local function stand_in(tx, order, p, found, missing)
 end
 
 
--- Never more than the shop has of it.
+-- Never more than the shop has of it, and may have.
 -- -> amount, left | nil, err
 local function fitted(tx, order, p, found)
   if not was_captured(p) then return found.total end
   local due, e = cancellations.due(tx, p.id)
   if not due then return nil, e end
   local left = math.max(0, payments.to_capture(p) - p.disputed_amount - p.lost_amount - due)
+    + payments.left(p)
   if found.goodwill or found.total <= left then return found.total, left end
   local ok, e2 = stand_in(tx, order, p, found, found.total - left)
   if not ok then return nil, e2 end
@@ -173,7 +185,7 @@ function decision.over_limit(tx, order_id, wish, c)
   if not limit then return false end
   local given, e = cancellations.given_by(tx, order_id, wish.actor)
   if not given then return nil, e end
-  if given + c.amount <= limit then return false end
+  if given + c.amount - c.released_amount <= limit then return false end
   return true, limit
 end
 
@@ -204,12 +216,14 @@ local function worked_out(tx, kind, order, wish, p)
   local amount, left = fitted(tx, order, p, found)
   if not amount then return nil, left end
   figures.add_to(lines, found, frozen)
-  local money = money_of(p, amount, whole)
-  local cannot_be = cannot(p, money, amount)
+  local released = rest.part_of(kind.name, p, amount, left)
+  local money = released > 0 and released == amount and "lowered"
+    or money_of(p, amount - released, whole)
+  local cannot_be = cannot(p, money, amount - released)
   if cannot_be then return states.refuse(order, cannot_be) end
   local c = { kind = kind.name, order_id = order.id, request = wish.request, whole = whole,
     lines = lines, shipping = found.shipping, currency = order.currency, amount = amount,
-    money = money, payment_id = p and p.id or nil, reason = wish.reason,
+    money = money, released_amount = released, payment_id = p and p.id or nil, reason = wish.reason,
     state = PROVIDER[money] and "pending" or "done" }
   ok, why = allowed(tx, kind, order, wish, c, left)
   if not ok then return nil, why end
@@ -248,7 +262,10 @@ local function decide(tx, kind, order_id, wish, actor)
   if p == nil then return nil, e3 end
   local c, found = worked_out(tx, kind, order, wish, p)
   if not c then return nil, found end
-  if p and p.state == "authorized" and p.capture_amount then
+  local busy, e5 = false, nil
+  if p and payments.left(p) > 0 then busy, e5 = captures.is_busy(tx, p) end
+  if busy == nil then return nil, e5 end
+  if busy then
     return nil, err.new("busy", "a capture of this order has no outcome yet; try again")
   end
   c.actor = actor
@@ -262,10 +279,10 @@ end
 local function end_capture(order_id)
   local p, e = payment_of(nil, order_id)
   if p == nil then return nil, e end
-  if not p or p.state ~= "authorized" or not p.capture_amount then return true end
-  local ok, e2 = order_flow.capture(p.id, "system")
-  if ok or err.is(e2, "payment_declined") then return true end
-  return nil, e2
+  if not p or payments.left(p) == 0 or p.state == "authorized" and not p.capture_amount then
+    return true
+  end
+  return captures.end_open(p)
 end
 
 

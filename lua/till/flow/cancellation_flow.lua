@@ -17,8 +17,8 @@ local fault = require "till.prim.fault"
 local log = require "till.prim.log"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
-local parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
+local payment_status = require "till.flow.payment_status"
 local payments = require "till.store.payments"
 local refunds = require "till.store.refunds"
 local saga = require "till.flow.saga"
@@ -39,7 +39,7 @@ end
 
 
 local function ask_refund(c, p, data)
-  return payment.ask_refund(p, { id = c.id, amount = data.amount_back or c.amount,
+  return payment.ask_refund(p, { id = c.id, amount = data.amount_back or c.refund_amount,
     again = data.refused, due = function() return cancellations.due(nil, p.id) end,
     old = time.now_ms() - time.parse(c.created_at) > KEY_MS })
 end
@@ -148,7 +148,7 @@ local SECOND_MS = 1000 -- providers tell when by the second
 local function book_refund(tx, order, p, c, flow, actor, about)
   local told_by = actor or "provider:" .. p.provider
   if flow.is_back then return tell(tx, order, "refunded", told_by, about) end
-  local amount = flow.amount_back or c.amount
+  local amount = flow.amount_back or c.refund_amount
   if c.money == "void" then amount = nil end -- all that is held
   local ok, e = booking.own(tx, p.id, { kind = "refunded", amount = amount,
     actor = c.actor or "system", reference = flow.refund_ref, since = flow.since,
@@ -164,8 +164,9 @@ local function book_void(tx, order, p, actor, about)
   if p.state ~= "voided" then
     local ok, e = payment.move(p, "voided", {}, tx)
     if not ok then return nil, e end
-    moves, e = parts.moves(tx, order, p, { { "payment_status", "void" } })
-    if not moves then return nil, e end
+    local list, e2 = payments.of_order(order.id, tx)
+    if not list then return nil, e2 end
+    moves[1] = payment_status.change(order, list)
   end
   local ok, e = states.change(tx, order, moves)
   if not ok then return nil, e end

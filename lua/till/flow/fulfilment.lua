@@ -10,6 +10,7 @@
 --
 -- All in the caller's transaction, which holds the order's row from then on. What may be done when
 -- stands in till.flow.order_states.
+local capture_queue = require "till.flow.capture_queue"
 local err = require "till.util.err"
 local fulfilments = require "till.store.fulfilments"
 local order_flow = require "till.flow.order"
@@ -84,9 +85,11 @@ local function tell(tx, order, kind, f, actor)
 end
 
 
--- Plugins are told when it leaves the house, not when it is packed.
-local function hand_over(tx, order, f)
+-- Plugins are told when it leaves the house, not when it is packed; then its money is due.
+local function hand_over(tx, order, f, actor)
   if f.status ~= "shipped" then return true end
+  local ok, e = capture_queue.handed_over(tx, order, f, actor)
+  if not ok then return nil, e end
   return outbox.append(tx, { { aggregate = "order:" .. order.id, type = "order.fulfilled",
     payload = { order_id = order.id, fulfilment_id = f.id } } })
 end
@@ -116,7 +119,7 @@ function fulfilment.create(tx, order_id, fields, actor)
   ok, e = states.change(tx, order, states.moves(order, "send"))
   local kind = f.status == "shipped" and "fulfilled" or "packed"
   if ok then ok, e = tell(tx, order, kind, f, actor) end
-  if ok then ok, e = hand_over(tx, order, f) end
+  if ok then ok, e = hand_over(tx, order, f, actor) end
   if not ok then return nil, e end
   return done(tx, order, f)
 end
@@ -160,7 +163,7 @@ function fulfilment.ship(tx, order_id, fulfilment_id, fields, actor)
   if ok then ok, e = set_tracking(tx, f, fields) end
   if ok then ok, e = states.change(tx, order, {}) end
   if ok then ok, e = tell(tx, order, "fulfilled", f, actor) end
-  if ok then ok, e = hand_over(tx, order, f) end
+  if ok then ok, e = hand_over(tx, order, f, actor) end
   if not ok then return nil, e end
   return done(tx, order, f)
 end

@@ -6,6 +6,7 @@
 -- `together` is for what one statement does for many. Each such type is in `one` as well: where
 -- doing them together failed they come one by one.
 local cache = require "till.cache"
+local capture_queue = require "till.flow.capture_queue"
 local catalog = require "till.flow.catalog"
 local err = require "till.util.err"
 local late_payment = require "till.flow.late_payment"
@@ -96,7 +97,9 @@ return {
     ["location.changed"] = location_changed,
     ["order.placed"] = function(payload) return orders_placed { payload } end,
     ["payment.capture"] = capture,
+    ["payment.capture_part"] = capture_queue.work,
     ["payment.forget"] = saved_methods.forget,
+    ["payment.release"] = capture_queue.release,
     ["payment.settlement"] = settlement.job,
     ["payment.too_late"] = late_payment.let_go,
     ["product.updated"] = product_updated,

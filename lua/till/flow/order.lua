@@ -2,7 +2,8 @@
 --
 --   get(auth, id)                 the shopper's view: of his key or himself, else not found
 --   capture(payment_id, actor, transaction) -> what transaction returned | nil, err
---                                 asks the provider, then books it
+--                                 of all that is held: asks the provider, then books it. Where a
+--                                 part has no outcome yet that is ended instead
 --   note(tx, id, text, actor)     staff's own words in the timeline
 --   locked(tx, id) -> order | nil, err(not_found)    its row is ours until the end
 --
@@ -10,8 +11,8 @@
 -- written down under that lock before anybody is asked. So nobody needs to wait for a provider's
 -- answer, or for the lease of somebody who died.
 --
--- Sending stands in till.flow.fulfilment, cancelling in till.flow.cancellation, and what may be
--- done when in till.flow.order_states.
+-- Sending stands in till.flow.fulfilment, cancelling in till.flow.cancellation, capturing in parts
+-- in till.flow.captures, and what may be done when in till.flow.order_states.
 --
 -- A capture, where it dies: what is to be captured is written down under the lock of the order
 -- before the provider is asked; whoever comes next asks for the same amount under the same key, and
@@ -19,12 +20,13 @@
 -- down has the capture ended first. A decline is final under its key, for providers repeat what
 -- they answered: it is counted, and who asks again does so under the next key. While the outcome is
 -- not known the key stays.
+local captures = require "till.store.captures"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
-local parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
+local payment_status = require "till.flow.payment_status"
 local payments = require "till.store.payments"
 local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
@@ -67,12 +69,18 @@ end
 local IS_TAKEN = { captured = true, disputed = true, won = true, lost = true }
 
 
+-- -> payment, the part of it that has no outcome | nil, err
 local function intend(tx, order_id, payment_id)
   local order, e = order_flow.locked(tx, order_id)
   if not order then return nil, e end
   local p, e2 = payments.get(payment_id, tx)
   if not p then return nil, e2 end
   if IS_TAKEN[p.state] then return p end
+  if p.capture_amount then
+    local part, e4 = captures.asked(payment_id, tx)
+    if part == nil then return nil, e4 end
+    if part then return p, part end
+  end
   local ok, e3 = states.allow(order, "capture")
   if not ok then return nil, e3 end
   local amount = payments.to_capture(p)
@@ -87,11 +95,20 @@ local function intend(tx, order_id, payment_id)
 end
 
 
+local function find(list, payment_id)
+  for _, p in ipairs(list) do
+    if p.id == payment_id then return p end
+  end
+  error("the order has no payment " .. payment_id)
+end
+
+
 local function book(tx, payment_id, order_id, actor)
   local order, e = order_flow.locked(tx, order_id)
   if not order then return nil, e end
-  local p, e2 = payments.get(payment_id, tx)
-  if not p then return nil, e2 end
+  local list, e2 = payments.of_order(order_id, tx)
+  if not list then return nil, e2 end
+  local p = find(list, payment_id)
   if payments.was_captured(p) then return p end
   local amount = payments.to_capture(p)
   local ok, e3 = payment.move(p, "captured", {}, tx)
@@ -99,17 +116,14 @@ local function book(tx, payment_id, order_id, actor)
     ok, e3 = orders.ledger(tx, order_id, p.id, p.currency, { { "cash:" .. p.provider, amount },
       { "receivable", -amount } })
   end
-  local moves = { { "payment_status", "capture" } }
-  if ok then moves, e3 = parts.moves(tx, order, p, moves) end
-  if not moves then return nil, e3 end
-  if ok then ok, e3 = states.change(tx, order, moves) end
+  local from, event = order.payment_status, payment_status.move(order, list)
+  if ok then ok, e3 = states.change(tx, order, event and { { "payment_status", event } } or {}) end
   if ok then
     ok, e3 = orders.event(tx, order_id, "captured", actor, { payment_id = p.id,
       amount = amount })
   end
-  if ok and moves[1] then
-    ok, e3 = outbox.append(tx, { { aggregate = "order:" .. order_id, type = "order.paid",
-      payload = { order_id = order_id } } })
+  if ok then
+    ok, e3 = outbox.append(tx, payment_status.told(order_id, p, amount, from, event))
   end
   if not ok then return nil, e3 end
   return payments.get(payment_id, tx)
@@ -137,9 +151,14 @@ function order_flow.capture(payment_id, actor, transaction)
   if not p.order_id then
     return nil, err.new("conflict", "the payment belongs to no order yet")
   end
-  local order_id = p.order_id
-  p, e = sql.transaction(function(tx) return intend(tx, order_id, payment_id) end)
+  local order_id, part = p.order_id, nil
+  p, e = sql.transaction(function(tx)
+    local now, more = intend(tx, order_id, payment_id)
+    part = now and more
+    return now, more
+  end)
   if not p then return nil, e end
+  if part then return require("till.flow.captures").go_on(part, transaction) end
   if not IS_TAKEN[p.state] then
     local answer, e2 = ask(p)
     if not answer then return nil, e2 end

@@ -89,6 +89,10 @@ local function is_settled(order)
 end
 
 
+local MORE, REST = "a part was captured, more may be", "the rest was captured, or let go"
+local PART, ALL_BACK = "a part of what was captured went back", "all that was captured went back"
+local SOME_CAME = "units that were sent came back, others did not"
+
 local MACHINES = {
   status = fsm.define("order", {
     initial = "placed", final = { "cancelled", "completed" },
@@ -107,29 +111,30 @@ local MACHINES = {
     { from = "unpaid", event = "capture", to = "captured",
       when = "placed, and paid already or nothing to pay" },
     { from = "awaiting", event = "capture", to = "captured" },
+    { from = "awaiting", event = "capture_part", to = "partially_captured", when = MORE },
     { from = "awaiting", event = "void", to = "voided" },
     { from = "authorized", event = "capture", to = "captured" },
+    { from = "authorized", event = "capture_part", to = "partially_captured", when = MORE },
     { from = "authorized", event = "void", to = "voided" },
-    { from = "captured", event = "refund_part", to = "partially_refunded",
-      when = "a part of what was captured went back" },
-    { from = "captured", event = "refund_rest", to = "refunded",
-      when = "all that was captured went back" },
-    { from = "partially_refunded", event = "refund_part", to = "partially_refunded",
-      when = "a part of what was captured went back" },
-    { from = "partially_refunded", event = "refund_rest", to = "refunded",
-      when = "all that was captured went back" },
+    { from = "partially_captured", event = "capture_part", to = "partially_captured", when = MORE },
+    { from = "partially_captured", event = "capture", to = "captured", when = REST },
+    { from = "partially_captured", event = "refund_part", to = "partially_refunded",
+      when = REST .. ", and a part went back" },
+    { from = "partially_captured", event = "refund_rest", to = "refunded", when = ALL_BACK },
+    { from = "captured", event = "refund_part", to = "partially_refunded", when = PART },
+    { from = "captured", event = "refund_rest", to = "refunded", when = ALL_BACK },
+    { from = "partially_refunded", event = "refund_part", to = "partially_refunded", when = PART },
+    { from = "partially_refunded", event = "refund_rest", to = "refunded", when = ALL_BACK },
   }),
 
   fulfilment_status = fsm.define("fulfilment_status", {
     initial = "unfulfilled", final = { "cancelled" },
     { from = "unfulfilled", event = "send_part", to = "partial",
       when = "some units are in fulfilments, others are left" },
-    { from = "unfulfilled", event = "send_rest", to = "fulfilled",
-      when = "no unit is left" },
+    { from = "unfulfilled", event = "send_rest", to = "fulfilled", when = "no unit is left" },
     { from = "unfulfilled", event = "cancel_all", to = "cancelled",
       when = "no unit is left, and none was sent" },
-    { from = "partial", event = "send_rest", to = "fulfilled",
-      when = "no unit is left" },
+    { from = "partial", event = "send_rest", to = "fulfilled", when = "no unit is left" },
     { from = "partial", event = "take_back_all", to = "unfulfilled",
       when = "a pending fulfilment was cancelled, none holds units" },
     { from = "partial", event = "cancel_rest", to = "fulfilled",
@@ -142,11 +147,9 @@ local MACHINES = {
 
   return_status = fsm.define("return_status", {
     initial = "none",
-    { from = "none", event = "return_part", to = "partial",
-      when = "units that were sent came back, others did not" },
+    { from = "none", event = "return_part", to = "partial", when = SOME_CAME },
     { from = "none", event = "return_rest", to = "returned", when = "all that was sent came back" },
-    { from = "partial", event = "return_part", to = "partial",
-      when = "units that were sent came back, others did not" },
+    { from = "partial", event = "return_part", to = "partial", when = SOME_CAME },
     { from = "partial", event = "return_rest", to = "returned",
       when = "all that was sent came back" },
     { from = "partial", event = "take_back_rest", to = "returned",
@@ -216,7 +219,7 @@ states.ACTIONS = {
   { "cancel", can_cancel, "placed, and nothing was sent or packed" },
   { "cancel_lines", can_cancel_lines, "placed, with units that are not sent" },
   { "return_lines", can_return, "units were handed over and did not come back" },
-  { "capture", can_capture, "not cancelled, and its payment is awaited or authorized" },
+  { "capture", can_capture, "not cancelled, and money for it may be captured" },
 }
 
 

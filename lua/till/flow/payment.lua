@@ -9,6 +9,7 @@
 --                       nothing is written: the caller does, with what it pays for
 --   settle(payment)     looks up one whose outcome is unknown -> payment | nil, err
 --   void(payment)       lets go of it; what was captured is refunded -> payment | nil, err
+--   ask(payment, hook, more) -> answer, `unknown` where there is none: of till.flow.capture_parts
 --   ask_lookup(payment) -> answer       what the provider says, and nothing is done with it
 --   ask_capture(payment), ask_void(payment) -> true value | nil, err     of what is to be captured
 --   ask_refund(payment [, part]) -> answer, with refund_ref where there is one | nil, err
@@ -104,6 +105,9 @@ local function ask(p, hook, more)
   end
   return { outcome = "unknown" }
 end
+
+
+payment.ask = ask
 
 
 -- What was given back there was captured before.
@@ -253,7 +257,7 @@ function payment.ask_capture(p)
   local amount = payments.to_capture(p)
   local key = amount == p.amount and "-capture" or "-capture-" .. amount
   if (p.capture_declines or 0) > 0 then key = key .. "-again-" .. p.capture_declines end
-  return finish(p, "payment.capture", "captured", key, { amount = amount })
+  return finish(p, "payment.capture", "captured", key, { amount = amount, final = true })
 end
 
 

@@ -8,12 +8,8 @@
 --   room(list, cart, amount or nil) -> { amount, part } | nil, err     what a new session is to
 --                       be of: one of `amount` { amount, currency }, or of all that is left
 --   check(set, total, currency) -> true | nil, err(cart_incomplete)    do they come to the total?
---   status(list) -> payment_status of an order, from the sums over its payments
---   moves(tx, order, p, moves) -> moves of till.flow.order_states | nil, err     of an order of
---                       which the payment p has changed, in this transaction: those given where it
---                       pays for all of it; else those that the sums over all its payments lead to
 --
--- Pure but for the last. How they stand beside each other:
+-- Pure. How they stand beside each other:
 --
 --   a part          names an amount less than the total
 --   the rest        names none, where there are parts already: it is of what they leave
@@ -24,7 +20,6 @@
 -- amount then. What is authorized stays until it is taken back: it is money that is held.
 local err = require "till.util.err"
 local kept = require "till.flow.payment_kept"
-local payments = require "till.store.payments"
 
 local parts = {}
 
@@ -159,49 +154,6 @@ function parts.check(set, total, currency)
       :format(-off, currency)
   return nil, err.new("cart_incomplete", why, { for_shopper = true, errors = { { detail = why,
     pointer = "/payment_sessions", code = off > 0 and "too_little" or "too_much" } } })
-end
-
-
--- ---- of an order --------------------------------------------------------------------------
-
-
-local function is_offline(p)
-  local policy = kept.policy(p)
-  return policy ~= nil and policy.offline == true
-end
-
-
-function parts.status(list)
-  local held, captured, refunded, offline = 0, 0, 0, false
-  for _, p in ipairs(list) do
-    if p.state == "authorized" then
-      held, offline = held + payments.to_capture(p), offline or is_offline(p)
-    elseif payments.was_captured(p) then
-      captured, refunded = captured + payments.to_capture(p), refunded + (p.refunded_amount or 0)
-    end
-  end
-  if held > 0 then return offline and "awaiting" or "authorized" end
-  if captured == 0 then return "voided" end
-  if refunded == 0 then return "captured" end
-  return refunded < captured and "partially_refunded" or "refunded"
-end
-
-
-local OPEN = { captured = { "capture" }, voided = { "void" },
-  partially_refunded = { "capture", "refund_part" }, refunded = { "capture", "refund_rest" } }
-local TAKEN = { partially_refunded = { "refund_part" }, refunded = { "refund_rest" } }
-local WAYS = { awaiting = OPEN, authorized = OPEN, captured = TAKEN, partially_refunded = TAKEN }
-
-
--- What there is no way to stays as it is.
-function parts.moves(tx, order, p, moves)
-  if not kept.part(p) then return moves end
-  local list, e = payments.of_order(order.id, tx)
-  if not list then return nil, e end
-  local way = (WAYS[order.payment_status] or {})[parts.status(list)] or {}
-  local out = {}
-  for i, event in ipairs(way) do out[i] = { "payment_status", event } end
-  return out
 end
 
 

@@ -21,6 +21,7 @@
 local audit = require "till.store.audit"
 local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
+local captures = require "till.store.captures"
 local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local orders = require "till.store.orders"
@@ -107,7 +108,10 @@ end
 
 local function not_captured(tx, p, by)
   local ok, e = payments.decline(p, tx)
-  if ok and p.order_id then
+  if not ok then return nil, e end
+  local settled, e2 = captures.settle(tx, p.id, "refused", by.reason)
+  if settled == nil then return nil, e2 end
+  if p.order_id then
     ok, e = orders.event(tx, p.order_id, "capture_refused", by.actor,
       { payment_id = p.id, amount = p.capture_amount, reason = by.reason })
   end
@@ -122,6 +126,10 @@ local function write(tx, p, order, as, by)
     if not free then return nil, e end
   end
   if as == "not_captured" then return not_captured(tx, p, by) end
+  if as == "captured" then
+    local settled, e = captures.settle(tx, p.id, "done")
+    if settled == nil then return nil, e end
+  end
   return booking.book(tx, p.id, { kind = as, actor = by.actor, reason = by.reason,
     amount = as == "captured" and payments.to_capture(p) or nil })
 end

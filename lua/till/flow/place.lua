@@ -23,8 +23,8 @@ local fault = require "till.prim.fault"
 local id = require "till.util.id"
 local kept = require "till.flow.payment_kept"
 local orders = require "till.store.orders"
-local pay_parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
+local payment_status = require "till.flow.payment_status"
 local payments = require "till.store.payments"
 local price = require "till.rule.price"
 local promotions = require "till.store.promotions"
@@ -63,9 +63,9 @@ end
 local function status_of(paid)
   local one = paid[1] or {}
   if not paid[2] then return status_of_one(one.payment, one.policy) end
-  local list = {}
-  for i, part in ipairs(paid) do list[i] = part.payment end
-  return pay_parts.status(list)
+  local sums = {}
+  for i, part in ipairs(paid) do sums[i] = payment_status.amounts(part.payment) end
+  return payment_status.of(sums)
 end
 
 

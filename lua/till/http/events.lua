@@ -111,6 +111,8 @@ return {
     "More events than before could not be delivered", growing),
   ["order.placed"] = event("order.placed", "An order was placed"),
   ["order.paid"] = event("order.paid", "An order was paid in full"),
+  ["payment.captured_part"] = event("payment.captured_part",
+    "A part of the money of an order was captured, and more may be"),
   ["order.fulfilled"] = event("order.fulfilled", "Everything of an order was sent"),
   ["order.cancelled"] = event("order.cancelled", "An order was cancelled"),
   ["rule.set_aside"] = told("rule.set_aside",

@@ -7,6 +7,7 @@
 --   returned(c)
 --   promotion(p) customer(c) key(k) staff(s) error(e)
 local json = require "till.prim.json"
+local payments = require "till.store.payments"
 local render = require "till.http.render"
 local states = require "till.flow.order_states"
 
@@ -100,6 +101,7 @@ function views.cancellation(c)
   local out = pick(c, { "id", "state", "whole", "money", "reason", "actor", "payment_id",
     "created_at", "done_at" })
   out.amount = money(c.amount, c.currency)
+  out.released_amount = money(c.released_amount, c.currency)
   out.lines = map(c.lines, function(line)
     return { line_id = line.line_id, quantity = line.quantity,
       amount = money(line.amount, c.currency) }
@@ -271,6 +273,15 @@ function views.payment(p)
   out.released_amount = money(p.released_amount, p.currency)
   out.capture_amount = money(p.capture_amount, p.currency)
   out.refunded_amount = money(p.refunded_amount, p.currency)
+  out.left_amount = money(payments.left(p), p.currency)
+  return out
+end
+
+
+--- A part of one.
+function views.capture(c, currency)
+  local out = pick(c, { "id", "state", "final", "reason", "created_at", "done_at" })
+  out.amount = money(c.amount, currency)
   return out
 end
 

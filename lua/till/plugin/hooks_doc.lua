@@ -35,10 +35,13 @@ return {
     .. "have got it (`err.sent` of till.prim.http is false). No answer is `unknown`, and is looked "
     .. "up later.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
   ["payment.capture"] = { doc = "Takes `amount` of what was authorized: less than all of it "
-    .. "where a part of the order was cancelled. It is asked for once; what is left is let go of.",
+    .. "where a part of the order was cancelled. Unless `final` is false it is the last one: what "
+    .. "is left is let go of. Every part has an `idem_key` of its own, and comes again under it "
+    .. "until its outcome is known; without the capability `multiple_captures` there is one.",
     takes = PAYMENT,
     gives = "till.PaymentAnswer", none = "unknown" },
-  ["payment.void"] = { doc = "Lets go of what was authorized and not captured.", takes = PAYMENT,
+  ["payment.void"] = { doc = "Lets go of what was authorized and not captured, also of what parts "
+    .. "have left.", takes = PAYMENT,
     gives = "till.PaymentAnswer", none = "unknown" },
   ["payment.refund"] = { doc = "Gives back `amount` of what was captured: all of it or a part. "
     .. "Every refund has an `idem_key` of its own, and comes again under it until its outcome is "
@@ -47,7 +50,8 @@ return {
   ["payment.lookup"] = { doc = "What became of an attempt whose answer was lost. `not_found`: the "
     .. "provider never got it, and nothing of it can arrive any more (see that it cannot: close it "
     .. "there, or wait longer than a request may take). `refunded`: all of it went back; of a "
-    .. "part tell `refunded_amount`, the sum of its refunds.", takes = PAYMENT,
+    .. "part tell `refunded_amount`, the sum of its refunds, and `captured_amount`, that of its "
+    .. "captures.", takes = PAYMENT,
     gives = "till.PaymentAnswer", none = "unknown" },
   ["payment.forget"] = { doc = "The shopper does not want this payment method kept any more. Comes "
     .. "again until it is `forgotten`.", takes = { { "about", "till.SavedMethod", "Which one." } },

@@ -58,12 +58,14 @@ return {
     { "currency", "string" }, { "country", "string" }, { "amount", "integer", "Minor units." } } },
   { "till.PaymentOffer", "How a payment is offered.", {
     { "label", "string" }, { "fields?", "string[]", "What the shopper gives." },
-    { "capture?", "\"now\"|\"later\"" }, { "offline?", "boolean", "Staff see the money come." } } },
+    { "capture?", "\"now\"|\"later\"|\"fulfilment\"" },
+    { "offline?", "boolean", "Staff see the money come." } } },
   { "till.Payment", "One attempt at a payment.", {
     { "payment_id", "string" }, { "amount", "integer", "Minor units." }, { "currency", "string" },
     { "idem_key", "string", "Hand it to the provider unchanged." },
     { "provider_ref?", "string" }, { "data?", "table", "What the shopper gave." },
     { "order_ref", "string" },
+    { "final?", "boolean", "Of a capture: false where more of it may be captured later." },
     { "is_resent?", "boolean", "It was sent before, and waited for the shopper." },
     { "customer?", "{id: string, ref: string?}", "Who pays, where his payment method is to be "
       .. "kept; ref: what the provider knows him by." },
@@ -78,6 +80,8 @@ return {
     { "reason?", "string" }, { "action?", "table", "`{type = \"redirect\", url =}`." },
     { "refunded_amount?", "integer", "Of a lookup: what went back so far." },
     { "refund_ref?", "string", "Of a refund: the provider's id of this very refund, as its webhooks"
+      .. " tell it." },
+    { "capture_ref?", "string", "Of a capture: the provider's id of this very one, as its webhooks"
       .. " tell it." },
     { "saved?", "till.SavedMethod", "To be kept, where `data.save` asks for it." },
     { "captured_amount?", "integer", "Of a lookup: what was captured; another amount than ours is"

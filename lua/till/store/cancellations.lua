@@ -2,9 +2,10 @@
 -- belongs to it.
 --
 --   create(tx, c) -> c with its id and position     c { kind, order_id, request, whole, lines,
---                                  shipping, currency, amount, money, payment_id, state, reason,
---                                  actor }; kind "cancel", "return" or "refund",
---                                  which the id shows; a given id is kept
+--                                  shipping, currency, amount, released_amount: of it, that was
+--                                  not captured yet, money, payment_id, state, reason, actor };
+--                                  kind "cancel", "return" or "refund", which the id shows; a
+--                                  given id is kept
 --   get(id [, tx]), by_request(order_id, request [, tx]) -> c | false
 --   of_order(order_id [, tx])      in the order made, of all kinds
 --   split(list) -> cancellations, returns, refunds
@@ -21,7 +22,7 @@ local cancellations = {}
 local PREFIXES = { cancel = "can", ["return"] = "ret", refund = "rfnd" }
 
 local COLUMNS = "id, order_id, position, kind, whole, `lines`, shipping, currency, amount, money,"
-  .. " payment_id, state, reason, actor, created_at, done_at"
+  .. " payment_id, state, reason, actor, created_at, done_at, released_amount"
 
 
 local function to_cancellation(row)
@@ -30,7 +31,8 @@ local function to_cancellation(row)
     lines = db.json(row.lines) or {},
     shipping = db.json(row.shipping), currency = row.currency, amount = row.amount,
     money = row.money, payment_id = db.text("pay", row.payment_id), state = row.state,
-    reason = row.reason, actor = row.actor, created_at = row.created_at, done_at = row.done_at }
+    reason = row.reason, actor = row.actor, created_at = row.created_at, done_at = row.done_at,
+    released_amount = row.released_amount, refund_amount = row.amount - row.released_amount }
 end
 
 
@@ -84,19 +86,21 @@ function cancellations.create(tx, c)
   local order = db.bin("ord", c.order_id)
   local ok, e = tx:exec("INSERT INTO cancellations (id, order_id, position, kind, request, whole,"
     .. " `lines`, shipping, currency, amount, money, payment_id, state, reason, actor, created_at,"
-    .. " done_at)"
-    .. " SELECT ?, ?, COALESCE(MAX(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+    .. " done_at, released_amount)"
+    .. " SELECT ?, ?, COALESCE(MAX(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
     .. " FROM cancellations WHERE order_id = ?", bin_of(c.id), order, c.kind,
     c.request or sql.null, c.whole and 1 or 0, db.to_json(c.lines), db.to_json(c.shipping),
     c.currency, c.amount, c.money, db.bin("pay", c.payment_id), c.state, c.reason or "", c.actor,
-    db.at_ms(now_ms), c.state == "done" and db.at_ms(now_ms) or sql.null, order)
+    db.at_ms(now_ms), c.state == "done" and db.at_ms(now_ms) or sql.null,
+    c.released_amount or 0, order)
   if not ok then return nil, e end
   return c
 end
 
 
 function cancellations.given_by(tx, order_id, actor)
-  local row, e = db.on(tx):one("SELECT CAST(COALESCE(SUM(amount), 0) AS SIGNED) AS given"
+  local row, e = db.on(tx):one("SELECT CAST(COALESCE(SUM(amount - released_amount), 0)"
+    .. " AS SIGNED) AS given"
     .. " FROM cancellations WHERE order_id = ? AND actor = ? AND money = 'refund'",
     db.bin("ord", order_id), actor)
   if not row then return nil, e end
@@ -105,10 +109,10 @@ end
 
 
 function cancellations.due(tx, payment_id)
-  local row, e = db.on(tx):one("SELECT CAST(p.refunded_amount + COALESCE((SELECT SUM(c.amount)"
-    .. " FROM cancellations c WHERE c.payment_id = p.id AND c.state = 'pending'"
-    .. " AND c.money = 'refund'), 0) AS SIGNED) AS due FROM payments p WHERE p.id = ?",
-    db.bin("pay", payment_id))
+  local row, e = db.on(tx):one("SELECT CAST(p.refunded_amount + COALESCE((SELECT"
+    .. " SUM(c.amount - c.released_amount) FROM cancellations c WHERE c.payment_id = p.id"
+    .. " AND c.state = 'pending' AND c.money = 'refund'), 0) AS SIGNED) AS due FROM payments p"
+    .. " WHERE p.id = ?", db.bin("pay", payment_id))
   if not row then return nil, e end
   return row.due
 end

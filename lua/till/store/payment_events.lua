@@ -21,6 +21,7 @@
 --                                     or where that is not known at `since_ms` or later, and is
 --                                     nobody's yet. Where neither is known: none
 --   last(tx, id) -> the number of its newest event
+--   sum(id, kind, seq) -> minor units of that kind, up to the event of that number
 --   of(id [, tx]) -> { { event, amount, reference, reason, actor, fee, at }, … } | nil, err
 --
 -- Amounts in minor units. The caller holds the row of the payment, or has just made it; tx may be a
@@ -127,6 +128,15 @@ function payment_events.last(tx, id)
     .. " FROM payment_events WHERE payment_id = ?", db.bin("pay", id))
   if not row then return nil, e end
   return row.seq
+end
+
+
+function payment_events.sum(id, kind, seq)
+  local row, e = sql.one("SELECT CAST(COALESCE(SUM(amount), 0) AS SIGNED) AS amount"
+    .. " FROM payment_events WHERE payment_id = ? AND kind = ? AND seq <= ?", db.bin("pay", id),
+    kind, seq)
+  if not row then return nil, e end
+  return row.amount
 end
 
 

@@ -13,6 +13,7 @@
 --   list{…}, by_ref(provider, ref), open(before_ms, limit)
 --   to_capture(p) -> amount        less what was cancelled
 --   was_captured(p) -> boolean     whatever became of that money since
+--   left(p) -> amount              that may be captured, or let go of, still
 --   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
 --                                  the lock of its order
 --   lock(tx, id) -> payment | false | nil, err     after that of its order
@@ -69,6 +70,13 @@ local CAPTURED = { captured = true, refunded = true, disputed = true, won = true
 
 function payments.was_captured(p)
   return CAPTURED[p.state] or false
+end
+
+
+function payments.left(p)
+  local rest = p.amount - (p.released_amount or 0)
+  if p.state == "authorized" then return rest end
+  return p.state == "captured" and math.max(0, rest - payments.to_capture(p)) or 0
 end
 
 

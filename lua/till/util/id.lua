@@ -22,7 +22,7 @@ id.PREFIXES = {
   staff = "a member of the staff", key = "an API key", sess = "a session",
   res = "a reservation", addr = "an address", loc = "a location", adj = "a stock adjustment",
   cnt = "a count of stock", trf = "a transfer of stock", can = "a cancellation", ret = "a return",
-  rfnd = "a refund", rule = "a rule", pmt = "a saved payment method",
+  rfnd = "a refund", rule = "a rule", cap = "a capture", pmt = "a saved payment method",
 }
 
 local ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -121,7 +121,7 @@
 ---@class till.PaymentOffer
 ---@field label string
 ---@field fields? string[] What the shopper gives.
----@field capture? "now"|"later"
+---@field capture? "now"|"later"|"fulfilment"
 ---@field offline? boolean Staff see the money come.
 
 --- One attempt at a payment.
@@ -133,6 +133,7 @@
 ---@field provider_ref? string
 ---@field data? table What the shopper gave.
 ---@field order_ref string
+---@field final? boolean Of a capture: false where more of it may be captured later.
 ---@field is_resent? boolean It was sent before, and waited for the shopper.
 ---@field customer? {id: string, ref: string?} Who pays, where his payment method is to be kept; ref: what the provider knows him by.
 ---@field saved? till.SavedMethod The one to pay with.
@@ -154,6 +155,7 @@
 ---@field action? table `{type = "redirect", url =}`.
 ---@field refunded_amount? integer Of a lookup: what went back so far.
 ---@field refund_ref? string Of a refund: the provider's id of this very refund, as its webhooks tell it.
+---@field capture_ref? string Of a capture: the provider's id of this very one, as its webhooks tell it.
 ---@field saved? till.SavedMethod To be kept, where `data.save` asks for it.
 ---@field captured_amount? integer Of a lookup: what was captured; another amount than ours is not booked.
 ---@field answered? boolean `unknown` or `failed` is what the provider said: it is well, and its breaker does not count it as a failure.

@@ -1,13 +1,15 @@
 -- till/http/admin_api/payments - attempts to be paid, and the books, for staff.
 local actor = require "till.http.actor"
 local audit = require "till.store.audit"
+local captures = require "till.flow.captures"
+local captures_store = require "till.store.captures"
 local err = require "till.util.err"
 local events = require "till.store.payment_events"
 local ledger = require "till.store.ledger"
-local order_flow = require "till.flow.order"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
 local render = require "till.http.render"
+local request_of = require "till.http.request_key"
 local route = require "till.http.route"
 local s = require "till.util.schema"
 local shapes = require "till.http.shapes"
@@ -49,13 +51,19 @@ local function get(ctx)
   local happened, e2 = events.of(p.id)
   if not happened then return nil, e2 end
   local out = views.payment(p)
-  out.events = render.list(happened)
+  local parts, e3 = captures_store.of_payment(p.id)
+  if not parts then return nil, e3 end
+  for i, part in ipairs(parts) do parts[i] = views.capture(part, p.currency) end
+  out.events, out.captures = render.list(happened), render.list(parts)
   return ctx:json(200, { payment = out })
 end
 
 
 local function capture(ctx)
-  return order_flow.capture(ctx.params.id, actor.of(ctx), function(fn)
+  local amount = ctx.body.amount
+  local wish = { amount = amount and amount.amount, currency = amount and amount.currency,
+    final = ctx.body.final, request = request_of(ctx) }
+  return captures.take(ctx.params.id, wish, actor.of(ctx), function(fn)
     return ctx:transaction(function(tx)
       local p, e = fn(tx)
       if not p then return nil, e end
@@ -155,9 +163,12 @@ return {
     permission = "payments.read", params = PARAMS, returns = ONE, handler = get,
   }),
   route.post("/admin/v1/payments/{id}/capture", {
-    summary = "Take the money", tag = "payments", auth = "admin", permission = "payments.write",
-    params = PARAMS, idempotency = "required", body = s.object {}, returns = ONE,
-    handler = capture,
+    summary = "Take the money, or a part of it", tag = "payments", auth = "admin",
+    permission = "payments.write", params = PARAMS, idempotency = "required",
+    doc = "Without `amount` all that is left of it. A part needs a provider that captures a payment"
+      .. " more than once; `final` lets go of the rest.",
+    body = s.object { amount = s.money(), final = s.boolean {} }, returns = ONE,
+    handler = capture, errors = { "conflict" },
   }),
   route.post("/admin/v1/payments/{id}/lookup", {
     summary = "Ask the provider now what became of it", tag = "payments", auth = "admin",

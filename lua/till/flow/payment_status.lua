@@ -1,0 +1,90 @@
+-- till/flow/payment_status - how the money of an order stands, by the sums over its payments.
+--
+--   of(list) -> payment_status | nil      list { { authorized, captured, refunded, awaited }, … } in
+--                                         minor units; nil: no payment of it says anything
+--   amounts(payment) -> one of the list   as the row of till.store.payments says
+--   move(order, payments) -> event of payment_status in till.flow.order_states | nil: it stays
+--   change(order, payments) -> { "payment_status", event } | nil     the same, for states.change
+--   told(order_id, payment, amount, from, move) -> events of the outbox, after that move from
+--                                         there; amount: what was captured of the payment, or nil
+--
+-- `authorized` is what was taken and what may still be: less what was let go. `awaited`: it is paid
+-- outside, and nothing of it is there. Pure.
+local kept = require "till.flow.payment_kept"
+local payments = require "till.store.payments"
+
+local payment_status = {}
+
+
+function payment_status.of(list)
+  local authorized, captured, refunded, awaited = 0, 0, 0, false
+  for _, one in ipairs(list) do
+    awaited = awaited or one.awaited
+    authorized, captured = authorized + one.authorized, captured + one.captured
+    refunded = refunded + one.refunded
+  end
+  if not list[1] then return nil end
+  if authorized == 0 then return "voided" end
+  if awaited then return "awaiting" end
+  if captured == 0 then return "authorized" end
+  if captured < authorized then return "partially_captured" end
+  if refunded == 0 then return "captured" end
+  return refunded < captured and "partially_refunded" or "refunded"
+end
+
+
+local SAYS_NOTHING = { created = true, sending = true, unknown = true, requires_action = true,
+  declined = true, failed = true }
+
+
+local function is_awaited(p)
+  return p.state == "authorized" and (kept.policy(p) or {}).offline == true
+end
+
+
+function payment_status.amounts(p)
+  if SAYS_NOTHING[p.state] then return nil end
+  local captured = payments.was_captured(p) and payments.to_capture(p) or 0
+  return { authorized = captured + payments.left(p), captured = captured,
+    refunded = p.refunded_amount or 0, awaited = is_awaited(p) }
+end
+
+
+-- What is awaited is not there before it was captured, and money that was taken is not untaken.
+local EVENTS = {
+  awaiting = { captured = "capture", partially_captured = "capture_part", voided = "void" },
+  authorized = { captured = "capture", partially_captured = "capture_part", voided = "void" },
+  partially_captured = { captured = "capture", partially_refunded = "refund_part",
+    refunded = "refund_rest" },
+  captured = { partially_refunded = "refund_part", refunded = "refund_rest" },
+  partially_refunded = { refunded = "refund_rest" },
+}
+
+
+function payment_status.move(order, list)
+  local sums = {}
+  for _, p in ipairs(list) do sums[#sums + 1] = payment_status.amounts(p) end
+  local from, to = order.payment_status, payment_status.of(sums)
+  return to and to ~= from and EVENTS[from] and EVENTS[from][to] or nil
+end
+
+
+function payment_status.change(order, list)
+  local event = payment_status.move(order, list)
+  return event and { "payment_status", event }
+end
+
+
+function payment_status.told(order_id, p, amount, from, move)
+  local aggregate, payload = "order:" .. order_id, { order_id = order_id }
+  if move == "capture" or move == "refund_part" and from == "partially_captured" then
+    return { { aggregate = aggregate, type = "order.paid", payload = payload } }
+  elseif amount and payments.left(p) > 0 then
+    payload.payment_id, payload.amount, payload.currency = p.id, amount, p.currency
+    return { { aggregate = aggregate, type = "payment.captured_part", payload = payload } }
+  end
+  return {}
+end
+
+
+return payment_status
