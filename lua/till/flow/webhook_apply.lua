@@ -14,6 +14,7 @@ local booking = require "till.flow.booking"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
+local lost_authorization = require "till.flow.lost_authorization"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local payments = require "till.store.payments"
@@ -27,7 +28,6 @@ local apply = {}
 local MOST_TRIES = 16
 local MAX_WAIT_MS = 600000
 local PARKED, FAILED, DISPUTED = "webhook.parked", "webhook.failed", "payment.disputed"
-local LOST = "payment.lost_authorization"
 local PAID = { authorized = true, captured = true }
 local GIVEN_UP = { voided = true, failed = true, declined = true }
 
@@ -128,13 +128,10 @@ local function find(answer, group)
 end
 
 
-local TOLD = { disputed = DISPUTED, voided = LOST }
-
-
 local function tell(tx, p, event)
-  local kind = TOLD[event.kind]
-  if kind then
-    local raised, e = alerts.raise(tx, kind, p.id, { detail = { payment_id = p.id,
+  if event.kind == "voided" then return lost_authorization.raise(tx, p, event) end
+  if event.kind == "disputed" then
+    local raised, e = alerts.raise(tx, DISPUTED, p.id, { detail = { payment_id = p.id,
       order_id = p.order_id, amount = event.amount, currency = p.currency,
       reference = event.reference, reason = event.reason } })
     return raised ~= nil, e

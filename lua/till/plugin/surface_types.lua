@@ -82,6 +82,8 @@ return {
     { "saved?", "till.SavedMethod", "To be kept, where `data.save` asks for it." },
     { "captured_amount?", "integer", "Of a lookup: what was captured; another amount than ours is"
       .. " not booked." },
+    { "expires_at?", "string", "Of `authorized`: RFC 3339, until when it is held, where the "
+      .. "provider says it; else `authorization_days` count from now." },
     { "answered?", "boolean", "`unknown` or `failed` is what the provider said: it is well, and "
       .. "its breaker does not count it as a failure." },
     { "retryable?", "boolean", "It is safe to send again, under this key." } } },

@@ -156,6 +156,7 @@
 ---@field refund_ref? string Of a refund: the provider's id of this very refund, as its webhooks tell it.
 ---@field saved? till.SavedMethod To be kept, where `data.save` asks for it.
 ---@field captured_amount? integer Of a lookup: what was captured; another amount than ours is not booked.
+---@field expires_at? string Of `authorized`: RFC 3339, until when it is held, where the provider says it; else `authorization_days` count from now.
 ---@field answered? boolean `unknown` or `failed` is what the provider said: it is well, and its breaker does not count it as a failure.
 ---@field retryable? boolean It is safe to send again, under this key.
 
