@@ -11,6 +11,7 @@
 -- A payment that has no order yet is its completion's business: till.flow.settled goes on with it.
 local alerts = require "till.store.alerts"
 local booking = require "till.flow.booking"
+local capabilities = require "till.flow.capabilities"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
@@ -275,9 +276,22 @@ local function names_of(types)
 end
 
 
+-- What came is shown to a plugin only where its provider's callbacks can be believed: any other has
+-- nothing to answer from, and has to ask.
+local function ask(group)
+  local hint = { types = names_of(group.types), subject = group.subject,
+    event_id = group.event_id }
+  if capabilities.can((group.provider:gsub("^payment%-", "")), "trusts_callbacks") then
+    local e
+    hint.bodies, e = webhooks_store.bodies(group.ids)
+    if not hint.bodies then return nil, e end
+  end
+  return dispatch.plugin(group.provider, "webhook.apply", hint)
+end
+
+
 function apply.run(group, claim)
-  local answer, e = dispatch.plugin(group.provider, "webhook.apply",
-    { types = names_of(group.types), subject = group.subject, event_id = group.event_id })
+  local answer, e = ask(group)
   if not answer then return nil, e end
   if not answer.payment_id then return park(group, claim, answer.park or "it names no payment") end
   local p, why = find(answer, group)

@@ -171,9 +171,9 @@
 ---@field multiple_captures? boolean false
 ---@field partial_refund? boolean true
 ---@field void? boolean true; false: what was authorized is let go of by payment.refund.
----@field saved_methods? boolean false
+---@field saved_methods? boolean false; true needs the hook payment.forget.
 ---@field authorization_days? integer How long an authorization lasts.
----@field trusts_callbacks? boolean false
+---@field trusts_callbacks? boolean false; true: a verified callback is the provider's own word, so webhook.apply is given the events, and need not ask.
 
 --- Whether its credentials work.
 ---@class till.PaymentCheck
@@ -233,6 +233,7 @@
 ---@field types string[] Of its events that are due.
 ---@field subject string
 ---@field event_id string
+---@field bodies? string[] Of a provider that has the capability `trusts_callbacks`: these events as they came, oldest first. Each may be missing, late or there twice.
 
 --- How a payment stands at the provider.
 ---@class till.WebhookState
