@@ -191,6 +191,8 @@ return {
     not_found_after_ms = 40000,
     -- ms, 1000 to 86400000: between two looks at a payment that was left without an order
     sweep_after_ms = 300000,
+    -- ms, 0 to 2592000000: before an authorization ends at its provider, when staff are told
+    expiry_alert_ms = 86400000,
     -- ms, 10 to 3600000: that an answer of a provider counts, by worker, provider and operation
     breaker_window_ms = 60000,
     -- answers, 1 to 100000: within the window before a provider that fails is asked no more; few at

@@ -78,6 +78,7 @@
     INT("cart.max_quantity", 10000, 1, 1000000, "units", "of one line")                                                     \
     INT("payments.not_found_after_ms", 40000, 0, 600000, "ms", "after a payment was sent, before \"not found\" is believed: the request may be on its way") \
     INT("payments.sweep_after_ms", 300000, 1000, 86400000, "ms", "between two looks at a payment that was left without an order")                  \
+    INT("payments.expiry_alert_ms", 86400000, 0, 2592000000, "ms", "before an authorization ends at its provider, when staff are told") \
     INT("payments.breaker_window_ms", 60000, 10, 3600000, "ms", "that an answer of a provider counts, by worker, provider and operation") \
     INT("payments.breaker_min_calls", 20, 1, 100000, "answers", "within the window before a provider that fails is asked no more; few at night prove nothing") \
     INT("payments.breaker_failure_percent", 50, 1, 100, "percent", "of these that are failures: no answer or a fault, never a decline") \

@@ -45,7 +45,8 @@ handler["payment.capabilities"] = function(config)
   local is_manual = config.capture_method == "manual"
   return { currencies = config.currencies, min_amount = least, max_amount = most,
     partial_capture = is_manual, multiple_captures = false, partial_refund = true, void = true,
-    saved_methods = true, authorization_days = is_manual and 7 or nil, trusts_callbacks = false }
+    saved_methods = true, authorization_days = is_manual and outcome.AUTHORIZED_DAYS or nil,
+    trusts_callbacks = false }
 end
 
 

@@ -4,14 +4,16 @@
 --   reason_of(told)               -> what Stripe says to the shopper
 --   judge(config, intent, payment), look(config, payment) -> an answer, as of payment.lookup
 --   of_session(config, session, payment)                  -> the same
+--   why_canceled(intent)          -> "expired" | "canceled at Stripe" | nil
 --   give_up(config, payment, id, outcome, reason)         the intent is closed first
 local amounts = require "plugins.payment-stripe.amounts"
 local customers = require "plugins.payment-stripe.customers"
 local intent = require "plugins.payment-stripe.intent"
 local log = require "till.prim.log"
 local sessions = require "plugins.payment-stripe.sessions"
+local time = require "till.prim.time"
 
-local outcome = {}
+local outcome = { AUTHORIZED_DAYS = 7 } -- of a card
 
 local EXPIRED = "the page to pay on has expired"
 
@@ -26,6 +28,24 @@ end
 local function reason_of(told)
   return type(told) == "table" and type(told.message) == "string" and told.message:sub(1, 200)
     or "the payment was declined"
+end
+
+
+function outcome.why_canceled(seen)
+  if seen.cancellation_reason == "automatic" then return "expired" end
+  return type(seen.cancellation_reason) == "string" and "canceled at Stripe" or nil
+end
+
+
+-- What Stripe says of the charge itself, where it does; else a card is held for so long.
+local function held_until(seen)
+  local charge = seen.latest_charge
+  if type(charge) ~= "table" or type(charge.created) ~= "number" then return nil end
+  local details = type(charge.payment_method_details) == "table" and charge.payment_method_details
+  local about = details and details[details.type]
+  local told_s = type(about) == "table" and about.capture_before
+  if type(told_s) ~= "number" then told_s = charge.created + outcome.AUTHORIZED_DAYS * 86400 end
+  return time.rfc3339(told_s * 1000)
 end
 
 
@@ -88,7 +108,8 @@ end
 
 function STATES.requires_capture(_, seen, payment)
   if seen.amount_capturable ~= seen.amount then return answer("unknown", seen.id) end
-  return answer("authorized", seen.id, { saved = customers.kept(seen, payment) })
+  return answer("authorized", seen.id, { saved = customers.kept(seen, payment),
+    expires_at = held_until(seen) })
 end
 
 
@@ -97,8 +118,9 @@ function STATES.succeeded(_, seen, payment)
 end
 
 
+-- `automatic` is Stripe's own word for one that nobody captured in time.
 function STATES.canceled(_, seen)
-  return answer("voided", seen.id)
+  return answer("voided", seen.id, { reason = outcome.why_canceled(seen) })
 end
 
 

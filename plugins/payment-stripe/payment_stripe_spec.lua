@@ -103,6 +103,19 @@ t.plugin("payment-stripe", OPTIONS, function(plugin)
     t.same({ back.outcome, back.captured_amount }, { "refunded", 400 })
   end)
 
+  t.it("tells until when the money is held, and why it is not any more", function()
+    local function ends(card)
+      return judged("requires_capture", { amount_capturable = 1000, latest_charge = {
+        created = 1700000000, payment_method_details = { type = "card", card = card } } })
+        .expires_at
+    end
+    t.equal(ends {}, time.rfc3339((1700000000 + 7 * 86400) * 1000))
+    t.equal(ends { capture_before = 1700000060 }, time.rfc3339(1700000060000))
+    t.equal(judged("canceled", { cancellation_reason = "automatic" }).reason, "expired")
+    t.equal(judged("canceled", { cancellation_reason = "duplicate" }).reason, "canceled at Stripe")
+    t.equal(judged("canceled").reason, nil)
+  end)
+
   local BODY = '{"id":"evt_1","object":"event","type":"charge.captured","created":1700000000,'
     .. '"livemode":false,"data":{"object":{"object":"charge","id":"ch_1","payment_intent":"pi_1"}}}'
 

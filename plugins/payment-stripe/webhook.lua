@@ -12,6 +12,7 @@ local api = require "plugins.payment-stripe.api"
 local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local json = require "till.prim.json"
+local outcome = require "plugins.payment-stripe.outcome"
 local signature = require "till.prim.signature"
 local url = require "till.util.url"
 
@@ -226,7 +227,8 @@ function webhook.apply(config, event)
     state = STATES[seen.status], events = {}, failed = {} }
   local charge = seen.latest_charge
   if seen.status == "canceled" then
-    answer.events[1] = { kind = "voided", reference = seen.id, reason = "canceled at Stripe" }
+    answer.events[1] = { kind = "voided", reference = seen.id,
+      reason = outcome.why_canceled(seen) or "canceled at Stripe" }
   elseif type(charge) == "table" then
     local ok, e2 = add_charge(config, answer, charge, event)
     if not ok then return nil, e2 end

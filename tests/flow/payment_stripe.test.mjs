@@ -409,6 +409,52 @@ describe("webhooks of Stripe", () => {
   });
 });
 
+describe("an authorization", () => {
+  const run = async () => assertOk(await shop.admin("POST", "/jobs/schedules/server:watch-authorizations/run", { headers: idem(), body: {} }), 202);
+  const open = async (order, kind) => assertOk(await shop.admin("GET", `/alerts?state=open&kind=${kind}&limit=100`), 200).data.filter((one) => one.detail.order_id === order.id);
+  const over = (order) => query(shop, `UPDATE payments SET authorization_expires_at = UTC_TIMESTAMP(3) - INTERVAL 1 HOUR, authorization_look_at = UTC_TIMESTAMP(3)
+    WHERE order_id = ${bin(order.id)}`);
+
+  /** An order whose own capture is never heard at Stripe. */
+  async function notCaptured() {
+    const cart = await ready();
+    stripe.script.on({ match: CAPTURE, times: 1000, reset: "before" });
+    const { order } = assertOk(await outcome(cart), 200);
+    return { cart, order, payment: async () => (await orderOf(order.id)).payments[0] };
+  }
+
+  it("that Stripe let go of is booked when its time is over, and staff are told what to do", async () => {
+    const { cart, order, payment } = await notCaptured();
+    const [intent] = intentsOf(cart);
+    const held = await payment();
+    assert.equal(Date.parse(held.authorization_expires_at) / 1000, stripe.world.get("charge", intent.latest_charge).created + 7 * 86400);
+    stripe.advance(8 * 86400);
+    stripe.advance(-8 * 86400);
+    assert.deepEqual([intent.status, intent.cancellation_reason], ["canceled", "automatic"]);
+    await over(order);
+    await run();
+    await until("it is booked", async () => (await orderOf(order.id)).payment_status === "voided", 60_000);
+    const [told, ...more] = await open(order, "payment.lost_authorization");
+    assert.deepEqual([told.detail.reason, told.detail.amount, more.length], ["expired", order.total.amount, 0]);
+    assert.match(told.detail.next_step, /cancel/);
+    const { events } = assertOk(await shop.admin("GET", `/payments/${held.id}`), 200).payment;
+    assert.deepEqual(events.filter((one) => one.event === "voided").map((one) => [one.reason, one.amount]), [["expired", order.total.amount]]);
+    assertOk(await shop.admin("POST", `/orders/${order.id}/cancel`, { headers: idem(), body: {} }), 200);
+    await run();
+    await until("nothing is left to be done", async () => (await open(order, "payment.lost_authorization")).length === 0, 60_000);
+    await assertInvariants(shop);
+  });
+
+  it("that Stripe still holds when its time is over is captured", async () => {
+    const { cart, order } = await notCaptured();
+    stripe.script.clear();
+    await over(order);
+    await run();
+    await assertPaidOnce(cart, { order });
+    assert.deepEqual(await open(order, "payment.lost_authorization"), []);
+  });
+});
+
 describe("a shop that takes the money at once", () => {
   before(async () => {
     await shop.stop();

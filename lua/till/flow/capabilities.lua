@@ -110,6 +110,9 @@ local function read(plugin)
   local hook = plugin.handlers["payment.capabilities"]
   local answer = hook and hook(plugin.config) or {}
   local why = fault_of(answer)
+  if not why and answer.saved_methods and not plugin.handlers["payment.forget"] then
+    why = "saved_methods needs the hook payment.forget: who deletes one wants it forgotten"
+  end
   if why then
     error(("plugins/%s/handler.lua: payment.capabilities: %s"):format(plugin.name, why), 0)
   end

@@ -21,6 +21,7 @@
 -- knows that the money may be on its way, and looks it up instead of asking again. Only who has the
 -- claim of the flow sends: one that has lost it while he slept finds the door shut. "Not found" is
 -- no answer while the request may still be on its way (payments.not_found_after_ms).
+local authorization_end = require "till.flow.authorization_end"
 local booking = require "till.flow.booking"
 local capabilities = require "till.flow.capabilities"
 local conf = require "till.prim.conf"
@@ -121,7 +122,8 @@ local function record(p, answer, fence)
   end
   if answer.saved then saved_methods.keep(p, answer.saved) end
   local fields = { provider_ref = answer.provider_ref, reason = answer.reason,
-    action = answer.action, fence = fence }
+    action = answer.action, fence = fence,
+    authorization_expires_at = authorization_end.of(p, answer) }
   if answer.outcome == "refunded" and p.state ~= "captured" then
     local ok, e = move(p, "captured", fields)
     if not ok then return nil, e end

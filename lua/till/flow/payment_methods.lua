@@ -1,9 +1,11 @@
 -- till/flow/payment_methods - how a cart can be paid: what each payment plugin says of itself,
 -- where its capabilities allow it.
 --
---   list(cart) -> { { provider, label, … } } | nil, err
+--   list(cart) -> { { provider, label, fields, saved_methods } } | nil, err
+--                                         saved_methods: can one be kept with it?
 local capabilities = require "till.flow.capabilities"
 local dispatch = require "till.plugin.dispatch"
+local saved_methods = require "till.flow.saved_methods"
 
 local payment_methods = {}
 
@@ -17,7 +19,7 @@ function payment_methods.list(cart)
     local provider = answer.plugin:gsub("^payment%-", "")
     if capabilities.offers(provider, about) then
       out[#out + 1] = { provider = provider, label = answer.value.label,
-        fields = answer.value.fields }
+        fields = answer.value.fields, saved_methods = saved_methods.are_kept(provider) }
     end
   end
   return out

@@ -1,5 +1,6 @@
 -- till/flow/saved_methods - ways to pay that a provider keeps for a customer, for the next time.
 --
+--   are_kept(provider) -> boolean    can it (capability `saved_methods`), and are any kept here?
 --   check(cart, provider, data) -> true | nil, err    may a payment be begun so?
 --   add_to(request, p)    -> true | nil, err    before a provider is asked: `request.saved` is the
 --                            method to pay with, `request.customer` whose is to be kept
@@ -13,6 +14,7 @@
 -- The client names a method by our id (`data.saved_method`) or asks for one to be kept
 -- (`data.save`). Whose it is says the cart, each time anew; nothing in `data` is believed. The
 -- token is opened for the request alone: it stands in no payment and no log.
+local capabilities = require "till.flow.capabilities"
 local db = require "till.store.db"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
@@ -45,6 +47,17 @@ local function refuse(pointer, detail)
 end
 
 
+local function can(provider)
+  return capabilities.can(provider, "saved_methods")
+end
+
+
+-- Without keys of the vault there is no index.
+function saved_methods.are_kept(provider)
+  return can(provider) and vault.index(INDEX, "") ~= nil
+end
+
+
 function saved_methods.check(cart, provider, data)
   if not concerns(data) then return true end
   local what = data.saved_method ~= nil and "saved_method" or "save"
@@ -52,12 +65,12 @@ function saved_methods.check(cart, provider, data)
     return refuse(what, "save is true or false")
   elseif what == "save" and not data.save then
     return true
+  elseif not can(provider) then
+    return refuse(what, provider .. " keeps no payment methods")
   elseif not cart.customer_id then
     return refuse(what, "log in first: payment methods are kept for customers")
-  elseif not dispatch.has("payment.forget", "payment-" .. provider) then
-    return refuse(what, provider .. " keeps no payment methods")
   elseif what == "save" then
-    if vault.index(INDEX, "") then return true end
+    if saved_methods.are_kept(provider) then return true end
     return refuse(what, "this shop keeps no payment methods")
   end
   local method = false
@@ -97,7 +110,7 @@ end
 
 function saved_methods.add_to(request, p)
   local data = request.data
-  if not concerns(data) then return true end
+  if not concerns(data) or not can(p.provider) then return true end
   local customer_id, e = owner_of(p.cart_id)
   if customer_id == nil then return nil, e end
   if not customer_id then return true end
@@ -145,6 +158,7 @@ end
 
 
 function saved_methods.keep(p, saved)
+  if not can(p.provider) then return end
   local kept, e = keep(p, saved)
   if kept then return end
   log.warn("payment.method_not_kept", { payment = p.id, error = tostring(e) })

@@ -1,6 +1,7 @@
 -- till/flow/schedules_own - what the server itself does again and again, once for all machines.
 --
 -- { name =, when =, run = fn() -> anything but nil | nil, err }; see till.flow.schedules.
+local authorizations = require "till.flow.authorizations"
 local conf = require "till.prim.conf"
 local dead = require "till.store.dead"
 local generation_purge = require "till.store.generation_purge"
@@ -35,6 +36,7 @@ return {
     run = function() return refunds.expire(MOST) end },
   { name = "server:purge-generations", when = "every minute", run = purge_generations },
   { name = "server:sweep-payments", when = "every minute", run = sweep.run },
+  { name = "server:watch-authorizations", when = "every minute", run = authorizations.run },
   { name = "server:purge-webhooks", when = "every minute", run = purge_webhooks },
   { name = "server:reseal", when = "every minute", run = reseal.run },
   { name = "server:settle-payments", when = "20 4 * * *", run = settlement.daily },

@@ -11,9 +11,11 @@
 -- A payment that has no order yet is its completion's business: till.flow.settled goes on with it.
 local alerts = require "till.store.alerts"
 local booking = require "till.flow.booking"
+local capabilities = require "till.flow.capabilities"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
+local lost_authorization = require "till.flow.lost_authorization"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local payments = require "till.store.payments"
@@ -27,7 +29,6 @@ local apply = {}
 local MOST_TRIES = 16
 local MAX_WAIT_MS = 600000
 local PARKED, FAILED, DISPUTED = "webhook.parked", "webhook.failed", "payment.disputed"
-local LOST = "payment.lost_authorization"
 local PAID = { authorized = true, captured = true }
 local GIVEN_UP = { voided = true, failed = true, declined = true }
 
@@ -128,13 +129,10 @@ local function find(answer, group)
 end
 
 
-local TOLD = { disputed = DISPUTED, voided = LOST }
-
-
 local function tell(tx, p, event)
-  local kind = TOLD[event.kind]
-  if kind then
-    local raised, e = alerts.raise(tx, kind, p.id, { detail = { payment_id = p.id,
+  if event.kind == "voided" then return lost_authorization.raise(tx, p, event) end
+  if event.kind == "disputed" then
+    local raised, e = alerts.raise(tx, DISPUTED, p.id, { detail = { payment_id = p.id,
       order_id = p.order_id, amount = event.amount, currency = p.currency,
       reference = event.reference, reason = event.reason } })
     return raised ~= nil, e
@@ -278,9 +276,22 @@ local function names_of(types)
 end
 
 
+-- What came is shown to a plugin only where its provider's callbacks can be believed: any other has
+-- nothing to answer from, and has to ask.
+local function ask(group)
+  local hint = { types = names_of(group.types), subject = group.subject,
+    event_id = group.event_id }
+  if capabilities.can((group.provider:gsub("^payment%-", "")), "trusts_callbacks") then
+    local e
+    hint.bodies, e = webhooks_store.bodies(group.ids)
+    if not hint.bodies then return nil, e end
+  end
+  return dispatch.plugin(group.provider, "webhook.apply", hint)
+end
+
+
 function apply.run(group, claim)
-  local answer, e = dispatch.plugin(group.provider, "webhook.apply",
-    { types = names_of(group.types), subject = group.subject, event_id = group.event_id })
+  local answer, e = ask(group)
   if not answer then return nil, e end
   if not answer.payment_id then return park(group, claim, answer.park or "it names no payment") end
   local p, why = find(answer, group)

@@ -69,9 +69,12 @@ local growing = { dead = s.integer {}, before = s.integer {} }
 local webhook = { provider = s.string { doc = "The plugin." }, event_id = s.string {},
   reason = s.string {}, payment_id = s.id("pay") }
 
-local of_payment = { payment_id = s.id("pay"), order_id = s.id("ord"), cart_id = s.id("cart"),
+local of_payment = { provider = s.string {},
+  payment_id = s.id("pay"), order_id = s.id("ord"), cart_id = s.id("cart"),
   amount = s.integer {}, currency = s.string {}, reason = s.string {},
-  reference = s.string { doc = "As the provider names it." } }
+  reference = s.string { doc = "As the provider names it." },
+  authorization_expires_at = s.string { format = "date-time" },
+  next_step = s.string { doc = "What to do about it." } }
 
 
 local moved_there = { provider = s.string {}, kind = s.string {}, amount = s.integer {},
@@ -91,6 +94,8 @@ return {
   ["webhook.failed"] = alert("webhook.failed",
     "What a provider told could not be applied", webhook),
   ["payment.disputed"] = alert("payment.disputed", "A payment is disputed", of_payment),
+  ["payment.authorization_expires"] = alert("payment.authorization_expires",
+    "What a provider holds for a payment is let go of soon, if nobody captures it", of_payment),
   ["payment.lost_authorization"] = alert("payment.lost_authorization",
     "The money of an order is not held any more, and was not captured", of_payment),
   ["payment.abandoned"] = alert("payment.abandoned",

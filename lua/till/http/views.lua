@@ -273,6 +273,7 @@ function views.payment(p)
   out.released_amount = money(p.released_amount, p.currency)
   out.capture_amount = money(p.capture_amount, p.currency)
   out.refunded_amount = money(p.refunded_amount, p.currency)
+  out.authorization_expires_at = p.state == "authorized" and p.authorization_expires_at or nil
   out.left_amount = money(payments.left(p), p.currency)
   return out
 end

@@ -78,7 +78,8 @@ return {
     takes = { { "request", "till.WebhookRequest", "What came." } }, gives = "till.WebhookAnswer",
     none = "a failure" },
   ["webhook.apply"] = { doc = "Something has happened to a subject: how does it stand now? Ask the "
-    .. "provider; the event itself is only a hint. What fails is asked again later.",
+    .. "provider; the event itself is only a hint, but of one with `trusts_callbacks`. "
+    .. "What fails is asked again later.",
     takes = { { "event", "till.WebhookHint", "Which one." } }, gives = "till.WebhookState",
     none = "a failure" },
   ["webhook.poll"] = { doc = "Events since a time, a page at a time: for those that never came.",

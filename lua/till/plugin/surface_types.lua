@@ -86,6 +86,8 @@ return {
     { "saved?", "till.SavedMethod", "To be kept, where `data.save` asks for it." },
     { "captured_amount?", "integer", "Of a lookup: what was captured; another amount than ours is"
       .. " not booked." },
+    { "expires_at?", "string", "Of `authorized`: RFC 3339, until when it is held, where the "
+      .. "provider says it; else `authorization_days` count from now." },
     { "answered?", "boolean", "`unknown` or `failed` is what the provider said: it is well, and "
       .. "its breaker does not count it as a failure." },
     { "retryable?", "boolean", "It is safe to send again, under this key." } } },
@@ -98,9 +100,10 @@ return {
     { "partial_capture?", "boolean", "true" }, { "multiple_captures?", "boolean", "false" },
     { "partial_refund?", "boolean", "true" },
     { "void?", "boolean", "true; false: what was authorized is let go of by payment.refund." },
-    { "saved_methods?", "boolean", "false" },
+    { "saved_methods?", "boolean", "false; true needs the hook payment.forget." },
     { "authorization_days?", "integer", "How long an authorization lasts." },
-    { "trusts_callbacks?", "boolean", "false" } } },
+    { "trusts_callbacks?", "boolean", "false; true: a verified callback is the provider's own "
+      .. "word, so webhook.apply is given the events, and need not ask." } } },
   { "till.PaymentCheck", "Whether its credentials work.", {
     { "ok", "boolean" }, { "problem?", "string", "A sentence, without secrets." },
     { "next_step?", "string", "What to do about it." } } },
@@ -133,7 +136,9 @@ return {
     { "is_ignored?", "boolean", "It is kept, and nothing is to be done." } } },
   { "till.WebhookHint", "What there is to look at.", {
     { "types", "string[]", "Of its events that are due." }, { "subject", "string" },
-    { "event_id", "string" } } },
+    { "event_id", "string" },
+    { "bodies?", "string[]", "Of a provider that has the capability `trusts_callbacks`: these "
+      .. "events as they came, oldest first. Each may be missing, late or there twice." } } },
   { "till.WebhookState", "How a payment stands at the provider.", {
     { "payment_id?", "string", "Ours, as the provider has it." }, { "cart_id?", "string" },
     { "provider_ref?", "string" },

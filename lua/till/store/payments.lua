@@ -41,7 +41,7 @@ payments.PART = "(SELECT 1 FROM payments WHERE cart_id = ? AND state IN " .. pay
 
 local COLUMNS = "id, cart_id, order_id, provider, state, currency, amount, idem_key, provider_ref,"
   .. " reason, action, data, released_amount, capture_amount, refunded_amount, capture_declines,"
-  .. " disputed_amount, lost_amount, created_at, updated_at"
+  .. " disputed_amount, lost_amount, authorization_expires_at, created_at, updated_at"
 
 
 local function to_payment(row)
@@ -53,7 +53,7 @@ local function to_payment(row)
     data = db.json(row.data) or {}, released_amount = row.released_amount,
     capture_amount = row.capture_amount, refunded_amount = row.refunded_amount,
     capture_declines = row.capture_declines, disputed_amount = row.disputed_amount,
-    lost_amount = row.lost_amount,
+    lost_amount = row.lost_amount, authorization_expires_at = row.authorization_expires_at,
     created_at = row.created_at, updated_at = row.updated_at,
   }
 end
@@ -154,15 +154,17 @@ local MOVE = "UPDATE payments SET state = ?,"
   .. " data = COALESCE(?, data), fence = GREATEST(fence, ?),"
   .. " capture_amount = IF(? = 'captured', COALESCE(capture_amount, amount - released_amount),"
   .. " capture_amount), refunded_amount = IF(? = 'refunded', COALESCE(capture_amount, amount),"
-  .. " refunded_amount), updated_at = ?"
+  .. " refunded_amount),"
+  .. " authorization_expires_at = COALESCE(?, authorization_expires_at), updated_at = ?"
   .. " WHERE id = ? AND state = ? AND fence <= ?"
 local EVENT = { sending = "send", failed = "not_found" } -- others are called as their state
 
 
 local function params_of(payment_id, from, to, f)
   return to, value(f.provider_ref), f.reason and f.reason:sub(1, 255) or sql.null,
-    db.to_json(f.action), db.to_json(f.data), f.fence or 0, to, to, db.now(),
-    db.bin("pay", payment_id), from, f.fence or 2 ^ 53 - 1
+    db.to_json(f.action), db.to_json(f.data), f.fence or 0, to, to,
+    db.at(f.authorization_expires_at), db.now(), db.bin("pay", payment_id), from,
+    f.fence or 2 ^ 53 - 1
 end
 
 

@@ -7,6 +7,7 @@
 --   settle(tx, ids, claim, state, { reason =, payment_id = }) -> true | false: some are not ours
 --   put_off(ids, claim, delay_ms, reason)               they are tried again after it
 --   has(provider, subject, state) -> is there such a row?
+--   bodies(ids) -> texts, as they came, oldest first | nil, err
 --   list(opts), get(id) -> row | false; its body too;  replay(tx, id) -> was there such a one?
 --   purge(before_ms, limit) -> how many
 --   seen_ms(provider) -> ms | false;  set_seen(provider, ms)    of the polls
@@ -86,6 +87,16 @@ function webhooks.has(provider, subject, state)
     .. " AND subject = ? LIMIT 1", state, provider, subject)
   if row == nil then return nil, e end
   return row ~= false
+end
+
+
+function webhooks.bodies(ids)
+  local args = db.padded({ unpack(ids) })
+  local rows, e = sql.query("SELECT body FROM webhook_events WHERE id IN (" .. sql.marks(#args)
+    .. ") ORDER BY at, id", unpack(args))
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do rows[i] = row.body end
+  return rows
 end
 
 

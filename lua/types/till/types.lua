@@ -158,6 +158,7 @@
 ---@field capture_ref? string Of a capture: the provider's id of this very one, as its webhooks tell it.
 ---@field saved? till.SavedMethod To be kept, where `data.save` asks for it.
 ---@field captured_amount? integer Of a lookup: what was captured; another amount than ours is not booked.
+---@field expires_at? string Of `authorized`: RFC 3339, until when it is held, where the provider says it; else `authorization_days` count from now.
 ---@field answered? boolean `unknown` or `failed` is what the provider said: it is well, and its breaker does not count it as a failure.
 ---@field retryable? boolean It is safe to send again, under this key.
 
@@ -172,9 +173,9 @@
 ---@field multiple_captures? boolean false
 ---@field partial_refund? boolean true
 ---@field void? boolean true; false: what was authorized is let go of by payment.refund.
----@field saved_methods? boolean false
+---@field saved_methods? boolean false; true needs the hook payment.forget.
 ---@field authorization_days? integer How long an authorization lasts.
----@field trusts_callbacks? boolean false
+---@field trusts_callbacks? boolean false; true: a verified callback is the provider's own word, so webhook.apply is given the events, and need not ask.
 
 --- Whether its credentials work.
 ---@class till.PaymentCheck
@@ -234,6 +235,7 @@
 ---@field types string[] Of its events that are due.
 ---@field subject string
 ---@field event_id string
+---@field bodies? string[] Of a provider that has the capability `trusts_callbacks`: these events as they came, oldest first. Each may be missing, late or there twice.
 
 --- How a payment stands at the provider.
 ---@class till.WebhookState

@@ -82,6 +82,8 @@ t.describe("capabilities of a payment provider", function()
     { why = "hours that are none", answer = { hours = { from = "8", to = "24:00", zone = "Z" } },
       says = "hours must be" },
     { why = "a yes that is none", answer = { void = 1 }, says = "void must be true or false" },
+    { why = "methods that are kept and never forgotten", answer = { saved_methods = true },
+      says = "saved_methods needs the hook payment.forget" },
     { why = "limits the wrong way round",
       answer = { min_amount = { GBP = 2 }, max_amount = { GBP = 1 } }, says = "min_amount.GBP" },
   }, function(case)

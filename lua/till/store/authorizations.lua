@@ -1,0 +1,81 @@
+-- till/store/authorizations - payments that a provider holds money for until some time.
+--
+--   plan(provider, days, alert_ms, limit) -> how many | nil, err    gives those that have no time
+--                       yet theirs: that of their authorization and `days`, where nothing truer is
+--                       known; they are looked at alert_ms before it
+--   due(provider, limit) -> payments, whose look is due longest first | nil, err
+--   look_at(id, ms [, expires_ms])   the next look; and another end, where that is given
+--   not_held(ids) -> { id = true } of those that are not `authorized` (any more)
+--   cancelled(order_ids) -> { id = true }
+--   open(kind, after_id, limit) -> alerts { id, subject, order_id }
+--
+-- No function touches `updated_at`: others go by it.
+local db = require "till.store.db"
+local payments = require "till.store.payments"
+local sql = require "till.prim.sql"
+
+local authorizations = {}
+
+-- Assignments run from left to right.
+local PLAN = "UPDATE payments SET authorization_expires_at = COALESCE(authorization_expires_at,"
+  .. " (SELECT MAX(e.at) FROM payment_events e WHERE e.payment_id = payments.id"
+  .. " AND e.kind = 'authorized') + INTERVAL ? DAY, created_at + INTERVAL ? DAY),"
+  .. " authorization_look_at = authorization_expires_at - INTERVAL ? SECOND,"
+  .. " updated_at = updated_at WHERE state = 'authorized' AND provider = ?"
+  .. " AND authorization_look_at IS NULL LIMIT ?"
+
+
+function authorizations.plan(provider, days, alert_ms, limit)
+  local done, e = sql.exec(PLAN, days, days, math.floor(alert_ms / 1000), provider, limit)
+  if not done then return nil, e end
+  return done.affected
+end
+
+
+function authorizations.due(provider, limit)
+  local rows, e = sql.query("SELECT " .. payments.COLUMNS .. " FROM payments"
+    .. " WHERE state = 'authorized' AND provider = ? AND authorization_look_at <= ?"
+    .. " ORDER BY authorization_look_at LIMIT ?", provider, db.now(), limit)
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do rows[i] = payments.of_row(row) end
+  return rows
+end
+
+
+function authorizations.look_at(payment_id, ms, expires_ms)
+  return sql.exec("UPDATE payments SET authorization_look_at = ?, authorization_expires_at ="
+    .. " COALESCE(?, authorization_expires_at), updated_at = updated_at WHERE id = ?"
+    .. " AND state = 'authorized'", db.at_ms(ms), db.at_ms(expires_ms), db.bin("pay", payment_id))
+end
+
+
+-- -> { id = true } of those rows that the statement gives
+local function ids_of(kind, text, ids)
+  if #ids == 0 then return {} end
+  local args = {}
+  for i, one in ipairs(ids) do args[i] = db.bin(kind, one) end
+  local rows, e = sql.query(text:format(sql.marks(#args)), unpack(args))
+  if not rows then return nil, e end
+  local out = {}
+  for _, row in ipairs(rows) do out[db.text(kind, row.id)] = true end
+  return out
+end
+
+
+function authorizations.not_held(ids)
+  return ids_of("pay", "SELECT id FROM payments WHERE id IN (%s) AND state <> 'authorized'", ids)
+end
+
+
+function authorizations.cancelled(order_ids)
+  return ids_of("ord", "SELECT id FROM orders WHERE id IN (%s) AND status = 'cancelled'", order_ids)
+end
+
+
+function authorizations.open(kind, after_id, limit)
+  return sql.query("SELECT id, subject, JSON_VALUE(detail, '$.order_id') AS order_id FROM alerts"
+    .. " WHERE state = 'open' AND kind = ? AND id > ? ORDER BY id LIMIT ?", kind, after_id, limit)
+end
+
+
+return authorizations
