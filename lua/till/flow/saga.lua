@@ -191,9 +191,11 @@ function saga:run(aggregate, data, env)
 end
 
 
---- Undoes one that nobody wants to go on any more.
-function saga:abandon(aggregate, env)
-  local row, e = sagas.begin(self.name, aggregate, {}, time.now_ms() + 60000)
+--- Undoes one that nobody wants to go on any more, as it was read: what somebody has run or begun
+-- anew since is his.
+function saga:abandon(read, env)
+  local until_ms = time.now_ms() + conf.get("cart.completion_claim_ms")
+  local row, e = sagas.begin(self.name, read.aggregate, {}, until_ms, false, read.claim)
   if not row then return row, e end
   env.saga = row
   local saved, e2 = turn_back(row, err.new("conflict", "the cart was changed meanwhile"))
