@@ -89,7 +89,7 @@ end
 
 
 -- The list is true at once, where a search finds nothing before a minute.
--- -> the one of this attempt | false | nil: not known, and whether for there are too many to look at
+-- -> the one of this attempt | false | nil: not known, and true where they are too many to look at
 local function listed(config, payment)
   local made_s = math.floor(intent.made_ms(payment.payment_id) / 1000)
   local after
