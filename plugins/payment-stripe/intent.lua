@@ -89,6 +89,7 @@ end
 
 
 -- The list is true at once, where a search finds nothing before a minute.
+-- -> the one of this attempt | false | nil: not known, and true where they are too many to look at
 local function listed(config, payment)
   local made_s = math.floor(intent.made_ms(payment.payment_id) / 1000)
   local after
@@ -104,25 +105,31 @@ local function listed(config, payment)
     if page.has_more ~= true then return false end
     after = page.data[#page.data].id
   end
+  return nil, true
 end
 
 
 -- A fault of Stripe's that it remembers under the key for a day: nobody was ever given an intent
--- under it, nor will be, so nobody confirms one. One may be there all the same: the list tells.
+-- under it, nor will be, so nobody confirms one. One may be there all the same, to be closed: the
+-- list tells. In a shop that makes more than it shows, whoever was not found by a search either
+-- stays unconfirmed for ever, and takes nothing.
 local function of_failure(config, payment)
-  local found = listed(config, payment)
+  local found, are_many = listed(config, payment)
+  if are_many then found = intent.search(config, payment) end
   if found then return intent.get(config, found.id) end
   return found
 end
 
 
 -- Its key is known with other parameters, for the options were changed since, or it is refused.
--- Where no intent is there and nobody can be making one any more, none was ever made.
+-- Where no intent is there and nobody can be making one any more, none was ever made. Of more than
+-- the list shows the search is believed: it is as late as a minute, and we wait for longer.
 local function by_metadata(config, payment)
-  local found = intent.search(config, payment)
-  if not found then found = listed(config, payment) end
+  local sought = intent.search(config, payment)
+  local found, are_many = sought, false
+  if not found then found, are_many = listed(config, payment) end
   if found then return intent.get(config, found.id) end
-  if found == nil then return nil end
+  if found == nil and not (are_many and sought == false) then return nil end
   if time.now_ms() - intent.made_ms(payment.payment_id) > SETTLED_MS then return false end
 end
 

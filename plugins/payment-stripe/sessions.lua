@@ -63,7 +63,8 @@ local function get(config, id)
 end
 
 
--- Newest first, and without a search: those that are older than the payment end it.
+-- Newest first, and without a search: those that are older than the payment end it. One that is
+-- not among the first hundreds was never shown to anybody, for we have not heard of it: it expires.
 local function listed(config, payment)
   local made_s, after = intent.made_ms(payment.payment_id) / 1000, nil
   for _ = 1, PAGES do
@@ -76,6 +77,7 @@ local function listed(config, payment)
     if page.has_more ~= true then return false end
     after = page.data[#page.data].id
   end
+  return false
 end
 
 

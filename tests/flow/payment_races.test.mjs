@@ -7,7 +7,7 @@ import { StripeDouble } from "../doubles/stripe/double.mjs";
 import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
 import { assertOk, assertProblem } from "./support/checks.mjs";
 import { many, refusalOf } from "./support/crowd.mjs";
-import { assertInvariants, bin, count, value } from "./support/db.mjs";
+import { assertInvariants, bin, count, query, value } from "./support/db.mjs";
 
 const CONFIRM = { method: "POST", path: "/v1/payment_intents/[^/]+/confirm" };
 const CARD_NUMBER = "4242424242424242";
@@ -90,6 +90,33 @@ describe("completions of one cart at once", () => {
     assert.deepEqual(assertOk(await complete(cart, key), 200), answer);
     await assertOnce(cart, answer.order);
   });
+});
+
+describe("a failure that Stripe remembers under the key", () => {
+  const MANY = 520; // more than we look through
+  const others = ({ id: _id, created: _created, ...one }) => {
+    for (let i = 0; i < MANY; ++i) stripe.world.add("payment_intent", { ...one, metadata: {} });
+  };
+
+  for (const lag of [0, 3600])
+    it(`leaves nobody without an outcome in a shop that makes hundreds of intents${lag ? ", where no search finds it" : ""}`, async () => {
+      const cart = await ready();
+      stripe.script.on({ match: { method: "POST", path: "/v1/payment_intents" }, status: 500, effect: true });
+      assert.equal(refusalOf(await outcome(cart)), "payment_declined");
+      await query(shop, `UPDATE payments SET state = 'unknown' WHERE cart_id = ${bin(cart.id)}`); // as where its worker died of it
+      others(intentsOf(cart)[0]);
+      stripe.world.searchLag_s = lag;
+      try {
+        assert.equal(refusalOf(await outcome(cart)), "payment_declined");
+      } finally {
+        stripe.world.searchLag_s = 0;
+      }
+      assert.equal(await count(shop, "sagas", `aggregate = '${cart.id}' AND state = 'undone'`), 1);
+      assert.deepEqual(intentsOf(cart).map((one) => one.status), [lag ? "requires_payment_method" : "canceled"]);
+      assert.equal(stripe.taken({ cart: cart.id }), 0);
+      assertOk(await session(cart, { provider: "stripe", data: { payment_method: "pm_card_visa" } }), 201);
+      assert.equal((await outcome(cart)).body.type, "order");
+    });
 });
 
 /** Refused, and nothing is changed: nobody was asked, nothing was begun, and the cart can be paid for. */

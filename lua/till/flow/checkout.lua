@@ -342,7 +342,7 @@ function checkout.resume(row)
     return saved ~= nil, e2
   end
   local env = {}
-  if not is_of(row, cart) then return flow:abandon(cart.id, env) end
+  if not is_of(row, cart) then return flow:abandon(row, env) end
   return drive(cart, row.data, env, row.state == "waiting" and cart.claim or nil)
 end
 

@@ -20,7 +20,8 @@
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
 -- knows that the money may be on its way, and looks it up instead of asking again. Only who has the
 -- claim of the flow sends: one that has lost it while he slept finds the door shut. "Not found" is
--- no answer while the request may still be on its way (payments.not_found_after_ms).
+-- no answer while the request may still be on its way (payments.not_found_after_ms): the error has
+-- `known_at_ms` then, when it will be one.
 local authorization_end = require "till.flow.authorization_end"
 local booking = require "till.flow.booking"
 local capabilities = require "till.flow.capabilities"
@@ -29,6 +30,7 @@ local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
+local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
 local result = require "till.flow.payment_result"
 local sagas = require "till.store.sagas"
@@ -195,19 +197,37 @@ function payment.ask_lookup(p)
 end
 
 
--- Its request may still be on its way: who asks again later may hear of money.
-local function is_young(p)
-  local since = p.state == "sending" and p.updated_at and time.parse(p.updated_at)
-  return since and time.now_ms() - since < conf.get("payments.not_found_after_ms")
+local ON_ITS_WAY = { sending = true, unknown = true }
+
+
+--- Its request may still be on its way: who asks again later may hear of money.
+-- -> until when | false: not any more | nil, err
+function payment.on_its_way(p)
+  if not ON_ITS_WAY[p.state] then return false end
+  local sent_ms, e = payment_events.sent_ms(p.id)
+  if not sent_ms then return sent_ms, e end
+  local until_ms = sent_ms + conf.get("payments.not_found_after_ms")
+  return until_ms > time.now_ms() and until_ms
+end
+
+
+-- "Not found" of one that was sent a moment ago: the answer, where it is none.
+local function too_soon(p)
+  local until_ms, e = payment.on_its_way(p)
+  if until_ms == false then return nil end
+  local why = until_ms and no_answer(p) or e
+  why.known_at_ms = until_ms
+  return why
 end
 
 
 --- Of one that is `sending`, `unknown` or waits for the shopper: what does the provider say?
 function payment.settle(p, fence)
   local answer = ask(p, "payment.lookup")
-  if answer.outcome == "not_found" and is_young(p) then return to_result(p) end
+  local why = answer.outcome == "not_found" and too_soon(p)
+  if why then return nil, why end
   if answer.outcome == "unknown" or answer.outcome == p.state then
-    if p.state == "sending" and not is_young(p) then
+    if p.state == "sending" and payment.on_its_way(p) == false then
       local ok, e = move(p, "unknown", { fence = fence })
       if not ok then return as_it_is(p, e) end
     end

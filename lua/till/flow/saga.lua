@@ -21,7 +21,8 @@
 -- One that waits is looked at again after 2, 4, 8 … seconds; who runs it before that does not count
 -- as an attempt. After jobs.park_attempts in vain at
 -- one step, or jobs.park_after_ms, or an error with `final = true`, it is parked: nobody goes on
--- with it until staff say so (till.flow.parked). Its history tells each look.
+-- with it until staff say so (till.flow.parked). Its history tells each look. An error with
+-- `known_at_ms` says when time will have told: it is looked at then, and its attempts begin anew.
 --
 -- `data` is kept in the row (JSON), `env` only in memory. A step may save the row itself in its own
 -- transaction: env.saga is the row, env.steps how many there are; saga.note(tx, env, step) does it,
@@ -84,6 +85,7 @@ end
 
 local function is_over(row, e, now_ms, due)
   if e.final then return true end
+  if e.known_at_ms then return false end
   local tries, since = sagas.tries(row) + 1, sagas.since(row)
   if due and not e.retryable and tries >= conf.get("jobs.park_attempts") then return true end
   since = since and time.parse(since)
@@ -110,8 +112,10 @@ local function wait(self, row, e)
   local over = is_over(row, e, now_ms, due)
   local delay = math.min(MAX_WAIT_MS, 1000 * 2 ^ math.min(sagas.tries(row) + 1, 20))
   local state = over and "parked" or "waiting"
-  local next_ms = due and now_ms + delay or row.next_at and time.parse(row.next_at)
-  local saved = sagas.save(row, { state = state, error = e, next_ms = not over and next_ms or nil })
+  local next_ms = row.next_at and time.parse(row.next_at)
+  if due then next_ms = e.known_at_ms or now_ms + delay end
+  local saved = sagas.save(row, { state = state, error = e, next_ms = not over and next_ms or nil,
+    anew = due and e.known_at_ms ~= nil })
   if not saved then return "busy" end
   if due or over then note(row, over and "parked" or "attempt", e) end
   if over then
@@ -191,9 +195,11 @@ function saga:run(aggregate, data, env)
 end
 
 
---- Undoes one that nobody wants to go on any more.
-function saga:abandon(aggregate, env)
-  local row, e = sagas.begin(self.name, aggregate, {}, time.now_ms() + 60000)
+--- Undoes one that nobody wants to go on any more, as it was read: what somebody has run or begun
+-- anew since is his.
+function saga:abandon(read, env)
+  local until_ms = time.now_ms() + conf.get("cart.completion_claim_ms")
+  local row, e = sagas.begin(self.name, read.aggregate, {}, until_ms, false, read.claim)
   if not row then return row, e end
   env.saga = row
   local saved, e2 = turn_back(row, err.new("conflict", "the cart was changed meanwhile"))

@@ -22,12 +22,14 @@
 --                                     nobody's yet. Where neither is known: none
 --   last(tx, id) -> the number of its newest event
 --   sum(id, kind, seq) -> minor units of that kind, up to the event of that number
+--   sent_ms(id) -> when it was sent last | false: never | nil, err
 --   of(id [, tx]) -> { { event, amount, reference, reason, actor, fee, at }, … } | nil, err
 --
 -- Amounts in minor units. The caller holds the row of the payment, or has just made it; tx may be a
 -- script (till.store.script). No function gives rows back where tx is one.
 local db = require "till.store.db"
 local sql = require "till.prim.sql"
+local time = require "till.prim.time"
 
 local payment_events = {}
 
@@ -137,6 +139,14 @@ function payment_events.sum(id, kind, seq)
     kind, seq)
   if not row then return nil, e end
   return row.amount
+end
+
+
+function payment_events.sent_ms(id)
+  local row, e = sql.one("SELECT MAX(at) AS at FROM payment_events WHERE payment_id = ?"
+    .. " AND kind = 'send'", db.bin("pay", id))
+  if not row then return nil, e end
+  return row.at and time.parse(row.at) or false
 end
 
 

@@ -1,6 +1,7 @@
 -- till/store/sagas - where a flow of several steps stands. One row for each flow and aggregate.
 --
---   begin(name, aggregate, data, until_ms, anew) -> saga, claimed by us | false: somebody is at it
+--   begin(name, aggregate, data, until_ms, anew [, claim]) -> saga, claimed by us | false: somebody
+--                           is at it, or was since it had this claim
 --   save(saga, fields)      step, data, state, error, next_at, anew (it turns back); false when it
 --                           is done already or the claim was lost
 --   tries(saga), since(saga)   as they are at the step that it is at now
@@ -68,7 +69,7 @@ local IS_ANEW = "(? AND NOT JSON_EXISTS(data, '$.undoing') OR state IN ('undone'
 
 
 -- Columns are assigned from left to right: `state` last, what depends on it still sees the old one.
-local function take_over(name, aggregate, text, until_ms, anew)
+local function take_over(name, aggregate, text, until_ms, anew, claim)
   local fresh = anew and 1 or 0
   local done, e = sql.exec("UPDATE sagas SET claim = GREATEST(claim + 1, ?), claimed_until = ?,"
     .. " step = IF(" .. IS_ANEW .. ", 0, step), data = IF(" .. IS_ANEW .. ", ?, data),"
@@ -77,8 +78,9 @@ local function take_over(name, aggregate, text, until_ms, anew)
     .. " stuck_since = IF(" .. IS_ANEW .. ", NULL, stuck_since),"
     .. " state = 'running', attempts = attempts + 1, updated_at = ?"
     .. " WHERE name = ? AND aggregate = ? AND state NOT IN ('done', 'parked')"
-    .. " AND (claimed_until IS NULL OR claimed_until < ?)", time.now_ms(), db.at_ms(until_ms),
-    fresh, fresh, text, fresh, db.now(), db.now(), fresh, db.now(), name, aggregate, db.now())
+    .. " AND (claimed_until IS NULL OR claimed_until < ?) AND claim = COALESCE(?, claim)",
+    time.now_ms(), db.at_ms(until_ms), fresh, fresh, text, fresh, db.now(), db.now(), fresh,
+    db.now(), name, aggregate, db.now(), claim or sql.null)
   if not done then return nil, e end
   if done.affected == 0 then return false end
   return sagas.find(name, aggregate)
@@ -86,7 +88,7 @@ end
 
 
 --- A flow that ended badly begins anew; one that was dropped goes on from its last step.
-function sagas.begin(name, aggregate, data, until_ms, anew)
+function sagas.begin(name, aggregate, data, until_ms, anew, claim)
   local now, text = time.now_ms(), db.to_json(data)
   local made, e = sql.exec("INSERT IGNORE INTO sagas (name, aggregate, data, claim, claimed_until,"
     .. " attempts, created_at, updated_at) VALUES (?, ?, ?, ?, ?, 1, ?, ?)", name, aggregate, text,
@@ -96,7 +98,7 @@ function sagas.begin(name, aggregate, data, until_ms, anew)
     return { id = made.insert_id, name = name, aggregate = aggregate, state = "running", step = 0,
       data = data, claim = now, attempts = 1, tries = 0, counted = 0, saved = text }
   end
-  return take_over(name, aggregate, text, until_ms, anew)
+  return take_over(name, aggregate, text, until_ms, anew, claim)
 end
 
 

@@ -89,14 +89,13 @@ export class Payers {
 
   /** Until he has what he wants, or enough of it. `end`: "order", "refused" as the last word, or "left": who knows. */
   async #pay(send, cart, { client, variant }) {
-    let body = {}, { way } = cart, again = 0;
+    let body = {}, { way } = cart;
     for (let cards = 1; ; ) {
       const answer = await this.#complete(client, send, cart, way, body);
       body = {};
       if (!answer) return (cart.end = "left");
       if (answer.body.type === "order") return this.#ordered(cart, answer.body.order);
       const code = refusalOf(answer);
-      if (/the cart was changed meanwhile/.test(answer.text) && ++again < 5) continue; // it is true: the flow of before was just taken back
       assert.ok(REFUSALS.includes(code), `${cart.id} (${cart.way}) is refused without a reason of his: ${answer.status} ${answer.text}`);
       cart.end = "refused";
       if (code === "payment_requires_action") {
@@ -169,7 +168,7 @@ export class Payers {
   async #captured(client, cart) {
     const end = Date.now() + PATIENCE_MS;
     for (let status; status !== "captured" && Date.now() < end && !this.isOver; ) {
-      await new Promise((go) => setTimeout(go, 200));
+      await new Promise((go) => setTimeout(go, 200)); // as who looks at a page
       status = (await client.insist("GET", `/admin/v1/orders/${cart.order.id}`, { key: this.shop.dev.admin_key })).body.order?.payment_status;
     }
   }

@@ -37,4 +37,23 @@ t.describe("a flow that waits", function()
     until state == "parked" or runs > 20
     t.same({ state, runs }, { "parked", raw.require("till.prim.conf").get "jobs.park_attempts" })
   end))
+
+  t.it("is not parked before time has told, and is looked at then", with_shop(function(_, raw)
+    local err, time = raw.require "till.util.err", raw.require "till.prim.time"
+    local known_at_ms, is_told
+    local flow = raw.require("till.flow.saga").define("spec", {
+      { name = "ask", run = function()
+        if is_told then return true end
+        return nil, err.new("unknown_outcome", "too soon", { known_at_ms = known_at_ms })
+      end } })
+    flow:run("it", {}, {})
+    local tries = raw.require("till.prim.conf").get "jobs.park_attempts" - 2
+    raw.sql.exec("UPDATE sagas SET tries = ?, stuck_since = '2020-01-01', next_at = NULL", tries)
+    known_at_ms = time.now_ms() + 40000
+    t.equal((flow:run("it", {}, {})), "waiting")
+    t.equal(time.parse(row(raw).next_at), known_at_ms)
+    raw.clock.skip_ms = raw.clock.skip_ms + 41000
+    is_told = true
+    t.equal((flow:run("it", {}, {})), "done")
+  end))
 end)

@@ -207,19 +207,29 @@ t.describe("a worker that lost its flow", function()
       t.same(states(raw), { "failed", "voided" })
     end))
 
-  t.it("is not overtaken by a look-up that finds nothing yet", with_cart("tok_ok",
-    function(shop, raw)
-      raw.sql.exec("UPDATE payments SET state = 'sending', updated_at = NOW(3)")
+  -- What looks at it meanwhile and finds nothing puts nothing off.
+  local function found_too_soon(state)
+    return with_cart("tok_ok", function(shop, raw)
       local payment, store = raw.require "till.flow.payment", raw.require "till.store.payments"
       local payment_id = raw.require("till.util.id").text("pay",
         raw.sql.one("SELECT id FROM payments").id)
+      store.move(nil, payment_id, "created", "sending")
+      if state == "unknown" then store.move(nil, payment_id, "sending", "unknown") end
+      local sent_ms = raw.require("till.prim.time").now_ms()
       local _, e = payment.settle(store.get(payment_id))
-      t.same({ e.code, store.get(payment_id).state }, { "unknown_outcome", "sending" })
-      later(raw, 1)
+      t.same({ e.code, store.get(payment_id).state }, { "unknown_outcome", state })
+      t.ok(math.abs(e.known_at_ms - sent_ms - 40000) < 10000, e.known_at_ms - sent_ms)
+      raw.clock.skip_ms = raw.clock.skip_ms + 41000
+      raw.require("till.store.abandoned").touch(payment_id)
       _, e = payment.settle(store.get(payment_id))
       t.same({ e.code, store.get(payment_id).state, shop.count("orders") },
         { "payment_declined", "failed", 0 })
-    end))
+    end)
+  end
+
+  t.it("is not overtaken by a look-up that finds nothing yet", found_too_soon "sending")
+
+  t.it("is not either where its answer was lost", found_too_soon "unknown")
 end)
 
 

@@ -88,6 +88,25 @@ t.describe("a completion that is taken back", function()
       t.equal((select(2, shop.complete(cart))).type, "order")
     end))
 
+  -- A jobs worker has read the flow, and is slow with those before it; meanwhile that one was taken
+  -- back, and the shopper's next completion has begun and waits.
+  t.it("is not the one that was begun since it was read", live.test(function(raw)
+    local shop = make_shop(raw)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+    shop.pay(cart, "test", "tok_unknown_lost")
+    t.equal((shop.complete(cart)), 202)
+    raw.clock.skip_ms = raw.clock.skip_ms + 31000
+    local read = raw.require("till.store.sagas").stuck(10)
+    t.equal(#read, 1)
+    raw.clock.skip_ms = raw.clock.skip_ms + 31000
+    t.equal((select(2, shop.complete(cart))).error.code, "payment_declined")
+    shop.pay(cart, "test", "tok_timeout")
+    t.equal((shop.complete(cart)), 202)
+    raw.require("till.flow.checkout").resume(read[1])
+    t.equal(payment_states(raw)[2], "authorized")
+    t.equal((select(2, shop.complete(cart))).type, "order")
+  end))
+
   -- The worker holds an authorisation; staff, at the provider, do as `state` says.
   local function done_there(state)
     return function(shop, raw, cart)
