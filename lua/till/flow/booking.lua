@@ -41,9 +41,9 @@ local attempt = require "till.prim.attempt"
 local err = require "till.util.err"
 local ledger = require "till.store.ledger"
 local orders = require "till.store.orders"
-local outbox = require "till.prim.outbox"
 local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
+local records = require "till.store.records"
 local restore = require "till.flow.booking_restore"
 local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
@@ -219,7 +219,7 @@ local function tell_order(tx, order, p, event, now)
   end
   if not ok then return nil, e end
   if not can or move ~= "capture" then return true end
-  return outbox.append(tx, { { aggregate = "order:" .. order.id, type = "order.paid",
+  return records.events(tx, { { aggregate = "order:" .. order.id, type = "order.paid",
     payload = { order_id = order.id } } })
 end
 
@@ -234,8 +234,13 @@ local function write(tx, p, order, event, was, now)
     ok, e = suspend(tx, p, now)
   end
   if not ok then return nil, e end
-  return payments.get(p.id, tx)
+  return true
 end
+
+
+-- For who has read payment, order and events by himself, and sees to it that they are so still: tx
+-- may be a script then (till.flow.booking_script).
+booking.parts = { amount_of = amount_of, fold_with = fold_with, write = write }
 
 
 -- We asked for it ourselves, and the provider says what he takes for it: once.
@@ -279,7 +284,9 @@ local function book(tx, payment_id, event, is_before)
   if booked then return false, p, order, new end
   local now, e3 = fold_with(list, new)
   if not now then return nil, e3 end
-  return write(tx, p, order, new, was, now)
+  local ok, e4 = write(tx, p, order, new, was, now)
+  if not ok then return nil, e4 end
+  return payments.get(p.id, tx)
 end
 
 
