@@ -8,12 +8,13 @@ typedef struct { long sec, nsec; } bench_time;
 int clock_gettime(int id, bench_time *at);
 ]]
 
-local events, at, answered, failed, asked, begun = {}, 0, 0, 0, 0, nil
+local events, at, answered, failed, asked, begun, begun_ms = {}, 0, 0, 0, 0, nil, nil
+local REALTIME, MONOTONIC = 0, 1
 
 
-local function now()
+local function now(clock)
   local time = ffi.new("bench_time")
-  ffi.C.clock_gettime(1, time)
+  ffi.C.clock_gettime(clock or MONOTONIC, time)
   return tonumber(time.sec) + tonumber(time.nsec) / 1e9
 end
 
@@ -32,7 +33,7 @@ end
 function request()
   asked = asked + 1
   if asked > 1 then at = at + 1 end
-  begun = begun or asked > 1 and now() or nil
+  if asked > 1 and not begun then begun, begun_ms = now(), 1000 * now(REALTIME) end
   local event = events[math.max(at, 1)]
   if not event then return wrk.format("GET", "/none") end
   wrk.headers["stripe-signature"] = event.signature
@@ -48,6 +49,7 @@ function response(status, _, body)
     io.stderr:write(status, " ", body:sub(1, 300), "\n")
   end
   if answered < #events then return end
-  print(("{\"count\":%d,\"failed\":%d,\"seconds\":%.4f}"):format(answered, failed, now() - begun))
+  print(("{\"count\":%d,\"failed\":%d,\"seconds\":%.4f,\"begun_ms\":%.0f}"):format(answered, failed,
+    now() - begun, begun_ms))
   os.exit(0)
 end

@@ -41,10 +41,10 @@ local attempt = require "till.prim.attempt"
 local err = require "till.util.err"
 local ledger = require "till.store.ledger"
 local orders = require "till.store.orders"
-local outbox = require "till.prim.outbox"
 local payment_events = require "till.store.payment_events"
 local payment_status = require "till.flow.payment_status"
 local payments = require "till.store.payments"
+local records = require "till.store.records"
 local restore = require "till.flow.booking_restore"
 local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
@@ -199,9 +199,11 @@ end
 
 
 -- The order may have gone on, by itself or by staff: what its table does not have stays as it is.
-local function tell_order(tx, order, p, event)
+-- list: the payments of it as they are now, where tx cannot read.
+local function tell_order(tx, order, p, event, list)
   if not TOLD[event.kind] then return true end
-  local list, e = payments.of_order(order.id, tx)
+  local e
+  if not list then list, e = payments.of_order(order.id, tx) end
   if not list then return nil, e end
   local from, move = order.payment_status, payment_status.move(order, list)
   local ok
@@ -216,23 +218,30 @@ local function tell_order(tx, order, p, event)
   for _, one in ipairs(list) do
     if one.id == p.id then p = one end
   end
-  return outbox.append(tx, payment_status.told(order.id, p,
-    event.kind == "captured" and event.amount, from, move))
+  local told = payment_status.told(order.id, p, event.kind == "captured" and event.amount, from,
+    move)
+  return not told[1] or records.events(tx, told)
 end
 
 
-local function write(tx, p, order, event, was, now)
+local function write(tx, p, order, event, was, now, list)
   local ok, e = payment_events.add(tx, p.id, event)
   if ok then ok, e = payments.project(tx, p.id, now) end
   if ok and order then
     ok, e = orders.ledger(tx, order.id, p.id, p.currency, entries_of(p, was, now, event.fee))
-    if ok then ok, e = tell_order(tx, order, p, event) end
+    if ok then ok, e = tell_order(tx, order, p, event, list) end
   elseif ok then
     ok, e = suspend(tx, p, now)
   end
   if not ok then return nil, e end
-  return payments.get(p.id, tx)
+  return true
 end
+
+
+-- For who has read payments, order and events by himself, and sees to it that they are so still: tx
+-- may be a script then (till.flow.booking_script). write's last: all payments of the order, as they
+-- will be.
+booking.parts = { amount_of = amount_of, fold_with = fold_with, write = write }
 
 
 -- We asked for it ourselves, and the provider says what he takes for it: once.
@@ -276,7 +285,9 @@ local function book(tx, payment_id, event, is_before)
   if booked then return false, p, order, new end
   local now, e3 = fold_with(list, new)
   if not now then return nil, e3 end
-  return write(tx, p, order, new, was, now)
+  local ok, e4 = write(tx, p, order, new, was, now)
+  if not ok then return nil, e4 end
+  return payments.get(p.id, tx)
 end
 
 

@@ -11,7 +11,7 @@ local sessions = require "till.store.sessions"
 local settlement = require "till.flow.settlement"
 local sweep = require "till.flow.sweep"
 local time = require "till.prim.time"
-local webhooks = require "till.flow.webhooks"
+local webhook_poll = require "till.flow.webhook_poll"
 local webhooks_store = require "till.store.webhooks"
 
 local MOST = 10000
@@ -41,5 +41,5 @@ return {
   { name = "server:reseal", when = "every minute", run = reseal.run },
   { name = "server:settle-payments", when = "20 4 * * *", run = settlement.daily },
   { name = "server:go-on-settlements", when = "every minute", run = settlement.go_on },
-  { name = "server:poll-webhooks", when = "every minute", run = webhooks.poll },
+  { name = "server:poll-webhooks", when = "every minute", run = webhook_poll.run },
 }

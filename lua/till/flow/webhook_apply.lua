@@ -1,7 +1,8 @@
 -- till/flow/webhook_apply - one subject of the inbox: what is true at the provider, and what of it
 -- is not in our books yet.
 --
---   run(group, claim) -> true | nil, err     group { provider, subject, ids, types, tries }
+--   run(group, claim) -> true | nil, err     group { provider, subject, ids, types, tries,
+--                      event_id, open or nil: how many alerts of each kind are open }
 --   put_off(group, claim, e)   tried again later; after MOST_TRIES it has failed, and it is told
 --
 -- The plugin's answer names the payment (its own metadata at the provider) and how it stands there.
@@ -22,11 +23,12 @@ local payments = require "till.store.payments"
 local settled = require "till.flow.settled"
 local sql = require "till.prim.sql"
 local webhook_due = require "till.flow.webhook_due"
+local webhook_plain = require "till.flow.webhook_plain"
 local webhooks_store = require "till.store.webhooks"
 
 local apply = {}
 
-local MOST_TRIES = 16
+apply.MOST_TRIES = 16
 local MAX_WAIT_MS = 600000
 local PARKED, FAILED, DISPUTED = "webhook.parked", "webhook.failed", "payment.disputed"
 local PAID = { authorized = true, captured = true }
@@ -90,7 +92,7 @@ end
 
 function apply.put_off(group, claim, e)
   local reason = tostring(e)
-  if group.tries >= MOST_TRIES then
+  if group.tries >= apply.MOST_TRIES then
     local ok, why = told(group, claim, "failed", FAILED, reason)
     if ok then return end
     reason = tostring(why)
@@ -195,6 +197,7 @@ local ENDS = { won = true, lost = true }
 
 -- What else is parked of this subject still has to be looked at.
 local function close_of(group, failed, kind, state)
+  if group.open and not group.open[kind] then return end -- none of its kind, a moment ago
   local left, e = webhooks_store.has(group.provider, group.subject, state)
   if left == nil then
     log.warn("webhook.alerts", { subject = group.subject, error = tostring(e) })
@@ -299,7 +302,12 @@ function apply.run(group, claim)
   if not p then return park(group, claim, why) end
   if answer.park then return park(group, claim, answer.park, p.id) end
   if not p.order_id then return without_order(group, claim, answer, p) end
-  return book(group, claim, answer, p)
+  local done, e2 = webhook_plain.book(group, claim, answer, p)
+  if done == nil then return nil, e2 end
+  if not done then return book(group, claim, answer, p) end
+  count(group, "applied")
+  close_alerts(group, answer, p, {})
+  return true
 end
 
 

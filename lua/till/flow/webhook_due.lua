@@ -1,7 +1,8 @@
 -- till/flow/webhook_due - what of a provider's answer is not in our books yet.
 --
---   due(answer, payment, amounts) -> events, as till.flow.booking takes them | nil, err
---                       answer as webhook.apply gives it; amounts: booking.amounts of the payment
+--   due(answer, payment, amounts [, list]) -> events, as till.flow.booking takes them | nil, err
+--                       answer as webhook.apply gives it; amounts: booking.amounts of the payment;
+--                       list: its payment_events, where they were read already
 --   another_capture(answer, payment, amounts) -> a sentence, where it was captured there with
 --                       another amount than was to be captured | nil
 local cancellations = require "till.store.cancellations"
@@ -21,8 +22,9 @@ end
 
 
 -- Our own flow booked it, without the provider's name of it or his fee.
-local function is_to_be_named(event, p)
-  local list, e = payment_events.of(p.id)
+local function is_to_be_named(event, p, list)
+  local e
+  if not list then list, e = payment_events.of(p.id) end
   if not list then return nil, e end
   for _, known in ipairs(list) do
     local is_it = known.reference == event.reference
@@ -35,13 +37,13 @@ local function is_to_be_named(event, p)
 end
 
 
-local function add_sum(out, event, p, booked)
+local function add_sum(out, event, p, booked, list)
   if event.sum > booked then
     out[#out + 1] = rest_of(event, booked)
     return true
   end
   if event.sum < booked then return true end
-  local named, e = is_to_be_named(event, p)
+  local named, e = is_to_be_named(event, p, list)
   if named == nil then return nil, e end
   if named then out[#out + 1] = rest_of(event, 0) end
   return true
@@ -71,11 +73,11 @@ local function add_void(out, event, p, amounts)
 end
 
 
-function webhook_due.due(answer, p, amounts)
+function webhook_due.due(answer, p, amounts, list)
   local out = {}
   for _, event in ipairs(answer.events or {}) do
     if event.sum then
-      local ok, e = add_sum(out, event, p, amounts[event.kind])
+      local ok, e = add_sum(out, event, p, amounts[event.kind], list)
       if not ok then return nil, e end
     elseif event.kind == "voided" then
       local ok, e = add_void(out, event, p, amounts)

@@ -2,7 +2,6 @@
 --
 --   receive(plugin, request) -> HTTP status | nil, err    verified, and committed before 200
 --   run() -> how many were taken    by the jobs workers, whenever they turn round
---   poll() -> true | nil, err       of every provider that can be asked for what never came
 --   replay(tx, id, by) -> row | nil, err(not_found)
 --
 -- An event says that something has happened, never what: the plugin (webhook.apply) asks its
@@ -11,10 +10,12 @@
 -- where nothing is new nothing is booked. All that are due for one subject are one question.
 --
 --   dies before the row is committed   the provider was told nothing, and sends it again
---   dies while it is applied           its lease ends, and somebody else asks and compares again
+--   dies while it is applied           its lease ends, and somebody else asks and compares again,
+--                                      alone: it may be what ended its worker
 --   the provider cannot be asked       later, after 2, 4, 8 … s; after MOST_TRIES `failed`, and an
 --                                      alert: staff have it replayed
 --   it does not fit our books          `parked` with the reason, and an alert; nothing is applied
+local alerts = require "till.store.alerts"
 local apply = require "till.flow.webhook_apply"
 local audit = require "till.store.audit"
 local co = require "till.prim.co"
@@ -30,14 +31,9 @@ local webhooks_store = require "till.store.webhooks"
 local webhooks = {}
 
 local BATCH = 200
-local AT_ONCE = 16
+local AT_ONCE = 32 -- half of them are asked about while the others are written
 local LEASE_MS = 120000
 local MOST_BODY = 1048576
-local DAY_MS = 86400000
-local OVERLAP_MS = 600000
-local MOST_PAGES = 100
-local SLICE_MS = 3600000
-local POLL_MS = 20000 -- a poll takes no longer: a jobs worker has other things to do
 local APPLY_MS = 60000 -- after which no further subject is begun
 local CHANNEL = "till:jobs" -- of till.flow.jobs
 local WAKE_MS = 50
@@ -45,8 +41,8 @@ local WAKE_MS = 50
 local woken_ms = 0
 
 
-local function count(provider, result, n)
-  metrics.add("till_webhooks_received_total", { provider = provider, result = result }, n or 1)
+local function count(provider, result)
+  metrics.add("till_webhooks_received_total", { provider = provider, result = result }, 1)
 end
 
 
@@ -77,10 +73,10 @@ function webhooks.receive(plugin, request)
   if not answer then return nil, e end
   if answer.status < 200 or answer.status > 299 then return refuse(plugin, answer) end
   if not answer.event then return answer.status end -- it has seen to it by itself
-  local new, e2 = webhooks_store.insert(plugin, "webhook", { answer.event })
-  if not new then return nil, e2 end
-  count(plugin, new == 0 and "duplicate" or answer.event.is_ignored and "ignored" or "accepted")
-  if new > 0 and not answer.event.is_ignored then wake() end
+  local is_new, e2 = webhooks_store.receive(plugin, answer.event)
+  if is_new == nil then return nil, e2 end
+  count(plugin, not is_new and "duplicate" or answer.event.is_ignored and "ignored" or "accepted")
+  if is_new and not answer.event.is_ignored then wake() end
   return answer.status
 end
 
@@ -99,6 +95,7 @@ local function grouped(rows)
     group.ids[#group.ids + 1] = row.id
     group.types[row.type] = true
     group.event_id, group.tries = row.event_id, math.max(group.tries, row.tries)
+    group.is_dropped = group.is_dropped or row.is_dropped
   end
   return out
 end
@@ -111,19 +108,32 @@ end
 
 
 local function one(group, claim)
+  group.is_begun = true
   local good, ok, e = xpcall(apply.run, traced, group, claim)
   if good and ok then return end
   apply.put_off(group, claim, good and e or ok)
 end
 
 
--- A provider that is slow holds up AT_ONCE of its subjects, not all of them.
+local function give_back(groups, claim)
+  local ids = {}
+  for _, group in ipairs(groups) do
+    for _, id in ipairs(not group.is_begun and group.ids or {}) do ids[#ids + 1] = id end
+  end
+  if #ids == 0 then return end
+  local ok, e = webhooks_store.give_back(ids, claim)
+  if not ok then log.warn("webhook.give_back", { events = #ids, error = tostring(e) }) end
+end
+
+
+-- A provider that is slow holds up AT_ONCE of its subjects, not all of them. What was not begun in
+-- time, or when this generation ends, goes back.
 local function all(groups, claim)
   local left, next_at, waiter = math.min(AT_ONCE, #groups), 0, co.waiter()
   local until_ms = time.mono_ms() + APPLY_MS
   for _ = 1, left do
     co.turn_end(function()
-      while next_at < #groups and time.mono_ms() < until_ms do
+      while next_at < #groups and time.mono_ms() < until_ms and not co.closing() do
         next_at = next_at + 1
         one(groups[next_at], claim)
       end
@@ -132,70 +142,58 @@ local function all(groups, claim)
     end)
   end
   if left > 0 then waiter:wait(LEASE_MS, true) end
+  give_back(groups, claim)
+end
+
+
+local function has_fewer_tries(a, b)
+  return a.tries < b.tries
+end
+
+
+-- -> those that nobody has died of, those that somebody may have died of
+local function sorted(groups)
+  local fine, suspects = {}, {}
+  for _, group in ipairs(groups) do
+    local list = group.is_dropped and suspects or fine
+    list[#list + 1] = group
+  end
+  table.sort(suspects, has_fewer_tries)
+  return fine, suspects
+end
+
+
+-- One of them may have ended its worker. They go one by one, and the others are back before: so
+-- each end is a try of that one alone, and the innocent are soon through.
+local function one_of(suspects, claim)
+  local suspect = table.remove(suspects, 1)
+  if not suspect then return end
+  give_back(suspects, claim)
+  if suspect.tries <= apply.MOST_TRIES then return one(suspect, claim) end
+  apply.put_off(suspect, claim, err.new("internal",
+    "whoever applied it ended, or stood still, each time"))
+end
+
+
+-- What is closed when it was open: a question for all, instead of one for each.
+local function note_open_alerts(groups)
+  local open, e = alerts.open()
+  if not open then log.warn("webhook.alerts", { error = tostring(e) }) end
+  for _, group in ipairs(groups) do group.open = open or nil end
 end
 
 
 function webhooks.run()
   local rows, claim = webhooks_store.claim(BATCH, LEASE_MS)
   if not rows then return nil, claim end
-  if #rows > 0 then fault.crash "webhook.after_claim" end
-  if #rows > 0 then all(grouped(rows), claim) end
+  if #rows == 0 then return 0 end
+  fault.crash "webhook.after_claim"
+  local groups = grouped(rows)
+  note_open_alerts(groups)
+  local fine, suspects = sorted(groups)
+  if fine[1] then all(fine, claim) end
+  one_of(suspects, claim)
   return #rows
-end
-
-
--- -> how many were new, where the next page begins | nil, err
-local function page(plugin, slice, after)
-  local answer, e = dispatch.plugin(plugin, "webhook.poll",
-    { since_ms = slice.since_ms, until_ms = slice.until_ms, after = after })
-  if not answer then return nil, e end
-  if #answer.events == 0 then return 0, answer.after end
-  local new, e2 = webhooks_store.insert(plugin, "poll", answer.events)
-  if not new then return nil, e2 end
-  if new > 0 then count(plugin, "polled", new) end
-  return new, answer.after
-end
-
-
--- Pages lead from the newest to the oldest: only when the last was read is nothing left out.
-local function poll_slice(plugin, slice)
-  local after
-  for _ = 1, MOST_PAGES do
-    local new, next_page = page(plugin, slice, after)
-    if not new then return nil, next_page end
-    if not next_page then return webhooks_store.set_seen(plugin, slice.seen_ms) end
-    after = next_page
-  end
-  return nil, err.new("too_large", ("%s tells of more than %d pages of events within an hour")
-    :format(plugin, MOST_PAGES))
-end
-
-
--- An hour at a time, oldest first: what was read once is not read again, however much is left.
-local function poll_one(plugin)
-  local now_ms, until_ms = time.now_ms(), time.mono_ms() + POLL_MS
-  local seen_ms, e = webhooks_store.seen_ms(plugin)
-  if seen_ms == nil then return nil, e end
-  local since_ms = (seen_ms or now_ms - DAY_MS) - OVERLAP_MS
-  repeat
-    local to_ms = math.min(since_ms + SLICE_MS, now_ms)
-    -- the last one is open: a provider's clock may be ahead of ours
-    local ok, e2 = poll_slice(plugin, { since_ms = since_ms, seen_ms = to_ms,
-      until_ms = to_ms < now_ms and to_ms or nil })
-    if not ok then return nil, e2 end
-    since_ms = to_ms
-  until since_ms >= now_ms or time.mono_ms() > until_ms
-  return true
-end
-
-
-function webhooks.poll()
-  local ok, first = true, nil
-  for _, plugin in ipairs(dispatch.names("webhook.poll")) do
-    local done, e = poll_one(plugin)
-    if not done then ok, first = nil, first or e end
-  end
-  return ok, first
 end
 
 

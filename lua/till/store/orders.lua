@@ -6,6 +6,7 @@
 --   get(id [, tx]), of_cart(cart_id [, tx])        with lines and fulfilments
 --   list{ status=, email=, number=, placed_after=, placed_before=, customer_id=, limit, … }
 --   lock(tx, id) -> order | false                  with its lines; the row is ours until the end
+--   is_still(script, order, refusal)               refused where it has another version; locked
 --   set(tx, id, fields)                            status fields; raises the version
 --   event(tx, id, type, actor, data), events(order, opts)   the timeline
 --   count_cancelled(tx, line_id, n), count_returned(tx, line_id, n)
@@ -105,6 +106,12 @@ function orders.lock(tx, order_id)
   local row, e = tx:one("SELECT id FROM orders WHERE id = ? FOR UPDATE", bin)
   if not row then return row, e end
   return read(tx, "id = ?", bin)
+end
+
+
+function orders.is_still(script, order, refusal)
+  script:must(refusal, 1, "SELECT 1 INTO @till_same FROM orders WHERE id = ? AND version = ?"
+    .. " FOR UPDATE", db.bin("ord", order.id), order.version)
 end
 
 

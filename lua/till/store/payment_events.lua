@@ -20,10 +20,13 @@
 --                                     of this kind and amount, that came after the event `since`,
 --                                     or where that is not known at `since_ms` or later, and is
 --                                     nobody's yet. Where neither is known: none
+--   are_still(script, id, n, refusal)  refused where it has not n events
+--   complete(script, id, known, f, refusal)    `known`, one of `of`, is given f.reference where it
+--                                     has none, and f.fee; refused where it has them meanwhile
 --   last(tx, id) -> the number of its newest event
 --   sum(id, kind, seq) -> minor units of that kind, up to the event of that number
 --   sent_ms(id) -> when it was sent last | false: never | nil, err
---   of(id [, tx]) -> { { event, amount, reference, reason, actor, fee, at }, … } | nil, err
+--   of(id [, tx]) -> { { seq, event, amount, reference, reason, actor, fee, at }, … } | nil, err
 --
 -- Amounts in minor units. The caller holds the row of the payment, or has just made it; tx may be a
 -- script (till.store.script). No function gives rows back where tx is one.
@@ -125,6 +128,19 @@ function payment_events.claim(tx, id, event)
 end
 
 
+function payment_events.are_still(script, id, n, refusal)
+  script:must(refusal, 1, "SELECT 1 INTO @till_same FROM DUAL WHERE (SELECT COUNT(*)"
+    .. " FROM payment_events WHERE payment_id = ?) = ?", db.bin("pay", id), n)
+end
+
+
+function payment_events.complete(script, id, known, f, refusal)
+  script:must(refusal, 1, "UPDATE payment_events SET reference = ?, fee = COALESCE(?, fee)"
+    .. " WHERE payment_id = ? AND seq = ? AND reference <=> ? AND fee <=> ?", f.reference,
+    value(f.fee), db.bin("pay", id), known.seq, value(known.reference), value(known.fee))
+end
+
+
 function payment_events.last(tx, id)
   local row, e = db.on(tx):one("SELECT CAST(COALESCE(MAX(seq), 0) AS SIGNED) AS seq"
     .. " FROM payment_events WHERE payment_id = ?", db.bin("pay", id))
@@ -151,7 +167,7 @@ end
 
 
 function payment_events.of(id, tx)
-  return db.on(tx):query("SELECT kind AS event, amount, reference, reason, actor, fee, at"
+  return db.on(tx):query("SELECT seq, kind AS event, amount, reference, reason, actor, fee, at"
     .. " FROM payment_events WHERE payment_id = ? ORDER BY seq", db.bin("pay", id))
 end
 

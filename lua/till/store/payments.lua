@@ -17,7 +17,9 @@
 --   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
 --                                  the lock of its order
 --   lock(tx, id) -> payment | false | nil, err     after that of its order
+--   is_still(script, p, refusal)   refused where it is not as it was read; it is locked then
 --   project(tx, id, seen)          what its events come to, as till.prim.attempt has it
+--   projected(p, seen) -> the row after that
 --   decline(p [, tx])              it was declined for good, under the key that p gives it: what
 --                                  was intended is over, the next one has another key. What
 --                                  somebody intends under another key or amount stays
@@ -229,6 +231,27 @@ function payments.project(tx, payment_id, seen)
     .. " capture_amount = IF(? > 0, ?, capture_amount), refunded_amount = ?, disputed_amount = ?,"
     .. " lost_amount = ?, updated_at = ? WHERE id = ?", seen.state, seen.voided, seen.captured,
     seen.captured, seen.refunded, seen.disputed, seen.lost, db.now(), db.bin("pay", payment_id))
+end
+
+
+--- The row as project() leaves it.
+function payments.projected(p, seen)
+  local out = {}
+  for name, value in pairs(p) do out[name] = value end
+  out.state, out.refunded_amount = seen.state, seen.refunded
+  out.released_amount = math.max(p.released_amount or 0, seen.voided)
+  if seen.captured > 0 then out.capture_amount = seen.captured end
+  out.disputed_amount, out.lost_amount = seen.disputed, seen.lost
+  return out
+end
+
+
+function payments.is_still(s, p, refusal)
+  s:must(refusal, 1, "SELECT 1 INTO @till_same FROM payments WHERE id = ? AND order_id <=> ?"
+    .. " AND state = ? AND released_amount = ? AND capture_amount <=> ? AND refunded_amount = ?"
+    .. " AND disputed_amount = ? AND lost_amount = ? FOR UPDATE", db.bin("pay", p.id),
+    db.bin("ord", p.order_id), p.state, p.released_amount, value(p.capture_amount),
+    p.refunded_amount, p.disputed_amount, p.lost_amount)
 end
 
 

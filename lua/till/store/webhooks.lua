@@ -3,14 +3,21 @@
 --
 --   insert(provider, via, events) -> how many were new | nil, err    events { id, type, subject,
 --                       at_ms, body, is_ignored }, up to 100; one statement
---   claim(limit, lease_ms) -> rows, claim | nil, err    those that are due, for lease_ms
+--   receive(provider, event) -> is it new? | nil, err    committed then; those who come while
+--                       others are being written go together, in one statement and one commit
+--   claim(limit, lease_ms) -> rows, claim | nil, err    those that are due, for lease_ms; each has
+--                       had a try more then. is_dropped: who had it last never said what became of
+--                       it, or gave it back without having begun it
 --   settle(tx, ids, claim, state, { reason =, payment_id = }) -> true | false: some are not ours
+--   settle_in(script, ids, claim, payment_id, refusal)   they are applied with the script
 --   put_off(ids, claim, delay_ms, reason)               they are tried again after it
+--   give_back(ids, claim)                               due at once, and untried
 --   has(provider, subject, state) -> is there such a row?
 --   bodies(ids) -> texts, as they came, oldest first | nil, err
 --   list(opts), get(id) -> row | false; its body too;  replay(tx, id) -> was there such a one?
 --   purge(before_ms, limit) -> how many
 --   seen_ms(provider) -> ms | false;  set_seen(provider, ms)    of the polls
+local combine = require "till.prim.combine"
 local crypto = require "till.prim.crypto"
 local db = require "till.store.db"
 local page = require "till.store.page"
@@ -21,37 +28,104 @@ local webhooks = {}
 
 local COLUMNS = "id, provider, event_id, type, subject, state, via, tries, reason, payment_id, at,"
   .. " received_at, applied_at"
+local DROPPED = "whoever was at it ended, or stood still"
+local SOME = 1000
+local MOST_TOGETHER = 65536 -- bytes of a body: some such fit into a packet of the database's
 local ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-function webhooks.insert(provider, via, events)
+-- One row each, in one statement. One that is there already stays as it is, and counts as no row.
+local function write(rows)
   local args, now = {}, db.now()
-  for _, event in ipairs(events) do
+  for _, row in ipairs(rows) do
+    local event = row.event
     local state = event.is_ignored and "ignored" or "received"
-    for _, value in ipairs { provider, event.id, event.type, event.subject, state, via, now,
-      db.at_ms(event.at_ms), now, event.is_ignored and now or sql.null, sql.bytes(event.body) } do
+    for _, value in ipairs { row.provider, event.id, event.type, event.subject, state, row.via,
+      now, db.at_ms(event.at_ms), now, event.is_ignored and now or sql.null,
+      sql.bytes(event.body) } do
       args[#args + 1] = value
     end
   end
   local done, e = sql.exec("INSERT INTO webhook_events (provider, event_id, type, subject, state,"
     .. " via, next_at, at, received_at, applied_at, body) VALUES " .. ROW
-    .. (", " .. ROW):rep(#events - 1) .. " ON DUPLICATE KEY UPDATE id = id", unpack(args))
+    .. (", " .. ROW):rep(#rows - 1) .. " ON DUPLICATE KEY UPDATE id = id", unpack(args))
   if not done then return nil, e end
-  return done.affected
+  return done.affected, now
 end
 
 
+function webhooks.insert(provider, via, events)
+  local rows = {}
+  for i, event in ipairs(events) do rows[i] = { provider = provider, via = via, event = event } end
+  local n, e = write(rows)
+  if not n then return nil, e end
+  return n
+end
+
+
+-- Some were there before: those that are as old as this write are its own. Where another worker
+-- wrote the same in the same millisecond both count it as new.
+local function which_are_new(rows, now)
+  local answers, seen = {}, {}
+  for i, row in ipairs(rows) do
+    local key = row.provider .. " " .. row.event.id
+    local found, e = sql.one("SELECT received_at = ? AS is_new FROM webhook_events"
+      .. " WHERE provider = ? AND event_id = ?", now, row.provider, row.event.id)
+    if found == nil then return nil, e end
+    answers[i] = { is_new = found and found.is_new == 1 and not seen[key] }
+    seen[key] = true
+  end
+  return answers
+end
+
+
+local UNDONE = { duplicate = true, rejected = true, out_of_range = true, deadlock = true }
+
+
+local function write_all(rows)
+  local n, now = write(rows)
+  if not n then
+    if rows[2] and UNDONE[now.code] then return false end
+    return nil, now
+  end
+  if n > 0 and n < #rows then return which_are_new(rows, now) end
+  local answers = {}
+  for i in ipairs(rows) do answers[i] = { is_new = n > 0 } end
+  return answers
+end
+
+
+local inbox = combine.kind { name = "inbox", run = write_all }
+
+
+function webhooks.receive(provider, event)
+  local row = { provider = provider, via = "webhook", event = event }
+  if #event.body > MOST_TOGETHER then
+    local n, e = write { row }
+    return n and n > 0, e
+  end
+  local answer, e = inbox:go({ "inbox" }, row)
+  if not answer then return nil, e end
+  return answer.is_new
+end
+
+
+-- `claim` is 0 but while somebody is at it: one that is claimed and due again was taken from a
+-- worker that has ended, or stood still.
 function webhooks.claim(limit, lease_ms)
   local claim = tonumber(crypto.hex(crypto.random(6)), 16) + 1
   local now_ms = time.now_ms()
-  local done, e = sql.exec("UPDATE webhook_events SET claim = ?, next_at = ?, tries = tries + 1"
-    .. " WHERE state = 'received' AND next_at <= ? ORDER BY next_at, id LIMIT ?", claim,
-    db.at_ms(now_ms + lease_ms), db.at_ms(now_ms), limit)
+  local done, e = sql.exec("UPDATE webhook_events SET reason = IF(claim > 0, ?, reason), claim = ?,"
+    .. " next_at = ?, tries = tries + 1 WHERE state = 'received' AND next_at <= ?"
+    .. " ORDER BY next_at, id LIMIT ?", DROPPED, claim, db.at_ms(now_ms + lease_ms),
+    db.at_ms(now_ms), limit)
   if not done then return nil, e end
   if done.affected == 0 then return {}, claim end
-  local rows, e2 = sql.query("SELECT id, provider, event_id, type, subject, tries"
-    .. " FROM webhook_events WHERE claim = ? AND state = 'received' ORDER BY id", claim)
+  local rows, e2 = sql.query("SELECT id, provider, event_id, type, subject, tries,"
+    .. " reason <=> ? AS is_dropped FROM webhook_events WHERE claim = ? AND state = 'received'"
+    .. " ORDER BY id", DROPPED, claim)
   if not rows then return nil, e2 end
+  for _, row in ipairs(rows) do row.is_dropped = row.is_dropped == 1 end
   return rows, claim
 end
 
@@ -75,10 +149,29 @@ function webhooks.settle(tx, ids, claim, state, more)
 end
 
 
+function webhooks.settle_in(script, ids, claim, payment_id, refusal)
+  local where, args = ours(ids, claim)
+  script:must(refusal, #ids, "UPDATE webhook_events SET state = 'applied', reason = NULL,"
+    .. " payment_id = ?, applied_at = ?" .. where, db.bin("pay", payment_id), db.now(),
+    unpack(args))
+end
+
+
 function webhooks.put_off(ids, claim, delay_ms, reason)
   local where, args = ours(ids, claim)
-  return sql.exec("UPDATE webhook_events SET next_at = ?, reason = ?" .. where,
+  return sql.exec("UPDATE webhook_events SET next_at = ?, reason = ?, claim = 0" .. where,
     db.at_ms(time.now_ms() + delay_ms), reason:sub(1, 255), unpack(args))
+end
+
+
+function webhooks.give_back(ids, claim)
+  for from = 1, #ids, SOME do
+    local where, args = ours({ unpack(ids, from, math.min(#ids, from + SOME - 1)) }, claim)
+    local done, e = sql.exec("UPDATE webhook_events SET next_at = ?, tries = tries - 1,"
+      .. " claim = IF(reason <=> ?, claim, 0)" .. where, db.now(), DROPPED, unpack(args))
+    if not done then return nil, e end
+  end
+  return true
 end
 
 
