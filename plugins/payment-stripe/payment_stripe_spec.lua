@@ -173,6 +173,31 @@ t.plugin("payment-stripe", OPTIONS, function(plugin)
     end
   end)
 
+  -- Stripe lists the newest first. Of two of one amount the older was written down first: in the
+  -- other order it would be given the name of the newer one, which then nobody books.
+  t.it("tells of refunds in the order in which they were made", function()
+    local api = require "plugins.payment-stripe.api"
+    local request = api.request
+    local function refund(id, at)
+      return { id = id, amount = 300, status = "succeeded", created = at,
+        balance_transaction = "txn_" .. id, metadata = { refund = "rfnd_1" } }
+    end
+    local answers = {
+      ["/v1/payment_intents/pi_1"] = { id = "pi_1", status = "succeeded", amount = 1000,
+        currency = "gbp", metadata = { payment = "pay_1", cart = "cart_1" },
+        latest_charge = { id = "ch_1", captured = true, amount = 1000, amount_captured = 1000,
+          amount_refunded = 900, currency = "gbp", created = 1 } },
+      ["/v1/refunds"] = { data = { refund("re_3", 4), refund("re_2", 3), refund("re_1", 2) } },
+    }
+    api.request = function(_, _, path) return { ok = answers[path] } end
+    local answer = require("plugins.payment-stripe.webhook").apply(OPTIONS,
+      { types = { "charge.refunded" }, subject = "pi_1" })
+    api.request = request
+    local order = {}
+    for i, event in ipairs(answer.events) do order[i] = event.reference end
+    t.same(order, { "ch_1", "re_1", "re_2", "re_3" })
+  end)
+
   t.table({
     { why = "needs a key", given = { return_url = "https://x/" },
       message = "config.secret_key: is needed. sk_live_… or sk_test_…" },

@@ -113,9 +113,12 @@ function webhook.poll(config, wish)
   end
   local out, last = {}, nil
   for _, event in ipairs(list) do
-    local known = not is_foreign(config, event) and read(event, json.encode(event))
-    if known then out[#out + 1] = known end
-    last = event.id
+    local known = read(event)
+    if known and not is_foreign(config, event) then
+      known.body = json.encode(event)
+      out[#out + 1] = known
+    end
+    last = type(event) == "table" and event.id or last
   end
   return { events = out, after = got.ok.has_more == true and last or nil }
 end

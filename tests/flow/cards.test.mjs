@@ -67,6 +67,14 @@ describe("a card number in a body", () => {
     assertOk(await buy(shop, mine, { key }), 200);
   });
 
+  it("is refused as the key of a request, which would be kept", async () => {
+    for (const key of [SPELT[0], SPELT[2], `"${CARD}"`]) {
+      const answer = await shop.store("POST", `/carts/${cart.id}/complete`, { headers: idem(key), body: {} });
+      assert.match(assertProblem(answer, 422, "card_number_refused").detail, /Idempotency-Key/);
+      for (const text of SPELT) assert.ok(!answer.text.includes(text), "the number is told back");
+    }
+  });
+
   it("is refused of staff, too", async () => {
     const notes = `/orders/${order.id}/notes`;
     assertRefused(await shop.admin("POST", notes, { headers: idem(), body: { text: `rang up, ${SPELT[1]}` } }));

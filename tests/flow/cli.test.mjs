@@ -196,6 +196,11 @@ describe("every command", () => {
     assert.equal(person.code, 0, person.stderr);
     assertOk(await shop.h2("POST", "/auth/v1/staff/sessions", { key: null, body: { email: "cli@example.com", password: env.MOONTILL_PASSWORD } }), 201);
     assertRefused(await moontill(["user", "create", "--email", "cli@example.com", "--role", "viewer", "--var", shop.dir], { env }), 1, /already/);
+    assert.equal((await moontill(["user", "password", "--email", "CLI@example.com", "--var", shop.dir], { env })).code, 0);
+    assert.equal((await shop.cli("user", "disable", person.stdout.trim())).code, 0);
+    const audit = async (subject) => assertOk(await shop.admin("GET", `/audit?subject=${subject}`), 200).data.map((entry) => [entry.actor, entry.action]);
+    assert.deepEqual(await audit(id), [["command", "key.revoke"], ["command", "key.create"]]);
+    assert.deepEqual(await audit(person.stdout.trim()), ["disable", "password", "create"].map((what) => ["command", `staff.${what}`]));
     assertRefused(await shop.cli("key", "revoke", "key_nonsense"), 2, /id/);
     const channel = ["key", "create", "--name", "Kiosk", "--kind", "publishable", "--reservation-minutes"];
     assert.equal((await shop.cli(...channel, "5")).code, 0);

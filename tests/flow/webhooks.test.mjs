@@ -1,25 +1,29 @@
 // What Stripe tells by itself: each event once into the inbox, in whatever order and however often; what it means is asked
 // for; a payment whose shopper never came back becomes his order or goes back to him.
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { createRequire } from "node:module";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { StripeDouble } from "../doubles/stripe/double.mjs";
-import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
+import { Shop, idem, makeCart, makeProduct, newKey, tempDir, until } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
 import { assertInvariants, bin, query, value } from "./support/db.mjs";
 import { control } from "./support/process.mjs";
+import fs from "node:fs";
 import http from "node:http";
+import path from "node:path";
 
 const SECRET = "whsec_of_the_tests", OLD = "whsec_of_before";
 const Stripe = createRequire(new URL("../doubles/package.json", import.meta.url))("stripe");
 
-let shop, stripe, relay, variant;
+let shop, stripe, relay, signer, variant;
 before(async () => {
   stripe = await StripeDouble.start();
+  signer = await Signer.start();
   const options = { secret_key: stripe.key, base_url: stripe.url, webhook_secret: SECRET, webhook_secret_old: OLD, timeout_ms: 5000,
     return_url: "https://shop.example/back?cart={cart}" };
   shop = await Shop.start({ env: { TILL_FAULTS: "" }, args: ["--no-demo", "--set", "cart.completion_claim_ms=5000", "--set", "idem.lease_ms=5000",
-    ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])] });
+    ...signer.plugin(), ...Object.entries(options).flatMap(([name, one]) => ["--set", `plugins.payment-stripe.${name}=${one}`])] });
   ({ variant } = await makeProduct(shop, { stock: 1000 }));
   relay = await relayToShop();
   stripe.endpoint(relay.url, { secret: SECRET });
@@ -31,6 +35,7 @@ beforeEach(() => {
 after(async () => {
   stripe?.webhooks.close();
   relay?.stop();
+  signer?.stop();
   await shop?.stop();
   await stripe?.stop();
 });
@@ -49,6 +54,63 @@ async function relayToShop() {
   return { statuses, url: `http://127.0.0.1:${server.address().port}/`, stop: () => server.close(server.closeAllConnections()) };
 }
 
+/** A plugin that signs what it is given with the shop's own primitives and sends it on, and who takes it there: Stripe's package. */
+class Signer {
+  static async start() {
+    const signer = new Signer();
+    signer.taken = [];
+    signer.dir = tempDir("signer");
+    fs.chmodSync(signer.dir, 0o755); // workers that are nobody read plugins there
+    signer.server = http.createServer(async (request, answer) => {
+      const pieces = [];
+      for await (const piece of request) pieces.push(piece);
+      const verdict = theirVerdict(Buffer.concat(pieces), request.headers["stripe-signature"], [SECRET]);
+      signer.taken.push(verdict.event);
+      answer.writeHead(verdict.isTaken ? 200 : 400).end();
+    });
+    await new Promise((resolve) => signer.server.listen(0, "127.0.0.1", resolve));
+    return signer;
+  }
+
+  plugin() {
+    const folder = path.join(this.dir, "notify-signer");
+    fs.mkdirSync(folder);
+    fs.writeFileSync(path.join(folder, "plugin.lua"), `return { name = "notify-signer", version = "1.0.0", api = 1, hooks = { "webhook.receive" },
+  capabilities = { "http:127.0.0.1" }, config = {} }\n`);
+    fs.writeFileSync(path.join(folder, "handler.lua"), `local crypto = require "till.prim.crypto"
+local http = require "till.prim.http"
+return { ["webhook.receive"] = function(_, request)
+  local at = request.headers["x-at"]
+  local mac = crypto.hex(crypto.hmac_sha256("${SECRET}", at .. "." .. request.body))
+  local got = http.request { method = "POST", url = "http://127.0.0.1:${this.server.address().port}/", timeout_ms = 5000,
+    headers = { ["stripe-signature"] = ("t=%s,v1=%s"):format(at, mac) }, body = request.body }
+  return { status = got and got.status or 503 }
+end }\n`);
+    return ["--plugins", this.dir];
+  }
+
+  async send(body, at = nowS()) {
+    const { status } = await shop.h2("POST", "/hooks/v1/notify-signer", { key: null, body, headers: { "content-type": "application/json", "x-at": String(at) } });
+    return { status, event: this.taken.at(-1) };
+  }
+
+  stop() {
+    this.server.close(this.server.closeAllConnections());
+    fs.rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** What Stripe's package makes of it, as somebody with these secrets would ask it. */
+function theirVerdict(body, signature, secrets) {
+  for (const secret of secrets) {
+    try {
+      return { isTaken: true, event: new Stripe("sk_test_x").webhooks.constructEvent(body, signature, secret) };
+    } catch { /* perhaps the next one */ }
+  }
+  return { isTaken: false };
+}
+
+const nowS = () => Math.floor(Date.now() / 1000);
 const post = async (body, signature) => (await shop.h2("POST", "/hooks/v1/payment-stripe", { key: null, body,
   headers: { "content-type": "application/json", "stripe-signature": signature } })).status;
 const signed = (body, secret, timestamp) => new Stripe("sk_test_x").webhooks.generateTestHeaderString({ payload: body, secret, timestamp });
@@ -138,6 +200,108 @@ describe("webhooks of Stripe", () => {
       ["[1", signed("[1", SECRET), "no_event"]];
     for (const [body, signature, why] of cases) assert.equal(await post(body, signature), 400, why);
     assert.equal((await inbox("")).filter((one) => one.event_id === "evt_refused").length, 0);
+  });
+
+  describe("and Stripe's package", () => {
+    const make = (more) => JSON.stringify({ id: `evt_${newKey()}`, object: "event", type: "invoice.created", created: 1700000000, livemode: false,
+      data: { object: { id: "in_1" } }, ...more });
+    const mac = (body, at, secret = SECRET) => createHmac("sha256", secret).update(`${at}.`).update(body).digest("hex");
+    const bodies = { plain: make(), "letters of all kinds": make({ text: "ünïcode \u2028 \ud83c\udf75 \u0416 \"quoted\" \\\\" }), "blanks around": ` \r\n${make()}\n\t `,
+      "line ends of its own": JSON.stringify(JSON.parse(make()), null, 2).replaceAll("\n", "\r\n"), "escapes of letters": make().replace("invoice", "\\u0069nvoice"),
+      long: make({ text: "x".repeat(100_000) }) };
+
+    for (const [why, body] of Object.entries(bodies)) {
+      it(`take each other's signatures of a body: ${why}`, async () => {
+        assert.equal(await post(body, signed(body, SECRET)), 200, "theirs");
+        const ours = await signer.send(body);
+        assert.equal(ours.status, 200, "ours");
+        assert.deepEqual(ours.event, JSON.parse(body));
+        assert.equal((await signer.send(body, nowS() - 400)).status, 400, "too old for both");
+      });
+    }
+
+    // [header, body]: at is now, good the right signature of the body
+    const at = nowS, Z = "0".repeat(64);
+    const same = {
+      "two signatures, the first one right": (b, t, good) => [`t=${t},v1=${good},v1=${Z}`, b],
+      "two signatures, the second one right": (b, t, good) => [`t=${t},v1=${Z},v1=${good}`, b],
+      "two signatures, none right": (b, t) => [`t=${t},v1=${Z},v1=${"f".repeat(64)}`, b],
+      "of both secrets": (b, t, good) => [`t=${t},v1=${mac(b, t, OLD)},v1=${good}`, b],
+      "of the former secret": (b, t) => [`t=${t},v1=${mac(b, t, OLD)}`, b],
+      "of another secret": (b, t) => [`t=${t},v1=${mac(b, t, "whsec_other")}`, b],
+      "of a secret with a blank behind it": (b, t) => [`t=${t},v1=${mac(b, t, `${SECRET} `)}`, b],
+      "of the test scheme alone": (b, t, good) => [`t=${t},v0=${good}`, b],
+      "of the test scheme beside a right one": (b, t, good) => [`t=${t},v0=${Z},v1=${good}`, b],
+      "of a scheme to come alone": (b, t, good) => [`t=${t},v2=${good}`, b],
+      "of a scheme that begins alike": (b, t, good) => [`t=${t},v11=${good}`, b],
+      "of a scheme in capitals": (b, t, good) => [`t=${t},V1=${good}`, b],
+      "the signature first": (b, t, good) => [`v1=${good},t=${t}`, b],
+      "a blank behind the comma": (b, t, good) => [`t=${t}, v1=${good}`, b],
+      "a blank before the signature": (b, t, good) => [`t=${t},v1= ${good}`, b],
+      "half of the signature": (b, t, good) => [`t=${t},v1=${good.slice(0, 32)}`, b],
+      "a digit more": (b, t, good) => [`t=${t},v1=${good}0`, b],
+      "no signature": (b, t) => [`t=${t},v1=`, b],
+      "no time": (b, t, good) => [`v1=${good}`, b],
+      "an empty time": (b, t, good) => [`t=,v1=${good}`, b],
+      "a time in words": (b) => [`t=now,v1=${mac(b, "now")}`, b],
+      "a time before 1970": (b) => [`t=-1,v1=${mac(b, "-1")}`, b],
+      "another time than was signed": (b, t, good) => [`t=${t - 1},v1=${good}`, b],
+      "almost too old": (b, t) => [`t=${t - 290},v1=${mac(b, t - 290)}`, b],
+      "too old": (b, t) => [`t=${t - 310},v1=${mac(b, t - 310)}`, b],
+      "of years ago": (b) => [`t=1500000000,v1=${mac(b, 1500000000)}`, b],
+      "a clock that is a little ahead": (b, t) => [`t=${t + 60},v1=${mac(b, t + 60)}`, b],
+      "no header": (b) => [undefined, b],
+      "an empty header": (b) => ["", b],
+      "nonsense": (b) => ["=,=,,", b],
+      "a body with a blank behind it": (b, t, good) => [`t=${t},v1=${good}`, `${b} `],
+      "a body with another line end": (b, t) => [`t=${t},v1=${mac(`${b}\n`, t)}`, `${b}\r\n`],
+      "a body with another letter": (b, t, good) => [`t=${t},v1=${good}`, b.replace("in_1", "in_2")],
+      "a body whose letters were composed anew": (_, t) => [`t=${t},v1=${mac(make({ id: "evt_nfc", text: "\u00e9" }), t)}`, make({ id: "evt_nfc", text: "e\u0301" })],
+      "a body that was written anew": (b, t, good) => [`t=${t},v1=${good}`, JSON.stringify(JSON.parse(b), null, 1)],
+      "a body with a mark of its order of bytes": (b, t) => [`t=${t},v1=${mac(`\ufeff${b}`, t)}`, `\ufeff${b}`],
+      "a body that is no UTF-8": (_, t) => broken(t),
+      "no body": (_, t) => [`t=${t},v1=${mac("", t)}`, ""],
+      "a body of blanks": (_, t) => [`t=${t},v1=${mac("  ", t)}`, "  "],
+      "a body that is no JSON": (_, t) => [`t=${t},v1=${mac("{", t)}`, "{"],
+    };
+    function broken(t) {
+      const bytes = Buffer.from(make({ text: "?" }));
+      bytes[bytes.lastIndexOf("?")] = 0xff;
+      return [`t=${t},v1=${mac(bytes, t)}`, bytes];
+    }
+    async function verdicts(makeCase) {
+      const t = at(), body = make();
+      const [header, sent] = makeCase(body, t, mac(body, t));
+      const ours = await post(sent, header);
+      return { ours, theirs: theirVerdict(Buffer.from(sent), header, [SECRET, OLD]).isTaken };
+    }
+    for (const [why, makeCase] of Object.entries(same)) {
+      it(`say the same: ${why}`, async () => {
+        const { ours, theirs } = await verdicts(makeCase);
+        assert.equal(ours, theirs ? 200 : 400);
+      });
+    }
+
+    // Stripe sends none of these. Where we are stricter, nothing that it sends is lost; where we take more, it bears its secret.
+    const differs = {
+      "a clock that is ahead by more than the tolerance: kept, it could be sent again for as long": [400, (b, t) => [`t=${t + 600},v1=${mac(b, t + 600)}`, b]],
+      "a signature of another length beside a right one: what is no HMAC-SHA256 was not made by Stripe": [400, (b, t, good) => [`t=${t},v1=abc,v1=${good}`, b]],
+      "something behind the signature": [400, (b, t, good) => [`t=${t},v1=${good}=x`, b]],
+      "something behind the time, which they leave out of what is signed": [400, (b, t, good) => [`t=${t}x,v1=${good}`, b]],
+      "a sign before the time": [400, (b, t, good) => [`t=+${t},v1=${good}`, b]],
+      "two times: which of them was signed is a guess": [400, (b, t, good) => [`t=${t - 1},t=${t},v1=${good}`, b]],
+      "an item without a value": [400, (b, t, good) => [`t=${t},v1=${good},x`, b]],
+      "a comma at the end": [400, (b, t, good) => [`t=${t},v1=${good},`, b]],
+      "more signatures than there are secrets anywhere: each costs a comparison": [400, (b, t, good) => [`t=${t},${`v1=${Z},`.repeat(16)}v1=${good}`, b]],
+      "the same digits in capitals: we compare bytes, they compare letters": [200, (b, t, good) => [`t=${t},v1=${good.toUpperCase()}`, b]],
+      "a zero before the time that was signed with it: they sign the number, we the digits": [200, (b, t) => [`t=0${t},v1=${mac(b, `0${t}`)}`, b]],
+    };
+    for (const [why, [status, makeCase]] of Object.entries(differs)) {
+      it(`differ about ${why}`, async () => {
+        const { ours, theirs } = await verdicts(makeCase);
+        assert.deepEqual([ours, theirs], [status, status !== 200]);
+      });
+    }
   });
 
   it("of a payment that is not ours are parked, told to staff, and can be replayed", async () => {

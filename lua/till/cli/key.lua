@@ -1,4 +1,5 @@
 -- till/cli/key - `moontill key create|list|revoke`
+local audit = require "till.store.audit"
 local id = require "till.util.id"
 local json = require "till.prim.json"
 local keys = require "till.store.keys"
@@ -26,6 +27,15 @@ end
 
 local function misuse(why)
   return say.misused("key", why, HELP)
+end
+
+
+-- As the admin API's routes do it.
+local function note(action, subject, detail)
+  local ok, e = audit.add { actor = "command", action = action, subject = subject,
+    detail = detail or {} }
+  if not ok then return refuse(e) end
+  return 0
 end
 
 
@@ -57,7 +67,7 @@ local function create(args)
   local made, text = keys.create(f)
   if not made then return refuse(text) end
   term.write(made.id .. " " .. text .. "\n")
-  return 0
+  return note("key.create", made.id, { kind = f.kind, name = f.name, roles = f.roles })
 end
 
 
@@ -92,7 +102,7 @@ local function revoke(args)
   local done, e = keys.revoke(args[2])
   if done == nil then return refuse(e) end
   if not done then return refuse("there is no such key, or it was revoked already") end
-  return 0
+  return note("key.revoke", args[2])
 end
 
 

@@ -1,5 +1,6 @@
 -- till/cli/user - `moontill user create|list|disable|password`
 local access = require "till.flow.access"
+local audit = require "till.store.audit"
 local id = require "till.util.id"
 local json = require "till.prim.json"
 local people = require "till.store.people"
@@ -41,6 +42,15 @@ local function parse(args)
 end
 
 
+-- As the admin API's routes do it.
+local function note(action, subject, detail)
+  local ok, e = audit.add { actor = "command", action = action, subject = subject,
+    detail = detail or {} }
+  if not ok then return refuse(e) end
+  return 0
+end
+
+
 local function create(args)
   local f, why = parse(args)
   if not f then return misuse(why) end
@@ -48,7 +58,7 @@ local function create(args)
   local made, e = access.create_staff(f)
   if not made then return refuse(e) end
   term.write(made.id .. "\n")
-  return 0
+  return note("staff.create", made.id, { roles = f.roles })
 end
 
 
@@ -60,7 +70,9 @@ local function password(args)
   local done, e2 = people.staff.set_password(f.email, digest)
   if done == nil then return refuse(e2) end
   if not done then return refuse("there is nobody with this address") end
-  return 0
+  local who, e3 = people.staff.id_of(f.email)
+  if not who then return refuse(e3) end
+  return note("staff.password", who)
 end
 
 
@@ -95,7 +107,7 @@ local function disable(args)
   local done, e = people.staff.disable(args[2])
   if done == nil then return refuse(e) end
   if not done then return refuse("there is nobody of that id, or he is disabled already") end
-  return 0
+  return note("staff.disable", args[2])
 end
 
 

@@ -1,9 +1,9 @@
 -- till/flow/settlement - what moved on a provider's account, compared with our books: of a period,
 -- every day and when somebody asks.
 --
---   begin(tx, { provider, from_ms, to_ms, actor }) -> id | nil, err      written down; a jobs
---                       worker runs it. Refused: invalid_request (what is wrong with it), conflict
---                       (one is under way)
+--   begin(tx, { provider, from_ms, to_ms, actor, request_id }) -> id | nil, err      written down,
+--                       with its audit where an actor is told; a jobs worker runs it. Refused:
+--                       invalid_request (what is wrong with it), conflict (one is under way)
 --   run(id) -> settlement | nil, err      to its end; at once given back where it is over or
 --                       somebody else is at it. What fails is tried again later
 --   job(payload) -> true | nil, err       the same of an event, payload { settlement_id }
@@ -22,6 +22,7 @@
 -- Killed anywhere it is run again from the beginning: each movement has one row under its
 -- reference, so nothing is booked twice.
 local alerts = require "till.store.alerts"
+local audit = require "till.store.audit"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
@@ -68,6 +69,15 @@ local function unfit(wish)
 end
 
 
+local function note(tx, settlement_id, wish)
+  if not wish.actor then return true end
+  return audit.add({ actor = wish.actor, action = "settlement.begin",
+    subject = tostring(settlement_id), request_id = wish.request_id, detail = {
+      provider = wish.provider, from = time.rfc3339(wish.from_ms),
+      to = time.rfc3339(wish.to_ms) } }, tx)
+end
+
+
 function settlement.begin(tx, wish)
   local why = unfit(wish)
   if why then
@@ -79,6 +89,7 @@ function settlement.begin(tx, wish)
   if not settlement_id then return nil, e end
   local ok, e2 = outbox.append(tx, { { aggregate = "settlement:" .. settlement_id,
     type = "payment.settlement", payload = { settlement_id = settlement_id } } })
+  if ok then ok, e2 = note(tx, settlement_id, wish) end
   if not ok then return nil, e2 end
   return settlement_id
 end

@@ -45,9 +45,17 @@ local function key_of(route, req)
     return false
   end
   local key = idem.parse(header)
-  if key then return key end
-  return nil, err.new("idempotency_key_invalid",
-    "The key has 1 to 255 visible ASCII characters, bare or in quotes.")
+  if not key then
+    return nil, err.new("idempotency_key_invalid",
+      "The key has 1 to 255 visible ASCII characters, bare or in quotes.")
+  end
+  -- it is kept, so it is looked at as bodies are
+  local _, failure = json.decode_foreign(json.encode { key })
+  if failure then
+    return nil, err.new("card_number_refused", "The Idempotency-Key looks like the number of a"
+      .. " payment card. Nothing of the request was kept. Make a random one, as a UUID is.")
+  end
+  return key
 end
 
 

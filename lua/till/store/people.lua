@@ -60,6 +60,14 @@ function people.staff.create(f, tx)
 end
 
 
+--- Also of somebody who was disabled.
+function people.staff.id_of(email)
+  local row, e = sql.one("SELECT id FROM staff WHERE email = ?", email:lower())
+  if not row then return row, e end
+  return id.text("staff", row.id)
+end
+
+
 function people.staff.set_password(email, password)
   local done, e = sql.exec("UPDATE staff SET password_salt = ?, password_hash = ? WHERE email = ?",
     sql.bytes(password.salt), sql.bytes(password.hash), email:lower())

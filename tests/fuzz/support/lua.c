@@ -34,7 +34,7 @@ static void on_line(lua_State *L, lua_Debug *at)
 static void make_library(char *dir, const char *script)
 {
     char path[128], target[1024], top[512];
-    static const char *const parts[] = {"prim", "util"};
+    static const char *const parts[] = {"prim", "util", "money.lua"};
 
     if (mkdtemp(dir) == NULL || getcwd(top, sizeof(top)) == NULL)
         die("fuzz", "no temporary folder");
@@ -52,7 +52,8 @@ static void make_vm(const char *script)
 {
     static till_vm_env_t env = {.process = "fuzz"};
     char dir[] = "/tmp/till-fuzz-XXXXXX", error[2048], path[128];
-    const till_bundle_source_t source = {.lua_dir = dir};
+    const char *const plugins = "plugins";
+    const till_bundle_source_t source = {.lua_dir = dir, .plugin_dirs = &plugins, .plugin_dir_count = 1};
 
     make_library(dir, script);
     env.loop = till_loop_create();

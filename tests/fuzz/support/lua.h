@@ -1,4 +1,4 @@
-/* lua.h - a fuzz target that is written in Lua, over the library and bindings of the checkout.
+/* lua.h - a fuzz target that is written in Lua, over the library, plugins and bindings of the checkout.
  *
  * `script` is a main.lua whose http(req) looks at req.body and throws where something does not hold. The JIT is off
  * and each line that runs is counted for libFuzzer, which sees no bytecode by itself.

@@ -119,6 +119,28 @@ t.describe("till.flow.booking", function()
       end))
   end
 
+  -- The provider has told of two of this amount before either of ours is written down.
+  t.it("takes the oldest refund first of those that its provider told of", with_order(
+    function(book, raw, shop, p, booking)
+      shop.work()
+      local function told(ref) t.ok(book { kind = "refunded", amount = 300, reference = ref }) end
+      told_meanwhile(raw, nil, function()
+        told "re_one"
+        told "re_two"
+      end)
+      give_back(raw, shop, 300)
+      local function ours()
+        local out = {}
+        for i, row in ipairs(raw.sql.query("SELECT reference FROM payment_events"
+          .. " WHERE kind = 'refunded' AND actor NOT LIKE 'provider:%' ORDER BY seq")) do
+          out[i] = row.reference
+        end
+        return out
+      end
+      t.same(ours(), { "re_one" })
+      t.equal(booking.amounts(p.id).refunded, 600)
+    end))
+
   t.it("keeps the provider's id of a refund that it asked for, and takes no other for it",
     with_order(function(book, raw, shop, p, booking)
       shop.work()

@@ -56,6 +56,36 @@ local function forget_since(s)
 end
 
 
+local function killed() error("killed", 0) end
+
+
+-- Whoever calls it dies as soon as its transaction is committed.
+local function dies_behind(s, module, name)
+  local m, sql = s.raw.require(module), s.raw.sql
+  local fn, transaction, is_called = m[name], sql.transaction, false
+  m[name] = function(...)
+    is_called = true
+    return fn(...)
+  end
+  sql.transaction = function(...)
+    local done, e = transaction(...)
+    if not is_called then return done, e end
+    m[name], sql.transaction = fn, transaction
+    killed()
+  end
+end
+
+
+-- What a jobs worker does with the flow when its claim is over. -> its state, or why it died
+local function resume(s)
+  s.raw.clock.skip_ms = s.raw.clock.skip_ms + 60000
+  local rows = s.raw.require("till.store.sagas").stuck(20)
+  t.equal(#rows, 1)
+  local _, said = pcall(s.raw.require("till.flow.cancellation_flow").resume, rows[1])
+  return said
+end
+
+
 t.describe("a refund that was parked and made at the provider by hand", function()
   for _, case in ipairs { { "that knows when it was decided", function() end },
     { "from before that was kept", forget_since } } do
@@ -117,4 +147,27 @@ t.describe("a cancellation of what was captured at the provider by hand", functi
     s.shop.must(s.resolve())
     t.same({ s.refunded(), s.sums() }, { s.total, {} })
   end))
+
+  -- That it is a refund now, and of how much, is written in one transaction: who resumes it knows
+  -- both.
+  for _, case in ipairs { { "a part of it", 500 }, { "all of it" } } do
+    t.it("goes on where its worker dies as it turns to a refund, and there went back " .. case[1],
+      with_order(false, function(s)
+        local payment = s.raw.require "till.flow.payment"
+        local ask_void = payment.ask_void
+        payment.ask_void = killed
+        t.equal((s.cancel()), 500)
+        payment.ask_void = ask_void
+        s.provider "captured"
+        s.told { kind = "captured", reference = "ch_hand" }
+        s.told { kind = "refunded", amount = case[2], reference = "re_hand" }
+        dies_behind(s, "till.store.cancellations", "to_refund")
+        t.equal(resume(s), "killed")
+        t.equal(resume(s), "done")
+        t.same({ s.refunded(), s.sums() }, { s.total, {} })
+        t.equal(s.shop.count("cancellations", "state = 'done' AND money = 'refund'"), 1)
+        t.equal(s.raw.sql.one("SELECT CAST(COALESCE(SUM(amount), 0) AS SIGNED) AS n"
+          .. " FROM payment_test_refunds").n, case[2] and s.total - case[2] or 0)
+      end))
+  end
 end)

@@ -83,6 +83,21 @@ t.describe("an order whose payment was disputed", function()
     t.same(s.sums(), {})
   end))
 
+  -- More is on its way than the bank has left: nothing is left then, and no less.
+  t.it("owes nothing where all was lost while a refund was on its way", with_order(function(s)
+    s.raw.sql.exec("UPDATE payment_test_attempts SET state = 'voided'")
+    t.equal((s.refund(300)), 202)
+    s.book { kind = "disputed", reference = "dp_one" }
+    s.book { kind = "lost", reference = "dp_one" }
+    local status, problem = s.refund(100)
+    t.equal(status, 409)
+    t.ok(problem.detail:find("^only 0 of what was captured is left"), problem.detail)
+    local body = s.shop.must(s.cancel())
+    t.same({ body.cancellation.money, body.cancellation.state, body.cancellation.amount.amount },
+      { "none", "done", 0 })
+    t.same(s.sums(), { receivable = -300, goodwill = 300 })
+  end))
+
   t.it("books a refund that was on its way when the dispute came", with_order(function(s)
     local payment = s.raw.require "till.flow.payment"
     local was = payment.ask_refund

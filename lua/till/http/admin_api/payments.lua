@@ -59,6 +59,13 @@ local function get(ctx)
 end
 
 
+local function note(ctx, action, p, tx)
+  return audit.add({ actor = actor.of(ctx), action = "payment." .. action, subject = p.id,
+    detail = { order_id = p.order_id, state = p.state, reason = ctx.body.reason },
+    request_id = ctx.req.request_id }, tx)
+end
+
+
 local function capture(ctx)
   local amount = ctx.body.amount
   local wish = { amount = amount and amount.amount, currency = amount and amount.currency,
@@ -67,16 +74,11 @@ local function capture(ctx)
     return ctx:transaction(function(tx)
       local p, e = fn(tx)
       if not p then return nil, e end
+      local noted, e2 = note(ctx, "capture", p, tx)
+      if not noted then return nil, e2 end
       return answer(ctx, p)
     end)
   end)
-end
-
-
-local function note(ctx, action, p, tx)
-  return audit.add({ actor = actor.of(ctx), action = "payment." .. action, subject = p.id,
-    detail = { order_id = p.order_id, state = p.state, reason = ctx.body.reason },
-    request_id = ctx.req.request_id }, tx)
 end
 
 

@@ -1,8 +1,11 @@
 -- till/http/admin_api/people - customers, staff and keys, for staff.
 local access = require "till.flow.access"
+local actor = require "till.http.actor"
+local audit = require "till.store.audit"
 local channel = require "till.flow.channel"
 local err = require "till.util.err"
 local keys = require "till.store.keys"
+local log = require "till.prim.log"
 local people = require "till.store.people"
 local permissions = require "till.http.permissions"
 local route = require "till.http.route"
@@ -58,11 +61,20 @@ local function check_roles(ctx, roles)
 end
 
 
+-- Who was let in, with what, and by whom. What was done is done, whatever becomes of this.
+local function note(ctx, action, subject, detail)
+  local ok, e = audit.add { actor = actor.of(ctx), action = action, subject = subject,
+    request_id = ctx.req.request_id, detail = detail or {} }
+  if not ok then log.error("audit.lost", { action = action, error = tostring(e) }) end
+end
+
+
 local function create_staff(ctx)
   local ok, e = check_roles(ctx, ctx.body.roles)
   if not ok then return nil, e end
   local made, e2 = access.create_staff(ctx.body)
   if not made then return nil, e2 end
+  note(ctx, "staff.create", made.id, { roles = ctx.body.roles })
   return ctx:json(201, { staff = views.staff(made) })
 end
 
@@ -71,6 +83,7 @@ local function disable_staff(ctx)
   local done, e = people.staff.disable(ctx.params.id)
   if done == nil then return nil, e end
   if not done then return nil, err.new("not_found", "there is nobody of that id") end
+  note(ctx, "staff.disable", ctx.params.id)
   return ctx:empty()
 end
 
@@ -85,6 +98,7 @@ local function create_key(ctx)
   if not ok then return nil, e end
   local made, text = keys.create(ctx.body)
   if not made then return nil, text end
+  note(ctx, "key.create", made.id, { kind = made.kind, name = made.name, roles = made.roles })
   local view = views.key(made)
   view.key = text
   return ctx:json(201, { key = view })
@@ -98,6 +112,7 @@ local function update_key(ctx)
   local done, e = channel.set(ctx.params.id, ctx.body)
   if done == nil then return nil, e end
   if not done then return nil, err.new("not_found", "there is no such publishable key") end
+  note(ctx, "key.update", ctx.params.id, ctx.body)
   local found, e2 = keys.get(ctx.params.id)
   if not found then return nil, e2 end
   return ctx:json(200, { key = views.key(found) })
@@ -108,6 +123,7 @@ local function revoke_key(ctx)
   local done, e = keys.revoke(ctx.params.id)
   if done == nil then return nil, e end
   if not done then return nil, err.new("not_found", "there is no such key") end
+  note(ctx, "key.revoke", ctx.params.id)
   return ctx:empty()
 end
 

@@ -1,6 +1,5 @@
 -- till/http/admin_api/settlements - providers' accounts compared with our books.
 local actor = require "till.http.actor"
-local audit = require "till.store.audit"
 local err = require "till.util.err"
 local render = require "till.http.render"
 local route = require "till.http.route"
@@ -71,15 +70,11 @@ local function start(ctx)
   local body = ctx.body
   return ctx:transaction(function(tx)
     local wish = { provider = body.provider, from_ms = (time.parse(body.from)),
-      to_ms = (time.parse(body.to)), actor = actor.of(ctx) }
+      to_ms = (time.parse(body.to)), actor = actor.of(ctx), request_id = ctx.req.request_id }
     local settlement_id, e = settlement.begin(tx, wish)
     if not settlement_id then return nil, e end
-    local ok, e2 = audit.add({ actor = wish.actor, action = "settlement.begin",
-      subject = tostring(settlement_id), detail = { provider = body.provider, from = body.from,
-        to = body.to }, request_id = ctx.req.request_id }, tx)
-    if not ok then return nil, e2 end
-    local row, e3 = settlements.get(settlement_id, tx)
-    if not row then return nil, e3 end
+    local row, e2 = settlements.get(settlement_id, tx)
+    if not row then return nil, e2 end
     return ctx:json(202, { settlement = view(row) })
   end)
 end
