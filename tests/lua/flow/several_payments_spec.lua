@@ -33,7 +33,7 @@ t.describe("several payments of a cart", function()
       local _, body = shop.complete(cart)
       shop.work()
       local order = of_order(shop, raw, body.order)
-      t.equal(order.payment_status, "authorized")
+      t.equal(order.payment_status, "partially_captured")
       t.equal(shop.count("outbox", "type = 'order.paid'"), 0)
       raw.sql.exec "UPDATE payment_test_attempts SET token = 'tok_ok'"
       local status = raw.admin("POST", "/admin/v1/payments/" .. order.payments[2].id .. "/capture",
