@@ -106,6 +106,14 @@ local function note(row, kind, e)
 end
 
 
+-- Somebody has taken it over from us, who were slow: with a provider that hangs each does, and nobody
+-- was dropped by that.
+local function taken_over(row)
+  sagas.was_slow(row)
+  return "busy"
+end
+
+
 local function wait(self, row, e)
   local now_ms = time.now_ms()
   local due = is_due(row, now_ms)
@@ -116,7 +124,7 @@ local function wait(self, row, e)
   if due then next_ms = e.known_at_ms or now_ms + delay end
   local saved = sagas.save(row, { state = state, error = e, next_ms = not over and next_ms or nil,
     anew = due and e.known_at_ms ~= nil })
-  if not saved then return "busy" end
+  if not saved then return taken_over(row) end
   if due or over then note(row, over and "parked" or "attempt", e) end
   if over then
     log.error("saga.parked", { saga = row.name, aggregate = row.aggregate, step = row.step,
@@ -130,7 +138,7 @@ end
 -- Taken over by somebody else, or done after all: the answer to the last COMMIT was lost.
 local function ended(self, row)
   local now = sagas.find(self.name, row.aggregate)
-  return now and now.state == "done" and "done" or "busy"
+  return now and now.state == "done" and "done" or taken_over(row)
 end
 
 
@@ -188,7 +196,7 @@ function saga:run(aggregate, data, env)
     if row.step < i then
       local saved, e2 = sagas.save(row, { step = i, state = i == #self.steps and "done" or nil })
       if saved == nil then return nil, e2 end
-      if not saved then return "busy" end
+      if not saved then return taken_over(row) end
     end
   end
   return "done"

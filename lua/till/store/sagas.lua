@@ -5,6 +5,7 @@
 --   save(saga, fields)      step, data, state, error, next_at, anew (it turns back); false when it
 --                           is done already or the claim was lost
 --   tries(saga), since(saga)   as they are at the step that it is at now
+--   was_slow(saga)          by whom it was taken over from: he did not drop it, so that is no try
 --   finish(script, saga, steps)   done, with the script; refused (TAKEN) where the claim was lost
 --   at_once(script, name, aggregate, steps)   done without ever having run; refused (TAKEN) where
 --                           one of them runs or waits
@@ -133,6 +134,12 @@ function sagas.save(saga, f, tx)
   if f.anew then saga.counted = nil end
   if not tx then saga.saved = text end
   return true
+end
+
+
+function sagas.was_slow(saga)
+  return sql.exec("UPDATE sagas SET tries = tries - 1 WHERE id = ? AND claim <> ? AND tries > 0"
+    .. " AND state <> 'done'", saga.id, saga.claim)
 end
 
 

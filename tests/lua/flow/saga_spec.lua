@@ -38,6 +38,28 @@ t.describe("a flow that waits", function()
     t.same({ state, runs }, { "parked", raw.require("till.prim.conf").get "jobs.park_attempts" })
   end))
 
+  -- The provider takes longer than a claim lasts, and the shopper polls meanwhile.
+  t.it("is not given up because each who ran it was slow", with_shop(function(_, raw)
+    local flow, is_polled = nil, false
+    flow = raw.require("till.flow.saga").define("spec", {
+      { name = "ask", run = function()
+        if is_polled then
+          is_polled = false
+          raw.clock.skip_ms = raw.clock.skip_ms + 31000
+          t.equal((flow:run("it", {}, {})), "waiting")
+        end
+        return nil, raw.require("till.util.err").new("unknown_outcome", "no answer")
+      end } })
+    flow:run("it", {}, {})
+    raw.sql.exec("UPDATE sagas SET next_at = '2099-01-01'")
+    local tries = row(raw).tries
+    for _ = 1, 15 do
+      is_polled = true
+      t.equal((flow:run("it", {}, {})), "busy")
+    end
+    t.same({ row(raw).state, row(raw).tries }, { "waiting", tries })
+  end))
+
   t.it("is not parked before time has told, and is looked at then", with_shop(function(_, raw)
     local err, time = raw.require "till.util.err", raw.require "till.prim.time"
     local known_at_ms, is_told
