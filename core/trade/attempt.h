@@ -45,7 +45,7 @@
  *
  * The names are those of `payments.state` (sql/0007) and of the table in lua/till/flow/payment.lua,
  * whose every edge is one here, to the same state (tests/lua/prim/attempt_spec.lua holds the two
- * together). There a part of a capture stands in `capture_amount`, a part that was let go in
+ * together). There the sum of its captures stands in `capture_amount`, what was let go in
  * `released_amount` and parts of a refund in `refunded_amount`, and the row stays `captured`
  * meanwhile, as here. DISPUTED, WON and LOST are new: no plugin tells of disputes yet. The first
  * event of a list is `created`, which there is the INSERT; `void` of a created one is `voided`.

@@ -230,6 +230,13 @@ local function book(tx, c, answer)
       reference = answer.capture_ref, actor = c.actor, since = c.since,
       since_ms = math.floor(asked_ms / SECOND_MS) * SECOND_MS, about = { capture_id = c.id } })
     if not ok then return nil, e3 end
+  else
+    local now, e3 = store.get(c.id, tx)
+    if not now then return nil, e3 end
+    if now.state ~= "done" then
+      return nil, err.new("unknown_outcome", "the capture was refused, and is there all the same:"
+        .. " look at the provider", { final = true })
+    end
   end
   return payments.get(c.payment_id, tx)
 end

@@ -8,8 +8,10 @@
 --
 --   as             of a payment that is                     then
 --   captured       sending, unknown, requires_action,       it is booked as captured
---                  authorized
+--                  authorized; captured, and a further      that part is
+--                  part was asked for
 --   not_captured   authorized, and its capture was asked    the next capture has a key of its own
+--                  for; or a further part was
 --   voided         as of captured                           nothing of it is held any more
 --   not_found      sending, unknown, requires_action        it failed: it never got there
 --   refunded       captured                                 all that is left has gone back
@@ -26,6 +28,7 @@ local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
+local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
 local result = require "till.flow.payment_result"
 local time = require "till.prim.time"
@@ -50,8 +53,20 @@ local function conflict(message, fields)
 end
 
 
+local OF_PART = { captured = true, not_captured = true }
+
+
+-- Of a payment that is captured in parts: the one that the verdict is about | false | nil, err
+local function part_of(p, as, tx)
+  local is_asked = p.state == "authorized" and p.capture_amount ~= nil or p.state == "captured"
+  if not OF_PART[as] or not is_asked or payments.left(p) == 0 then return false end
+  return captures.asked(p.id, tx)
+end
+
+
 -- -> true | false: it is so already | nil, err
-local function allow(p, as)
+local function allow(p, as, part)
+  if part then return true end
   if p.state == ENDS[as] then return false end
   if not FROM[as][p.state] then
     return conflict(("a payment that is %s cannot be resolved as %s"):format(p.state, as))
@@ -74,14 +89,29 @@ local function read(payment_id, tx)
 end
 
 
+-- What he says of all parts together, compared with those before it.
+local function check_part(p, as, part, seen)
+  local before, e = payment_events.sum(p.id, "captured", part.since)
+  if not before then return nil, e end
+  local told = seen.captured_amount or seen.outcome == "authorized" and 0 or nil
+  local wanted = as == "captured" and before + part.amount or before
+  if not told or told == wanted then return true end
+  return conflict(("%s says that %d was captured in all: that holds, and not %d"):format(
+    p.provider, told, wanted), { provider_says = seen.outcome })
+end
+
+
 function verdict.look_up(payment_id, as)
   local p, e = read(payment_id)
   if not p then return nil, e end
-  local open, e2 = allow(p, as)
+  local part, e3 = part_of(p, as)
+  if part == nil then return nil, e3 end
+  local open, e2 = allow(p, as, part)
   if open == nil then return nil, e2 end
   if not open then return true end
   local seen = payment.ask_lookup(p)
   if seen.outcome == "unknown" then return true end
+  if part then return check_part(p, as, part, seen) end
   if seen.outcome ~= SAYS[as] then
     return conflict(("%s says that it is %s: that holds, and not %s"):format(p.provider,
       seen.outcome, as), { provider_says = seen.outcome })
@@ -106,30 +136,36 @@ local function is_free(tx, p, order)
 end
 
 
-local function not_captured(tx, p, by)
+local function not_captured(tx, p, by, part)
   local ok, e = payments.decline(p, tx)
   if not ok then return nil, e end
   local settled, e2 = captures.settle(tx, p.id, "refused", by.reason)
   if settled == nil then return nil, e2 end
   if p.order_id then
     ok, e = orders.event(tx, p.order_id, "capture_refused", by.actor,
-      { payment_id = p.id, amount = p.capture_amount, reason = by.reason })
+      { payment_id = p.id, amount = part and part.amount or p.capture_amount, reason = by.reason })
   end
   if not ok then return nil, e end
   return payments.get(p.id, tx)
 end
 
 
-local function write(tx, p, order, as, by)
+-- A webhook may have booked it meanwhile.
+local function captured_part(tx, p, by, part)
+  local settled, e = captures.settle(tx, p.id, "done")
+  if settled == nil then return nil, e end
+  return booking.own(tx, p.id, { kind = "captured", amount = part.amount, actor = by.actor,
+    reason = by.reason, since = part.since, since_ms = time.parse(part.asked_at) })
+end
+
+
+local function write(tx, p, order, as, by, part)
   if as ~= "captured" then
     local free, e = is_free(tx, p, order)
     if not free then return nil, e end
   end
-  if as == "not_captured" then return not_captured(tx, p, by) end
-  if as == "captured" then
-    local settled, e = captures.settle(tx, p.id, "done")
-    if settled == nil then return nil, e end
-  end
+  if as == "not_captured" then return not_captured(tx, p, by, part) end
+  if part then return captured_part(tx, p, by, part) end
   return booking.book(tx, p.id, { kind = as, actor = by.actor, reason = by.reason,
     amount = as == "captured" and payments.to_capture(p) or nil })
 end
@@ -138,10 +174,12 @@ end
 function verdict.give(tx, payment_id, as, by)
   local p, order = booking.lock(tx, payment_id)
   if not p then return nil, order end
-  local open, e = allow(p, as)
+  local part, e4 = part_of(p, as, tx)
+  if part == nil then return nil, e4 end
+  local open, e = allow(p, as, part)
   if open == nil then return nil, e end
   if not open then return p end
-  local now, e2 = write(tx, p, order, as, by)
+  local now, e2 = write(tx, p, order, as, by, part)
   if not now then return nil, e2 end
   local ok, e3 = audit.add({ actor = by.actor, action = "payment.resolve", subject = p.id,
     detail = { as = as, was = p.state, order_id = p.order_id, reason = by.reason },

@@ -169,16 +169,33 @@ t.describe("a part of a capture", function()
     t.same({ cash(s), s.payment().capture_amount.amount }, { 1300, 1300 })
   end))
 
-  t.it("that staff say was captured is booked once", with_order(function(s)
-    local mend = instead(s, "payment.capture", function() return { outcome = "unknown" } end)
-    t.equal(s.pay(300), 503)
-    local mend_lookup = instead(s, "payment.lookup", function() return { outcome = "unknown" } end)
-    s.shop.must(s.raw.admin("POST", "/admin/v1/payments/" .. s.id .. "/resolve",
-      { as = "captured", reason = "seen there" }, s.shop.key()))
-    mend_lookup()
-    mend()
-    s.raw.sql.exec("UPDATE outbox SET available_at = '2020-01-01'")
-    s.shop.work()
-    t.same({ cash(s), s.payment().capture_amount.amount }, { 300, 300 })
-  end))
+  t.table({
+    { why = "that staff say was captured is booked once, the first", as = "captured", before = 0 },
+    { why = "that staff say was captured is booked once", as = "captured", before = 100 },
+    { why = "that staff say was not, is over, the first", as = "not_captured", before = 0 },
+    { why = "that staff say was not, is over", as = "not_captured", before = 100 },
+  }, function(case)
+    with_order(function(s)
+      if case.before > 0 then s.shop.must(s.pay(case.before)) end
+      local mend = instead(s, "payment.capture", function() return { outcome = "unknown" } end)
+      t.equal(s.pay(300), 503)
+      local function resolve(verdict)
+        return s.raw.admin("POST", "/admin/v1/payments/" .. s.id .. "/resolve",
+          { as = verdict, reason = "seen there" }, s.shop.key())
+      end
+      t.equal((resolve "captured"), 409, "the provider has none of it")
+      local mend_lookup = instead(s, "payment.lookup",
+        function() return { outcome = "unknown" } end)
+      s.shop.must(resolve(case.as))
+      mend_lookup()
+      mend()
+      s.raw.sql.exec("UPDATE outbox SET available_at = '2020-01-01'")
+      s.shop.work()
+      local sum = case.before + (case.as == "captured" and 300 or 0)
+      t.equal(cash(s), sum)
+      if case.as == "captured" then return t.equal(s.payment().capture_amount.amount, sum) end
+      s.shop.must(s.pay(200))
+      t.same({ cash(s), at_provider(s).n }, { sum + 200, sum + 200 })
+    end)()
+  end)
 end)
