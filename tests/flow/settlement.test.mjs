@@ -218,6 +218,37 @@ describe("reconciliation with a provider", () => {
     assert.equal((await shop.cli("payments", "reconcile", "--from", "yesterday", ...plugin)).code, 2);
   });
 
+  it("is not the only command: payments are listed and shown, and staff say what became of one whose provider is silent", async () => {
+    const payments = (...args) => shop.cli("payments", ...args, ...plugin);
+    const reasoned = ["--reason", "they have no such payment", "--author", "ada"];
+    const { order } = await bought(1);
+    const [paid] = (await orderOf(order.id)).payments;
+    for (const [args, why] of [[[paid.id, "--as", "refunded"], /stripe says that it is captured/], [[paid.id, "--as", "voided"], /captured cannot be resolved/],
+      [[`pay_${"0".repeat(25)}1`, "--as", "voided"], /no such payment/]]) {
+      const { code, stderr } = await payments("resolve", ...args, ...reasoned);
+      assert.deepEqual([code, why.test(stderr)], [1, true], stderr);
+    }
+    for (const [args, why] of [[["resolve", paid.id, "--as", "perhaps", ...reasoned], /not_captured, voided/], [["resolve", paid.id, "--as", "voided"], /--reason/],
+      [["resolve", "--as", "voided", ...reasoned], /pay_/], [["resolve", "pay_x", "--as", "voided", ...reasoned], /pay_/], [["list", "--state", "lent"], /lent/],
+      [["show", paid.id, "--state", "unknown"], /--state/], [["show", "--id", paid.id], /--id/], [["pay"], /resolve/]]) {
+      const { code, stderr } = await payments(...args);
+      assert.deepEqual([code, why.test(stderr)], [2, true], `${args.join(" ")}: ${stderr}`);
+    }
+    const cart = await makeCart(shop, variant.id, { quantity: 1 });
+    const { id } = await choose(cart);
+    stripe.script.on({ match: { path: "/v1/payment_intents/[^/]+(/confirm)?" }, times: 10_000, reset: "before" });
+    assert.equal((await complete(cart)).status, 202);
+    const shown = await payments("show", id);
+    assert.match(shown.stdout, new RegExp(`${id}  stripe  unknown[^]*cart ${cart.id}[^]*created[^]*send[^]*unknown`), shown.stderr);
+    assert.match((await payments("list")).stdout, new RegExp(id));
+    assert.ok(JSON.parse((await payments("list", "--state", "captured", "--json")).stdout).data.some((one) => one.id === paid.id));
+    const done = await payments("resolve", id, "--as", "not_found", ...reasoned);
+    assert.deepEqual([done.code, done.stdout], [0, `${id}  failed\n`], done.stderr);
+    assert.equal(await value(shop, `SELECT CONCAT(actor, ' ', JSON_VALUE(detail, '$.was')) FROM audit_entries WHERE action = 'payment.resolve' AND subject = '${id}'`), "command:ada unknown");
+    const { events, state } = JSON.parse((await payments("show", id, "--json")).stdout).payment;
+    assert.deepEqual([state, events.at(-1).event, events.at(-1).reason], ["failed", "not_found", "they have no such payment"]);
+  });
+
   it("refuses a period or a provider that cannot be compared", async () => {
     for (const [provider, from, to] of [["manual", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"], ["stripe", "2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z"],
       ["stripe", "2025-01-01T00:00:00Z", "2026-01-01T00:00:00Z"], ["stripe", "2026-01-01T00:00:00Z", "2999-01-01T00:00:00Z"]]) {

@@ -1,5 +1,7 @@
--- till/cli/payments - `moontill payments reconcile`: a provider's account compared with our books,
--- as POST /admin/v1/settlements does; this process does it and waits for its end.
+-- till/cli/payments - `moontill payments`. `reconcile`: a provider's account compared with our
+-- books, as POST /admin/v1/settlements does; this process does it and waits for its end. `list`,
+-- `show` and `resolve` are till.cli.payments.attempts.
+local attempts = require "till.cli.payments.attempts"
 local dispatch = require "till.plugin.dispatch"
 local json = require "till.prim.json"
 local say = require "till.cli.say"
@@ -15,8 +17,18 @@ usage: moontill payments reconcile [--provider NAME] [--from TIME] [--to TIME] [
        --provider NAME   e.g. stripe; all that can be asked, without it
        --from, --to      RFC 3339 (2026-11-01T00:00:00Z), or a day; the last three days without them
 Exit code 1 where something does not agree.
+       moontill payments list [--state STATE] [--json]
+           the newest 200 in a state; without it those whose outcome is unknown
+       moontill payments show PAYMENT [--json]     state, amounts, and what happened to it
+       moontill payments resolve PAYMENT --as AS --reason TEXT [--author NAME]
+           say what became of it, where its provider never tells: captured, not_captured, voided,
+           not_found or refunded. The provider is asked first, and what it says wins; no money is
+           moved. docs/payments.md says what may be
+Exit code 1 where that was refused, with the reason.
 ]]
-local OPTIONS = { provider = true, from = true, to = true }
+local OPTIONS = { reconcile = { provider = true, from = true, to = true, json = true },
+  list = { state = true, json = true }, show = { id = true, json = true },
+  resolve = { id = true, as = true, reason = true, author = true } }
 local DAYS_MS = 3 * 86400000
 local LISTS = { "missing_here", "missing_there", "differs" }
 local WAIT_MS = 500
@@ -117,13 +129,15 @@ end
 
 -- -> options | nil, sentence
 local function read(args)
-  local opts, i = {}, 2
+  local opts, i, known = {}, 2, OPTIONS[args[1]]
   while args[i] do
     local name = args[i]:match "^%-%-(.+)$"
-    if name == "json" then
-      opts.json = true
-    elseif not OPTIONS[name or ""] then
+    if not name and known.id and not opts.id then
+      opts.id = args[i]
+    elseif name == "id" or not known[name or ""] then
       return nil, args[i] .. ": what is that?"
+    elseif name == "json" then
+      opts.json = true
     elseif not args[i + 1] then
       return nil, args[i] .. " needs a value"
     else
@@ -132,7 +146,10 @@ local function read(args)
     end
     i = i + 1
   end
-  return period(opts)
+  if args[1] == "reconcile" then return period(opts) end
+  local wrong = attempts.misused(args[1], opts)
+  if wrong then return nil, wrong end
+  return opts
 end
 
 
@@ -143,10 +160,13 @@ function cli.main(...)
     term.write(HELP)
     return 0
   end
-  if args[1] ~= "reconcile" then return say.misused("payments", "reconcile?", HELP) end
+  if not OPTIONS[args[1] or ""] then
+    return say.misused("payments", "list, show, resolve or reconcile?", HELP)
+  end
   local opts, why = read(args)
   if not opts then return say.misused("payments", why, HELP) end
-  return reconcile(opts)
+  if args[1] == "reconcile" then return reconcile(opts) end
+  return attempts[args[1]](opts)
 end
 
 
