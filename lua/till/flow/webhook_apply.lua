@@ -131,10 +131,17 @@ end
 local TOLD = { disputed = DISPUTED, voided = LOST }
 
 
+-- Of a payment there may be several disputes, each told and ended by itself.
+local function subject_of_event(p, event)
+  if event.kind == "voided" or not event.reference then return p.id end
+  return (p.id .. ":" .. event.reference):sub(1, 120)
+end
+
+
 local function tell(tx, p, event)
   local kind = TOLD[event.kind]
   if kind then
-    local raised, e = alerts.raise(tx, kind, p.id, { detail = { payment_id = p.id,
+    local raised, e = alerts.raise(tx, kind, subject_of_event(p, event), { detail = { payment_id = p.id,
       order_id = p.order_id, amount = event.amount, currency = p.currency,
       reference = event.reference, reason = event.reason } })
     return raised ~= nil, e
@@ -211,7 +218,10 @@ local function close_alerts(group, answer, p, events)
   close_of(group, answer.failed, PARKED, "parked")
   close_of(group, nil, FAILED, "failed")
   for _, event in ipairs(events) do
-    if ENDS[event.kind] then alerts.close(DISPUTED, p.id) end
+    if ENDS[event.kind] then
+      alerts.close(DISPUTED, subject_of_event(p, event))
+      alerts.close(DISPUTED, p.id) -- as a server from before called it
+    end
   end
 end
 
