@@ -108,10 +108,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         check(till_signature_hmac(given, TILL_SIGNATURE_HEX, text, secrets, 2) != TILL_SIGNATURE_VALID);
     else if (what == 2)
         check(till_signature_hmac(given, TILL_SIGNATURE_BASE64, text, secrets, 2) != TILL_SIGNATURE_VALID);
-    if (what >= 3) {
+    if (what >= 3) { /* signing is slow: with every eighth */
         till_signature_algorithm_t algorithm = what == 3 ? TILL_SIGNATURE_RSA : TILL_SIGNATURE_ECDSA;
         till_signature_public(algorithm, key, given, text, 1700000000);
-        check_public(algorithm, given, text);
+        if (*bytes / 5 % 8 == 0)
+            check_public(algorithm, given, text);
     }
     check(ERR_peek_error() == 0);
     check_signed(text);

@@ -14,7 +14,8 @@
 --                  for; or a further part was
 --   voided         as of captured                           nothing of it is held any more
 --   not_found      sending, unknown, requires_action        it failed: it never got there
---   refunded       captured                                 all that is left has gone back
+--   refunded       captured; won or lost, where the bank    all that is left has gone back
+--                  left something of it
 --
 -- Written under the lock of the order, then of the payment: row, events, ledger, the order's
 -- payment_status and timeline by till.flow.booking, and the audit. Nobody is asked for money. What
@@ -38,7 +39,7 @@ local verdict = {}
 local OPEN = { sending = true, unknown = true, requires_action = true }
 local NOT_TAKEN = { sending = true, unknown = true, requires_action = true, authorized = true }
 local FROM = { captured = NOT_TAKEN, voided = NOT_TAKEN, not_found = OPEN,
-  not_captured = { authorized = true }, refunded = { captured = true } }
+  not_captured = { authorized = true }, refunded = { captured = true, won = true, lost = true } }
 -- What it comes to, and what a provider says then.
 local ENDS = { captured = "captured", voided = "voided", not_found = "failed",
   refunded = "refunded" }

@@ -131,11 +131,18 @@ local function find(answer, group)
 end
 
 
+-- Of a payment there may be several disputes, each told and ended by itself.
+local function dispute_of(p, event)
+  if not event.reference then return p.id end
+  return (p.id .. ":" .. event.reference):sub(1, 120)
+end
+
+
 local function tell(tx, p, event)
   if event.kind == "voided" then return lost_authorization.raise(tx, p, event) end
   if event.kind == "disputed" then
-    local raised, e = alerts.raise(tx, DISPUTED, p.id, { detail = { payment_id = p.id,
-      order_id = p.order_id, amount = event.amount, currency = p.currency,
+    local raised, e = alerts.raise(tx, DISPUTED, dispute_of(p, event), { detail = {
+      payment_id = p.id, order_id = p.order_id, amount = event.amount, currency = p.currency,
       reference = event.reference, reason = event.reason } })
     return raised ~= nil, e
   end
@@ -212,7 +219,10 @@ local function close_alerts(group, answer, p, events)
   close_of(group, answer.failed, PARKED, "parked")
   close_of(group, nil, FAILED, "failed")
   for _, event in ipairs(events) do
-    if ENDS[event.kind] then alerts.close(DISPUTED, p.id) end
+    if ENDS[event.kind] then
+      alerts.close(DISPUTED, dispute_of(p, event))
+      alerts.close(DISPUTED, p.id) -- as a server from before called it
+    end
   end
 end
 

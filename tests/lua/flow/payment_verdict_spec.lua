@@ -141,6 +141,42 @@ t.describe("the verdict of staff", function()
     t.equal((resolve(shop, raw, "captured")), 409)
   end))
 
+  -- 1399 were captured; of these the bank had `disputed` in question.
+  for _, case in ipairs { { "won", disputed = 600, back = 1399, state = "refunded" },
+    { "lost", disputed = 600, back = 799, state = "lost" },
+    { "lost", disputed = 1399, back = 0, state = "lost" } } do
+    t.it(("books what went back after a dispute of %d was %s"):format(case.disputed, case[1]),
+      with("tok_ok", function(shop, raw, cart, say)
+        shop.must(shop.complete(cart))
+        shop.must(raw.admin("POST", only(raw) .. "/capture", {}, shop.key()))
+        local booking = raw.require "till.flow.booking"
+        for _, event in ipairs { { kind = "disputed", amount = case.disputed }, { kind = case[1] } } do
+          assert(raw.sql.transaction(function(tx)
+            event.reference = "dp_one"
+            return booking.book(tx, only(raw):match "pay_%w+", event)
+          end))
+        end
+        say["payment.lookup"] = "unknown"
+        local status, body = resolve(shop, raw, "refunded")
+        local code = case.back == 0 and "conflict" or nil
+        t.same({ status, state(raw), body.code }, { code and 409 or 200, case.state, code })
+        t.equal(raw.sql.one("SELECT refunded_amount AS n FROM payments").n, case.back)
+        t.equal(balance(raw), 0)
+      end))
+  end
+
+  t.it("waits while a dispute goes on", with("tok_ok", function(shop, raw, cart, say)
+    shop.must(shop.complete(cart))
+    shop.must(raw.admin("POST", only(raw) .. "/capture", {}, shop.key()))
+    assert(raw.sql.transaction(function(tx)
+      return raw.require("till.flow.booking").book(tx, only(raw):match "pay_%w+",
+        { kind = "disputed", amount = 600, reference = "dp_one" })
+    end))
+    say["payment.lookup"] = "unknown"
+    t.equal((resolve(shop, raw, "refunded")), 409)
+    t.equal(state(raw), "disputed")
+  end))
+
   t.it("does not touch what a cancellation is giving back", with("tok_ok",
     function(shop, raw, cart, say)
       local order = half_captured(shop, raw, cart, say)

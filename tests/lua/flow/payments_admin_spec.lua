@@ -47,4 +47,38 @@ t.describe("payments for staff", function()
     local list = shop.must(raw.admin("GET", "/admin/v1/orders/" .. order.id .. "/ledger")).entries
     t.ok(#list > 3, "sale and capture")
   end))
+
+  -- fn(asked): how often the provider was asked to capture until then
+  local function counting(raw, fn)
+    local dispatch, n = raw.require "till.plugin.dispatch", 0
+    local was = dispatch.plugin
+    dispatch.plugin = function(name, hook, ...)
+      if hook == "payment.capture" then n = n + 1 end
+      return was(name, hook, ...)
+    end
+    fn(function() return n end)
+    dispatch.plugin = was
+  end
+
+  t.it("that were voided are not captured, and nobody is asked to", with_shop(function(shop, raw)
+    counting(raw, function(asked)
+      local lone = authorized(raw, shop)
+      shop.must(raw.admin("POST", "/admin/v1/payments/" .. lone.id .. "/void",
+        { reason = "twice" }, shop.key()))
+      local cart = shop.cart { { shop.product("POT", 999, 5), 1 } }
+      shop.pay(cart, "test", "tok_ok")
+      local order = shop.must(shop.complete(cart)).order
+      shop.must(raw.admin("POST", "/admin/v1/orders/" .. order.id .. "/cancel", {}, shop.key()))
+      local entries = shop.count "ledger_entries"
+      shop.work() -- the capture that was asked for when it was placed
+      for _, p in ipairs { lone, shop.order(order.id).payments[1] } do
+        local status, body = raw.admin("POST", "/admin/v1/payments/" .. p.id .. "/capture", {},
+          shop.key())
+        t.same({ status, body.code }, { 409, "conflict" })
+      end
+      t.same({ asked(), shop.count("payments", "state = 'voided'"), shop.count "ledger_entries",
+        shop.count("payment_test_attempts", "state = 'voided'"),
+        shop.count("audit_entries", "action = 'payment.capture'") }, { 0, 2, entries, 2, 0 })
+    end)
+  end))
 end)

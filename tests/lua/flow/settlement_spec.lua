@@ -58,6 +58,30 @@ t.describe("a movement at a provider", function()
 end)
 
 
+t.describe("a reconciliation that cannot be", function()
+  t.it("is refused with what is wrong, and nothing is begun", live.test(function(raw)
+    local shop, dispatch = make_shop(raw), raw.require "till.plugin.dispatch"
+    dispatch.has = function(_, plugin) return plugin == "payment-test" end
+    local was = "2026-01-01T00:00:00Z"
+    for i, case in ipairs {
+      { "/provider", provider = "nobody", from = was, to = "2026-01-02T00:00:00Z" },
+      { "/provider", provider = "Test!", from = was, to = "2026-01-02T00:00:00Z" },
+      { "/from", provider = "test", from = was, to = was },
+      { "/to", provider = "test", from = was, to = "2026-04-04T00:00:00Z" },
+      { "/to", provider = "test", from = was, to = "2100-01-01T00:00:00Z" },
+      { "/from", provider = "test", from = "yesterday", to = was },
+    } do
+      local status, body = raw.admin("POST", "/admin/v1/settlements", { provider = case.provider,
+        from = case.from, to = case.to }, shop.key())
+      t.same({ status, body.code, body.errors[1].pointer }, { 422, "invalid_request", case[1] },
+        "case " .. i)
+    end
+    t.same({ shop.count "settlements", shop.count "audit_entries", shop.count "outbox" },
+      { 0, 0, 0 })
+  end))
+end)
+
+
 t.describe("the lease of a reconciliation", function()
   t.it("is its worker's however often it is renewed within a millisecond", with_order(function(s)
     local now = s.time.now_ms()

@@ -1,0 +1,77 @@
+local t = require "till.test"
+local live = require "tests.support.live"
+local make_shop = require "tests.support.shop"
+
+
+-- fn(s): an order that is captured; s.tells(events): its provider says so when it is asked
+local function with_order(fn)
+  return live.test(function(raw)
+    local shop = make_shop(raw)
+    local cart = shop.cart { { shop.product("TEA", 999, 5), 3 } }
+    shop.pay(cart, "test", "tok_ok")
+    shop.must(shop.complete(cart))
+    shop.work()
+    local p = raw.require("till.store.payments").of_cart(cart)[1]
+    local dispatch, n = raw.require "till.plugin.dispatch", 0
+    local was, events = dispatch.plugin, {}
+    dispatch.plugin = function(name, hook, ...)
+      if hook ~= "webhook.apply" then return was(name, hook, ...) end
+      return { payment_id = p.id, cart_id = cart, provider_ref = p.provider_ref,
+        currency = p.currency, amount = p.amount, state = "captured", events = events,
+        failed = {} }
+    end
+    local s = { raw = raw, shop = shop, payment = p }
+    function s.tells(list)
+      events, n = list, n + 1
+      assert(raw.require("till.store.webhooks").insert("payment-test", "webhook",
+        { { id = "evt_" .. n, type = "x", subject = p.provider_ref, at_ms = 0, body = "{}" } }))
+      assert(raw.require("till.flow.webhooks").run())
+      t.equal(shop.count("webhook_events", "state = 'applied'"), n)
+    end
+    function s.open() -- amounts of the disputes that are told of
+      local out = {}
+      for i, one in ipairs(shop.must(raw.admin("GET",
+        "/admin/v1/alerts?kind=payment.disputed&state=open")).data) do
+        out[i] = one.detail.amount
+      end
+      table.sort(out)
+      return out
+    end
+    fn(s)
+  end)
+end
+
+
+local function dispute(amount, id)
+  return { kind = "disputed", amount = amount, reference = id, reason = "fraudulent" }
+end
+
+
+t.describe("disputes of one payment", function()
+  -- What a provider says of a payment is all of it, also what is over.
+  t.it("are told each, once, and end each for itself", with_order(function(s)
+    local one, two = dispute(300, "dp_one"), dispute(400, "dp_two")
+    local won, lost = { kind = "won", reference = "dp_one" }, { kind = "lost", reference = "dp_two" }
+    s.tells { one }
+    s.tells { one }
+    t.same(s.open(), { 300 })
+    for _ = 1, 2 do
+      s.tells { one, won, two }
+      t.same(s.open(), { 400 })
+    end
+    t.equal(s.shop.count("outbox", "type = 'payment.disputed'"), 2)
+    t.equal(s.raw.sql.one("SELECT state FROM payments").state, "disputed")
+    s.tells { one, won, two, lost }
+    t.same(s.open(), {})
+    t.equal(s.raw.sql.one("SELECT lost_amount AS n FROM payments").n, 400)
+  end))
+
+  t.it("end as well where a server from before told of them by the payment alone", with_order(
+    function(s)
+      s.tells { dispute(300, "dp_one") }
+      s.raw.sql.exec("UPDATE alerts SET subject = ? WHERE kind = 'payment.disputed'",
+        s.payment.id)
+      s.tells { dispute(300, "dp_one"), { kind = "won", reference = "dp_one" } }
+      t.same(s.open(), {})
+    end))
+end)
