@@ -4,13 +4,23 @@
 // it: [{ state, answer }] ends the operation with that answer, [{ state }] goes on to the next step; [] is not possible
 // now (somebody completes this cart: it waits). Several outcomes where the shop may choose. Of operations that ran at
 // once, some order of their steps must explain all answers: explain() finds every state that they may have led to.
+//
+// What is in stock lies at two locations. What of a SKU is not there may be promised, as its policy says; units that come
+// go to the orders that wait for them, at any moment, and have gone there when nothing is under way any more. A bundle is
+// its parts. Units that somebody holds, or was sold, are { "line/SKU/location": how many }; the location is PROMISED where
+// they are not there yet. From where the shop takes them it may choose: from any location that has all of a line, else from
+// both, the first one first.
 
-export const PRICES = [1000, 1500, 700];
+export const PRICES = [1000, 1500, 700, 2300, 3100];
+export const SKUS = [0, 1, 2]; // those with units of their own
+export const LOCATIONS = [0, 1];
+export const PARTS = { 3: [[0, 1], [1, 1]], 4: [[1, 2], [2, 1]] }; // bundle -> its SKUs, and how many of each
+const PROMISED = "p";
 const PERCENT = 13; // no sum with it is the same as another one without, in carts as small as these
 
 /** What a world begins with. */
-export function initial({ carts, stock, uses }) {
-  return { stock, uses, used: 0, carts: Array.from({ length: carts }, emptyCart), left: [], orders: [] };
+export function initial({ carts, stock, policies, uses }) {
+  return { stock, policies, uses, used: 0, carts: Array.from({ length: carts }, emptyCart), left: [], orders: [] };
 }
 
 const emptyCart = (_, number) => ({ number, lines: {}, state: "open", held: {}, hasCode: false, isReduced: false, sessions: [] });
@@ -27,9 +37,78 @@ export function totalsOf(cart) {
 
 const dueFor = (cart) => JSON.stringify(totalsOf(cart));
 
-const heldBy = (carts, v) => carts.reduce((sum, c) => sum + (c.held[v] ?? 0), 0);
+// ---- units --------------------------------------------------------------------------------------
+
+const keyOf = (line, sku, location) => `${line}/${sku}/${location}`;
+const partsOf = (line) => PARTS[line] ?? [[Number(line), 1]];
+
+function change(units, key, n) {
+  units[key] = (units[key] ?? 0) + n;
+  if (units[key] === 0) delete units[key];
+}
+
+/** How many of them are of this SKU, at this location. */
+const unitsAt = (units, sku, location) =>
+  Object.entries(units).reduce((sum, [key, n]) => (key.endsWith(`/${sku}/${location}`) ? sum + n : sum), 0);
+const heldBy = (carts, sku, location) => carts.reduce((sum, c) => sum + unitsAt(c.held, sku, location), 0);
 const allCarts = (state) => [...state.carts, ...state.left];
-export const reservedOf = (state, v) => heldBy(allCarts(state), v);
+export const reservedOf = (state, sku, location) => heldBy(allCarts(state), sku, location);
+export const promisedOf = (state, sku) =>
+  reservedOf(state, sku, PROMISED) + state.orders.reduce((sum, o) => sum + unitsAt(o.units, sku, PROMISED), 0);
+const freeAt = (state, sku, location) => state.stock[sku][location] - reservedOf(state, sku, location);
+
+/** Units of an order's line that cannot be sent yet: of a bundle as many as the part lacks of which most is missing. */
+export const lackOf = (order, line) =>
+  Math.max(...partsOf(line).map(([sku, per]) => Math.ceil((order.units[keyOf(line, sku, PROMISED)] ?? 0) / per)));
+
+const itemsOf = (lines) => Object.entries(lines).flatMap(([line, q]) => partsOf(line).map(([sku, per]) => ({ line, sku, n: per * q })));
+
+/** Exactly these are held, wherever. */
+function isHeld(held, lines) {
+  const wanted = {}, there = {};
+  for (const { line, sku, n } of itemsOf(lines)) change(wanted, `${line}/${sku}`, n);
+  for (const [key, n] of Object.entries(held)) change(there, key.slice(0, key.lastIndexOf("/")), n);
+  return isSame(wanted, there);
+}
+
+/** Whatever may come of taking an item for a cart; nothing: it cannot be had. */
+function take(state, c, { line, sku, n }) {
+  const free = LOCATIONS.map((l) => freeAt(state, sku, l)), policy = state.policies[sku];
+  const taken = (shares) => {
+    const next = clone(state);
+    for (const [location, some] of shares) if (some > 0) change(next.carts[c].held, keyOf(line, sku, location), some);
+    return next;
+  };
+  const whole = LOCATIONS.filter((l) => free[l] >= n);
+  if (whole.length > 0) return whole.map((l) => taken([[l, n]]));
+  const first = Math.min(n, free[0]), second = Math.min(n - first, free[1]), rest = n - first - second;
+  if (rest > 0 && (policy.policy === "deny" || promisedOf(state, sku) + rest > policy.limit)) return [];
+  return [taken([[0, first], [1, second], [PROMISED, rest]])];
+}
+
+const permutations = (list) => (list.length < 2 ? [list]
+  : list.flatMap((some, i) => permutations([...list.slice(0, i), ...list.slice(i + 1)]).map((rest) => [some, ...rest])));
+
+/** Units that are free go to an order that waits: each way in which one of them may. */
+function allotments(state) {
+  const out = [];
+  for (const sku of SKUS) for (const location of LOCATIONS) {
+    if (freeAt(state, sku, location) < 1) continue;
+    state.orders.forEach((order, at) => {
+      for (const key of Object.keys(order.units)) {
+        if (!key.endsWith(`/${sku}/${PROMISED}`)) continue;
+        const next = clone(state), { units } = next.orders[at];
+        change(units, key, -1);
+        change(units, keyOf(key.split("/")[0], sku, location), 1);
+        --next.stock[sku][location];
+        out.push(next);
+      }
+    });
+  }
+  return out;
+}
+
+// ---- carts --------------------------------------------------------------------------------------
 
 /** The code gives something while it has uses left; afterwards a worker may believe so for a moment. */
 function priced(state, c) {
@@ -62,18 +141,36 @@ const shown = (cart) => ({ status: 200, lines: { ...cart.lines }, ...totalsOf(ca
  * run out for is there for him who needs it, unless they, or the job, are at it just now.
  */
 function hold(state, c) {
-  const next = clone(state), cart = next.carts[c], others = allCarts(next).filter((o) => o !== cart);
-  let isSure = true;
-  for (const [v, q] of Object.entries(cart.lines)) {
-    if (next.stock[v] - heldBy(others, v) >= q) continue;
-    const lapsed = others.filter((o) => o.isLapsed);
-    if (next.stock[v] - heldBy(others, v) + heldBy(lapsed, v) < q) return [null];
-    for (const o of lapsed) delete o.held[v];
-    isSure = false;
+  const items = itemsOf(state.carts[c].lines), out = [];
+  for (const isSwept of allCarts(state).some((o) => o.isLapsed && o !== state.carts[c]) ? [true, false] : [false]) {
+    const next = clone(state);
+    Object.assign(next.carts[c], { held: {}, isLapsed: false });
+    let found = [next];
+    for (const sku of SKUS) {
+      const some = items.filter((item) => item.sku === sku), wanted = some.reduce((sum, { n }) => sum + n, 0);
+      if (isSwept) found = found.flatMap((s) => swept(s, c, sku, wanted));
+      found = found.flatMap((s) => permutations(some).flatMap((list) =>
+        list.reduce((all, item) => all.flatMap((so) => take(so, c, item)), [s])));
+    }
+    out.push(...(found.length > 0 ? found : [null]));
   }
-  cart.held = { ...cart.lines };
-  cart.isLapsed = false;
-  return isSure ? [next] : [next, null];
+  return out;
+}
+
+/** Where there is too little of a SKU those whose time is over give theirs, one after the other until there is enough. */
+function swept(state, c, sku, wanted) {
+  if (LOCATIONS.reduce((sum, l) => sum + freeAt(state, sku, l), 0) >= wanted) return [state];
+  const out = [];
+  for (const [at, cart] of allCarts(state).entries()) {
+    if (!cart.isLapsed || cart === state.carts[c]) continue;
+    for (const key of Object.keys(cart.held)) {
+      if (!LOCATIONS.some((l) => key.endsWith(`/${sku}/${l}`))) continue;
+      const next = clone(state);
+      delete allCarts(next)[at].held[key];
+      out.push(...swept(next, c, sku, wanted));
+    }
+  }
+  return out.length > 0 ? out : [state];
 }
 
 /** What is held after a refusal: as before, or let go. */
@@ -116,8 +213,8 @@ function begin(state, op) {
     return one(next, cartError("price_changed"));
   }
   const before = cart.held;
-  const isHeld = isSame(cart.held, cart.lines) && !cart.isLapsed;
-  for (const held of isHeld ? [clone(state)] : hold(state, op.cart)) {
+  const isThere = isHeld(cart.held, cart.lines) && !cart.isLapsed;
+  for (const held of isThere ? [clone(state)] : hold(state, op.cart)) {
     if (held) Object.assign(held.carts[op.cart], { state: "completing", before });
     out.push(...(held ? [{ state: held }] : refusedWith(state, op.cart, cartError("sold_out"))));
   }
@@ -126,10 +223,10 @@ function begin(state, op) {
 
 function place(state, c) {
   const next = clone(state), cart = next.carts[c];
-  for (const [v, q] of Object.entries(cart.lines)) next.stock[v] -= q;
+  for (const sku of SKUS) for (const l of LOCATIONS) next.stock[sku][l] -= unitsAt(cart.held, sku, l);
   if (cart.isReduced) ++next.used;
   const order = { cart: cart.number, lines: { ...cart.lines }, ...totalsOf(cart) };
-  next.orders.push({ ...order, isCancelled: false, gone: {}, sent: {}, back: {} });
+  next.orders.push({ ...order, units: cart.held, isCancelled: false, gone: {}, sent: {}, back: {} });
   next.orders.sort((a, b) => a.cart - b.cart);
   Object.assign(cart, { state: "completed", held: {} });
   return one(next, { kind: "order", ...order });
@@ -146,7 +243,7 @@ function end(state, op) {
   }
   if (payment.token === "tok_requires_action" && !(payment.state === "requires_action" && op.isConfirmed)) {
     payment.state = "requires_action";
-    return refusedWith(s, op.cart, cartError("payment_requires_action"), { ...cart.lines });
+    return refusedWith(s, op.cart, cartError("payment_requires_action"), cart.held);
   }
   if (cart.isReduced && s.used >= s.uses) { // the last use went to somebody else meanwhile
     payment.state = "voided";
@@ -164,11 +261,31 @@ function cancelled(state, at) {
   for (const givesBack of state.orders[at].isReduced ? [true, false] : [false]) {
     const next = clone(state), order = next.orders[at];
     order.isCancelled = true;
-    for (const v of Object.keys(order.lines)) next.stock[v] += leftOf(order, v);
+    for (const sku of SKUS) for (const l of LOCATIONS) next.stock[sku][l] += unitsAt(order.units, sku, l);
+    order.units = {};
     if (givesBack) --next.used;
     out.push({ state: next, answer: { status: 200 } });
   }
   return out;
+}
+
+/** Units of a line are not wanted any more: those that are not there yet first, then from wherever they were taken. */
+function givenUp(state, at, line) {
+  let found = [state];
+  for (const [sku, per] of partsOf(line)) {
+    for (let i = 0; i < per; ++i) {
+      found = found.flatMap((s) => {
+        const { units } = s.orders[at], promised = keyOf(line, sku, PROMISED);
+        return (units[promised] ? [PROMISED] : LOCATIONS.filter((l) => units[keyOf(line, sku, l)])).map((location) => {
+          const next = clone(s);
+          change(next.orders[at].units, keyOf(line, sku, location), -1);
+          if (location !== PROMISED) ++next.stock[sku][location];
+          return next;
+        });
+      });
+    }
+  }
+  return found;
 }
 
 /** One unit of a variant of an order, where it has one that this may be done with. */
@@ -227,15 +344,21 @@ const STEPS = {
   }],
   complete: (op) => [(state) => begin(state, op), (state) => end(state, op)],
   adjust: (op) => [(state) => {
-    const there = state.stock[op.variant];
+    const there = state.stock[op.sku][op.location];
     if (op.expected !== undefined && op.expected !== there) return one(state, { status: 412, code: "precondition_failed" });
     const next = clone(state);
-    next.stock[op.variant] += op.delta;
+    next.stock[op.sku][op.location] += op.delta;
     const done = { status: 201, before: there, on_hand: there + op.delta };
-    const firm = heldBy(allCarts(state).filter((c) => !c.isLapsed), op.variant), all = reservedOf(state, op.variant);
+    const firm = heldBy(allCarts(state).filter((c) => !c.isLapsed), op.sku, op.location);
     const refused = one(state, { status: 409, code: "conflict" });
-    if (next.stock[op.variant] < firm) return refused;
-    return next.stock[op.variant] < all ? [...refused, ...one(next, done)] : one(next, done);
+    if (there + op.delta < firm) return refused;
+    return there + op.delta < reservedOf(state, op.sku, op.location) ? [...refused, ...one(next, done)] : one(next, done);
+  }],
+  policy: (op) => [(state) => {
+    if (op.policy !== "deny" && promisedOf(state, op.sku) > op.limit) return one(state, { status: 409, code: "conflict" });
+    const next = clone(state);
+    next.policies[op.sku] = { policy: op.policy, limit: op.limit };
+    return one(next, { status: 200 });
   }],
   cancel: (op) => [(state) => {
     if (!op.isThere) return one(state, { status: 0 });
@@ -247,14 +370,14 @@ const STEPS = {
     const order = state.orders[at];
     if (order.isCancelled || leftOf(order, v) < 1) return null;
     if (sum(order.sent) === 0 && sum(order.lines) - sum(order.gone) === 1) return cancelled(state, at);
-    const next = clone(state);
-    next.orders[at].gone[v] = (order.gone[v] ?? 0) + 1;
-    ++next.stock[v];
-    return one(next, { status: 200 });
+    return givenUp(state, at, v).map((next) => {
+      next.orders[at].gone[v] = (order.gone[v] ?? 0) + 1;
+      return { state: next, answer: { status: 200 } };
+    });
   }),
   send: (op) => unit(op, (state, at, v) => {
     const order = state.orders[at];
-    if (order.isCancelled || leftOf(order, v) < 1) return null;
+    if (order.isCancelled || leftOf(order, v) - lackOf(order, v) < 1) return null;
     const next = clone(state);
     next.orders[at].sent[v] = (order.sent[v] ?? 0) + 1;
     return one(next, { status: 201 });
@@ -264,7 +387,7 @@ const STEPS = {
     if ((order.sent[v] ?? 0) - (order.back[v] ?? 0) < 1) return null;
     const next = clone(state);
     next.orders[at].back[v] = (order.back[v] ?? 0) + 1;
-    if (op.isFit) ++next.stock[v];
+    if (op.isFit) for (const [sku, per] of partsOf(v)) next.stock[sku][op.location] += per;
     return one(next, { status: 201 });
   }),
   // the time of what it holds is over; the jobs worker lets go of it, unless the shopper comes first
@@ -298,7 +421,9 @@ export function explain(states, ops, answers) {
     const key = JSON.stringify([at, state]);
     if (known.has(key)) return;
     known.add(key);
-    if (at.every((n, i) => n === steps[i].length)) found.set(JSON.stringify(state), state);
+    const allotted = allotments(state);
+    if (at.every((n, i) => n === steps[i].length) && allotted.length === 0) found.set(JSON.stringify(state), state);
+    for (const next of allotted) walk(next, at);
     steps.forEach((list, i) => {
       if (at[i] === list.length) return;
       for (const { state: next, answer } of list[at[i]](state)) {
