@@ -7,8 +7,8 @@ import path from "node:path";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { StripeDouble } from "../doubles/stripe/double.mjs";
 import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
-import { assertOk } from "./support/checks.mjs";
-import { assertInvariants, bin, query, value } from "./support/db.mjs";
+import { assertOk, assertProblem } from "./support/checks.mjs";
+import { assertInvariants, bin, count, query, value } from "./support/db.mjs";
 
 const CREATE = { method: "POST", path: "/v1/payment_intents" };
 const CONFIRM = { method: "POST", path: "/v1/payment_intents/[^/]+/confirm" };
@@ -469,6 +469,76 @@ describe("a shop that takes the money at once", () => {
       if (rule) stripe.script.on(rule);
       await assertPaidOnce(cart, assertOk(await outcome(cart), 200));
       assert.ok(!stripe.calls.some((one) => one.path === `/v1/payment_intents/${intentsOf(cart)[0].id}/capture`));
+    });
+});
+
+describe("a shop that takes the money as goods are sent", () => {
+  before(async () => {
+    await shop.stop();
+    shop = await startShop({ capture: "fulfilment" });
+    ({ variant } = await makeProduct(shop, { stock: 100 }));
+  });
+
+  const bought = async (quantity) => {
+    const cart = await ready("pm_card_visa", quantity);
+    const { order } = assertOk(await outcome(cart), 200);
+    const [payment] = (await orderOf(order.id)).payments;
+    return { cart, order, payment };
+  };
+  const act = async (order, what, quantity, code) => assertOk(await shop.admin("POST", `/orders/${order.id}/${what}`, { headers: idem(),
+    body: { lines: [{ line_id: order.lines[0].id, quantity }], ...(what === "cancel" ? { reason: "no" } : {}) } }), code);
+  const capture = (payment, body, key = newKey()) => shop.admin("POST", `/payments/${payment.id}/capture`, { headers: idem(key), body });
+  const part = (amount, more = {}) => ({ amount: { amount, currency: "GBP" }, ...more });
+  const captures = (cart) => stripe.calls.filter((one) => one.path === `/v1/payment_intents/${intentsOf(cart)[0].id}/capture`);
+
+  it("asks once, when the last of it goes, for what was not cancelled", async () => {
+    const { cart, order } = await bought(3);
+    await act(order, "fulfilments", 1, 201);
+    await act(order, "cancel", 1, 200);
+    await until("nothing is queued", async () => await count(shop, "outbox", "state = 'pending'") === 0);
+    assert.equal(captures(cart).length, 0);
+    await act(order, "fulfilments", 1, 201);
+    const paid = await until("it is captured", async () => {
+      const now = await orderOf(order.id);
+      return now.payment_status === "captured" && now;
+    }, 60_000);
+    const owed = order.total.amount - paid.cancellations[0].amount.amount;
+    assert.ok(owed < order.total.amount);
+    assert.deepEqual([taken(cart), captures(cart).length, paid.status], [owed, 1, "completed"]);
+    stripe.check();
+    await assertInvariants(shop);
+  });
+
+  it("lets staff take less once, and says what else may be done", async () => {
+    const { cart, order, payment } = await bought(2);
+    const refused = await capture(payment, part(500));
+    assertProblem(refused, 409, "conflict");
+    assert.match(refused.body.detail, /captures a payment once.*`final`/);
+    assert.equal(taken(cart), 0);
+    const { payment: now } = assertOk(await capture(payment, part(500, { final: true })), 200);
+    assert.deepEqual([now.capture_amount.amount, now.left_amount.amount, taken(cart)], [500, 0, 500]);
+    assertProblem(await capture(payment, part(1)), 409, "conflict");
+    assert.equal((await orderOf(order.id)).payment_status, "captured");
+    await act(order, "fulfilments", 2, 201);
+    await until("nothing is queued", async () => await count(shop, "outbox", "state = 'pending' AND aggregate LIKE 'order:%'") === 0);
+    assert.deepEqual([taken(cart), captures(cart).length], [500, 1]);
+    stripe.check();
+    await assertInvariants(shop);
+  });
+
+  for (const rule of [{ timeout: "after" }, { reset: "after" }, { reset: "before" }, { status: 500, effect: true }])
+    it(`takes a part once, whatever becomes of the answer: ${JSON.stringify(rule)}`, async () => {
+      const { cart, payment } = await bought(2);
+      stripe.script.on({ match: CAPTURE, ...rule });
+      const key = newKey();
+      const { payment: now } = await until("it is captured", async () => {
+        const answer = await capture(payment, part(700, { final: true }), key);
+        return answer.status === 200 && answer.body;
+      }, 60_000);
+      assert.deepEqual([now.capture_amount.amount, taken(cart)], [700, 700]);
+      assert.equal(await value(shop, `SELECT SUM(amount) FROM ledger_entries WHERE payment_id = ${bin(payment.id)} AND account = 'cash:stripe'`), "700");
+      stripe.check();
+      await assertInvariants(shop);
     });
 });
 

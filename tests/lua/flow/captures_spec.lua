@@ -118,6 +118,35 @@ t.describe("a part of a capture", function()
       t.same({ cash(s), at_provider(s).n, s.shop.count("captures") }, { 1700, 1700, 3 })
     end))
 
+  t.table({
+    { why = "of which the provider says another sum is not booked", sum = 1299 },
+    { why = "of which the provider has as much as before is not booked", sum = 1000 },
+    { why = "of which the provider has the sum is booked", sum = 1300, is_booked = true },
+  }, function(case)
+    with_order(function(s)
+      s.shop.must(s.pay(1000))
+      local mend = instead(s, "payment.capture", function() return { outcome = "unknown" } end)
+      local mend_lookup = instead(s, "payment.lookup", function()
+        return { outcome = "authorized", captured_amount = case.sum }
+      end)
+      t.equal(s.pay(300), case.is_booked and 200 or 503)
+      t.equal(cash(s), case.is_booked and 1300 or 1000)
+      if case.is_booked then return end
+      s.raw.clock.skip_ms = s.raw.clock.skip_ms + 24 * 3600000
+      local asked = false
+      local mend_more = instead(s, "payment.capture", function(_, go_on)
+        asked = true
+        return go_on()
+      end)
+      t.equal(s.pay(300), 503)
+      t.equal(asked, false, "an old one is only looked up")
+      mend_more()
+      mend_lookup()
+      mend()
+      t.equal(cash(s), 1000)
+    end)()
+  end)
+
   t.it("is gone on with by the jobs workers", with_order(function(s)
     local mend = instead(s, "payment.capture", function() return { outcome = "unknown" } end)
     t.equal(s.pay(300), 503)
