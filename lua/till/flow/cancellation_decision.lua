@@ -20,23 +20,19 @@
 -- What is decided comes first, in one transaction; the money follows by the saga of
 -- till.flow.cancellation_flow, where a provider has to be asked.
 local capabilities = require "till.flow.capabilities"
+local answers = require "till.flow.cancellation_answer"
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local figures = require "till.flow.cancellation_figures"
 local flow = require "till.flow.cancellation_flow"
-local kept = require "till.flow.payment_kept"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
-local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
-local sagas = require "till.store.sagas"
+local shares = require "till.flow.cancellation_shares"
 local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
 
 local decision = {}
-
-local FIRST_LOOK_MS = 5000
-
 
 local function was_captured(p)
   return p and payments.was_captured(p)
@@ -46,10 +42,6 @@ end
 local function payment_of(tx, order_id)
   local list, e = payments.of_order(order_id, tx)
   if not list then return nil, e end
-  if list[1] and list[2] and kept.part(list[1]) then
-    return nil, err.new("conflict", "the order is paid with several payments: units of it cannot be"
-      .. " cancelled, returned or refunded here yet; give the money back at the providers")
-  end
   for _, p in ipairs(list) do
     if p.state == "authorized" or was_captured(p) and p.state ~= "refunded" then return p end
   end
@@ -92,21 +84,27 @@ local function settle_money(tx, c, p)
 end
 
 
+local function create(tx, c, p)
+  if c.shares then return shares.create(tx, c) end
+  local ok, e = cancellations.create(tx, c)
+  if ok then ok, e = settle_money(tx, c, p) end
+  if not ok then return nil, e end
+  return { c }
+end
+
+
 local function write(tx, kind, order, c, p, found, wish)
   local ok, e = kind.count(tx, order, c, wish)
-  if ok then ok, e = cancellations.create(tx, c) end
-  if ok then ok, e = settle_money(tx, c, p) end
+  local rows
+  if ok then rows, e = create(tx, c, p) end
+  ok = rows
   if ok then ok, e = orders.ledger(tx, order.id, nil, order.currency, figures.reversed(found)) end
   if ok then ok, e = states.change(tx, order, kind.moves(order, c, p)) end
   if ok then ok, e = kind.tell(tx, order, c, wish) end
-  if ok and c.state == "pending" then
-    local since, why = payment_events.last(tx, c.payment_id)
-    if not since then return nil, why end
-    ok, e = sagas.enqueue(tx, "cancellation", c.id, { order_id = order.id, since = since,
-      payment_id = c.payment_id, amount = c.amount, money = c.money }, FIRST_LOOK_MS)
-  end
+  if ok then ok, e = flow.enqueue(tx, rows) end
   if ok then ok, e = kind.stock(tx, order, c) end
   if not ok then return nil, e end
+  if c.shares then c.parts = rows end
   return c
 end
 
@@ -173,7 +171,7 @@ function decision.over_limit(tx, order_id, wish, c)
   if not limit then return false end
   local given, e = cancellations.given_by(tx, order_id, wish.actor)
   if not given then return nil, e end
-  if given + c.amount <= limit then return false end
+  if given + (c.to_refund or c.amount) <= limit then return false end
   return true, limit
 end
 
@@ -190,8 +188,34 @@ local function allowed(tx, kind, order, wish, c, left)
 end
 
 
+-- -> the money of c, what was captured and is left | nil, err
+local function add_money(tx, order, c, p, found)
+  local amount, left = fitted(tx, order, p, found)
+  if not amount then return nil, left end
+  c.amount, c.money = amount, money_of(p, amount, c.whole)
+  c.payment_id, c.state = p and p.id or nil, PROVIDER[c.money] and "pending" or "done"
+  local cannot_be = cannot(p, c.money, amount)
+  if cannot_be then return states.refuse(order, cannot_be) end
+  return true, left
+end
+
+
+-- The same of several payments.
+local function add_shares(tx, order, c, paid, found)
+  local list, amount, left = shares.split(tx, order, paid, found, c.whole)
+  if not list then return nil, amount end
+  c.amount = amount
+  shares.sum_up(c, list)
+  for _, share in ipairs(list) do
+    local cannot_be = cannot(share.payment, share.money, share.amount)
+    if cannot_be then return states.refuse(order, cannot_be) end
+  end
+  return true, left
+end
+
+
 -- -> cancellation as it is to be written, and its figures
-local function worked_out(tx, kind, order, wish, p)
+local function worked_out(tx, kind, order, wish, p, paid)
   local units, e = kind.units(order, wish, tx)
   if not units then return nil, e end
   local whole = kind.is_whole(order, units)
@@ -199,18 +223,16 @@ local function worked_out(tx, kind, order, wish, p)
   if not lines then return nil, e2 end
   local found, frozen = figures_of(tx, kind, order, wish, lines, units, whole)
   if not found then return nil, frozen end
-  local ok, why = check_dispute(order, p, found)
-  if not ok then return nil, why end
-  local amount, left = fitted(tx, order, p, found)
-  if not amount then return nil, left end
+  for _, one in ipairs(paid or { p or nil }) do
+    local free, why = check_dispute(order, one, found)
+    if not free then return nil, why end
+  end
   figures.add_to(lines, found, frozen)
-  local money = money_of(p, amount, whole)
-  local cannot_be = cannot(p, money, amount)
-  if cannot_be then return states.refuse(order, cannot_be) end
   local c = { kind = kind.name, order_id = order.id, request = wish.request, whole = whole,
-    lines = lines, shipping = found.shipping, currency = order.currency, amount = amount,
-    money = money, payment_id = p and p.id or nil, reason = wish.reason,
-    state = PROVIDER[money] and "pending" or "done" }
+    lines = lines, shipping = found.shipping, currency = order.currency, reason = wish.reason }
+  local ok, left = (paid and add_shares or add_money)(tx, order, c, paid or p, found)
+  if not ok then return nil, left end
+  local why
   ok, why = allowed(tx, kind, order, wish, c, left)
   if not ok then return nil, why end
   return c, found
@@ -233,23 +255,35 @@ local function is_another(kind, known, wish)
 end
 
 
+-- -> payment, or the last-made and all of several | false: none | nil, err
+local function paid_with(tx, order_id)
+  local paid, e = shares.of_order(tx, order_id)
+  if paid == nil then return nil, e end
+  if paid then return paid[1] or false, paid end
+  return payment_of(tx, order_id)
+end
+
+
 -- Under the lock of the order -> cancellation, order
 local function decide(tx, kind, order_id, wish, actor)
   local order, e = order_flow.locked(tx, order_id)
   if not order then return nil, e end
   local known, e2 = cancellations.by_request(order_id, wish.request, tx)
+  if known then known, e2 = cancellations.whole(known, tx) end
   if known == nil then return nil, e2 end
   if known and is_another(kind, known, wish) then
     return nil, err.new("idempotency_key_reused",
       "This Idempotency-Key was used with another body. Make a new key for a new request.")
   end
   if known then return known, order end
-  local p, e3 = payment_of(tx, order_id)
-  if p == nil then return nil, e3 end
-  local c, found = worked_out(tx, kind, order, wish, p)
+  local p, paid = paid_with(tx, order_id)
+  if p == nil then return nil, paid end
+  local c, found = worked_out(tx, kind, order, wish, p, paid)
   if not c then return nil, found end
-  if p and p.state == "authorized" and p.capture_amount then
-    return nil, err.new("busy", "a capture of this order has no outcome yet; try again")
+  for _, one in ipairs(paid or { p or nil }) do
+    if one.state == "authorized" and one.capture_amount then
+      return nil, err.new("busy", "a capture of this order has no outcome yet; try again")
+    end
   end
   c.actor = actor
   local ok, e4 = write(tx, kind, order, c, p, found, wish)
@@ -259,24 +293,16 @@ end
 
 
 -- One that was begun is ended first, whoever began it: its amount is fixed.
-local function end_capture(order_id)
-  local p, e = payment_of(nil, order_id)
-  if p == nil then return nil, e end
-  if not p or p.state ~= "authorized" or not p.capture_amount then return true end
-  local ok, e2 = order_flow.capture(p.id, "system")
-  if ok or err.is(e2, "payment_declined") then return true end
-  return nil, e2
-end
-
-
-local function answer_of(id, transaction, respond)
-  return transaction(function(tx)
-    local c, e = flow.found(id, tx)
-    if not c then return nil, e end
-    local order, e2 = orders.get(c.order_id, tx)
-    if not order then return nil, e2 end
-    return respond(order, c, tx)
-  end)
+local function end_captures(order_id)
+  local p, paid = paid_with(nil, order_id)
+  if p == nil then return nil, paid end
+  for _, one in ipairs(paid or { p or nil }) do
+    if one.state == "authorized" and one.capture_amount then
+      local ok, e = order_flow.capture(one.id, "system")
+      if not ok and not err.is(e, "payment_declined") then return nil, e end
+    end
+  end
+  return true
 end
 
 
@@ -290,7 +316,7 @@ local function begin(kind, order_id, wish, actor, transaction, respond)
   end)
   if not ok then return nil, e end
   if c.state == "done" then
-    answer, e = answer_of(c.id, transaction, respond)
+    answer, e = answers.of(c.id, transaction, respond)
     if not answer then return nil, e end
   end
   return c, answer
@@ -299,22 +325,12 @@ end
 
 function decision.run(kind, order_id, wish, actor, transaction, respond)
   wish.actor = actor
-  local ok, e = end_capture(order_id)
+  local ok, e = end_captures(order_id)
   if not ok then return nil, e end
   local c, answer = begin(kind, order_id, wish, actor, transaction, respond)
   if not c then return nil, answer end
   if answer then return answer end
-  local env = { transaction = transaction, respond = respond }
-  local state, e2 = flow.run(c.id, env)
-  if state == nil then return nil, e2 end
-  if env.answer then return env.answer end
-  if state ~= "done" then return answer_of(c.id, sql.transaction, respond) end
-  -- Where the answer to the last COMMIT was lost, what it recorded is there: it is told, no more.
-  answer, e2 = answer_of(c.id, transaction, respond)
-  if not answer and (err.is(e2, "conflict") or err.is(e2, "idempotency_in_flight")) then
-    return answer_of(c.id, sql.transaction, respond)
-  end
-  return answer, e2
+  return answers.go_on(c, transaction, respond)
 end
 
 

@@ -14,7 +14,8 @@
 -- Money of a unit goes back once: one that was refunded while the shopper kept it brings none when
 -- it comes back. What was given as an amount is goodwill, an account of its own; when units come
 -- back for which no money is left, their sale is booked back against it (`found.absorbed`), and
--- against what was lost in a dispute (`found.made_good`, of the account `found.losses`).
+-- against what was lost in a dispute (`found.made_good`, of the account `found.losses`; of several
+-- payments the entries are `found.losses_of`).
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local ledger = require "till.store.ledger"
@@ -107,9 +108,13 @@ function figures.reversed(found)
   local goods, shipping = 0, found.shipping and found.shipping.net or 0
   for _, line in ipairs(found.lines) do goods = goods + line.net end
   local absorbed, made_good = found.absorbed or 0, found.made_good or 0
-  return { { "receivable", absorbed + made_good - found.total }, { "sales", goods },
+  local out = { { "receivable", absorbed + made_good - found.total }, { "sales", goods },
     { "shipping", shipping }, { "tax", found.tax or 0 },
-    { "goodwill", (found.goodwill or 0) - absorbed }, { found.losses or "losses", -made_good } }
+    { "goodwill", (found.goodwill or 0) - absorbed } }
+  for _, entry in ipairs(found.losses_of or { { found.losses or "losses", -made_good } }) do
+    out[#out + 1] = entry
+  end
+  return out
 end
 
 
