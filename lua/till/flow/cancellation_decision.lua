@@ -19,105 +19,65 @@
 --
 -- What is decided comes first, in one transaction; the money follows by the saga of
 -- till.flow.cancellation_flow, where a provider has to be asked.
-local capabilities = require "till.flow.capabilities"
+local answers = require "till.flow.cancellation_answer"
 local captures = require "till.flow.captures"
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local figures = require "till.flow.cancellation_figures"
 local flow = require "till.flow.cancellation_flow"
-local kept = require "till.flow.payment_kept"
+local money = require "till.flow.cancellation_money"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
-local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
 local rest = require "till.flow.cancellation_rest"
-local sagas = require "till.store.sagas"
+local shares = require "till.flow.cancellation_shares"
 local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
 
 local decision = {}
 
-local FIRST_LOOK_MS = 5000
-
-
-local function was_captured(p)
-  return p and payments.was_captured(p)
+local function settle_money(tx, c, p)
+  if c.released_amount == 0 and (c.money == "void" or c.money == "lowered") then
+    return payments.release(tx, p.id, math.min(c.amount, payments.to_capture(p)))
+  end
+  return true
 end
 
 
-local function payment_of(tx, order_id)
-  local list, e = payments.of_order(order_id, tx)
-  if not list then return nil, e end
-  if list[1] and list[2] and kept.part(list[1]) then
-    return nil, err.new("conflict", "the order is paid with several payments: units of it cannot be"
-      .. " cancelled, returned or refunded here yet; give the money back at the providers")
+-- -> its rows, and the moves of the order besides | nil, err
+local function create(tx, order, c, p)
+  local rows, e = { c }, nil
+  if c.shares then
+    rows, e = shares.create(tx, c)
+  else
+    local ok
+    ok, e = cancellations.create(tx, c)
+    if ok then ok, e = settle_money(tx, c, p) end
+    rows = ok and rows
   end
-  for _, p in ipairs(list) do
-    if p.state == "authorized" or was_captured(p) and p.state ~= "refunded" then return p end
-  end
-  for _, p in ipairs(list) do
-    if p.state == "refunded" then return p end
-  end
-  return false
-end
-
-
--- What has to be done about the money of it.
-local function money_of(p, amount, whole)
-  if not p then return "none" end
-  if was_captured(p) then return amount > 0 and "refund" or "none" end
-  if whole or amount > 0 and payments.to_capture(p) == amount then return "void" end
-  return amount > 0 and "lowered" or "none"
-end
-
-
--- -> nil, or why the provider cannot do it
-local function cannot(p, money, amount)
-  if not p then return nil end
-  if money == "refund" and amount < payments.to_capture(p)
-    and not capabilities.can(p.provider, "partial_refund") then
-    return p.provider .. " gives back all of a payment or nothing: cancel or return all of it"
-  elseif money == "lowered" and not capabilities.can(p.provider, "partial_capture") then
-    return p.provider .. " captures all of a payment or nothing: capture it first, or cancel all"
-  end
-end
-
-
-local PROVIDER = { void = true, refund = true }
-
-
--- -> moves of the order besides | nil, err
-local function settle_money(tx, order, c, p)
-  if c.released_amount > 0 then return rest.let_go(tx, order, c) end
-  if c.money == "void" or c.money == "lowered" then
-    local ok, e = payments.release(tx, p.id, math.min(c.amount, payments.to_capture(p)))
-    if not ok then return nil, e end
-  end
-  return {}
+  if not rows then return nil, e end
+  local moves, e2 = rest.let_go(tx, order, c, rows)
+  if not moves then return nil, e2 end
+  return rows, moves
 end
 
 
 local function write(tx, kind, order, c, p, found, wish)
   local ok, e = kind.count(tx, order, c, wish)
-  if ok then ok, e = cancellations.create(tx, c) end
-  local moves
-  if ok then moves, e = settle_money(tx, order, c, p) end
-  ok = moves
-  if ok then ok, e = orders.ledger(tx, order.id, nil, order.currency, figures.reversed(found)) end
+  if not ok then return nil, e end
+  local rows, moves = create(tx, order, c, p)
+  if not rows then return nil, moves end
+  ok, e = orders.ledger(tx, order.id, nil, order.currency, figures.reversed(found))
   if ok then
     for _, move in ipairs(kind.moves(order, c, p)) do moves[#moves + 1] = move end
     ok, e = states.change(tx, order, moves)
   end
   if ok then ok, e = rest.capture_due(tx, order, c) end
   if ok then ok, e = kind.tell(tx, order, c, wish) end
-  if ok and c.state == "pending" then
-    local since, why = payment_events.last(tx, c.payment_id)
-    if not since then return nil, why end
-    ok, e = sagas.enqueue(tx, "cancellation", c.id, { order_id = order.id, since = since,
-      payment_id = c.payment_id, amount = c.amount, money = c.money }, FIRST_LOOK_MS)
-  end
+  if ok then ok, e = flow.enqueue(tx, rows) end
   if ok then ok, e = kind.stock(tx, order, c) end
   if not ok then return nil, e end
+  if c.shares then c.parts = rows end
   return c
 end
 
@@ -128,35 +88,6 @@ function decision.keeps_nothing(order, units)
     if gone < line.quantity then return false end
   end
   return true
-end
-
-
--- What a bank took back for good he has: units whose money that was are no loss any more. Then
--- what was given back as goodwill stands in.
-local function stand_in(tx, order, p, found, missing)
-  local lost, e = figures.balance(tx, order.id, "losses:" .. p.provider)
-  if not lost then return nil, e end
-  local given, e2 = figures.balance(tx, order.id, "goodwill")
-  if not given then return nil, e2 end
-  found.losses = "losses:" .. p.provider
-  found.made_good = math.min(missing, lost)
-  found.absorbed = math.min(missing - found.made_good, given)
-  return true
-end
-
-
--- Never more than the shop has of it, and may have.
--- -> amount, left | nil, err
-local function fitted(tx, order, p, found)
-  if not was_captured(p) then return found.total end
-  local due, e = cancellations.due(tx, p.id)
-  if not due then return nil, e end
-  local left = math.max(0, payments.to_capture(p) - p.disputed_amount - p.lost_amount - due)
-    + payments.left(p)
-  if found.goodwill or found.total <= left then return found.total, left end
-  local ok, e2 = stand_in(tx, order, p, found, found.total - left)
-  if not ok then return nil, e2 end
-  return left, left
 end
 
 
@@ -185,7 +116,7 @@ function decision.over_limit(tx, order_id, wish, c)
   if not limit then return false end
   local given, e = cancellations.given_by(tx, order_id, wish.actor)
   if not given then return nil, e end
-  if given + c.amount - c.released_amount <= limit then return false end
+  if given + (c.to_refund or c.amount - c.released_amount) <= limit then return false end
   return true, limit
 end
 
@@ -203,7 +134,7 @@ end
 
 
 -- -> cancellation as it is to be written, and its figures
-local function worked_out(tx, kind, order, wish, p)
+local function worked_out(tx, kind, order, wish, p, paid)
   local units, e = kind.units(order, wish, tx)
   if not units then return nil, e end
   local whole = kind.is_whole(order, units)
@@ -211,20 +142,16 @@ local function worked_out(tx, kind, order, wish, p)
   if not lines then return nil, e2 end
   local found, frozen = figures_of(tx, kind, order, wish, lines, units, whole)
   if not found then return nil, frozen end
-  local ok, why = check_dispute(order, p, found)
-  if not ok then return nil, why end
-  local amount, left = fitted(tx, order, p, found)
-  if not amount then return nil, left end
+  for _, one in ipairs(paid or { p or nil }) do
+    local free, why = check_dispute(order, one, found)
+    if not free then return nil, why end
+  end
   figures.add_to(lines, found, frozen)
-  local released = rest.part_of(kind.name, p, amount, left)
-  local money = released > 0 and released == amount and "lowered"
-    or money_of(p, amount - released, whole)
-  local cannot_be = cannot(p, money, amount - released)
-  if cannot_be then return states.refuse(order, cannot_be) end
   local c = { kind = kind.name, order_id = order.id, request = wish.request, whole = whole,
-    lines = lines, shipping = found.shipping, currency = order.currency, amount = amount,
-    money = money, released_amount = released, payment_id = p and p.id or nil, reason = wish.reason,
-    state = PROVIDER[money] and "pending" or "done" }
+    lines = lines, shipping = found.shipping, currency = order.currency, reason = wish.reason }
+  local ok, left = money.add(tx, order, c, p, paid, found)
+  if not ok then return nil, left end
+  local why
   ok, why = allowed(tx, kind, order, wish, c, left)
   if not ok then return nil, why end
   return c, found
@@ -252,21 +179,24 @@ local function decide(tx, kind, order_id, wish, actor)
   local order, e = order_flow.locked(tx, order_id)
   if not order then return nil, e end
   local known, e2 = cancellations.by_request(order_id, wish.request, tx)
+  if known then known, e2 = cancellations.whole(known, tx) end
   if known == nil then return nil, e2 end
   if known and is_another(kind, known, wish) then
     return nil, err.new("idempotency_key_reused",
       "This Idempotency-Key was used with another body. Make a new key for a new request.")
   end
   if known then return known, order end
-  local p, e3 = payment_of(tx, order_id)
-  if p == nil then return nil, e3 end
-  local c, found = worked_out(tx, kind, order, wish, p)
+  local p, paid = money.of_order(tx, order_id)
+  if p == nil then return nil, paid end
+  local c, found = worked_out(tx, kind, order, wish, p, paid)
   if not c then return nil, found end
-  local busy, e5 = false, nil
-  if p and payments.left(p) > 0 then busy, e5 = captures.is_busy(tx, p) end
-  if busy == nil then return nil, e5 end
-  if busy then
-    return nil, err.new("busy", "a capture of this order has no outcome yet; try again")
+  for _, one in ipairs(paid or { p or nil }) do
+    local busy, e5 = false, nil
+    if payments.left(one) > 0 then busy, e5 = captures.is_busy(tx, one) end
+    if busy == nil then return nil, e5 end
+    if busy then
+      return nil, err.new("busy", "a capture of this order has no outcome yet; try again")
+    end
   end
   c.actor = actor
   local ok, e4 = write(tx, kind, order, c, p, found, wish)
@@ -276,24 +206,16 @@ end
 
 
 -- One that was begun is ended first, whoever began it: its amount is fixed.
-local function end_capture(order_id)
-  local p, e = payment_of(nil, order_id)
-  if p == nil then return nil, e end
-  if not p or payments.left(p) == 0 or p.state == "authorized" and not p.capture_amount then
-    return true
+local function end_captures(order_id)
+  local p, paid = money.of_order(nil, order_id)
+  if p == nil then return nil, paid end
+  for _, one in ipairs(paid or { p or nil }) do
+    if payments.left(one) > 0 and not (one.state == "authorized" and not one.capture_amount) then
+      local ok, e = captures.end_open(one)
+      if not ok then return nil, e end
+    end
   end
-  return captures.end_open(p)
-end
-
-
-local function answer_of(id, transaction, respond)
-  return transaction(function(tx)
-    local c, e = flow.found(id, tx)
-    if not c then return nil, e end
-    local order, e2 = orders.get(c.order_id, tx)
-    if not order then return nil, e2 end
-    return respond(order, c, tx)
-  end)
+  return true
 end
 
 
@@ -307,7 +229,7 @@ local function begin(kind, order_id, wish, actor, transaction, respond)
   end)
   if not ok then return nil, e end
   if c.state == "done" then
-    answer, e = answer_of(c.id, transaction, respond)
+    answer, e = answers.of(c.id, transaction, respond)
     if not answer then return nil, e end
   end
   return c, answer
@@ -316,22 +238,12 @@ end
 
 function decision.run(kind, order_id, wish, actor, transaction, respond)
   wish.actor = actor
-  local ok, e = end_capture(order_id)
+  local ok, e = end_captures(order_id)
   if not ok then return nil, e end
   local c, answer = begin(kind, order_id, wish, actor, transaction, respond)
   if not c then return nil, answer end
   if answer then return answer end
-  local env = { transaction = transaction, respond = respond }
-  local state, e2 = flow.run(c.id, env)
-  if state == nil then return nil, e2 end
-  if env.answer then return env.answer end
-  if state ~= "done" then return answer_of(c.id, sql.transaction, respond) end
-  -- Where the answer to the last COMMIT was lost, what it recorded is there: it is told, no more.
-  answer, e2 = answer_of(c.id, transaction, respond)
-  if not answer and (err.is(e2, "conflict") or err.is(e2, "idempotency_in_flight")) then
-    return answer_of(c.id, sql.transaction, respond)
-  end
-  return answer, e2
+  return answers.go_on(c, transaction, respond)
 end
 
 

@@ -10,15 +10,18 @@
 --   reversed(found) -> entries      of the ledger: what the sale booked, the other way round
 --   balance(tx, order_id, account) -> amount    of the order's entries: goodwill is what was given
 --                       back of no unit, and not met by one since
+--   unpaid(tx, order) -> minor units
 --
 -- Money of a unit goes back once: one that was refunded while the shopper kept it brings none when
 -- it comes back. What was given as an amount is goodwill, an account of its own; when units come
 -- back for which no money is left, their sale is booked back against it (`found.absorbed`), and
--- against what was lost in a dispute (`found.made_good`, of the account `found.losses`).
+-- against what was lost in a dispute (`found.made_good`, of the account `found.losses`; of several
+-- payments the entries are `found.losses_of`).
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local ledger = require "till.store.ledger"
 local orders = require "till.store.orders"
+local payments = require "till.store.payments"
 local refund = require "till.rule.refund"
 
 local figures = {}
@@ -107,9 +110,13 @@ function figures.reversed(found)
   local goods, shipping = 0, found.shipping and found.shipping.net or 0
   for _, line in ipairs(found.lines) do goods = goods + line.net end
   local absorbed, made_good = found.absorbed or 0, found.made_good or 0
-  return { { "receivable", absorbed + made_good - found.total }, { "sales", goods },
+  local out = { { "receivable", absorbed + made_good - found.total }, { "sales", goods },
     { "shipping", shipping }, { "tax", found.tax or 0 },
-    { "goodwill", (found.goodwill or 0) - absorbed }, { found.losses or "losses", -made_good } }
+    { "goodwill", (found.goodwill or 0) - absorbed } }
+  for _, entry in ipairs(found.losses_of or { { found.losses or "losses", -made_good } }) do
+    out[#out + 1] = entry
+  end
+  return out
 end
 
 
@@ -121,6 +128,43 @@ function figures.balance(tx, order_id, account)
     if entry.account == account then sum = sum + entry.amount end
   end
   return sum
+end
+
+
+local LET_GO = { void = true, lowered = true }
+
+
+-- Of what a payment has let go of: that which no cancellation did.
+local function lost_of(list, past)
+  local lost = 0
+  for _, p in ipairs(list) do lost = lost + (p.released_amount or 0) end
+  for _, c in ipairs(past) do
+    if c.released_amount > 0 then
+      lost = lost - c.released_amount
+    elseif LET_GO[c.money] then
+      lost = lost - c.amount
+    end
+  end
+  return lost
+end
+
+
+--- What of an order can never be captured, by no decision of the shop's, and is owed still.
+function figures.unpaid(tx, order)
+  local list, e = payments.of_order(order.id, tx)
+  if not list then return nil, e end
+  local past, e2 = cancellations.of_order(order.id, tx)
+  if not past then return nil, e2 end
+  local lost = lost_of(list, past)
+  if lost <= 0 then return 0 end
+  local owed, e3 = figures.balance(tx, order.id, "receivable")
+  if not owed then return nil, e3 end
+  for _, p in ipairs(list) do
+    local due, e4 = cancellations.due(tx, p.id)
+    if not due then return nil, e4 end
+    owed = owed + due - (p.refunded_amount or 0) - payments.left(p)
+  end
+  return math.max(0, math.min(lost, owed))
 end
 
 

@@ -3,6 +3,7 @@
 --
 --   run(id, env) -> state, err     env { transaction, respond(order, cancellation) }; env.answer is
 --                                  what the transaction that booked it returned
+--   enqueue(tx, rows)              of those that are pending, with what was decided
 --   resume(saga_row)               by the jobs worker
 --   by_hand(tx, saga_row, actor, reason) -> order | nil, err    the money went back in some other
 --                                  way: books it; the caller ends the saga in the same transaction
@@ -18,6 +19,7 @@ local log = require "till.prim.log"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
+local payment_events = require "till.store.payment_events"
 local payment_status = require "till.flow.payment_status"
 local payments = require "till.store.payments"
 local refunds = require "till.store.refunds"
@@ -29,6 +31,7 @@ local time = require "till.prim.time"
 
 local cancellation_flow = {}
 
+local FIRST_LOOK_MS = 5000
 local KEY_MS = 23 * 3600000 -- providers know a key for a day
 
 
@@ -174,6 +177,15 @@ local function book_void(tx, order, p, actor, about)
 end
 
 
+-- Of several payments it is done with the last.
+local function end_refund(tx, c)
+  local open, e = cancellations.is_open(tx, c)
+  if open == nil then return nil, e end
+  if open then return true end
+  return refunds.set(tx, c.part_of or c.id, "done")
+end
+
+
 -- Once: whoever finds it done has nothing to write. `flow`: what its saga knows. -> order,
 -- cancellation
 local function book(tx, id, actor, data, flow)
@@ -186,7 +198,7 @@ local function book(tx, id, actor, data, flow)
   if not first then return order, cancellations.get(id, tx) end
   local p, e4 = payments.get(c.payment_id, tx)
   if not p then return nil, e4 end
-  data.payment_id, data[cancellation_flow.name_of(c.id) .. "_id"] = p.id, c.id
+  data.payment_id, data[cancellation_flow.name_of(c.id) .. "_id"] = p.id, c.part_of or c.id
   data.amount = c.amount
   local ok
   if c.money == "void" and not payments.was_captured(p) then
@@ -194,7 +206,7 @@ local function book(tx, id, actor, data, flow)
   else
     ok, e4 = book_refund(tx, order, p, c, flow, actor, data)
   end
-  if ok and c.kind == "refund" then ok, e4 = refunds.set(tx, c.id, "done") end
+  if ok and c.kind == "refund" then ok, e4 = end_refund(tx, c) end
   if not ok then return nil, e4 end
   return orders.get(order.id, tx), cancellations.get(id, tx)
 end
@@ -220,13 +232,13 @@ end
 
 
 local function parked(row, e)
-  local name = cancellation_flow.name_of(row.aggregate)
+  local name, root = cancellation_flow.name_of(row.aggregate), row.data.part_of or row.aggregate
   if name == "refund" and err.is(e, "payment_declined") then
-    local set, e2 = refunds.set(nil, row.aggregate, "refused")
+    local set, e2 = refunds.set(nil, root, "refused")
     if not set then log.warn("refund.refused", { error = tostring(e2) }) end
   end
   local ok, why = orders.event(nil, row.data.order_id, name .. "_parked", "system",
-    { [name .. "_id"] = row.aggregate, error = e.message })
+    { [name .. "_id"] = root, payment_id = row.data.payment_id, error = e.message })
   if not ok then log.warn("cancellation.parked", { error = tostring(why) }) end
 end
 
@@ -236,6 +248,21 @@ local flow = saga.define("cancellation", {
   { name = "money", run = ask_for_money },
   { name = "book", run = book_step },
 })
+
+
+function cancellation_flow.enqueue(tx, rows)
+  for _, row in ipairs(rows) do
+    if row.state == "pending" then
+      local since, e = payment_events.last(tx, row.payment_id)
+      if not since then return nil, e end
+      local ok, e2 = sagas.enqueue(tx, "cancellation", row.id, { order_id = row.order_id,
+        since = since, payment_id = row.payment_id, amount = row.amount, money = row.money,
+        part_of = row.part_of }, FIRST_LOOK_MS)
+      if not ok then return nil, e2 end
+    end
+  end
+  return true
+end
 
 
 function cancellation_flow.run(id, env)

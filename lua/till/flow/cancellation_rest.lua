@@ -3,7 +3,8 @@
 --   part_of(kind, payment, amount, left) -> what of the amount is let go of instead of given back.
 --       kind "cancel", "return", "refund"; left: what was captured and does not go back yet, and
 --       what is held. What was not sent was not captured; else what was captured goes back first
---   let_go(tx, order, cancellation) -> moves of the order besides | nil, err    its released_amount
+--   let_go(tx, order, cancellation, rows) -> moves of the order besides | nil, err    the
+--       released_amount of its rows
 --   capture_due(tx, order, cancellation) -> true | nil, err     what units that were sent come to,
 --       where the last that were not are cancelled
 --
@@ -25,20 +26,33 @@ function rest.part_of(kind, p, amount, left)
 end
 
 
-function rest.let_go(tx, order, c)
+local function let_go_of(tx, c)
   local ok, e = payments.release(tx, c.payment_id, c.released_amount)
   if not ok then return nil, e end
-  local list, e2 = payments.of_order(order.id, tx)
-  if not list then return nil, e2 end
-  for _, p in ipairs(list) do
-    if p.id == c.payment_id then ok, e = capture_queue.let_go(tx, p) end
+  local p, e2 = payments.get(c.payment_id, tx)
+  if not p then return nil, e2 end
+  return capture_queue.let_go(tx, p)
+end
+
+
+function rest.let_go(tx, order, c, rows)
+  local any = false
+  for _, row in ipairs(rows) do
+    if row.released_amount > 0 then
+      local ok, e = let_go_of(tx, row)
+      if not ok then return nil, e end
+      any = true
+    end
   end
+  if not any then return {} end
+  local list, e = payments.of_order(order.id, tx)
+  if not list then return nil, e end
   local move = payment_status.move(order, list)
-  if ok and move and not c.whole then
-    ok, e = outbox.append(tx, payment_status.told(order.id, list[1], nil, order.payment_status,
-      move))
+  if move and not c.whole then
+    local ok, e2 = outbox.append(tx, payment_status.told(order.id, list[1], nil,
+      order.payment_status, move))
+    if not ok then return nil, e2 end
   end
-  if not ok then return nil, e end
   return { move and { "payment_status", move } }
 end
 

@@ -48,49 +48,85 @@ local function not_sent(order)
 end
 
 
--- -> amount, is it all that is left | nil, err
-local function amount_of(tx, order, p, left)
-  local rest = not_sent(order)
-  if #rest == 0 or not capabilities.can(p.provider, "partial_capture") then return left, true end
-  if not capabilities.can(p.provider, "multiple_captures") then return 0 end
-  local found, e = figures.of(tx, order, rest, false, function() return { total = 0 } end)
-  if not found then return nil, e end
-  return math.max(0, left - found.total), false
-end
-
-
-local function queue(tx, order, request, p, actor)
+-- -> what of it is neither captured nor queued nor asked for | nil, err
+local function free_of(tx, p)
   local queued, e = store.queued(tx, p.id)
   if not queued then return nil, e end
   local busy, e2 = store.asked(p.id, tx)
   if busy == nil then return nil, e2 end
-  local left = payments.left(p) - queued - (busy and busy.amount or 0)
-  if not busy and p.state == "authorized" and p.capture_amount then left = 0 end
-  if left <= 0 then return true end
-  local amount, is_last = amount_of(tx, order, p, left)
-  if not amount then return nil, is_last end
+  if not busy and p.state == "authorized" and p.capture_amount then return 0 end
+  return math.max(0, payments.left(p) - queued - (busy and busy.amount or 0))
+end
+
+
+-- -> what is due now, is it all | nil, err     of `free` in all
+local function due_of(tx, order, free)
+  local rest = not_sent(order)
+  if #rest == 0 then return free, true end
+  local found, e = figures.of(tx, order, rest, false, function() return { total = 0 } end)
+  if not found then return nil, e end
+  return math.max(0, free - found.total), false
+end
+
+
+-- -> amount, is it the last one
+local function share_of(p, free, due, is_all)
+  if is_all or not capabilities.can(p.provider, "partial_capture") then return free, true end
+  if not capabilities.can(p.provider, "multiple_captures") then return 0 end
+  return math.min(free, due), false
+end
+
+
+local function put(tx, order, request, p, actor, amount, is_last)
   if amount == 0 then return true end
-  local c, e3 = store.create(tx, { payment_id = p.id, order_id = order.id, request = request,
+  local c, e = store.create(tx, { payment_id = p.id, order_id = order.id, request = request,
     amount = amount, final = is_last, state = "queued", actor = actor })
-  if not c then return nil, e3 end
+  if not c then return nil, e end
   return captures.go_on_later(tx, c)
 end
 
 
-local function is_due(p)
-  local policy = kept.policy(p)
-  return policy and policy.capture == "fulfilment" and payments.left(p) > 0
+-- Of several payments the first-made one first.
+local function queue(tx, order, request, list, actor)
+  local free, sum = {}, 0
+  for i, p in ipairs(list) do
+    local n, e = free_of(tx, p)
+    if not n then return nil, e end
+    free[i], sum = n, sum + n
+  end
+  if sum == 0 then return true end
+  local due, is_all = due_of(tx, order, sum)
+  if not due then return nil, is_all end
+  for i, p in ipairs(list) do
+    local amount, is_last = share_of(p, free[i], due, is_all)
+    local ok, e = put(tx, order, request, p, actor, amount, is_last)
+    if not ok then return nil, e end
+    due = math.max(0, due - amount)
+  end
+  return true
+end
+
+
+-- -> those that are captured as goods are sent, the first-made first | nil, err
+local function due_payments(tx, order)
+  local all, e = payments.of_order(order.id, tx)
+  if not all then return nil, e end
+  local out = {}
+  for _, p in ipairs(all) do
+    local policy = kept.policy(p)
+    if policy and policy.capture == "fulfilment" and payments.left(p) > 0 then
+      table.insert(out, 1, p)
+    end
+  end
+  return out
 end
 
 
 function capture_queue.handed_over(tx, order, f, actor)
   if f.status ~= "shipped" then return true end
-  local list, e = payments.of_order(order.id, tx)
+  local list, e = due_payments(tx, order)
   if not list then return nil, e end
-  for _, p in ipairs(list) do
-    if is_due(p) then return queue(tx, order, f.id, p, actor) end
-  end
-  return true
+  return queue(tx, order, f.id, list, actor)
 end
 
 
@@ -103,10 +139,10 @@ end
 
 
 function capture_queue.cancelled(tx, order, c)
-  if not c.payment_id or not is_any_sent(order) or #not_sent(order) > 0 then return true end
-  local p, e = payments.get(c.payment_id, tx)
-  if not p then return nil, e end
-  return not is_due(p) or queue(tx, order, c.id, p, c.actor)
+  if not is_any_sent(order) or #not_sent(order) > 0 then return true end
+  local list, e = due_payments(tx, order)
+  if not list then return nil, e end
+  return queue(tx, order, c.id, list, c.actor)
 end
 
 

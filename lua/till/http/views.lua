@@ -107,6 +107,10 @@ function views.cancellation(c)
       amount = money(line.amount, c.currency) }
   end)
   out.shipping = c.shipping and money(c.shipping.amount, c.currency) or nil
+  out.parts = c.parts and map(c.parts, function(part)
+    return { payment_id = part.payment_id, state = part.state, money = part.money,
+      amount = money(part.amount, c.currency) }
+  end) or nil
   return out
 end
 

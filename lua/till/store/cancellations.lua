@@ -3,15 +3,19 @@
 --
 --   create(tx, c) -> c with its id and position     c { kind, order_id, request, whole, lines,
 --                                  shipping, currency, amount, released_amount: of it, that was
---                                  not captured yet, money, payment_id, state, reason, actor };
---                                  kind "cancel", "return" or "refund", which the id shows; a
---                                  given id is kept
+--                                  not captured yet, money, payment_id, state, reason, actor,
+--                                  part_of }; kind "cancel", "return" or "refund", which the id
+--                                  shows; a given id is kept
 --   get(id [, tx]), by_request(order_id, request [, tx]) -> c | false
 --   of_order(order_id [, tx])      in the order made, of all kinds
 --   split(list) -> cancellations, returns, refunds
 --   given_by(tx, order_id, actor) -> minor units that he gave back of it so far, or agreed to
 --   due(tx, payment_id)            what was given back of it, and what is to be: as of one moment
 --   done(tx, id) -> true | false   false where it was done already
+--   whole(c [, tx]) -> c           with the shares of other payments (of a cancellation of an order
+--                                  with several): amount, money and state are of all, `parts` its
+--                                  rows. split makes the same of each
+--   is_open(tx, c) -> boolean      is a share of it, or of what it is a share of, pending?
 local db = require "till.store.db"
 local id = require "till.util.id"
 local sql = require "till.prim.sql"
@@ -22,7 +26,7 @@ local cancellations = {}
 local PREFIXES = { cancel = "can", ["return"] = "ret", refund = "rfnd" }
 
 local COLUMNS = "id, order_id, position, kind, whole, `lines`, shipping, currency, amount, money,"
-  .. " payment_id, state, reason, actor, created_at, done_at, released_amount"
+  .. " payment_id, state, reason, actor, part_of, created_at, done_at, released_amount"
 
 
 local function to_cancellation(row)
@@ -32,6 +36,7 @@ local function to_cancellation(row)
     shipping = db.json(row.shipping), currency = row.currency, amount = row.amount,
     money = row.money, payment_id = db.text("pay", row.payment_id), state = row.state,
     reason = row.reason, actor = row.actor, created_at = row.created_at, done_at = row.done_at,
+    part_of = row.part_of and id.text(PREFIXES[row.kind], row.part_of) or nil,
     released_amount = row.released_amount, refund_amount = row.amount - row.released_amount }
 end
 
@@ -68,11 +73,57 @@ function cancellations.of_order(order_id, tx)
 end
 
 
+local RANK = { none = 0, lowered = 1, void = 2, refund = 3 }
+
+
+local function sum_up(c, children)
+  if not children[1] then return c end
+  local out = { parts = { c } }
+  for name, value in pairs(c) do out[name] = value end
+  out.payment_id = nil
+  for i, part in ipairs(children) do
+    out.parts[i + 1], out.amount = part, out.amount + part.amount
+    out.released_amount = out.released_amount + part.released_amount
+    out.refund_amount = out.refund_amount + part.refund_amount
+    if RANK[part.money] > RANK[out.money] then out.money = part.money end
+    if part.state == "pending" then out.state = "pending" end
+    if out.done_at and part.done_at and part.done_at > out.done_at then
+      out.done_at = part.done_at
+    end
+  end
+  if out.state == "pending" then out.done_at = nil end
+  return out
+end
+
+
+function cancellations.whole(c, tx)
+  local rows, e = db.on(tx):query("SELECT " .. COLUMNS .. " FROM cancellations WHERE part_of = ?"
+    .. " ORDER BY position", bin_of(c.id))
+  if not rows then return nil, e end
+  for i, row in ipairs(rows) do rows[i] = to_cancellation(row) end
+  return sum_up(c, rows)
+end
+
+
+function cancellations.is_open(tx, c)
+  local root = bin_of(c.part_of or c.id)
+  local row, e = tx:one("SELECT EXISTS (SELECT 1 FROM cancellations WHERE id = ?"
+    .. " AND state = 'pending') OR EXISTS (SELECT 1 FROM cancellations WHERE part_of = ?"
+    .. " AND state = 'pending') AS is_open", root, root)
+  if not row then return nil, e end
+  return row.is_open == 1
+end
+
+
 function cancellations.split(list)
-  local of = { cancel = {}, ["return"] = {}, refund = {} }
+  local of, children = { cancel = {}, ["return"] = {}, refund = {} }, {}
+  for _, c in ipairs(list) do
+    children[c.id] = {}
+    if c.part_of then table.insert(children[c.part_of], c) end -- it comes after that
+  end
   for _, c in ipairs(list) do
     local to = of[c.kind]
-    to[#to + 1] = c
+    if not c.part_of then to[#to + 1] = sum_up(c, children[c.id]) end
   end
   return of.cancel, of["return"], of.refund
 end
@@ -85,14 +136,14 @@ function cancellations.create(tx, c)
   if c.state == "done" then c.done_at = c.created_at end
   local order = db.bin("ord", c.order_id)
   local ok, e = tx:exec("INSERT INTO cancellations (id, order_id, position, kind, request, whole,"
-    .. " `lines`, shipping, currency, amount, money, payment_id, state, reason, actor, created_at,"
-    .. " done_at, released_amount)"
-    .. " SELECT ?, ?, COALESCE(MAX(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+    .. " `lines`, shipping, currency, amount, money, payment_id, state, reason, actor, part_of,"
+    .. " created_at, done_at, released_amount)"
+    .. " SELECT ?, ?, COALESCE(MAX(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
     .. " FROM cancellations WHERE order_id = ?", bin_of(c.id), order, c.kind,
     c.request or sql.null, c.whole and 1 or 0, db.to_json(c.lines), db.to_json(c.shipping),
     c.currency, c.amount, c.money, db.bin("pay", c.payment_id), c.state, c.reason or "", c.actor,
-    db.at_ms(now_ms), c.state == "done" and db.at_ms(now_ms) or sql.null,
-    c.released_amount or 0, order)
+    c.part_of and bin_of(c.part_of) or sql.null, db.at_ms(now_ms),
+    c.state == "done" and db.at_ms(now_ms) or sql.null, c.released_amount or 0, order)
   if not ok then return nil, e end
   return c
 end
