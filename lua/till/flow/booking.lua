@@ -206,6 +206,8 @@ local function tell_order(tx, order, p, event, list)
   if not list then list, e = payments.of_order(order.id, tx) end
   if not list then return nil, e end
   local from, move = order.payment_status, payment_status.move(order, list)
+  -- what was lost is owed still: the order is not paid for that
+  if event.kind == "voided" and move == "capture" then move = nil end
   local ok
   ok, e = states.change(tx, order, move and { { "payment_status", move } } or {})
   if ok then

@@ -134,6 +134,7 @@ function money.add(tx, order, c, p, paid, found)
   local unpaid, e = figures.unpaid(tx, order)
   if not unpaid then return nil, e end
   found.unpaid = found.goodwill and 0 or math.min(unpaid, found.total)
+  c.unpaid, c.owed = found.unpaid, unpaid - found.unpaid
   return (paid and add_shares or add_one)(tx, order, c, paid or p, found)
 end
 

@@ -4,7 +4,8 @@
 --       kind "cancel", "return", "refund"; left: what was captured and does not go back yet, and
 --       what is held. What was not sent was not captured; else what was captured goes back first
 --   let_go(tx, order, cancellation, rows) -> moves of the order besides | nil, err    the
---       released_amount of its rows
+--       released_amount of its rows; its `unpaid` is what was never paid of it,
+--       `owed` what else of the order was not
 --   capture_due(tx, order, cancellation) -> true | nil, err     what units that were sent come to,
 --       where the last that were not are cancelled
 --
@@ -36,7 +37,7 @@ end
 
 
 function rest.let_go(tx, order, c, rows)
-  local any = false
+  local any = c.unpaid > 0
   for _, row in ipairs(rows) do
     if row.released_amount > 0 then
       local ok, e = let_go_of(tx, row)
@@ -47,7 +48,7 @@ function rest.let_go(tx, order, c, rows)
   if not any then return {} end
   local list, e = payments.of_order(order.id, tx)
   if not list then return nil, e end
-  local move = payment_status.move(order, list)
+  local move = c.owed == 0 and payment_status.move(order, list) or nil
   if move and not c.whole then
     local ok, e2 = outbox.append(tx, payment_status.told(order.id, list[1], nil,
       order.payment_status, move))

@@ -106,3 +106,55 @@ t.describe("what is captured as goods are sent", function()
     t.equal(cash(s), s.total)
   end, "fulfilment"))
 end)
+
+
+t.describe("an order with two payments", function()
+  t.it("is captured as it is sent, of the first-made one first", with_order(function(s)
+    local function taken()
+      local out = {}
+      for i, row in ipairs(s.raw.sql.query("SELECT captured_amount AS n FROM"
+        .. " payment_test_attempts ORDER BY amount")) do
+        out[i] = row.n
+      end
+      return out
+    end
+    send(s, 1)
+    s.shop.work()
+    t.same({ cash(s), taken() }, { s.total - 1998, { 1000, s.total - 2998 } })
+    t.equal(s.now().payment_status, "partially_captured")
+    cancel(s, 1)
+    send(s, 1)
+    s.shop.work()
+    t.same({ cash(s), taken() }, { s.total - 999, { 1000, s.total - 1999 } })
+    t.same({ s.now().payment_status, outbox(s, "order.paid") }, { "captured", 1 })
+  end, "fulfilment", 1000))
+end)
+
+
+t.describe("an order of which the rest was lost", function()
+  local function lose(s, amount)
+    local booking = s.raw.require "till.flow.booking"
+    s.raw.sql.transaction(function(tx)
+      return assert(booking.book(tx, s.id, { kind = "voided", amount = amount, reference = "x",
+        actor = "provider:test" }))
+    end)
+  end
+
+  t.it("gives nothing back for what was never paid", with_order(function(s)
+    s.shop.must(s.pay(s.total - 1998))
+    lose(s, 1998)
+    t.same({ s.now().payment_status, outbox(s, "order.paid") }, { "partially_captured", 0 })
+    cancel(s, 1)
+    t.same({ s.now().payment_status, outbox(s, "order.paid") }, { "partially_captured", 0 })
+    cancel(s, 1)
+    s.shop.work()
+    t.same({ s.now().payment_status, outbox(s, "order.paid") }, { "captured", 1 })
+    t.same({ cash(s), s.shop.count("payment_test_refunds") }, { s.total - 1998, 0 })
+    local open = s.raw.sql.one("SELECT CAST(SUM(amount) AS SIGNED) AS n FROM ledger_entries"
+      .. " WHERE account = 'receivable'")
+    t.equal(open.n, 0)
+    cancel(s)
+    s.shop.work()
+    t.same({ cash(s), s.now().payment_status }, { 0, "refunded" })
+  end))
+end)

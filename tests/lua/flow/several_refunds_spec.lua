@@ -97,7 +97,7 @@ t.describe("money of several payments", function()
   t.it("is voided where it was not captured, before anything is refunded", with_shop(
     function(shop, raw)
       local order = make(shop, raw, false, 700, "tok_capture_declined", false, "tok_ok")
-      t.equal(order.payment_status, "authorized")
+      t.equal(order.payment_status, "partially_captured")
       t.equal((cancel(shop, raw, order, 1)), 200)
       t.same({ states(raw), refunded(raw) }, { { "voided", "captured" }, { 0, 300 } })
       local now = of_order(shop, raw, order)

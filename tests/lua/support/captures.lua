@@ -1,6 +1,7 @@
 -- support/captures - an order whose money is held, for specs of capturing it in parts.
 --
---   captures.with_order(fn [, policy]) -> a test     fn(s), s { raw, shop, order, total, id of the
+--   captures.with_order(fn [, policy [, part]]) -> a test     `part` of it is a payment of its own.
+--                                  fn(s), s { raw, shop, order, total, id of the
 --                                  payment, payment(), now() -> the order, pay(amount [, more,
 --                                  key]) -> status, body: of a capture }
 --   captures.cash(s) -> what the ledger has of it; at_provider(s) -> { state, n }
@@ -9,12 +10,13 @@
 --   captures.instead(s, hook, fn) -> mend    its answers come from fn(request, go_on)
 local live = require "tests.support.live"
 local make_shop = require "tests.support.shop"
+local several = require "tests.support.several"
 
 local captures = {}
 
 
 -- An order of three whose money is held. pay(amount [, more, key]) captures of it.
-function captures.with_order(fn, policy)
+function captures.with_order(fn, policy, part)
   return function()
     live.with(function(raw)
       local shop = make_shop(raw)
@@ -26,6 +28,7 @@ function captures.with_order(fn, policy)
         return answer, e
       end
       local cart = shop.cart { { shop.product("TEA", 999, 5), 3 } }
+      if part then shop.must(several.session(shop, raw, cart, part)) end
       shop.must(shop.pay(cart, "test", "tok_ok"))
       local order = shop.must(shop.complete(cart)).order
       shop.work()
