@@ -349,6 +349,30 @@ describe("a shopper who paid at his bank", () => {
     await assertInvariants(shop);
   });
 
+  it("with two cards has his order with the second, and none before", async () => {
+    const cart = await makeCart(shop, variant.id, { quantity: 1 });
+    const amount = { amount: 100, currency: cart.total.currency }, data = { payment_method: "pm_card_authenticationRequired" };
+    for (const more of [{ amount }, {}])
+      assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "stripe", data, ...more } }), 201);
+    const back = async () => fetch(assertOk(await outcome(cart), 200).error.action.url, { method: "POST", body: "approved=true", redirect: "manual" });
+    await back();
+    assert.deepEqual((await settled(intentsOf(cart)[0].id)).map((one) => one.state).filter((state) => state !== "applied"), []);
+    assert.equal(await ordersOf(cart), 0);
+    await back();
+    const seen = await until("it is bought", async () => {
+      const now = await cartOf(cart);
+      return now.state === "completed" && now;
+    }, 60_000);
+    const order = await until("both are captured", async () => {
+      const now = await orderOf(seen.order_id);
+      return now.payment_status === "captured" && now;
+    }, 60_000);
+    assert.equal(order.payments.length, 2);
+    assert.equal(stripe.taken({ cart: cart.id }), order.total.amount);
+    stripe.check();
+    await assertInvariants(shop);
+  });
+
   it("and comes back at the same moment has one order", async () => {
     const { cart, back } = await atTheBank();
     await back();
