@@ -209,6 +209,38 @@ describe("reconciliation with a provider", () => {
     await assertInvariants(shop);
   });
 
+  it("tells of an account that is kept in another currency, with both amounts, and calls that no difference", async () => {
+    const { cart, order } = await bought(1);
+    const charge = chargeOf(cart), there = { amount: 1776, fee: 82, net: 1694, currency: "usd", exchange_rate: 1.27 };
+    Object.assign(stripe.world.get("balance_transaction", charge.balance_transaction), there);
+    const before = await books();
+    for (let i = 0; i < 2; ++i) {
+      const report = await settle();
+      const [item] = report.other_currency;
+      assert.deepEqual([report.other_currency.length, item.source, item.amount, item.currency], [1, charge.id, 1776, "USD"]);
+      assert.deepEqual(item.detail, { here: { amount: order.total.amount, currency: "GBP" }, there: { amount: 1776, currency: "USD", fee: 82 } });
+      assert.deepEqual(report.differs, []);
+    }
+    assert.deepEqual(await books(), before, "nothing is posted");
+    assert.equal(await count(shop, "payment_events", `reference = '${charge.id}' AND fee IS NULL`), 1);
+  });
+
+  it("no longer tells of money without an order, once its flow has made one", async () => {
+    const { cart, session } = await takenUnheard();
+    const { order } = await bought(1);
+    const [{ id: other }] = (await orderOf(order.id)).payments;
+    for (const subject of [session.id, other]) await query(shop, `INSERT INTO alerts (kind, subject, state, detail, opened_at, seen_at)
+      VALUES ('settlement.without_order', '${subject}', 'open', '{}', NOW(3), NOW(3))`);
+    const open = async () => (await alerts("settlement.without_order")).map((one) => one.subject);
+    const run = async () => assertOk(await shop.admin("POST", "/jobs/schedules/server:go-on-settlements/run", { headers: idem(), body: {} }), 202);
+    await run();
+    await until("that of the order ends", async () => !(await open()).includes(other), 90_000);
+    assert.deepEqual(await open(), [session.id], "nobody has seen to this one");
+    assertOk(await complete(cart), 200);
+    await run();
+    await until("it ends", async () => (await open()).length === 0, 90_000);
+  });
+
   it("is a command as well, whose exit code tells", async () => {
     const answer = await shop.cli("payments", "reconcile", "--json", "--provider", "stripe", ...plugin);
     assert.equal(answer.code, 1, answer.stderr);

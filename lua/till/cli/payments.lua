@@ -30,7 +30,7 @@ local OPTIONS = { reconcile = { provider = true, from = true, to = true, json = 
   list = { state = true, json = true }, show = { id = true, json = true },
   resolve = { id = true, as = true, reason = true, author = true } }
 local DAYS_MS = 3 * 86400000
-local LISTS = { "missing_here", "missing_there", "differs" }
+local LISTS = { "missing_here", "missing_there", "differs", "other_currency" }
 local WAIT_MS = 500
 
 local cli = {}

@@ -19,6 +19,7 @@
 -- the others pass, and who dies in between has left it to a later run. Booking is under the locks
 -- of order and payment and fits once, so a webhook, a capture or staff at the same moment do no
 -- harm. What is being voided by a cancellation is booked by that.
+local alert_ends = require "till.flow.alert_ends"
 local alerts = require "till.store.alerts"
 local authorization_end = require "till.flow.authorization_end"
 local booking = require "till.flow.booking"
@@ -41,7 +42,6 @@ local authorizations = {}
 
 local MOST, PLANNED, BUDGET_MS = 50, 500, 20000
 local SOON_MS, LATER_MS = 600000, 3600000 -- no answer; an answer that changes nothing
-local PAGE = 200
 local EXPIRES = "payment.authorization_expires"
 
 
@@ -195,29 +195,10 @@ local function of_provider(provider, days, until_ms)
 end
 
 
--- Those of one kind whose `id_of` is over.
-local function close(kind, id_of, over)
-  local after = 0
-  repeat
-    local rows, e = store.open(kind, after, PAGE)
-    if not rows then return nil, e end
-    local ids = {}
-    for _, row in ipairs(rows) do ids[#ids + 1] = id_of(row) end
-    local gone, e2 = over(ids)
-    if not gone then return nil, e2 end
-    for _, row in ipairs(rows) do
-      after = row.id
-      if gone[id_of(row) or ""] then alerts.close(kind, row.subject) end
-    end
-  until #rows < PAGE
-  return true
-end
-
-
 local function close_alerts()
-  local ok, e = close(EXPIRES, function(row) return row.subject end, store.not_held)
+  local ok, e = alert_ends.close(EXPIRES, "subject", store.not_held)
   if not ok then return nil, e end
-  return close(lost_authorization.ALERT, function(row) return row.order_id end, store.cancelled)
+  return alert_ends.close(lost_authorization.ALERT, "order_id", store.cancelled)
 end
 
 

@@ -8,8 +8,9 @@
 --                       somebody else is at it. What fails is tried again later
 --   job(payload) -> true | nil, err       the same of an event, payload { settlement_id }
 --   daily() -> true | nil, err            begins one for each provider that can be asked
---   go_on() -> how many                   takes up those whose worker died or failed
---   report(s) -> { totals, missing_here, missing_there, differs } | nil, err
+--   go_on() -> how many                   takes up those whose worker died or failed; ends the
+--                       alerts of payments that a flow, or staff, have seen to since
+--   report(s) -> { totals, missing_here, missing_there, differs, other_currency }
 --
 -- First payments of the period whose outcome nobody knows are looked up, and where there is money
 -- and no order the cart is completed or the money given back (till.flow.settled). Then each
@@ -21,6 +22,7 @@
 --
 -- Killed anywhere it is run again from the beginning: each movement has one row under its
 -- reference, so nothing is booked twice.
+local alert_ends = require "till.flow.alert_ends"
 local alerts = require "till.store.alerts"
 local audit = require "till.store.audit"
 local dispatch = require "till.plugin.dispatch"
@@ -50,7 +52,7 @@ local SOME, MOST_PAGES, MOST_TRIES = 50, 10000, 20
 local LISTED = 500
 local THERE, WITHOUT = "settlement.missing_there", "settlement.without_order"
 local PAID = { authorized = true, captured = true }
-local VERDICTS = { "missing_here", "missing_there", "differs" }
+local VERDICTS = { "missing_here", "missing_there", "differs", "other_currency" }
 
 
 local function plugin_of(provider)
@@ -275,6 +277,8 @@ end
 function settlement.go_on()
   local ids, e = settlements.waiting(SOME)
   if not ids then return nil, e end
+  local ok, e2 = alert_ends.close(WITHOUT, "subject", settlements.settled_payments)
+  if not ok then return nil, e2 end
   for _, settlement_id in ipairs(ids) do
     settlement.run(settlement_id) -- one that fails is told, and holds up no other
   end

@@ -6,7 +6,9 @@
 -- matched        it is an event of ours: under its source (the provider's id of charge, refund or
 --                dispute), else of this payment, kind and amount. The event is given the id, so it
 --                is found by that from now on
--- differs        it is that event, but amount, currency, fee or date are others. Nothing is changed
+-- other_currency it is that event, on an account that is kept in another currency: amounts and fee
+--                are not comparable, and the fee is not posted
+-- differs        it is that event, but amount, fee or date are others. Nothing is changed
 -- missing_here   we do not know it, and could not book it. Staff are told
 -- other          fees by themselves, payouts: nothing of ours is compared with them
 --
@@ -82,17 +84,22 @@ local function pick(events, item)
 end
 
 
-local function differences(item, event, p)
+-- -> nil, or both amounts
+local function exchanged(item, event, p)
+  if p.currency == item.currency then return nil end
+  return { here = { amount = event.amount, currency = p.currency },
+    there = { amount = math.abs(item.amount), currency = item.currency, fee = item.fee } }
+end
+
+
+local function differences(item, event, is_exchanged)
   local out = {}
   local amount = math.abs(item.amount)
   local apart = math.abs(time.parse(event.at) - item.at_ms)
-  if event.amount ~= amount and item.kind ~= "dispute_reversal" then
+  if event.amount ~= amount and item.kind ~= "dispute_reversal" and not is_exchanged then
     out.amount = { here = event.amount, there = amount }
   end
-  if p.currency ~= item.currency then
-    out.currency = { here = p.currency, there = item.currency }
-  end
-  if event.fee and event.fee ~= item.fee then
+  if event.fee and event.fee ~= item.fee and not is_exchanged then
     out.fee = { here = event.fee, there = item.fee }
   end
   if apart > APART_MS then
@@ -175,7 +182,9 @@ end
 
 
 local function as_event(tx, s, item, p, event)
-  local differs = differences(item, event, p)
+  local other = exchanged(item, event, p)
+  local differs = differences(item, event, other ~= nil)
+  local verdict = differs and "differs" or other and "other_currency" or "matched"
   local named, e = true, nil
   if not differs and item.source and not event.reference then
     named, e = payment_events.name(tx, p.id, { kind = EVENT[item.kind], amount = event.amount,
@@ -183,10 +192,10 @@ local function as_event(tx, s, item, p, event)
   end
   if named == nil then return nil, e end
   local has_fee, e2 = false, nil
-  if not differs then has_fee, e2 = book_fee(tx, s, item, event, p) end
+  if verdict == "matched" then has_fee, e2 = book_fee(tx, s, item, event, p) end
   if has_fee == nil then return nil, e2 end
-  return put(tx, row_of(s, item, differs and "differs" or "matched", { payment_id = p.id,
-    seq = event.seq, fee_booked = has_fee, detail = differs }))
+  return put(tx, row_of(s, item, verdict, { payment_id = p.id, seq = event.seq,
+    fee_booked = has_fee, detail = differs or other }))
 end
 
 

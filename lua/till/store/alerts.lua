@@ -8,6 +8,7 @@
 --   set_level(kind, subject, level)
 --   of(kind, subject) -> row | false | nil, err
 --   open() -> { kind = how many are open }
+--   open_after(kind, id, limit) -> open ones { id, subject, order_id } in the order of their ids
 --   list(opts) -> rows, newest first      opts of till.store.page; state, kind
 --
 -- The row is locked from raise to the end of the transaction: two that see one condition tell once.
@@ -107,6 +108,12 @@ function alerts.open()
   local out = {}
   for _, row in ipairs(rows) do out[row.kind] = row.n end
   return out
+end
+
+
+function alerts.open_after(kind, alert_id, limit)
+  return sql.query("SELECT id, subject, JSON_VALUE(detail, '$.order_id') AS order_id FROM alerts"
+    .. " WHERE state = 'open' AND kind = ? AND id > ? ORDER BY id LIMIT ?", kind, alert_id, limit)
 end
 
 

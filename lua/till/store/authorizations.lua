@@ -7,7 +7,6 @@
 --   look_at(id, ms [, expires_ms])   the next look; and another end, where that is given
 --   not_held(ids) -> { id = true } of those that are not `authorized` (any more)
 --   cancelled(order_ids) -> { id = true }
---   open(kind, after_id, limit) -> alerts { id, subject, order_id }
 --
 -- No function touches `updated_at`: others go by it.
 local db = require "till.store.db"
@@ -49,32 +48,14 @@ function authorizations.look_at(payment_id, ms, expires_ms)
 end
 
 
--- -> { id = true } of those rows that the statement gives
-local function ids_of(kind, text, ids)
-  if #ids == 0 then return {} end
-  local args = {}
-  for i, one in ipairs(ids) do args[i] = db.bin(kind, one) end
-  local rows, e = sql.query(text:format(sql.marks(#args)), unpack(args))
-  if not rows then return nil, e end
-  local out = {}
-  for _, row in ipairs(rows) do out[db.text(kind, row.id)] = true end
-  return out
-end
-
-
 function authorizations.not_held(ids)
-  return ids_of("pay", "SELECT id FROM payments WHERE id IN (%s) AND state <> 'authorized'", ids)
+  return db.ids_of("pay", "SELECT id FROM payments WHERE id IN (%s) AND state <> 'authorized'", ids)
 end
 
 
 function authorizations.cancelled(order_ids)
-  return ids_of("ord", "SELECT id FROM orders WHERE id IN (%s) AND status = 'cancelled'", order_ids)
-end
-
-
-function authorizations.open(kind, after_id, limit)
-  return sql.query("SELECT id, subject, JSON_VALUE(detail, '$.order_id') AS order_id FROM alerts"
-    .. " WHERE state = 'open' AND kind = ? AND id > ? ORDER BY id LIMIT ?", kind, after_id, limit)
+  return db.ids_of("ord", "SELECT id FROM orders WHERE id IN (%s) AND status = 'cancelled'",
+    order_ids)
 end
 
 

@@ -10,6 +10,8 @@
 --   db.at(text)          RFC 3339 -> parameter for DATETIME(3); db.at_ms(ms) likewise
 --   db.given(value)      a value of a request: JSON's null becomes nil
 --   db.bins(prefix, ids) list of parameters for `IN (…)`, as db.padded makes it
+--   db.ids_of(prefix, text, ids) -> { id = true } of the rows that the statement gives, with `id`;
+--                        its %s is the list of `ids`
 --   db.padded(list)      the same list, the last value again until there are 1, 2, 4, 8, … of them:
 --                        lists of any length make few texts to prepare
 --
@@ -61,6 +63,17 @@ function db.padded(list)
   while size < n do size = size * 2 end
   for i = n + 1, size do list[i] = list[n] end
   return list
+end
+
+
+function db.ids_of(prefix, text, ids)
+  if #ids == 0 then return {} end
+  local args = db.bins(prefix, ids)
+  local rows, e = sql.query(text:format(sql.marks(#args)), unpack(args))
+  if not rows then return nil, e end
+  local out = {}
+  for _, row in ipairs(rows) do out[db.text(prefix, row.id)] = true end
+  return out
 end
 
 

@@ -9,6 +9,7 @@
 --   resolved(s)                                   one more payment whose outcome was found out
 --   to_resolve(s, after, limit) -> payments of the period without an outcome, or without an order
 --                                 though there is money; by id
+--   settled_payments(ids) -> { id = true } of those that have an order, or are no money any more
 -- Items, and what is compared with them, are till.store.settlement_items'.
 local db = require "till.store.db"
 local err = require "till.util.err"
@@ -109,6 +110,12 @@ end
 
 function settlements.resolved(s)
   return ours(s, "resolved = resolved + 1")
+end
+
+
+function settlements.settled_payments(ids)
+  return db.ids_of("pay", "SELECT id FROM payments WHERE id IN (%s) AND (order_id IS NOT NULL"
+    .. " OR state IN ('declined', 'failed', 'voided', 'refunded'))", ids)
 end
 
 

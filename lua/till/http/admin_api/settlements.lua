@@ -59,7 +59,7 @@ local function get(ctx)
   if not report then return nil, e2 end
   local out = view(row)
   out.totals = render.list(report.totals)
-  for _, verdict in ipairs { "missing_here", "missing_there", "differs" } do
+  for _, verdict in ipairs { "missing_here", "missing_there", "differs", "other_currency" } do
     out[verdict] = views_of(report[verdict])
   end
   return ctx:json(200, { settlement = out })
