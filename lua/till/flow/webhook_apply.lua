@@ -141,8 +141,8 @@ end
 local function tell(tx, p, event)
   local kind = TOLD[event.kind]
   if kind then
-    local raised, e = alerts.raise(tx, kind, subject_of_event(p, event), { detail = { payment_id = p.id,
-      order_id = p.order_id, amount = event.amount, currency = p.currency,
+    local raised, e = alerts.raise(tx, kind, subject_of_event(p, event), { detail = {
+      payment_id = p.id, order_id = p.order_id, amount = event.amount, currency = p.currency,
       reference = event.reference, reason = event.reason } })
     return raised ~= nil, e
   end
