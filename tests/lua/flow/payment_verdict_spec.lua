@@ -150,10 +150,10 @@ t.describe("the verdict of staff", function()
         shop.must(shop.complete(cart))
         shop.must(raw.admin("POST", only(raw) .. "/capture", {}, shop.key()))
         local booking = raw.require "till.flow.booking"
-        for _, event in ipairs { { kind = "disputed", amount = case.disputed }, { kind = case[1] } } do
+        for _, kind in ipairs { "disputed", case[1] } do
           assert(raw.sql.transaction(function(tx)
-            event.reference = "dp_one"
-            return booking.book(tx, only(raw):match "pay_%w+", event)
+            return booking.book(tx, only(raw):match "pay_%w+", { kind = kind,
+              amount = kind == "disputed" and case.disputed or nil, reference = "dp_one" })
           end))
         end
         say["payment.lookup"] = "unknown"

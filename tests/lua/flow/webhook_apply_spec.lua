@@ -51,7 +51,8 @@ t.describe("disputes of one payment", function()
   -- What a provider says of a payment is all of it, also what is over.
   t.it("are told each, once, and end each for itself", with_order(function(s)
     local one, two = dispute(300, "dp_one"), dispute(400, "dp_two")
-    local won, lost = { kind = "won", reference = "dp_one" }, { kind = "lost", reference = "dp_two" }
+    local won = { kind = "won", reference = "dp_one" }
+    local lost = { kind = "lost", reference = "dp_two" }
     s.tells { one }
     s.tells { one }
     t.same(s.open(), { 300 })
