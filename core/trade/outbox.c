@@ -11,7 +11,7 @@
 enum { REASON_MAX = 500, FIELDS = 5, APPEND_MOST = 10000, JITTER_PARTS = 1000000 };
 
 /* `?` of what is set comes before the claim. */
-static const char done_head[] = "UPDATE outbox SET state = 'done', done_at = NOW(3)";
+static const char done_head[] = "UPDATE outbox FORCE INDEX (PRIMARY) SET state = 'done', done_at = NOW(3)";
 static const char extend_head[] = "UPDATE outbox SET available_at = NOW(3) + INTERVAL ? MICROSECOND";
 static const char release_head[] = "UPDATE outbox SET claim = IF(?, claim, 0), attempts = attempts - 1,"
                                    " available_at = LEAST(created_at, NOW(3)),"

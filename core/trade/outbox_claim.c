@@ -41,7 +41,8 @@ static const char choose_text[] =
 enum column { ID, AGGREGATE, TYPE, PAYLOAD, TRACEPARENT, ATTEMPTS, CLAIM, COLUMNS };
 
 static const char mark_head[] =
-    "UPDATE outbox SET claim = ?, attempts = attempts + 1, available_at = NOW(3) + INTERVAL ? MICROSECOND"
+    "UPDATE outbox FORCE INDEX (PRIMARY) SET claim = ?, attempts = attempts + 1,"
+    " available_at = NOW(3) + INTERVAL ? MICROSECOND"
     " WHERE NOT EXISTS (SELECT 1 FROM outbox p FORCE INDEX (outbox_order)"
     " WHERE p.aggregate = outbox.aggregate AND p.state = 'pending' AND p.id < outbox.id) AND id IN (";
 static const char ask_head[] = "SELECT id FROM outbox WHERE claim = ? AND id IN (";

@@ -46,7 +46,7 @@ local remembered = lru.new(REMEMBERED)
 
 
 local function remember(cart)
-  cart.check, cart.chose_shipping, cart.holds_stock = nil, nil, nil
+  cart.check, cart.chose_shipping, cart.may_hold = nil, nil, nil
   remembered:set(cart.id, cart, time.mono_ms() + REMEMBER_MS)
 end
 
@@ -225,7 +225,7 @@ local function change(ctx, cart_id, fn, respond)
     if not cart then return nil, e end
     saved, e = attempt(ctx, cart, fn, respond)
     if saved then
-      if cart.holds_stock then keep_held(cart) end
+      if cart.may_hold then keep_held(cart) end
       remember(cart)
       hints.cart(cart.id)
       return cart

@@ -68,7 +68,9 @@ local function is_room(tx, cart, ask)
   if not list then return nil, e end
   local now, e2 = parts.room(list, cart, ask.amount)
   if not now then return nil, e2 end
-  if now.amount == ask.room.amount and now.part == ask.room.part then return true end
+  if now.amount == ask.room.amount and now.part == ask.room.part then
+    return carts.holds(tx, cart.id)
+  end
   return nil, err.new("busy", "another payment session was begun just now; try again")
 end
 

@@ -273,17 +273,15 @@ end
 function views.payment(p)
   local out = pick(p, { "id", "order_id", "cart_id", "provider", "state", "provider_ref", "reason",
     "action", "expires_at", "created_at", "updated_at" })
-  out.amount = money(p.amount, p.currency)
-  out.released_amount = money(p.released_amount, p.currency)
-  out.capture_amount = money(p.capture_amount, p.currency)
-  out.refunded_amount = money(p.refunded_amount, p.currency)
+  for _, name in ipairs { "amount", "released_amount", "capture_amount", "refunded_amount" } do
+    out[name] = money(p[name], p.currency)
+  end
   out.authorization_expires_at = p.state == "authorized" and p.authorization_expires_at or nil
   out.left_amount = money(payments.left(p), p.currency)
   return out
 end
 
 
---- A part of one.
 function views.capture(c, currency)
   local out = pick(c, { "id", "state", "final", "reason", "created_at", "done_at" })
   out.amount = money(c.amount, currency)

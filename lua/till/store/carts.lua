@@ -4,7 +4,7 @@
 --   create(fields, tx) -> cart
 --   get(id [, tx])     -> cart | false | nil, err
 --   save(tx, cart)     -> true | false (somebody else was first) | nil, err; the cart is then as
---                     the table has it, and cart.holds_stock says whether it does
+--                     the table has it, and cart.may_hold says whether it may hold stock
 --   is_still(tx, cart) -> true | false | nil, err: the row is as it was read and nobody completes
 --                     it; locked until the end
 --   current(customer_id [, currency [, but [, tx]]]) -> cart | false | nil, err
@@ -12,8 +12,10 @@
 --   merged(tx, cart, into_id, customer_id) -> true | false | nil, err
 --   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
 --   unclaim(tx, id, claim)    back to open      lapse(id, claim)    the claim is over, no more
---   lock(script, cart)        refused (TAKEN) where it is not as it was read, is being completed,
---                     holds stock already, or is paid for in parts; locked until the end
+--   lock(script, cart)        for what is reserved for it next: refused (TAKEN) where it is not as
+--                     it was read, is being completed, may hold stock already, or is paid for in
+--                     parts; locked until the end
+--   holds(tx, id)      something is reserved for it, or a payment of it is of a part
 --   complete(script, cart, claim, order_id)   refused (TAKEN) where the claim was taken over;
 --                     claim nil: where the cart is not open as it was read
 --
@@ -24,7 +26,6 @@
 local db = require "till.store.db"
 local id = require "till.util.id"
 local json = require "till.prim.json"
-local payments = require "till.store.payments"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
@@ -108,7 +109,8 @@ function carts.create(fields, tx)
   local cart_id, now_ms = id.new("cart"), time.now_ms()
   local now, at = db.at_ms(now_ms), time.rfc3339(now_ms)
   local ok, e = db.on(tx):exec("INSERT INTO carts (id, currency, country, customer_id, key_id,"
-    .. " email, priced, generation, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    .. " email, priced, generation, may_hold, created_at, updated_at)"
+    .. " VALUES (?, ?, ?, ?, ?, ?, ?, ?, FALSE, ?, ?)",
     db.bin("cart", cart_id), fields.currency, fields.country, db.bin("cus", fields.customer_id),
     db.bin("key", fields.key_id), fields.email or sql.null, db.to_json(fields.priced),
     fields.generation or sql.null, now, now)
@@ -127,14 +129,13 @@ local function codes_of(cart)
 end
 
 
---- One statement is a transaction by itself: tx may be nil. Whether the cart holds stock comes back
--- as the id that it "inserted".
+--- One statement is a transaction by itself: tx may be nil. Whether the cart may hold stock comes
+-- back as the id that it "inserted".
 function carts.save(tx, cart)
   local now_ms = time.now_ms()
   local now = db.at_ms(now_ms)
-  local done, e = db.on(tx):exec("UPDATE carts SET version = version + 1 + 0 * LAST_INSERT_ID("
-    .. "EXISTS (SELECT 1 FROM reservations r WHERE r.cart_id = carts.id AND r.state = 'held')),"
-    .. " currency = ?,"
+  local done, e = db.on(tx):exec("UPDATE carts SET"
+    .. " version = version + 1 + 0 * LAST_INSERT_ID(may_hold), currency = ?,"
     .. " country = ?, email = ?, shipping_address = ?, billing_address = ?, shipping_option_id = ?,"
     .. " customer_id = ?, priced = ?, codes = ?, generation = ?, state = 'open', claim = NULL,"
     .. " claimed_until = NULL, updated_at = ? WHERE id = ? AND version = ?"
@@ -146,7 +147,7 @@ function carts.save(tx, cart)
   if not done then return nil, e end
   if done.affected == 0 then return false end
   cart.version, cart.state, cart.updated_at = cart.version + 1, "open", time.rfc3339(now_ms)
-  cart.claim, cart.claimed_until, cart.holds_stock = nil, nil, done.insert_id == 1
+  cart.claim, cart.claimed_until, cart.may_hold = nil, nil, done.insert_id == 1
   return true
 end
 
@@ -195,12 +196,16 @@ carts.TAKEN = "taken"
 function carts.lock(script, cart)
   local bin = db.bin("cart", cart.id)
   script:about(cart.id)
-  script:must(carts.TAKEN, 1, "SELECT version INTO @till_version FROM carts WHERE id = ?"
-    .. " AND version = ? AND state = 'open' FOR UPDATE", bin, cart.version)
-  -- a statement of its own: it sees what the one did whom the lock was waited for
-  script:must(carts.TAKEN, 1, "SELECT 1 INTO @till_free FROM DUAL WHERE NOT EXISTS"
-    .. " (SELECT 1 FROM reservations WHERE cart_id = ? AND state = 'held')"
-    .. " AND NOT EXISTS " .. payments.PART, bin, bin)
+  script:must(carts.TAKEN, 1, "UPDATE carts SET may_hold = TRUE, updated_at = updated_at"
+    .. " WHERE id = ? AND version = ? AND state = 'open' AND NOT may_hold", bin, cart.version)
+end
+
+
+-- Whoever reserves says so, under the lock of the cart's row: so carts without need not be asked
+-- for. It is never taken back.
+function carts.holds(tx, cart_id)
+  return tx:exec("UPDATE carts SET may_hold = TRUE, updated_at = updated_at WHERE id = ?"
+    .. " AND NOT may_hold", db.bin("cart", cart_id))
 end
 
 

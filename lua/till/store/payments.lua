@@ -36,10 +36,6 @@ local payments = {}
 payments.MOVED = "moved"
 payments.LIVE = "('created', 'sending', 'unknown', 'requires_action', 'authorized',"
   .. " 'captured', 'won')"
--- Of a cart, by its id: one that pays for a part of it (till.flow.payment_parts).
-payments.PART = "(SELECT 1 FROM payments WHERE cart_id = ? AND state IN " .. payments.LIVE
-  .. " AND JSON_VALUE(data, '$.till.part') IS NOT NULL"
-  .. " AND JSON_VALUE(data, '$.till.let_go') IS NULL)"
 
 local COLUMNS = "id, cart_id, order_id, provider, state, currency, amount, idem_key, provider_ref,"
   .. " reason, action, data, released_amount, capture_amount, refunded_amount, capture_declines,"
@@ -255,6 +251,11 @@ function payments.is_still(s, p, refusal)
 end
 
 
+-- No other attempt for the cart may still become money.
+local ALONE = { "SELECT 1 INTO @till_alone FROM payments FORCE INDEX (payments_cart) WHERE (",
+  "cart_id = ? AND id <> ?", " OR ", ") AND state IN " .. payments.LIVE .. " HAVING COUNT(*) = 0" }
+
+
 function payments.attach(s, p, order_id, state)
   if not state then
     return s:must(payments.MOVED, 1, "UPDATE payments SET order_id = ? WHERE id = ?"
@@ -263,12 +264,10 @@ function payments.attach(s, p, order_id, state)
       db.bin("ord", order_id), db.bin("pay", p.id), p.state, value(p.capture_amount),
       p.refunded_amount, p.disputed_amount, p.lost_amount)
   end
-  s:must(payments.MOVED, 1, "SELECT 1 INTO @till_alone FROM DUAL WHERE NOT EXISTS"
-    .. " (SELECT 1 FROM payments WHERE cart_id = ? AND id <> ? AND state IN " .. payments.LIVE
-    .. ")", db.bin("cart", p.cart_id), db.bin("pay", p.id))
+  s:each(payments.MOVED, ALONE, db.bin("cart", p.cart_id), db.bin("pay", p.id))
   events.at_once(s, p.id, state, p.amount)
-  return s:must(payments.MOVED, 1, "UPDATE payments SET order_id = ?, state = ?,"
-    .. " provider_ref = ?, updated_at = ? WHERE id = ? AND state = 'created'",
+  return s:must(payments.MOVED, 1, "UPDATE payments FORCE INDEX (PRIMARY) SET order_id = ?,"
+    .. " state = ?, provider_ref = ?, updated_at = ? WHERE id = ? AND state = 'created'",
     db.bin("ord", order_id), state, value(p.provider_ref), db.now(), db.bin("pay", p.id))
 end
 

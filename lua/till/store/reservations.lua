@@ -16,6 +16,7 @@
 -- Whose time is over gives way when stock is short, if the job has not come by yet: 100 at a time,
 -- the oldest first, until there is enough, and no more than are needed. A cart that is being
 -- completed keeps what it has.
+local carts = require "till.store.carts"
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
@@ -211,6 +212,8 @@ function reservations.hold(tx, cart_id, items, until_ms, most_ms)
   if reservations.is_held(rows, items) then
     return hold_time.extend_in(tx, cart_id, until_ms, most_ms)
   end
+  local noted, e2 = carts.holds(tx, cart_id)
+  if not noted then return nil, e2 end
   return hold_anew(tx, cart_id, rows, items, until_ms, most_ms)
 end
 

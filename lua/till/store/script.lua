@@ -5,6 +5,9 @@
 --   s:must(refusal, n, text, ...)    nothing happens where it changes fewer than n
 --   s:insert(text, ...)              exec of an `INSERT INTO … VALUES …` whose rows no later
 --                                    statement of its rank looks at
+--   s:each(refusal, form, ...)       a must on a row of its own, of which all are done at once:
+--                                    form = { before, each, between, after, counts = }. Where it
+--                                    counts each changes a row, else it is one for all together
 --   s:sum(refusal, key, n, text, ...)   a statement on one row, `key`, that others want as well;
 --                                    script.SUM among its parameters is n. refusal nil: none
 --   s:together(key)                  it goes with others of this key, though it has no sum
@@ -23,11 +26,12 @@
 -- 1317 says: a step of the server's clock ends both, and only what is undone may run again.
 --
 -- Scripts that wait for the same row, or say so, go together (till.prim.combine, orders.combine): of
--- all who wait in this worker they are one transaction. Of each rank first the statements of each
--- script, in the order of arrival, then all rows of the same insert at once, then the sums: one
--- statement for a key, with the sum of all, in the order of the keys. What cannot go as a whole goes
--- in parts until each has what he would have had alone: a refused must takes out its script, a
--- refused sum (not enough for all) and a failure halve. Lost answers are lost for all of them.
+-- all who wait in this worker they are one transaction. Of each rank first the statements of each script, in
+-- the order of arrival, then the forms, then all rows of the same insert at once, then the sums:
+-- one statement for a key, with the sum of all, in the order of the keys. What cannot go as a whole
+-- goes in parts until each has what he would have had alone: a refused must takes out its script, a
+-- refused form, a refused sum (not enough for all) and a failure halve. Lost answers are lost for
+-- all of them.
 -- Where the refusal is AGAIN, which says no more than that it has to be looked at, whoever wants as
 -- much of that row within the next moment has it without asking: of what is sold out a thousand who
 -- wait would be halved and asked for one by one.
@@ -88,6 +92,11 @@ function methods:must(refusal, n, text, ...)
 end
 
 
+function methods:each(refusal, form, ...)
+  return add(self, { text = form[1], form = form, refusal = refusal }, ...)
+end
+
+
 function methods:insert(text, ...)
   return add(self, { text = text, is_insert = true }, ...)
 end
@@ -137,7 +146,7 @@ end
 
 -- -> row | false, the step that refused | nil, err
 local function run_whole(scripts)
-  local list = steps.in_order(scripts)
+  local list = steps.in_order(scripts, true)
   local text, args = compound(list, scripts)
   local row, e = sql.whole(text, unpack(args))
   if not row then return nil, e end

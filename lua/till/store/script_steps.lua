@@ -1,14 +1,18 @@
 -- till/store/script_steps - the statements of several scripts as those of one (till.store.script).
 --
---   in_order(scripts) -> steps     as they run: rank by rank; of each first the statements of each
---                                  script, then rows of the same insert at once, then the sums
+--   in_order(scripts, gathers) -> steps    as they run: rank by rank; of each first the statements
+--                                  of each script, then what is asked of rows of many at once,
+--                                  then rows of the same insert where it gathers them, then the
+--                                  sums
 --   columns_of(scripts) -> text    what their rows add to the last SELECT
 --   row_of(row, s, i)              what of it is the i-th script's
 --   add_params(args, step)
 --
--- A step: { text =, its parameters …, is_insert =, key =, amount =, refusal =, wanted = }; in_order
--- adds `named`, the text with the variables of its script, and `member`, whose it is.
+-- A step: { text =, its parameters …, is_insert =, form =, key =, amount =, refusal =, wanted = };
+-- in_order adds `named`, the text with the variables of its script, and `member`, whose it is.
 local steps = { SUM = {} }
+
+local FORM_MOST = 500 -- of a form in one statement, which takes 2000 parameters
 
 local OWN, STOCK = 1, 4
 local named = {} -- text -> the same with the variables of the i-th script
@@ -51,6 +55,26 @@ local function add_insert(inserts, text, step)
 end
 
 
+-- A form: { before, of each, between, after, counts = does each change a row? }
+local function add_form(forms, step)
+  local form = step.form
+  local all = forms[form]
+  if not all or all.n == FORM_MOST then
+    all = { form = form, n = 0, refusal = step.refusal }
+    forms[form], forms[#forms + 1] = all, all
+  end
+  all.n = all.n + 1
+  all.wanted = form.counts and all.n or 1
+  add_args(all, step)
+end
+
+
+local function close_form(all)
+  local before, each, between, after = unpack(all.form)
+  all.text = before .. each .. (between .. each):rep(all.n - 1) .. after
+end
+
+
 local function add_sum(sums, step)
   local id = step.key .. step.text
   local sum = sums[id]
@@ -70,14 +94,16 @@ local function comes_before(a, b)
 end
 
 
-local function append_rank(out, rank, scripts)
-  local inserts, sums = {}, {}
+local function append_rank(out, rank, scripts, gathers)
+  local inserts, forms, sums = {}, {}, {}
   for i, s in ipairs(scripts) do
     for _, step in ipairs(s.ranks[rank]) do
       local text = text_of(step.text, i)
-      if step.key then
+      if step.form then
+        add_form(forms, step)
+      elseif step.key then
         add_sum(sums, step)
-      elseif step.is_insert and scripts[2] then
+      elseif step.is_insert and gathers then
         add_insert(inserts, text, step)
       else
         step.member, step.named = i, text
@@ -85,16 +111,19 @@ local function append_rank(out, rank, scripts)
       end
     end
   end
+  for _, all in ipairs(forms) do
+    close_form(all)
+    out[#out + 1] = all
+  end
   for _, all in ipairs(inserts) do out[#out + 1] = all end
   table.sort(sums, comes_before)
   for _, sum in ipairs(sums) do out[#out + 1] = sum end
 end
 
 
--- All statements of the scripts, in the order in which they run.
-function steps.in_order(scripts)
+function steps.in_order(scripts, gathers)
   local out = {}
-  for rank = OWN, STOCK do append_rank(out, rank, scripts) end
+  for rank = OWN, STOCK do append_rank(out, rank, scripts, gathers) end
   return out
 end
 

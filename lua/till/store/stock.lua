@@ -150,38 +150,32 @@ end
 
 function stock.reserve_last(s, rows)
   for _, row in ipairs(units.merged(rows)) do
-    change_stock(s, stock.AGAIN, row, "UPDATE stock SET reserved = reserved + ?,"
-      .. " version = version + 1 WHERE variant_id = ? AND location_id = ?"
+    change_stock(s, stock.AGAIN, row, "UPDATE stock FORCE INDEX (PRIMARY) SET"
+      .. " reserved = reserved + ?, version = version + 1 WHERE variant_id = ? AND location_id = ?"
       .. " AND on_hand - reserved >= ?", script.SUM, sql.bytes(row.variant_id),
       sql.bytes(row.location_id), script.SUM)
   end
 end
 
 
-local AT_ONCE = 1000 -- a statement takes 2000 parameters
-
-
-local function to_state(s, ids, state)
-  for from = 1, #ids, AT_ONCE do
-    local n = math.min(AT_ONCE, #ids - from + 1)
-    s:must(stock.AGAIN, n, "UPDATE reservations SET state = '" .. state .. "' WHERE id IN ("
-      .. sql.marks(n) .. ") AND state = 'held'", unpack(ids, from, from + n - 1))
-  end
+local function to_state(state)
+  return { "UPDATE reservations FORCE INDEX (PRIMARY) SET state = '" .. state .. "' WHERE id IN (",
+    "?", ", ", ") AND state = 'held'", counts = true }
 end
+
+
+local SOLD, BACKORDERED = to_state "sold", to_state "backordered"
 
 
 -- What is promised stays promised when it is sold, until it is there (till.store.allotment).
 function stock.sell(s, held, order_id)
-  local there, missing, events = {}, {}, {}
+  local events = {}
   for i, row in ipairs(held) do
     local n = row.location_id and -row.quantity or 0
-    local ids = row.location_id and there or missing
-    ids[#ids + 1] = sql.bytes(row.id)
+    s:each(stock.AGAIN, row.location_id and SOLD or BACKORDERED, sql.bytes(row.id))
     events[i] = { variant = row.variant_id, location = row.location_id, type = "sold",
       quantity = -row.quantity, on_hand = n, reserved = n, reference = order_id }
   end
-  to_state(s, there, "sold")
-  to_state(s, missing, "backordered")
   stock_log.add(s, events)
 end
 
@@ -189,7 +183,7 @@ end
 function stock.sell_last(s, held)
   for _, row in ipairs(units.merged(held)) do
     if row.location_id then
-      change_stock(s, nil, row, "UPDATE stock SET on_hand = on_hand - ?,"
+      change_stock(s, nil, row, "UPDATE stock FORCE INDEX (PRIMARY) SET on_hand = on_hand - ?,"
         .. " reserved = reserved - ?, version = version + 1 WHERE variant_id = ?"
         .. " AND location_id = ?", script.SUM, script.SUM, sql.bytes(row.variant_id),
         sql.bytes(row.location_id))

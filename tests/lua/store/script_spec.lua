@@ -177,8 +177,9 @@ end)
 
 
 local co = require "till.prim.co"
-local combine = require "till.prim.combine"
+local flight = require "tests.support.flight"
 local waiting = require "tests.support.until"
+local all_at_once, flights = flight.all_at_once, flight.flown
 
 -- What a buyer does: his own row, a row that is only added, and units of a row that all want.
 local function buyer(own, units, amount, refusal)
@@ -193,28 +194,6 @@ local function buyer(own, units, amount, refusal)
   s:rank(script.OWN)
   s:give("@till_number AS number")
   return s
-end
-
-
--- Whoever has the row of the units keeps the first buyer waiting in the database, and the others
--- behind him, until all have come. -> what each was told, in their order
-local function all_at_once(scripts)
-  local told, done = {}, 0
-  assert(sql.transaction(function(tx)
-    assert(tx:one("SELECT n FROM spec_rows WHERE id = 1 FOR UPDATE"))
-    for i, s in ipairs(scripts) do
-      co.turn_end(function()
-        local row, why = s:run()
-        told[i], done = row or (row == false and why) or why.code, done + 1
-      end)
-    end
-    waiting.eventually("all but the first wait", function()
-      return combine.stats().waiting == #scripts - 1
-    end)
-    return true
-  end))
-  waiting.eventually("all were told", function() return done == #scripts end)
-  return told
 end
 
 
@@ -239,15 +218,6 @@ local function logged()
   local out = {}
   for i, row in ipairs(assert(sql.query("SELECT n FROM spec_log ORDER BY n"))) do out[i] = row.n end
   return out
-end
-
-
--- How often a flight of more than one was run.
-local function flights(fn)
-  local before = combine.stats()
-  fn()
-  local after = combine.stats()
-  return { together = after.together - before.together, splits = after.splits - before.splits }
 end
 
 
