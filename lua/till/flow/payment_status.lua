@@ -46,7 +46,7 @@ function payment_status.amounts(p)
   if SAYS_NOTHING[p.state] then return nil end
   local captured = payments.was_captured(p) and payments.to_capture(p) or 0
   return { authorized = captured + payments.left(p), captured = captured,
-    refunded = p.refunded_amount or 0, awaited = is_awaited(p) }
+    refunded = p.refunded_amount or 0, awaited = is_awaited(p) or nil }
 end
 
 
