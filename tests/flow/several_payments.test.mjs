@@ -91,6 +91,20 @@ describe("several payments of one order", () => {
     await assertInvariants(shop);
   });
 
+  it("pay for the order or are given back, where one is deleted while it is completed", async () => {
+    for (let round = 0; round < 4; ++round) {
+      const cart = await ready();
+      const list = assertOk(await shop.store("GET", `/carts/${cart.id}/payment-sessions`), 200).payment_sessions;
+      const [answer, gone] = await Promise.all([outcome(cart), shop.store("DELETE", `/carts/${cart.id}/payment-sessions/${list[round % 2].id}`)]);
+      assert.ok(gone.status === 200 || gone.status === 409, gone.text);
+      const order = answer.body.order ?? (await outcome(cart)).body.order;
+      assert.equal(order === undefined, gone.status === 200, `${answer.text} ${gone.text}`);
+      if (order) await assertBoth(cart, order);
+      else assertProblem(answer, 422, "cart_incomplete");
+    }
+    await assertInvariants(shop);
+  });
+
   it("go on with another card where one is declined, and go back of the last one first", async () => {
     const cart = await ready("pm_card_visa_chargeDeclined");
     assert.equal(assertOk(await outcome(cart), 200).error.code, "payment_declined");

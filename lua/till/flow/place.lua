@@ -245,7 +245,7 @@ local function paid_with(data)
     if not part then return nil, e end
     out[i], sum = part, sum + part.payment.amount
   end
-  if not out[2] or sum == data.total then return out end
+  if not data.payments or sum == data.total then return out end
   return nil, err.new("payment_declined", ("the payments come to %d, and the total is %d")
     :format(sum, data.total))
 end

@@ -25,6 +25,8 @@ t.describe("several payments of a cart", function()
     t.same({ found["cash:test"], found.receivable }, { TOTAL, nil })
     t.equal(shop.count("outbox", "type = 'order.paid'"), 1)
     t.equal(shop.count("payments", "order_id IS NULL"), 0)
+    local seen = shop.must(raw.store("GET", "/store/v1/orders/" .. order.id)).order.payments
+    t.same({ #seen, seen[1].amount.amount, seen[2].state }, { 2, TOTAL - 700, "captured" })
   end))
 
   t.it("are captured one by one, and the order is paid with the last", with_shop(
@@ -202,4 +204,20 @@ t.describe("payments of a cart that nobody comes back for", function()
         { true, 1, { "authorized", "authorized" } })
       t.same({ told(1), shop.count("orders") }, { true, 1 })
     end))
+
+  t.it("make no order of less than its total, whoever asks for it", with_shop(function(shop, raw)
+    local cart = parts_of(shop, raw, 700, "tok_ok", false, "tok_declined")
+    shop.complete(cart)
+    local list = raw.require("till.store.payments").of_cart(cart)
+    local env = { once = { claim = true }, claim_key = function() return nil end,
+      only_payment = list[2].id }
+    local key_id = raw.require("till.store.carts").get(cart).key_id
+    local result = raw.require("till.flow.checkout").complete(
+      { auth = { kind = "provider", key_id = key_id } }, cart, env)
+    t.same({ result.type, result.error.code }, { "cart", "payment_declined" })
+    local done, e = raw.require("till.flow.place").run({ payments = { list[2].id },
+      payment_id = list[2].id, total = TOTAL, currency = "GBP", head = {} }, {})
+    t.same({ done, e.code }, { nil, "payment_declined" })
+    t.same({ states(raw), shop.count("orders") }, { { "authorized", "declined" }, 0 })
+  end))
 end)

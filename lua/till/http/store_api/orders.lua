@@ -1,6 +1,8 @@
 -- till/http/store_api/orders - the shopper's orders.
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
+local payments = require "till.store.payments"
+local render = require "till.http.render"
 local route = require "till.http.route"
 local s = require "till.util.schema"
 local shapes = require "till.http.shapes"
@@ -10,7 +12,13 @@ local views = require "till.http.views"
 local function get(ctx)
   local order, e = order_flow.get(ctx.auth, ctx.params.id)
   if not order then return nil, e end
-  return ctx:json(200, { order = views.order(order) }, { etag = order.version })
+  local paid, e2 = payments.of_order(order.id)
+  if not paid then return nil, e2 end
+  local view = views.order(order)
+  view.payments = {}
+  for i, p in ipairs(paid) do view.payments[i] = views.payment_session(p) end
+  render.list(view.payments)
+  return ctx:json(200, { order = view }, { etag = order.version })
 end
 
 
