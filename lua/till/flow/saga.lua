@@ -106,8 +106,8 @@ local function note(row, kind, e)
 end
 
 
--- Somebody has taken it over from us, who were slow: with a provider that hangs each does, and nobody
--- was dropped by that.
+-- Somebody has taken it over from us, who were slow: with a provider that hangs each is, and nobody
+-- dropped it.
 local function taken_over(row)
   sagas.was_slow(row)
   return "busy"
