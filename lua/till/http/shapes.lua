@@ -60,6 +60,8 @@ shapes.promotion = s.object({
 
 shapes.payment = s.object({
   id = s.id("pay"), provider = s.string {}, state = s.string {}, amount = s.money(),
+  authorization_expires_at = s.string { format = "date-time",
+    doc = "Of one that is authorized: until when its provider holds the money." },
 }, { additional = true, name = "Payment" })
 
 shapes.payment_sessions = s.object({
