@@ -1,14 +1,14 @@
 -- till/flow/capture_queue - money is captured as goods are handed over.
 --
 --   handed_over(tx, order, fulfilment, actor) -> true | nil, err    in its transaction, after it is
---       written: queues what its units come to, where the payment's policy says "fulfilment"
+--       written: queues what its units come to, of the payments whose policy says "fulfilment"
 --   cancelled(tx, order, cancellation) -> true | nil, err    in its transaction, at the end: queues
 --       what is left where nothing is to be sent any more, and a part of the order was
 --   let_go(tx, payment) -> true | nil, err     less will be captured of it than was, for a part was
 --       taken: its provider is told once nothing is left to be captured
 --   work(payload), release(payload) -> true | nil, err     the jobs workers' side of both
 --
--- What units come to is what is left of the payment less what those come to that are still to be
+-- What units come to is what is left of these payments less what those come to that are still to be
 -- sent, as a cancellation of them would find it: tax and discounts with each unit, the shipping
 -- with the first. So the last one takes exactly the rest, and what is cancelled is never captured.
 --
@@ -48,49 +48,81 @@ local function not_sent(order)
 end
 
 
--- -> amount, is it all that is left | nil, err
-local function amount_of(tx, order, p, left)
-  local rest = not_sent(order)
-  if #rest == 0 or not capabilities.can(p.provider, "partial_capture") then return left, true end
-  if not capabilities.can(p.provider, "multiple_captures") then return 0 end
-  local found, e = figures.of(tx, order, rest, false, function() return { total = 0 } end)
-  if not found then return nil, e end
-  return math.max(0, left - found.total), false
-end
-
-
-local function queue(tx, order, request, p, actor)
-  local queued, e = store.queued(tx, p.id)
-  if not queued then return nil, e end
-  local busy, e2 = store.asked(p.id, tx)
-  if busy == nil then return nil, e2 end
-  local left = payments.left(p) - queued - (busy and busy.amount or 0)
-  if not busy and p.state == "authorized" and p.capture_amount then left = 0 end
-  if left <= 0 then return true end
-  local amount, is_last = amount_of(tx, order, p, left)
-  if not amount then return nil, is_last end
-  if amount == 0 then return true end
-  local c, e3 = store.create(tx, { payment_id = p.id, order_id = order.id, request = request,
-    amount = amount, final = is_last, state = "queued", actor = actor })
-  if not c then return nil, e3 end
-  return captures.go_on_later(tx, c)
-end
-
-
 local function is_due(p)
   local policy = kept.policy(p)
   return policy and policy.capture == "fulfilment" and payments.left(p) > 0
 end
 
 
-function capture_queue.handed_over(tx, order, f, actor)
-  if f.status ~= "shipped" then return true end
+-- What of it is neither asked for nor queued yet.
+local function open_of(tx, p)
+  local queued, e = store.queued(tx, p.id)
+  if not queued then return nil, e end
+  local asked, e2 = store.asked(p.id, tx)
+  if asked == nil then return nil, e2 end
+  if not asked and p.state == "authorized" and p.capture_amount then return 0 end
+  return math.max(0, payments.left(p) - queued - (asked and asked.amount or 0))
+end
+
+
+-- -> { { payment, left }, … } the oldest first, their sum | nil, err
+local function all_due(tx, order)
   local list, e = payments.of_order(order.id, tx)
   if not list then return nil, e end
-  for _, p in ipairs(list) do
-    if is_due(p) then return queue(tx, order, f.id, p, actor) end
+  local due, sum = {}, 0
+  for i = #list, 1, -1 do
+    local left, e2 = 0, nil
+    if is_due(list[i]) then left, e2 = open_of(tx, list[i]) end
+    if not left then return nil, e2 end
+    if left > 0 then due[#due + 1], sum = { payment = list[i], left = left }, sum + left end
+  end
+  return due, sum
+end
+
+
+-- -> what is to be captured now of all of them together | nil, err
+local function amount_of(tx, order, sum, rest)
+  if #rest == 0 then return sum end
+  local found, e = figures.of(tx, order, rest, false, function() return { total = 0 } end)
+  if not found then return nil, e end
+  return math.max(0, sum - found.total)
+end
+
+
+-- -> amount, is it the last of it
+local function share(one, amount, rest)
+  local provider = one.payment.provider
+  if #rest == 0 or not capabilities.can(provider, "partial_capture") then return one.left, true end
+  if not capabilities.can(provider, "multiple_captures") then return 0 end
+  return math.min(one.left, amount), false
+end
+
+
+local function queue(tx, order, request, actor)
+  local due, sum = all_due(tx, order)
+  if not due then return nil, sum end
+  if #due == 0 then return true end
+  local rest = not_sent(order)
+  local amount, e = amount_of(tx, order, sum, rest)
+  if not amount then return nil, e end
+  for _, one in ipairs(due) do
+    local p, n, is_last = one.payment, share(one, amount, rest)
+    if n > 0 then
+      local c, e2 = store.create(tx, { payment_id = p.id, order_id = order.id, request = request,
+        amount = n, final = is_last, state = "queued", actor = actor })
+      if not c then return nil, e2 end
+      local ok, e3 = captures.go_on_later(tx, c)
+      if not ok then return nil, e3 end
+      amount = math.max(0, amount - n)
+    end
   end
   return true
+end
+
+
+function capture_queue.handed_over(tx, order, f, actor)
+  if f.status ~= "shipped" then return true end
+  return queue(tx, order, f.id, actor)
 end
 
 
@@ -103,10 +135,8 @@ end
 
 
 function capture_queue.cancelled(tx, order, c)
-  if not c.payment_id or not is_any_sent(order) or #not_sent(order) > 0 then return true end
-  local p, e = payments.get(c.payment_id, tx)
-  if not p then return nil, e end
-  return not is_due(p) or queue(tx, order, c.id, p, c.actor)
+  if not is_any_sent(order) or #not_sent(order) > 0 then return true end
+  return queue(tx, order, c.id, c.actor)
 end
 
 
