@@ -110,6 +110,18 @@ t.describe("several locations", function()
     t.same({ shop.at("TEA", "main"), shop.at("TEA", "far") }, { { 4, 0 }, { 9, 5 } })
   end))
 
+  t.it("keep for longer what they share while the shopper changes his cart",
+    with_shop(function(shop, raw)
+      shop.location("near", 50)
+      local tea = shop.product("TEA", 1000, 1)
+      shop.put("TEA", "near", 1)
+      local cart = shop.cart { { tea, 2 } }
+      t.equal((shop.pay(cart)), 201)
+      raw.clock.skip_ms = 10 * 60000
+      shop.must(raw.store("PATCH", "/store/v1/carts/" .. cart, { email = "other@example.org" }))
+      t.equal(shop.count("stock_events", "type = 'extended' AND reference = '" .. cart .. "'"), 2)
+    end))
+
   t.it("share a line that none of them has whole, to its sale and back", with_shop(function(shop)
     shop.location("near", 50)
     shop.location("far", 200)
