@@ -46,16 +46,10 @@ end
 
 -- -> its rows, and the moves of the order besides | nil, err
 local function create(tx, order, c, p)
-  local rows, e = { c }, nil
-  if c.shares then
-    rows, e = shares.create(tx, c)
-  else
-    local ok
-    ok, e = cancellations.create(tx, c)
-    if ok then ok, e = settle_money(tx, c, p) end
-    rows = ok and rows
-  end
-  if not rows then return nil, e end
+  local rows, e = shares.create(tx, c)
+  local ok = rows
+  if ok and not c.shares then ok, e = settle_money(tx, c, p) end
+  if not ok then return nil, e end
   local moves, e2 = rest.let_go(tx, order, c, rows)
   if not moves then return nil, e2 end
   return rows, moves

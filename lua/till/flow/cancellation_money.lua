@@ -48,12 +48,12 @@ end
 
 
 -- -> nil, or why the provider cannot do it
-local function cannot(p, money, amount)
+local function cannot(p, what, amount)
   if not p then return nil end
-  if money == "refund" and amount < payments.to_capture(p)
+  if what == "refund" and amount < payments.to_capture(p)
     and not capabilities.can(p.provider, "partial_refund") then
     return p.provider .. " gives back all of a payment or nothing: cancel or return all of it"
-  elseif money == "lowered" and not capabilities.can(p.provider, "partial_capture") then
+  elseif what == "lowered" and not capabilities.can(p.provider, "partial_capture") then
     return p.provider .. " captures all of a payment or nothing: capture it first, or cancel all"
   end
 end

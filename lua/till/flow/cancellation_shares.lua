@@ -4,10 +4,12 @@
 --   of_order(tx or nil, order_id) -> payments, the last-made first | false: it has not several
 --   split(tx, order, paid, found, whole) -> shares, amount, left | nil, err    under the lock of
 --       the order; found as till.flow.cancellation_figures has it; shares { { payment, amount,
---       released: of it, that was not captured yet of one that was in part, money } }. amount: what goes back or is not owed any more; left: what could, nil where
---       nothing was captured
+--       released, money } }, released: what of it was not captured yet of one that was in part.
+--       amount: what goes back or is not owed any more; left: what could, nil where nothing was
+--       captured
 --   sum_up(c, shares)   money, state and to_refund of the whole
---   create(tx, c) -> rows | nil, err    c.shares as rows of till.store.cancellations, c's own first
+--   create(tx, c) -> rows | nil, err    c.shares, if any, as rows of till.store.cancellations, c's
+--       own first
 --
 -- Always the same way, whoever asks and in what order: first what is held and not captured, then
 -- what was captured, of each the last-made payment first, up to what it has. So the shopper's first
@@ -153,7 +155,7 @@ end
 -- Of nothing there is no share: the row of the cancellation stands by itself.
 function shares.create(tx, c)
   local rows = {}
-  for i, share in ipairs(c.shares) do
+  for i, share in ipairs(c.shares or {}) do
     local row = row_of(c, share, i == 1)
     local ok, e = cancellations.create(tx, row)
     if ok and share.payment.state == "authorized" then

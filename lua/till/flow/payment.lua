@@ -9,22 +9,17 @@
 --                       nothing is written: the caller does, with what it pays for
 --   settle(payment)     looks up one whose outcome is unknown -> payment | nil, err
 --   void(payment)       lets go of it; what was captured is refunded -> payment | nil, err
---   ask(payment, hook, more) -> answer, `unknown` where there is none: of till.flow.capture_parts
+--   ask, ask_capture, ask_void, ask_refund      of till.flow.payment_ask
 --   ask_lookup(payment) -> answer       what the provider says, and nothing is done with it
---   ask_capture(payment), ask_void(payment) -> true value | nil, err     of what is to be captured
---   ask_refund(payment [, part]) -> answer, with refund_ref where there is one | nil, err
---                       part { id, amount, due, again, old }: known by its id; due() is all that
---                       went back or is to go. An `old` one is only looked up: the provider may
---                       have forgotten its key
 --
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
 -- knows that the money may be on its way, and looks it up instead of asking again. Only who has the
 -- claim of the flow sends: one that has lost it while he slept finds the door shut. "Not found" is
 -- no answer while the request may still be on its way (payments.not_found_after_ms): the error has
 -- `known_at_ms` then, when it will be one.
+local asking = require "till.flow.payment_ask"
 local authorization_end = require "till.flow.authorization_end"
 local booking = require "till.flow.booking"
-local capabilities = require "till.flow.capabilities"
 local conf = require "till.prim.conf"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
@@ -40,9 +35,12 @@ local time = require "till.prim.time"
 
 local payment = {}
 
+payment.ask, payment.ask_capture = asking.ask, asking.ask_capture
+payment.ask_void, payment.ask_refund = asking.ask_void, asking.ask_refund
 payment.states = require "till.flow.payment_states"
 
 local is_another, no_answer, to_result = result.another, result.no_answer, result.of
+local ask = asking.ask
 
 
 local function plugin_of(provider)
@@ -85,32 +83,6 @@ end
 
 
 payment.move = move
-
-
-local function request(p, more)
-  local out = { payment_id = p.id, provider_ref = p.provider_ref, amount = p.amount,
-    currency = p.currency, idem_key = p.idem_key, data = p.data, order_ref = p.cart_id }
-  for key, value in pairs(more or {}) do out[key] = value end
-  out.data = kept.for_provider(out.data)
-  return out
-end
-
-
--- No answer is an outcome of its own; nothing is concluded from silence.
-local function ask(p, hook, more)
-  local asked = request(p, more)
-  local ready, e = saved_methods.add_to(asked, p)
-  local answer
-  if ready then answer, e = dispatch.plugin(plugin_of(p.provider), hook, asked) end
-  if answer then return answer end
-  if e then
-    log.warn("payment.no_answer", { provider = p.provider, hook = hook, error = tostring(e) })
-  end
-  return { outcome = "unknown" }
-end
-
-
-payment.ask = ask
 
 
 -- What was given back there was captured before.
@@ -249,75 +221,6 @@ function payment.authorize(p, env)
     return payment.settle(p, fence)
   end
   return to_result(p)
-end
-
-
--- What was done at the provider by hand is refused when it is asked for, and done all the same.
--- -> answer | nil, err, what the provider says of it instead
-local function finish(p, hook, wanted, key, more)
-  if p.state == wanted then return p end
-  local about = { idem_key = p.idem_key .. key }
-  for name, value in pairs(more or {}) do about[name] = value end
-  local answer = ask(p, hook, about)
-  if answer.outcome == wanted then return answer end
-  local seen = ask(p, "payment.lookup")
-  local another = is_another(p, seen)
-  if another then return nil, err.new("conflict", another, { final = true }), seen end
-  if seen.outcome == wanted then return seen end
-  if answer.outcome == "unknown" then
-    return nil, no_answer(p), seen
-  end
-  return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason),
-    { final = true }), seen
-end
-
-
---- The provider's side only; the row and the ledger are moved by the caller's transaction. A
--- provider refuses another amount under a key that it knows: a part has a key of its own. What it
--- declined it declines for ever under that key: the next attempt has another one.
-function payment.ask_capture(p)
-  local amount = payments.to_capture(p)
-  local key = amount == p.amount and "-capture" or "-capture-" .. amount
-  if (p.capture_declines or 0) > 0 then key = key .. "-again-" .. p.capture_declines end
-  return finish(p, "payment.capture", "captured", key, { amount = amount, final = true })
-end
-
-
---- `again`: how often it was refused for good; each refusal is final under its key.
-function payment.ask_void(p, again)
-  if not capabilities.can(p.provider, "void") then
-    return finish(p, "payment.refund", "refunded", again and "-void-" .. again or "-void")
-  end
-  return finish(p, "payment.void", "voided", again and "-void-" .. again or "-void")
-end
-
-
--- Its key makes it safe to ask again, and a lookup tells only of all refunds together. What they
--- come to is read after it: whatever the provider has counted was decided before.
-local function refund_part(p, part)
-  local key = p.idem_key .. "-refund-" .. part.id:match("[^_]*$")
-  if part.again then key = key .. "-" .. part.again end
-  local answer = part.old and { outcome = "unknown" } or ask(p, "payment.refund",
-    { idem_key = key, amount = part.amount })
-  if answer.outcome == "unknown" then
-    local seen = ask(p, "payment.lookup")
-    local all, e = part.due()
-    if not all then return nil, e end
-    if seen.outcome == "refunded" or (seen.refunded_amount or 0) >= all then return seen end
-    if not part.old then return nil, no_answer(p) end
-    return nil, err.new("unknown_outcome", "the provider may have forgotten the key of this refund:"
-      .. " look there, and resolve it by hand", { final = true })
-  elseif answer.outcome ~= "refunded" then
-    return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason),
-      { final = true })
-  end
-  return answer
-end
-
-
-function payment.ask_refund(p, part)
-  if part then return refund_part(p, part) end
-  return finish(p, "payment.refund", "refunded", "-refund")
 end
 
 

@@ -1,6 +1,6 @@
 -- till/flow/payment_status - how the money of an order stands, by the sums over its payments.
 --
---   of(list) -> payment_status | nil      list { { authorized, captured, refunded, awaited }, … } in
+--   of(list) -> payment_status | nil      list { { authorized, captured, refunded, awaited } } in
 --                                         minor units; nil: no payment of it says anything
 --   amounts(payment) -> one of the list   as the row of till.store.payments says
 --   move(order, payments) -> event of payment_status in till.flow.order_states | nil: it stays

@@ -138,7 +138,7 @@ function cancellations.create(tx, c)
   local ok, e = tx:exec("INSERT INTO cancellations (id, order_id, position, kind, request, whole,"
     .. " `lines`, shipping, currency, amount, money, payment_id, state, reason, actor, part_of,"
     .. " created_at, done_at, released_amount)"
-    .. " SELECT ?, ?, COALESCE(MAX(position), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+    .. " SELECT ?, ?, COALESCE(MAX(position), 0) + 1, " .. sql.marks(16)
     .. " FROM cancellations WHERE order_id = ?", bin_of(c.id), order, c.kind,
     c.request or sql.null, c.whole and 1 or 0, db.to_json(c.lines), db.to_json(c.shipping),
     c.currency, c.amount, c.money, db.bin("pay", c.payment_id), c.state, c.reason or "", c.actor,

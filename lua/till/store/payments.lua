@@ -233,7 +233,7 @@ end
 --- The row as project() leaves it.
 function payments.projected(p, seen)
   local out = {}
-  for name, value in pairs(p) do out[name] = value end
+  for name, it in pairs(p) do out[name] = it end
   out.state, out.refunded_amount = seen.state, seen.refunded
   out.released_amount = math.max(p.released_amount or 0, seen.voided)
   if seen.captured > 0 then out.capture_amount = seen.captured end
