@@ -4,12 +4,13 @@
 //
 //   SEED=12345    has shoppers wish for the same things again
 //
-// The points are those that the server itself lists. One that nobody came by fails the test, unless UNMET says why.
+// The points are those that the server itself lists. One that nobody came by fails the test, unless UNMET says which other one
+// kills there: that it does is looked up.
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
-import { Shop, tempDir, until } from "../flow/support/shop.mjs";
+import { ROOT, Shop, tempDir, until } from "../flow/support/shop.mjs";
 import { assertSettled, query } from "../flow/support/db.mjs";
 import { control, isAlive, serverOf, workers } from "../flow/support/process.mjs";
 import { Market } from "./support/market.mjs";
@@ -17,11 +18,12 @@ import { Market } from "./support/market.mjs";
 const MINUTE = 60_000;
 const SHOPPERS = 50;
 const PATIENCE_MS = MINUTE; // until somebody comes by a point
-const OF_STRIPE = "only with a provider that tells by itself: tests/flow/webhooks.test.mjs, settlement.test.mjs";
-const OF_PARTS = "only staff and parcels capture in parts: tests/flow/captures.test.mjs";
-const UNMET = { "sql.gate": "only who was held by sql.held comes there", "webhook.after_claim": OF_STRIPE, "webhook.before_commit": OF_STRIPE,
-  "webhook.after_commit": OF_STRIPE, "settlement.in_page": OF_STRIPE, "capture_part.after_decide": OF_PARTS, "capture_part.before_ask": OF_PARTS,
-  "capture_part.after_ask": OF_PARTS };
+/** Points that nobody comes by who pays by payment-test -> the test that kills there; or no death at all. */
+const PAID = "tests/fault/paying.test.mjs";
+const PARTS = "tests/flow/captures.test.mjs"; // only staff and parcels capture in parts
+const UNMET = { "sql.gate": "tests/fault/timing.test.mjs", "webhook.after_claim": PAID, "webhook.before_commit": PAID, "webhook.after_commit": PAID,
+  "settlement.in_page": "tests/flow/settlement.test.mjs", "sweep.after_mark": PAID, "void.after_ask": PAID,
+  "capture_part.after_decide": PARTS, "capture_part.before_ask": PARTS, "capture_part.after_ask": PARTS };
 /** Points that only this act of the merchant leads to; others are met by who buys, or by one of the acts after all. */
 const ACT_OF = { generation: "generation", bundle: "generation", rules: "rules", reconcile: "reconcile", "sql.connect_refused": "sql" };
 
@@ -111,6 +113,13 @@ const DEATHS = {
     await meanwhile("another master serves", async () => !isAlive(master) && (await masterOf()) && (await masterOf()) !== master);
   },
 };
+
+it("points that no shopper of this test comes by are those of another", () => {
+  for (const [point, file] of Object.entries(UNMET)) {
+    const text = fs.readFileSync(path.join(ROOT, file), "utf8"), [of, last] = point.split(".");
+    assert.ok(text.includes(point) || text.includes(`${of}.\${`) && text.includes(`"${last}"`), `${file} does nothing at ${point}`);
+  }
+});
 
 describe("fifty shoppers", () => {
   it("lose nothing, whoever dies at whatever point", { timeout: 10 * MINUTE }, async (t) => {

@@ -23,6 +23,7 @@ local booking = require "till.flow.booking"
 local conf = require "till.prim.conf"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
+local fault = require "till.prim.fault"
 local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
 local payment_events = require "till.store.payment_events"
@@ -247,7 +248,10 @@ function payment.void(p)
     return booking.all_back(p, given_back.refund_ref)
   end
   local answer, e, seen = payment.ask_void(p)
-  if answer then return move(p, "voided") end
+  if answer then
+    fault.crash "void.after_ask"
+    return move(p, "voided")
+  end
   if not MONEY[seen.outcome] then return nil, e end
   local ok, e2 = record(p, seen)
   if not ok then return nil, e2 end

@@ -20,6 +20,7 @@ local alerts = require "till.store.alerts"
 local carts = require "till.store.carts"
 local conf = require "till.prim.conf"
 local err = require "till.util.err"
+local fault = require "till.prim.fault"
 local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
@@ -72,6 +73,7 @@ local function let_go(p, claim)
     if STILL_OPEN[p.state] then return false end
     local ok, e = mark(p, claim)
     if not ok then return not e.is_taken and nil, e end
+    fault.crash "sweep.after_mark"
   end
   local held = p.state
   local gone, e = payment.void(p)

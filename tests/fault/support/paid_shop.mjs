@@ -82,8 +82,9 @@ export class PaidShop {
   hurry() {
     return query(this.shop, `UPDATE sagas SET next_at = UTC_TIMESTAMP(3) WHERE state = 'waiting';
       UPDATE outbox SET available_at = UTC_TIMESTAMP(3) WHERE state = 'pending' AND available_at > UTC_TIMESTAMP(3) + INTERVAL 3 SECOND;
-      UPDATE webhook_events SET next_at = UTC_TIMESTAMP(3) WHERE state = 'received' AND next_at > UTC_TIMESTAMP(3) + INTERVAL 1 SECOND
-        AND next_at < UTC_TIMESTAMP(3) + INTERVAL 110 SECOND;
+      UPDATE webhook_events SET next_at = UTC_TIMESTAMP(3) WHERE state = 'received'
+        AND next_at > UTC_TIMESTAMP(3) + INTERVAL 1 SECOND AND next_at NOT BETWEEN UTC_TIMESTAMP(3) + INTERVAL 110 SECOND
+        AND UTC_TIMESTAMP(3) + INTERVAL 120 SECOND; -- those are at it
       UPDATE job_schedules SET next_at = UTC_TIMESTAMP(3) WHERE name IN ('server:sweep-payments', 'server:poll-webhooks')`, { force: true });
   }
 
