@@ -16,7 +16,7 @@
 --   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
 --                                  the lock of its order
 --   lock(tx, id) -> payment | false | nil, err     after that of its order
---   is_still(script, p, refusal)   refused where it is not as it was read; it is locked then
+--   lock_all(tx, ids) -> { id -> payment }    several, after their orders
 --   project(tx, id, seen)          what its events come to, as till.prim.attempt has it
 --   decline(p [, tx])              it was declined for good, under the key that p gives it: what
 --                                  was intended is over, the next one has another key. What
@@ -109,6 +109,17 @@ function payments.lock(tx, payment_id)
     db.bin("pay", payment_id))
   if not row then return row, e end
   return to_payment(row)
+end
+
+
+function payments.lock_all(tx, payment_ids)
+  local bins = db.bins("pay", payment_ids)
+  local list, e = all(tx:query("SELECT " .. COLUMNS .. " FROM payments WHERE id IN ("
+    .. sql.marks(#bins) .. ") ORDER BY id FOR UPDATE", unpack(bins)))
+  if not list then return nil, e end
+  local out = {}
+  for _, p in ipairs(list) do out[p.id] = p end
+  return out
 end
 
 
@@ -216,15 +227,6 @@ function payments.project(tx, payment_id, seen)
     .. " capture_amount = IF(? > 0, ?, capture_amount), refunded_amount = ?, disputed_amount = ?,"
     .. " lost_amount = ?, updated_at = ? WHERE id = ?", seen.state, seen.voided, seen.captured,
     seen.captured, seen.refunded, seen.disputed, seen.lost, db.now(), db.bin("pay", payment_id))
-end
-
-
-function payments.is_still(s, p, refusal)
-  s:must(refusal, 1, "SELECT 1 INTO @till_same FROM payments WHERE id = ? AND order_id <=> ?"
-    .. " AND state = ? AND released_amount = ? AND capture_amount <=> ? AND refunded_amount = ?"
-    .. " AND disputed_amount = ? AND lost_amount = ? FOR UPDATE", db.bin("pay", p.id),
-    db.bin("ord", p.order_id), p.state, p.released_amount, value(p.capture_amount),
-    p.refunded_amount, p.disputed_amount, p.lost_amount)
 end
 
 
