@@ -69,8 +69,15 @@ t.describe("a flow that is begun", function()
         reservations.expire(10, 1000)
         return hold_time.extend_with(...)
       end
+      local payment, held = raw.require "till.flow.payment", nil
+      local authorize = payment.authorize
+      payment.authorize = function(...)
+        held = shop.count("reservations", "state = 'held'")
+        return authorize(...)
+      end
       t.equal(select(2, shop.complete(cart)).type, "order")
-      reservations.extend_with = was
+      reservations.extend_with, payment.authorize = was, authorize
+      t.equal(held, 1, "before the provider was asked")
     end)
     t.equal(n, 1)
     t.equal(shop.count("sagas", "state = 'done'"), 1)
