@@ -40,7 +40,6 @@
 --   in the placing transaction       rolled back; placed again with the same frozen price
 --   after it                         flow, cart and key are done with the order, all or none
 --   while it is taken back           it goes on going back, whoever resumes it
-local begin = require "till.flow.checkout_begin"
 local carts = require "till.store.carts"
 local cart_flow = require "till.flow.cart"
 local channel = require "till.flow.channel"
@@ -96,8 +95,9 @@ local function check_cart(cart, quote)
   end
   local answers, e = dispatch.ask("cart.validate", quote.case.summary)
   if not answers then return nil, e end
-  local objections, e2 = rulebook.objections(quote.case)
-  if not objections then return nil, e2 end
+  local objections
+  objections, e = rulebook.objections(quote.case)
+  if not objections then return nil, e end
   for _, answer in ipairs(answers) do
     errors[#errors + 1] = { pointer = answer.value.pointer or "", detail = answer.value.message,
       code = answer.value.code }
@@ -169,7 +169,7 @@ end
 
 local function drive(cart, data, env, held)
   local until_claim = time.now_ms() + conf.get("cart.completion_claim_ms")
-  local claim, e = begin.claim(cart, data, env, until_claim, held)
+  local claim, e = carts.claim(nil, cart, until_claim, held)
   if claim == nil then return nil, e end
   if not claim then return in_progress() end
   env.claim = claim

@@ -12,7 +12,7 @@ local saga = require "till.flow.saga"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
-local PROVIDER_MS = require("till.flow.checkout_begin").PROVIDER_MS
+local PROVIDER_MS = 3600000
 
 
 -- Held for as long as a provider may take to answer.
@@ -138,7 +138,6 @@ end
 
 return saga.define("checkout", {
   { name = "reserve", run = reserve, undo = unreserve },
-  -- what came of it stands in the payment: done again it asks for nothing twice
-  { name = "authorize", run = authorize, undo = unauthorize, saved_by_next = true },
+  { name = "authorize", run = authorize, undo = unauthorize },
   { name = "place", run = function(data, env) return place.run(data, env) end },
 })

@@ -11,7 +11,6 @@
 --   lock_customer(tx, customer_id)
 --   merged(tx, cart, into_id, customer_id) -> true | false | nil, err
 --   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
---   claim_with(script, cart, until_ms)   with the script; refused (TAKEN) where claim says false
 --   unclaim(tx, id, claim)    back to open      lapse(id, claim)    the claim is over, no more
 --   lock(script, cart)        refused (TAKEN) where it is not as it was read, is being completed,
 --                     or holds stock already; locked until the end
@@ -162,26 +161,16 @@ end
 
 --- Completion takes the cart for itself, for a time. The claim grows with the clock. `held` is the
 -- claim of a completion that waits: whoever resumes it takes it over.
-local CLAIM = "UPDATE carts SET state = 'completing',"
-  .. " claim = LAST_INSERT_ID(GREATEST(COALESCE(claim, 0) + 1, ?)), claimed_until = ?"
-  .. " WHERE id = ? AND version = ? AND (state = 'open' OR state = 'completing'"
-  .. " AND (claimed_until < ? OR claim = ?))"
-
-
 function carts.claim(tx, cart, until_ms, held)
-  local done, e = db.on(tx):exec(CLAIM, time.now_ms(), db.at_ms(until_ms),
-    db.bin("cart", cart.id), cart.version, db.now(), held or 0)
+  local bin = db.bin("cart", cart.id)
+  local done, e = db.on(tx):exec("UPDATE carts SET state = 'completing',"
+    .. " claim = LAST_INSERT_ID(GREATEST(COALESCE(claim, 0) + 1, ?)), claimed_until = ?"
+    .. " WHERE id = ? AND version = ? AND (state = 'open' OR state = 'completing'"
+    .. " AND (claimed_until < ? OR claim = ?))", time.now_ms(), db.at_ms(until_ms), bin,
+    cart.version, db.now(), held or 0)
   if not done then return nil, e end
   if done.affected == 0 then return false end
   return done.insert_id
-end
-
-
---- The same with a script, whose @till_claim it is then; refused (TAKEN) instead of false.
-function carts.claim_with(script, cart, until_ms)
-  script:must("taken", 1, CLAIM, time.now_ms(), db.at_ms(until_ms), db.bin("cart", cart.id),
-    cart.version, db.now(), 0)
-  script:exec("SET @till_claim = LAST_INSERT_ID()")
 end
 
 
