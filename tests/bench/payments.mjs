@@ -3,10 +3,11 @@
 // scrapes is of this completion alone; no jobs worker runs, so nothing else is asked of Stripe.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import fs from "node:fs";
 import path from "node:path";
 import { quantile } from "./lib/compare.mjs";
 import { ROOT } from "./lib/ground.mjs";
-import { ADDRESS, Client } from "./lib/shop.mjs";
+import { ADDRESS, Client, statusOf } from "./lib/shop.mjs";
 
 const CARTS = 100; // a round
 const KEY = "sk_test_double";
@@ -16,6 +17,19 @@ async function startDouble() {
   const child = spawn(process.execPath, [path.join(ROOT, "tests/doubles/stripe/main.mjs"), "0"], { stdio: ["ignore", "pipe", "inherit"] });
   const [line] = await once(child.stdout, "data");
   return { url: /http:\/\/\S+/.exec(String(line))[0], stop: () => child.kill() };
+}
+
+/** Milliseconds of a small write that is forced to disk, where the shop has its tables. */
+function syncTimes(dir) {
+  const file = path.join(dir, "sync"), fd = fs.openSync(file, "w"), took = [];
+  for (let i = 0; i < 20; i++) {
+    const begun = performance.now();
+    fs.writeSync(fd, Buffer.alloc(512), 0, 512, i * 512);
+    fs.fdatasyncSync(fd);
+    took.push(performance.now() - begun);
+  }
+  fs.closeSync(fd);
+  return took;
 }
 
 async function prepare(client, variant) {
@@ -44,11 +58,13 @@ async function atProvider(shop) {
 }
 
 async function complete(client, shop, at) {
-  const before = await atProvider(shop), begun = performance.now();
+  const asked = await statusOf(shop), before = await atProvider(shop), begun = performance.now();
   const answer = await client.ask("POST", `${at}/complete`, {}, { "idempotency-key": `bench-${at.split("/").at(-1)}` });
   const took = performance.now() - begun, after = await atProvider(shop);
+  const now = await statusOf(shop);
   if (answer.type !== "order") throw new Error(JSON.stringify(answer));
-  return { own: took - (after.ms - before.ms), provider: after.ms - before.ms, requests: after.count - before.count };
+  return { own: took - (after.ms - before.ms), provider: after.ms - before.ms, requests: after.count - before.count,
+    statements: now.Com_stmt_execute - asked.Com_stmt_execute, syncs: now.Innodb_log_writes - asked.Innodb_log_writes };
 }
 
 export default async function (bench) {
@@ -61,13 +77,15 @@ export default async function (bench) {
     const { data: [product] } = await client.ask("GET", "/store/v1/products?limit=1");
     const [variant] = (await client.ask("GET", `/store/v1/products/${product.id}`)).product.variants;
     await stockUp(running, variant.sku);
-    const p50 = [], p95 = [], theirs = [], asked = [];
+    const p50 = [], p95 = [], theirs = [], asked = [], counts = { statements: [], syncs: [] }, sync = [];
     for (let round = -1; round < bench.rounds; round++) {
       const got = [];
       for (let i = 0; i < CARTS; i++) got.push(await complete(client, running.dev, await prepare(client, variant.id)));
       if (round < 0) continue; // to warm up
+      sync.push(...syncTimes(bench.dir));
       p50.push(quantile(got.map((one) => one.own), 0.5));
       p95.push(quantile(got.map((one) => one.own), 0.95));
+      for (const one of ["statements", "syncs"]) counts[one].push(quantile(got.map((each) => each[one]), 0.5));
       theirs.push(quantile(got.map((one) => one.provider), 0.5));
       asked.push(got.reduce((sum, one) => sum + one.requests, 0) / got.length);
     }
@@ -75,6 +93,11 @@ export default async function (bench) {
     bench.spread("a completion without the provider, p95", p95, "ms", { most: 2 });
     bench.spread("  the provider's part, p50", theirs, "ms");
     bench.spread("  requests to it", asked, "");
+    bench.spread("  statements to the database, p50", counts.statements, "");
+    bench.spread("  log of the database forced to disk, p50", counts.syncs, "times");
+    bench.spread("  one write forced to this disk", sync, "ms");
+    const rest = p95.map((each, i) => each - counts.syncs[i] * quantile(sync, 0.5));
+    bench.spread("  a completion without provider and disk, p95", rest, "ms");
   } finally {
     client.close();
     await running.stop();

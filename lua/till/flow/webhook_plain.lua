@@ -2,33 +2,105 @@
 -- refunds of a payment that has an order: most are so.
 --
 --   book(group, claim, answer, payment) -> true | false: the careful way | nil, err
---                      group, claim and answer as till.flow.webhook_apply has them, which knows that
+--                      group, claim, answer as till.flow.webhook_apply has them, whose that way is
 --
--- It is thought about without holding anything, and written as one script under the condition that
--- all is still as it was read. The scripts of all subjects that are under way in this worker go
--- together, in one transaction (till.store.script); one that does not fit takes itself out of it.
--- Whatever was refused, or has failed, has changed nothing, and goes the careful way alone.
-local booking_script = require "till.flow.booking_script"
+-- It is thought about without holding anything, and written where all is still as it was read
+-- (till.flow.booking_batch). Those who come to write while others are being written in this worker
+-- go together, in one transaction and with as many statements as one alone. Whatever has changed
+-- meanwhile, or fails, is left out and goes the careful way alone: where something fails with all
+-- of them they are halved until it stands alone.
+local booking_batch = require "till.flow.booking_batch"
+local batch = require "till.store.batch"
+local combine = require "till.prim.combine"
+local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local log = require "till.prim.log"
-local script = require "till.store.script"
+local sql = require "till.prim.sql"
 local webhook_due = require "till.flow.webhook_due"
 local webhooks_store = require "till.store.webhooks"
 
 local webhook_plain = {}
 
 local KEY = "webhooks"
+local MOST_ROWS = 8 -- of one subject: with more it goes alone, for a statement has its bounds
 
 
-local function add_all(s, seen, events)
+local function add_all(seen, events)
   for _, event in ipairs(events) do
     event.actor = "provider:" .. seen.payment.provider
-    local done = booking_script.add(s, seen, event)
+    local done = booking_batch.add(seen, event)
     if not done then return false end
     event.is_booked = done == "booked"
   end
   return true
 end
+
+
+-- -> seen, events | false: not plain | nil, err
+local function prepare(answer, p)
+  local seen, e = booking_batch.read(p)
+  if not seen then return nil, e end
+  if not seen.now or webhook_due.another_capture(answer, p, seen.now) then return false end
+  local events, e2 = webhook_due.due(answer, p, seen.now, seen.list)
+  if not events then return nil, e2 end
+  if not add_all(seen, events) then return false end
+  return seen, events
+end
+
+
+-- ---- together ------------------------------------------------------------------------------
+
+-- One claim, and no payment twice: the second has to see what the first has done.
+local function can_be_one(items)
+  local seen = {}
+  for i, item in ipairs(items) do
+    if seen[item.seen.payment.id] or item.claim ~= items[1].claim then return false, i end
+    seen[item.seen.payment.id] = true
+  end
+  return true
+end
+
+
+-- -> items that are written | nil, err
+local function write(tx, items)
+  local list, good, batches = {}, {}, {}
+  for i, item in ipairs(items) do list[i] = item.seen end
+  local same, e = booking_batch.lock(tx, list)
+  if not same then return nil, e end
+  for _, item in ipairs(items) do
+    if same[item.seen] then good[#good + 1], batches[#good + 1] = item, item.seen.batch end
+  end
+  if not good[1] then return good end
+  local ok, e2 = batch.run(tx, batches)
+  if not ok then return nil, e2 end
+  local ours, e3 = webhooks_store.settle_all(tx, items[1].claim, good)
+  if ours == nil then return nil, e3 end
+  if not ours then return nil, err.new("conflict", "another worker took an event over") end
+  fault.crash "webhook.before_commit"
+  return good
+end
+
+
+-- -> { is_written } for each | false: in halves | nil, err
+local function run(items)
+  local fits, at = can_be_one(items)
+  if not fits then return false, at end
+  local good, e = sql.transaction(function(tx) return write(tx, items) end)
+  if not good then
+    if e.unknown_outcome then return nil, e end
+    if items[2] then return false end
+    log.warn("webhook.plain", { error = tostring(e) })
+    return { { is_written = false } }
+  end
+  fault.crash "webhook.after_commit"
+  local answers, is_written = {}, {}
+  for _, item in ipairs(good) do is_written[item] = true end
+  for i, item in ipairs(items) do answers[i] = { is_written = is_written[item] or false } end
+  return answers
+end
+
+
+local together = combine.kind { name = "webhooks", run = run }
 
 
 local function log_booked(group, p, events)
@@ -41,32 +113,15 @@ local function log_booked(group, p, events)
 end
 
 
--- -> script, events | false: not plain | nil, err
-local function prepare(group, claim, answer, p)
-  local seen, e = booking_script.read(p)
-  if not seen then return nil, e end
-  if not seen.now or webhook_due.another_capture(answer, p, seen.now) then return false end
-  local events, e2 = webhook_due.due(answer, p, seen.now, seen.list)
-  if not events then return nil, e2 end
-  local s = script.new()
-  s:together(KEY)
-  if events[1] then booking_script.guard(s, seen) end
-  if not add_all(s, seen, events) then return false end
-  webhooks_store.settle_in(s, group.ids, claim, p.id, booking_script.CHANGED)
-  return s, events
-end
-
-
 function webhook_plain.book(group, claim, answer, p)
-  if answer.failed and answer.failed[1] then return false end
-  local s, events = prepare(group, claim, answer, p)
-  if not s then return s, events end
-  fault.crash "webhook.before_commit"
-  local row, why = s:run()
+  if answer.failed and answer.failed[1] or #group.ids > MOST_ROWS then return false end
+  local seen, events = prepare(answer, p)
+  if not seen then return seen, events end
+  local done, e = together:go({ KEY }, { seen = seen, claim = claim, ids = group.ids,
+    payment_id = p.id })
   -- a lost answer to COMMIT may have been a yes: asked again it finds what was booked
-  if row == nil and why.unknown_outcome then return nil, why end
-  if not row then return false end
-  fault.crash "webhook.after_commit"
+  if not done then return nil, e end
+  if not done.is_written then return false end
   log_booked(group, p, events)
   return true
 end

@@ -6,7 +6,7 @@
 --   get(id [, tx]), of_cart(cart_id [, tx])        with lines and fulfilments
 --   list{ status=, email=, number=, placed_after=, placed_before=, customer_id=, limit, … }
 --   lock(tx, id) -> order | false                  with its lines; the row is ours until the end
---   is_still(script, order, refusal)               refused where it has another version; locked
+--   lock_versions(tx, ids) -> { id -> version }    several rows, without their lines
 --   set(tx, id, fields)                            status fields; raises the version
 --   event(tx, id, type, actor, data), events(order, opts)   the timeline
 --   count_cancelled(tx, line_id, n), count_returned(tx, line_id, n)
@@ -109,9 +109,14 @@ function orders.lock(tx, order_id)
 end
 
 
-function orders.is_still(script, order, refusal)
-  script:must(refusal, 1, "SELECT 1 INTO @till_same FROM orders WHERE id = ? AND version = ?"
-    .. " FOR UPDATE", db.bin("ord", order.id), order.version)
+function orders.lock_versions(tx, order_ids)
+  local bins = db.bins("ord", order_ids)
+  local rows, e = tx:query("SELECT id, version FROM orders WHERE id IN (" .. sql.marks(#bins)
+    .. ") ORDER BY id FOR UPDATE", unpack(bins))
+  if not rows then return nil, e end
+  local out = {}
+  for _, row in ipairs(rows) do out[id.text("ord", row.id)] = row.version end
+  return out
 end
 
 

@@ -9,7 +9,8 @@
 --   part(tx, id, kind, amount)        a part of it
 --   let_go(tx, id, amount)            after the row was told: a part will not be captured. Nothing
 --                                     where that is all: then the provider has to be asked first
---   add(tx, id, event)                event { kind, amount, reference, reason, actor, fee, at_ms }
+--   add(tx, id, event)                event { kind, amount, reference, reason, actor, fee, at_ms,
+--                                     seq: its number, where the caller knows the last one }
 --   name(tx, id, event) -> true | false    the oldest event of this kind and amount that bears no
 --                                     reference is given that of `event`, once
 --   charge(tx, id, event) -> true | false    that of its kind and reference, which had no fee, is
@@ -20,9 +21,9 @@
 --                                     of this kind and amount, that came after the event `since`,
 --                                     or where that is not known at `since_ms` or later, and is
 --                                     nobody's yet. Where neither is known: none
---   are_still(script, id, n, refusal)  refused where it has not n events
---   complete(script, id, known, f, refusal)    `known`, one of `of`, is given f.reference where it
---                                     has none, and f.fee; refused where it has them meanwhile
+--   complete(tx, id, known, f)        `known`, one of `of`, is given f.reference and, where it has
+--                                     none, f.fee
+--   counts(tx, ids) -> { id -> how many it has } | nil, err
 --   last(tx, id) -> the number of its newest event
 --   sum(id, kind, seq) -> minor units of that kind, up to the event of that number
 --   sent_ms(id) -> when it was sent last | false: never | nil, err
@@ -76,7 +77,18 @@ function payment_events.moved(tx, id, kind, f)
 end
 
 
+-- Whoever holds the row knows the number: so it is an insert like any other.
+local function add_as(tx, id, event)
+  return db.insert(tx, "INSERT INTO payment_events (payment_id, seq, kind, amount, reference,"
+    .. " reason, actor, fee, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", db.bin("pay", id), event.seq,
+    event.kind, event.amount or 0, value(event.reference),
+    event.reason and event.reason:sub(1, 255) or sql.null, event.actor or "system",
+    value(event.fee), event.at_ms and db.at_ms(event.at_ms) or db.now())
+end
+
+
 function payment_events.add(tx, id, event)
+  if event.seq then return add_as(tx, id, event) end
   return tx:exec(NEXT .. "?, ?, ?, ?, ?, ?, ?" .. FROM:format(""), event.kind, event.amount or 0,
     value(event.reference), event.reason and event.reason:sub(1, 255) or sql.null,
     event.actor or "system", value(event.fee),
@@ -128,16 +140,23 @@ function payment_events.claim(tx, id, event)
 end
 
 
-function payment_events.are_still(script, id, n, refusal)
-  script:must(refusal, 1, "SELECT 1 INTO @till_same FROM DUAL WHERE (SELECT COUNT(*)"
-    .. " FROM payment_events WHERE payment_id = ?) = ?", db.bin("pay", id), n)
+-- Rows that are there: the insert finds them, whatever it says of amount and actor.
+function payment_events.complete(tx, id, known, f)
+  return db.insert(tx, "INSERT INTO payment_events (payment_id, seq, kind, reference, fee) VALUES"
+    .. " (?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE reference = VALUES(reference),"
+    .. " fee = COALESCE(VALUES(fee), fee)", db.bin("pay", id), known.seq, known.event, f.reference,
+    value(f.fee))
 end
 
 
-function payment_events.complete(script, id, known, f, refusal)
-  script:must(refusal, 1, "UPDATE payment_events SET reference = ?, fee = COALESCE(?, fee)"
-    .. " WHERE payment_id = ? AND seq = ? AND reference <=> ? AND fee <=> ?", f.reference,
-    value(f.fee), db.bin("pay", id), known.seq, value(known.reference), value(known.fee))
+function payment_events.counts(tx, ids)
+  local bins = db.bins("pay", ids)
+  local rows, e = db.on(tx):query("SELECT payment_id, COUNT(*) AS n FROM payment_events"
+    .. " WHERE payment_id IN (" .. sql.marks(#bins) .. ") GROUP BY payment_id", unpack(bins))
+  if not rows then return nil, e end
+  local out = {}
+  for _, row in ipairs(rows) do out[db.text("pay", row.payment_id)] = row.n end
+  return out
 end
 
 

@@ -17,7 +17,7 @@
 --   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
 --                                  the lock of its order
 --   lock(tx, id) -> payment | false | nil, err     after that of its order
---   is_still(script, p, refusal)   refused where it is not as it was read; it is locked then
+--   lock_all(tx, ids) -> { id -> payment }    several, after their orders
 --   project(tx, id, seen)          what its events come to, as till.prim.attempt has it
 --   projected(p, seen) -> the row after that
 --   decline(p [, tx])              it was declined for good, under the key that p gives it: what
@@ -118,6 +118,17 @@ function payments.lock(tx, payment_id)
     db.bin("pay", payment_id))
   if not row then return row, e end
   return to_payment(row)
+end
+
+
+function payments.lock_all(tx, payment_ids)
+  local bins = db.bins("pay", payment_ids)
+  local list, e = all(tx:query("SELECT " .. COLUMNS .. " FROM payments WHERE id IN ("
+    .. sql.marks(#bins) .. ") ORDER BY id FOR UPDATE", unpack(bins)))
+  if not list then return nil, e end
+  local out = {}
+  for _, p in ipairs(list) do out[p.id] = p end
+  return out
 end
 
 
@@ -239,15 +250,6 @@ function payments.projected(p, seen)
   if seen.captured > 0 then out.capture_amount = seen.captured end
   out.disputed_amount, out.lost_amount = seen.disputed, seen.lost
   return out
-end
-
-
-function payments.is_still(s, p, refusal)
-  s:must(refusal, 1, "SELECT 1 INTO @till_same FROM payments WHERE id = ? AND order_id <=> ?"
-    .. " AND state = ? AND released_amount = ? AND capture_amount <=> ? AND refunded_amount = ?"
-    .. " AND disputed_amount = ? AND lost_amount = ? FOR UPDATE", db.bin("pay", p.id),
-    db.bin("ord", p.order_id), p.state, p.released_amount, value(p.capture_amount),
-    p.refunded_amount, p.disputed_amount, p.lost_amount)
 end
 
 

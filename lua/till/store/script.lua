@@ -10,7 +10,6 @@
 --                                    counts each changes a row, else it is one for all together
 --   s:sum(refusal, key, n, text, ...)   a statement on one row, `key`, that others want as well;
 --                                    script.SUM among its parameters is n. refusal nil: none
---   s:together(key)                  it goes with others of this key, though it has no sum
 --   s:about(key)                     what its conditions are about: of one key no two go together,
 --                                    for the second has to see what the first has done
 --   s:rank(n)                        of what follows: all of a rank runs before the next one. OWN
@@ -25,8 +24,8 @@
 -- Ended by max_statement_time (1969) before its COMMIT it is undone; afterwards nobody knows, which
 -- 1317 says: a step of the server's clock ends both, and only what is undone may run again.
 --
--- Scripts that wait for the same row, or say so, go together (till.prim.combine, orders.combine): of
--- all who wait in this worker they are one transaction. Of each rank first the statements of each script, in
+-- Scripts that wait for the same row go together (till.prim.combine, orders.combine): those of all
+-- who wait in this worker are one transaction. Of each rank first the statements of each script, in
 -- the order of arrival, then the forms, then all rows of the same insert at once, then the sums:
 -- one statement for a key, with the sum of all, in the order of the keys. What cannot go as a whole
 -- goes in parts until each has what he would have had alone: a refused must takes out its script, a
@@ -107,11 +106,6 @@ function methods:sum(refusal, key, n, text, ...)
     amount = n }
   self.keys[#self.keys + 1], self.sums[#self.sums + 1] = key, step
   return add(self, step, ...)
-end
-
-
-function methods:together(key)
-  self.keys[#self.keys + 1] = key
 end
 
 

@@ -9,7 +9,7 @@
 --                       had a try more then. is_dropped: who had it last never said what became of
 --                       it, or gave it back without having begun it
 --   settle(tx, ids, claim, state, { reason =, payment_id = }) -> true | false: some are not ours
---   settle_in(script, ids, claim, payment_id, refusal)   they are applied with the script
+--   settle_all(tx, claim, { { ids =, payment_id = }, … }) -> true | false    they are applied
 --   put_off(ids, claim, delay_ms, reason)               they are tried again after it
 --   give_back(ids, claim)                               due at once, and untried
 --   has(provider, subject, state) -> is there such a row?
@@ -149,11 +149,28 @@ function webhooks.settle(tx, ids, claim, state, more)
 end
 
 
-function webhooks.settle_in(script, ids, claim, payment_id, refusal)
+-- CASE, for each has its payment: so it is one statement for all.
+function webhooks.settle_all(tx, claim, list)
+  local ids, cases = {}, {}
+  for _, one in ipairs(list) do
+    for _, id in ipairs(one.ids) do
+      ids[#ids + 1] = id
+      cases[#cases + 1] = { id, db.bin("pay", one.payment_id) }
+    end
+  end
   local where, args = ours(ids, claim)
-  script:must(refusal, #ids, "UPDATE webhook_events SET state = 'applied', reason = NULL,"
-    .. " payment_id = ?, applied_at = ?" .. where, db.bin("pay", payment_id), db.now(),
-    unpack(args))
+  local n, given = #args - 1, {}
+  for i = 1, n do
+    local case = cases[math.min(i, #cases)]
+    given[2 * i - 1], given[2 * i] = case[1], case[2]
+  end
+  given[2 * n + 1] = db.now()
+  for i = 1, n + 1 do given[2 * n + 1 + i] = args[i] end
+  local done, e = tx:exec("UPDATE webhook_events SET state = 'applied', reason = NULL,"
+    .. " payment_id = CASE id" .. (" WHEN ? THEN ?"):rep(n) .. " END, applied_at = ?" .. where,
+    unpack(given))
+  if not done then return nil, e end
+  return done.affected == #ids
 end
 
 

@@ -10,7 +10,7 @@ const run = promisify(execFile);
 export async function statusOf(shop) {
   const { stdout } = await run("mariadb", ["--no-defaults", "-N", "-S", shop.mysql_socket, "-u", "moontill",
     shop.database, "-e", "SHOW GLOBAL STATUS WHERE Variable_name IN ('Com_stmt_execute', 'Com_stmt_prepare', " +
-      "'Com_commit', 'Com_begin')"]);
+      "'Com_commit', 'Com_begin', 'Innodb_log_writes')"]);
   return Object.fromEntries(stdout.trim().split("\n").map((line) => line.split("\t"))
     .map(([name, value]) => [name, Number(value)]));
 }

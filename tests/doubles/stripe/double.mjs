@@ -36,7 +36,7 @@ for (const { method, path } of ROUTES) assert.ok(HANDLERS[`${method} ${path}`], 
 export class StripeDouble {
   calls = []; // every request: {method, path, params, key, headers, status}
   violations = []; // requests that Stripe would have refused for their form: {method, path, message}
-  onAnswer = () => {}; // (route, status, body): the double's own tests check answers against the specification
+  onAnswer; // (route, status, body): the double's own tests check answers against the specification
   silent = 0; // requests that got no answer, and will get none
   #keys = new Idempotency();
   #silent = new Set(); // sockets that are never answered
@@ -217,7 +217,7 @@ export class StripeDouble {
       world.onEvent = onEvent;
       world.request = undefined;
     }
-    this.onAnswer(call.route, done.status, JSON.parse(JSON.stringify(done.body)));
+    this.onAnswer?.(call.route, done.status, JSON.parse(JSON.stringify(done.body)));
     return { ...done, events: rule.webhooks === false ? [] : events };
   }
 }

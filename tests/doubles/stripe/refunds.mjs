@@ -28,7 +28,7 @@ function createRefund({ world, params, script }) {
   const amount = params.amount ?? left;
   if (amount < 1) throw invalid("Invalid positive integer", { code: "parameter_invalid_integer", param: "amount" });
   if (amount > left) throw invalid(`Refund amount (${amount}) is greater than unrefunded amount on charge (${left})`, { param: "amount" });
-  const open = world.all("dispute").find((one) => one.charge === charge.id && one.status !== "won");
+  const open = world.allOf("dispute", charge.payment_intent).find((one) => one.charge === charge.id && one.status !== "won");
   if (open) throw invalid(`Charge ${charge.id} has been charged back; cannot issue a refund.`, { code: "charge_disputed" });
   return pay(world, charge, amount, params, script.refund ?? behaviourOf(world.get("payment_method", charge.payment_method)).refund);
 }
@@ -121,7 +121,7 @@ function updateDispute({ world, params, ids }) {
 
 /** Lists of what belongs to a charge, a PaymentIntent or a customer. */
 const listOf = (kind, keys) => ({ world, params, path }) =>
-  world.list(path, world.all(kind).filter((one) => keys.every((key) => params[key] === undefined || one[key] === params[key])), params);
+  world.list(path, (params.payment_intent ? world.allOf(kind, params.payment_intent) : world.all(kind)).filter((one) => keys.every((key) => params[key] === undefined || one[key] === params[key])), params);
 
 export const refunds = {
   "GET /v1/charges": listOf("charge", ["payment_intent", "customer"]),
