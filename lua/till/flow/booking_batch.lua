@@ -1,9 +1,9 @@
 -- till/flow/booking_batch - as till.flow.booking, for what is plain and for many payments at once:
 -- thought about without holding a row, written in few statements where all is still as it was read.
 --
---   read(payment) -> seen | nil, err     of one with an order that it pays for alone. seen { payment, order, list, now,
+--   read(payment) -> seen | nil, err     of one with an order. seen { payment, order, list, now,
 --                       batch }, `now` as booking.amounts has it; it is nil where only the careful
---                       way (booking.book) knows what to do
+--                       way (booking.book) knows what to do, as of an order with several payments
 --   add(seen, event) -> "booked" | "known" | nil: the careful way
 --                       event as booking.book takes it. Later events of the same `seen` see those
 --                       before them. It is noted in seen.batch, of till.store.batch
