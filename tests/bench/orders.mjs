@@ -9,7 +9,7 @@ import os from "node:os";
 import path from "node:path";
 import { BUILD, ROOT } from "./lib/ground.mjs";
 import { measure, run } from "./lib/load.mjs";
-import { ADDRESS, Client } from "./lib/shop.mjs";
+import { Client, readyCart } from "./lib/shop.mjs";
 import { respawn } from "./lib/respawn.mjs";
 
 const BUYERS = 16, CARTS = 800;
@@ -51,24 +51,13 @@ async function variantsOf(shop) {
   return found;
 }
 
-async function prepareCart(client, variant) {
-  const { cart } = await client.ask("POST", "/store/v1/carts", { currency: "GBP", country: "GB" });
-  const at = `/store/v1/carts/${cart.id}`;
-  await client.ask("POST", `${at}/lines`, { variant_id: variant, quantity: 1 });
-  await client.ask("PATCH", at, { email: "ada@example.com", shipping_address: ADDRESS, billing_address: ADDRESS });
-  const [option] = (await client.ask("GET", `${at}/shipping-options`)).data;
-  await client.ask("PATCH", at, { shipping_option_id: option.id });
-  await client.ask("POST", `${at}/payment-sessions`, { provider: "manual" });
-  return cart.id;
-}
-
 /** `count` carts, each of one variant of the list in turn. */
 async function prepareCarts(shop, variants, count) {
   const carts = [];
   let begun = 0;
   await Promise.all(Array.from({ length: 8 }, async () => {
     const client = new Client(shop);
-    while (begun < count) carts.push(await prepareCart(client, variants[begun++ % variants.length]));
+    while (begun < count) carts.push((await readyCart(client, variants[begun++ % variants.length], { provider: "manual" })).split("/").at(-1));
     client.close();
   }));
   return carts;

@@ -7,7 +7,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { quantile } from "./lib/compare.mjs";
 import { ROOT } from "./lib/ground.mjs";
-import { ADDRESS, Client, statusOf } from "./lib/shop.mjs";
+import { Client, readyCart, statusOf, STRIPE } from "./lib/shop.mjs";
 
 const CARTS = 100; // a round
 const KEY = "sk_test_double";
@@ -30,17 +30,6 @@ function syncTimes(dir) {
   }
   fs.closeSync(fd);
   return took;
-}
-
-async function prepare(client, variant) {
-  const { cart } = await client.ask("POST", "/store/v1/carts", { currency: "GBP", country: "GB" });
-  const at = `/store/v1/carts/${cart.id}`;
-  await client.ask("POST", `${at}/lines`, { variant_id: variant, quantity: 1 });
-  await client.ask("PATCH", at, { email: "ada@example.com", shipping_address: ADDRESS, billing_address: ADDRESS });
-  const [option] = (await client.ask("GET", `${at}/shipping-options`)).data;
-  await client.ask("PATCH", at, { shipping_option_id: option.id });
-  await client.ask("POST", `${at}/payment-sessions`, { provider: "stripe", data: { payment_method: "pm_card_visa" } });
-  return at;
 }
 
 async function stockUp({ dev, ca }, sku) {
@@ -80,7 +69,7 @@ export default async function (bench) {
     const p50 = [], p95 = [], theirs = [], asked = [], counts = { statements: [], syncs: [] }, sync = [];
     for (let round = -1; round < bench.rounds; round++) {
       const got = [];
-      for (let i = 0; i < CARTS; i++) got.push(await complete(client, running.dev, await prepare(client, variant.id)));
+      for (let i = 0; i < CARTS; i++) got.push(await complete(client, running.dev, await readyCart(client, variant.id, STRIPE)));
       if (round < 0) continue; // to warm up
       sync.push(...syncTimes(bench.dir));
       p50.push(quantile(got.map((one) => one.own), 0.5));

@@ -11,7 +11,7 @@ import { query, value } from "../flow/support/db.mjs";
 import { cpuOf, difference } from "./lib/processes.mjs";
 import { measure, run } from "./lib/load.mjs";
 import { ROOT, until } from "./lib/ground.mjs";
-import { ADDRESS, Client, statusOf } from "./lib/shop.mjs";
+import { Client, readyCart, statusOf, STRIPE } from "./lib/shop.mjs";
 import { startDouble } from "./lib/stripe.mjs";
 
 const SECRET = "whsec_of_the_bench", CONNECTIONS = 16, EVENTS = 1000, AT_ONCE = 500;
@@ -20,14 +20,8 @@ const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 let count = 0;
 
 async function buy(client, variant) {
-  const { cart } = await client.ask("POST", "/store/v1/carts", { currency: "GBP", country: "GB" });
-  const at = `/store/v1/carts/${cart.id}`;
-  await client.ask("POST", `${at}/lines`, { variant_id: variant, quantity: 1 });
-  await client.ask("PATCH", at, { email: "ada@example.com", shipping_address: ADDRESS, billing_address: ADDRESS });
-  const [option] = (await client.ask("GET", `${at}/shipping-options`)).data;
-  await client.ask("PATCH", at, { shipping_option_id: option.id });
-  await client.ask("POST", `${at}/payment-sessions`, { provider: "stripe", data: { payment_method: "pm_card_visa" } });
-  const { order } = await client.ask("POST", `${at}/complete`, {}, { "idempotency-key": `bench-${cart.id}` });
+  const at = await readyCart(client, variant, STRIPE);
+  const { order } = await client.ask("POST", `${at}/complete`, {}, { "idempotency-key": `bench-${at}` });
   return order;
 }
 

@@ -95,23 +95,11 @@ local function warn(p, expires_ms)
 end
 
 
--- Whoever cancels the order books what he has voided.
-local function is_being_cancelled(p)
-  if not p.order_id then return false end
-  local list, e = cancellations.of_order(p.order_id)
-  if not list then return nil, e end
-  for _, c in ipairs(list) do
-    if c.payment_id == p.id and c.money == "void" and c.state ~= "done" then return true end
-  end
-  return false
-end
-
-
 local SEEN = {}
 
 
 function SEEN.voided(p, seen)
-  local busy, e = is_being_cancelled(p)
+  local busy, e = cancellations.is_voiding(p)
   if busy ~= false then return busy, e end
   local event = { kind = "voided", actor = "provider:" .. p.provider,
     reason = seen.reason or "expired" }

@@ -50,21 +50,10 @@ local function add_sum(out, event, p, booked, list)
 end
 
 
--- Whoever cancels the order books what he has voided.
-local function is_being_cancelled(p)
-  local list, e = cancellations.of_order(p.order_id)
-  if not list then return nil, e end
-  for _, c in ipairs(list) do
-    if c.payment_id == p.id and c.money == "void" and c.state ~= "done" then return true end
-  end
-  return false
-end
-
-
 -- What is left of it is gone there. A part that was let go before has no reference, and is not it.
 local function add_void(out, event, p, amounts)
   if amounts.captured > 0 or amounts.left == 0 then return true end
-  local busy, e = is_being_cancelled(p)
+  local busy, e = cancellations.is_voiding(p)
   if busy == nil then return nil, e end
   if busy then return true end
   if amounts.voided > 0 then event.reference = nil end

@@ -10,6 +10,7 @@
 --   of_order(order_id [, tx])      in the order made, of all kinds
 --   split(list) -> cancellations, returns, refunds
 --   given_by(tx, order_id, actor) -> minor units that he gave back of it so far, or agreed to
+--   is_voiding(payment)            is one of its order asking for it to be voided?
 --   due(tx, payment_id)            what was given back of it, and what is to be: as of one moment
 --   done(tx, id) -> true | false   false where it was done already
 --   whole(c [, tx]) -> c           with the shares of other payments (of a cancellation of an order
@@ -70,6 +71,17 @@ function cancellations.of_order(order_id, tx)
   if not rows then return nil, e end
   for i, row in ipairs(rows) do rows[i] = to_cancellation(row) end
   return rows
+end
+
+
+--- Whoever cancels the order books what he has voided.
+function cancellations.is_voiding(p)
+  if not p.order_id then return false end
+  local row, e = sql.one("SELECT COUNT(*) AS n FROM cancellations WHERE order_id = ?"
+    .. " AND payment_id = ? AND money = 'void' AND state <> 'done'", db.bin("ord", p.order_id),
+    db.bin("pay", p.id))
+  if not row then return nil, e end
+  return row.n > 0
 end
 
 

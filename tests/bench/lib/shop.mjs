@@ -88,3 +88,17 @@ export const ADDRESS = {
   first_name: "Ada", last_name: "Lovelace", address1: "12 St James's Square", city: "London",
   postal_code: "SW1Y 4JH", country: "GB",
 };
+
+export const STRIPE = { provider: "stripe", data: { payment_method: "pm_card_visa" } };
+
+/** The address of a cart that only has to be completed; `session`: how it is paid. */
+export async function readyCart(client, variant, session) {
+  const { cart } = await client.ask("POST", "/store/v1/carts", { currency: "GBP", country: "GB" });
+  const at = `/store/v1/carts/${cart.id}`;
+  await client.ask("POST", `${at}/lines`, { variant_id: variant, quantity: 1 });
+  await client.ask("PATCH", at, { email: "ada@example.com", shipping_address: ADDRESS, billing_address: ADDRESS });
+  const [option] = (await client.ask("GET", `${at}/shipping-options`)).data;
+  await client.ask("PATCH", at, { shipping_option_id: option.id });
+  await client.ask("POST", `${at}/payment-sessions`, session);
+  return at;
+}
