@@ -31,8 +31,8 @@ function booking_batch.read(p)
   if not list then return nil, e end
   local order, e2 = orders.get(p.order_id)
   if not order then return nil, e2 or err.new("internal", "a payment's order is not there") end
-  local seen = { payment = p, order = order, version = order.version, list = list, count = #list,
-    batch = batch.new() }
+  local seen = { payment = p, order = order, version = order.version, list = list,
+    tally = payment_events.tally(list), batch = batch.new() }
   local all, e3 = payments.of_order(p.order_id)
   if not all then return nil, e3 end
   local last = list[#list]
@@ -133,8 +133,8 @@ local function all_of(list, fn)
 end
 
 
--- Orders before payments, as all do. Whoever adds an event holds its payment: so their number is
--- read last, and stays.
+-- Orders before payments, as all do. Whoever adds an event, names one or posts its fee holds its
+-- payment: so the tally is read last, and stays.
 function booking_batch.lock(tx, list)
   local payment_ids = all_of(list, function(seen) return seen.payment.id end)
   local versions, e = orders.lock_versions(tx,
@@ -142,13 +142,13 @@ function booking_batch.lock(tx, list)
   if not versions then return nil, e end
   local rows, e2 = payments.lock_all(tx, payment_ids)
   if not rows then return nil, e2 end
-  local counts, e3 = payment_events.counts(tx, payment_ids)
-  if not counts then return nil, e3 end
+  local tallies, e3 = payment_events.tallies(tx, payment_ids)
+  if not tallies then return nil, e3 end
   local out = {}
   for _, seen in ipairs(list) do
     local p = seen.payment
     out[seen] = versions[seen.order.id] == seen.version and is_same(p, rows[p.id])
-      and counts[p.id] == seen.count or nil
+      and tallies[p.id] == seen.tally or nil
   end
   return out
 end

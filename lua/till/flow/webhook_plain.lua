@@ -81,11 +81,19 @@ local function write(tx, items)
 end
 
 
+-- One that throws is alone in that, as one that fails is.
+local function written(items)
+  local fine, good, e = pcall(sql.transaction, function(tx) return write(tx, items) end)
+  if fine then return good, e end
+  return nil, err.new("internal", tostring(good))
+end
+
+
 -- -> { is_written } for each | false: in halves | nil, err
 local function run(items)
   local fits, at = can_be_one(items)
   if not fits then return false, at end
-  local good, e = sql.transaction(function(tx) return write(tx, items) end)
+  local good, e = written(items)
   if not good then
     if e.unknown_outcome then return nil, e end
     if items[2] then return false end

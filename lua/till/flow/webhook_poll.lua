@@ -82,7 +82,8 @@ local function poll(plugin)
   local now_ms, until_ms = time.now_ms(), time.mono_ms() + POLL_MS
   local seen_ms, e = webhooks_store.seen_ms(plugin)
   if seen_ms == nil then return nil, e end
-  local since_ms, width_ms = (seen_ms or now_ms - DAY_MS) - OVERLAP_MS, SLICE_MS
+  local since_ms, width_ms = seen_ms or now_ms - DAY_MS, SLICE_MS
+  since_ms = math.min(since_ms, now_ms) - OVERLAP_MS -- our clock may have been ahead
   repeat
     local slice, width = read_next(plugin, since_ms, width_ms, now_ms)
     if not slice then return nil, width end

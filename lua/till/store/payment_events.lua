@@ -23,7 +23,7 @@
 --                                     nobody's yet. Where neither is known: none
 --   complete(tx, id, known, f)        `known`, one of `of`, is given f.reference and, where it has
 --                                     none, f.fee
---   counts(tx, ids) -> { id -> how many it has } | nil, err
+--   tally(list), tallies(tx, ids) -> { id -> tally } | nil, err     changes where its events do
 --   last(tx, id) -> the number of its newest event
 --   sum(id, kind, seq) -> minor units of that kind, up to the event of that number
 --   sent_ms(id) -> when it was sent last | false: never | nil, err
@@ -149,13 +149,25 @@ function payment_events.complete(tx, id, known, f)
 end
 
 
-function payment_events.counts(tx, ids)
+--- What changes where anything of a list does: an event is added, named, or given its fee.
+function payment_events.tally(list)
+  local named, charged = 0, 0
+  for _, event in ipairs(list) do
+    if event.reference then named = named + 1 end
+    if event.fee then charged = charged + 1 end
+  end
+  return ("%d %d %d"):format(#list, named, charged)
+end
+
+
+function payment_events.tallies(tx, ids)
   local bins = db.bins("pay", ids)
-  local rows, e = db.on(tx):query("SELECT payment_id, COUNT(*) AS n FROM payment_events"
+  local rows, e = db.on(tx):query("SELECT payment_id, CONCAT_WS(' ', COUNT(*),"
+    .. " COUNT(reference), COUNT(fee)) AS tally FROM payment_events"
     .. " WHERE payment_id IN (" .. sql.marks(#bins) .. ") GROUP BY payment_id", unpack(bins))
   if not rows then return nil, e end
   local out = {}
-  for _, row in ipairs(rows) do out[db.text("pay", row.payment_id)] = row.n end
+  for _, row in ipairs(rows) do out[db.text("pay", row.payment_id)] = row.tally end
   return out
 end
 

@@ -264,8 +264,8 @@ end
 
 function webhooks.set_seen(provider, ms)
   return sql.exec("INSERT INTO webhook_polls (provider, seen_at) VALUES (?, ?)"
-    .. " ON DUPLICATE KEY UPDATE seen_at = GREATEST(seen_at, VALUES(seen_at))", provider,
-    db.at_ms(ms))
+    .. " ON DUPLICATE KEY UPDATE seen_at = IF(seen_at > ?, VALUES(seen_at),"
+    .. " GREATEST(seen_at, VALUES(seen_at)))", provider, db.at_ms(ms), db.now())
 end
 
 

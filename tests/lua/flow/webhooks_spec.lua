@@ -119,6 +119,28 @@ t.describe("webhooks of many payments", function()
     t.equal(#s.raw.require("till.store.ledger").unbalanced(), 0)
   end))
 
+  t.it("post a fee once, whoever else posts it meanwhile", with_orders(3, function(s)
+    s.shop.work()
+    local booking_batch = s.raw.require "till.flow.booking_batch"
+    local was = booking_batch.read
+    booking_batch.read = function(p)
+      local seen, e = was(p)
+      if p.id == s.payments[1].id then
+        s.raw.sql.transaction(function(tx)
+          return s.raw.require("till.flow.booking").book(tx, p.id, { kind = "captured",
+            reference = "ch_1", amount = p.amount, fee = 44 })
+        end)
+      end
+      return seen, e
+    end
+    s.answers[3] = s.answers[2] -- two subjects of one payment, in one flight
+    for i = 1, 3 do s.tell(i) end
+    s.run()
+    booking_batch.read = was
+    t.same(s.states(), all(3, "applied"))
+    t.equal(s.shop.count("ledger_entries", "account = 'fees:test' AND amount = 44"), 2)
+  end))
+
   t.it("see what was booked while they were thought about", with_orders(3, function(s)
     local booking_batch = s.raw.require "till.flow.booking_batch"
     local was = booking_batch.read
@@ -144,6 +166,13 @@ t.describe("webhooks of many payments", function()
     t.equal(s.shop.count("ledger_entries", "account = 'cash:test' AND amount > 0"), 3)
     t.equal(s.shop.count("orders", "payment_status = 'voided'"), 1, "as it was meanwhile")
     t.equal(#s.raw.require("till.store.ledger").unbalanced(), 0)
+  end))
+
+  t.it("are not held up by one that throws as it is written", with_orders(4, function(s)
+    s.answers[3].events[1].reference = {}
+    for i = 1, 4 do s.tell(i) end
+    s.run()
+    t.same(s.states(), { "applied", "applied", "received", "applied" })
   end))
 
   t.it("are not held up by one that fails, while it is asked for or written", with_orders(4,
@@ -259,4 +288,25 @@ t.describe("a poll", function()
       t.equal(s.shop.count("webhook_events", "via = 'poll'"), 2500)
       t.ok(s.store.seen_ms(PLUGIN) >= now_ms - 1000, "up to now")
     end))
+
+  t.it("reads what it has left out while its clock was ahead", with_orders(0, function(s)
+    local dispatch, time = s.raw.require "till.plugin.dispatch", s.raw.require "till.prim.time"
+    local names, was, real = dispatch.names, dispatch.plugin, time.now_ms
+    local start_ms, off = real(), 0
+    time.now_ms = function() return real() + off end
+    dispatch.names = function() return { PLUGIN } end
+    local function poll(ahead_ms, times)
+      local ask = provider_of(times)
+      off, dispatch.plugin = ahead_ms, function(_, _, wish) return ask(wish) end
+      return assert(s.raw.require("till.flow.webhook_poll").run())
+    end
+    local good, e = pcall(function()
+      poll(3600000, { start_ms })
+      poll(0, { start_ms })
+      poll(1200000, { start_ms, start_ms + 600000 })
+    end)
+    time.now_ms, dispatch.names, dispatch.plugin = real, names, was
+    t.ok(good, e)
+    t.equal(s.shop.count("webhook_events", "via = 'poll'"), 2)
+  end))
 end)

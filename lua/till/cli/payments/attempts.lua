@@ -60,6 +60,12 @@ function attempts.misused(name, opts)
 end
 
 
+-- A provider's words may hold what a terminal takes for orders.
+local function plain(words)
+  return (words:gsub("%c", "?"))
+end
+
+
 function attempts.list(opts)
   local rows, e = payments.list { state = opts.state or "unknown", limit = MOST }
   if not rows then return refuse(e) end
@@ -71,7 +77,7 @@ function attempts.list(opts)
   end
   for _, p in ipairs(rows) do
     term.write(("%s  %s  %-8s %d %s  %s  %s\n"):format(p.id, p.created_at, p.provider, p.amount,
-      p.currency, p.order_id or p.cart_id or "-", p.reason or ""))
+      p.currency, p.order_id or p.cart_id or "-", plain(p.reason or "")))
   end
   if #rows == 0 then term.write("no payment is " .. (opts.state or "unknown") .. "\n") end
   return 0
@@ -90,17 +96,17 @@ local function print_one(p, amounts, events)
   term.write(("%s  %s  %s  %d %s, in minor units\n"):format(p.id, p.provider, p.state, p.amount,
     p.currency))
   term.write(("  order %s, cart %s, there %s\n"):format(p.order_id or "-", p.cart_id or "-",
-    p.provider_ref or "-"))
+    plain(p.provider_ref or "-")))
   local parts = {}
   for i, name in ipairs(AMOUNTS) do parts[i] = ("%s %d"):format(name, amounts[name]) end
   term.write("  " .. table.concat(parts, ", ") .. "\n")
-  if p.reason then term.write("  because: " .. p.reason .. "\n") end
+  if p.reason then term.write("  because: " .. plain(p.reason) .. "\n") end
   if p.state == "authorized" and p.authorization_expires_at then
     term.write("  held until " .. p.authorization_expires_at .. "\n")
   end
   for _, event in ipairs(events) do
     term.write(("  %s  %-15s %10d  %s  %s  %s\n"):format(event.at, event.event, event.amount,
-      event.reference or "-", event.actor, event.reason or ""))
+      plain(event.reference or "-"), plain(event.actor), plain(event.reason or "")))
   end
 end
 
