@@ -39,6 +39,7 @@
 -- when it is placed (till.flow.place), with all that was booked before.
 local attempt = require "till.prim.attempt"
 local err = require "till.util.err"
+local figures = require "till.flow.cancellation_figures"
 local ledger = require "till.store.ledger"
 local orders = require "till.store.orders"
 local payment_events = require "till.store.payment_events"
@@ -186,8 +187,9 @@ function booking.to_order(p)
 end
 
 
-local TOLD = { captured = true, voided = true, refunded = true, disputed = true, won = true,
-  lost = true }
+-- What moves the order's payment_status: a dispute is of what was paid, and pays no more of it.
+local TOLD = { captured = "moves", voided = "moves", refunded = "moves", disputed = true,
+  won = true, lost = true }
 
 
 local function about_of(p, event)
@@ -198,16 +200,23 @@ local function about_of(p, event)
 end
 
 
+local function move_of(tx, order, event, list)
+  if TOLD[event.kind] ~= "moves" then return nil end
+  local lost, e = figures.lost(tx, order, list)
+  if not lost then return nil, e end
+  return payment_status.move(order, list, lost)
+end
+
+
 -- The order may have gone on, by itself or by staff: what its table does not have stays as it is.
--- list: the payments of it as they are now, where tx cannot read.
+-- list: the payments of it as they are now, where tx cannot read; nothing of them was let go of.
 local function tell_order(tx, order, p, event, list)
   if not TOLD[event.kind] then return true end
   local e
   if not list then list, e = payments.of_order(order.id, tx) end
   if not list then return nil, e end
-  local from, move = order.payment_status, payment_status.move(order, list)
-  -- what was lost is owed still: the order is not paid for that
-  if event.kind == "voided" and move == "capture" then move = nil end
+  local from, move, e2 = order.payment_status, move_of(tx, order, event, list)
+  if e2 then return nil, e2 end
   local ok
   ok, e = states.change(tx, order, move and { { "payment_status", move } } or {})
   if ok then
@@ -217,10 +226,8 @@ local function tell_order(tx, order, p, event, list)
       event.told_by or event.actor, about_of(p, event))
   end
   if not ok then return nil, e end
-  for _, one in ipairs(list) do
-    if one.id == p.id then p = one end
-  end
-  local told = payment_status.told(order.id, p, event.kind == "captured" and event.amount, from,
+  for _, one in ipairs(list) do p = one.id == p.id and one or p end
+  local told = payment_status.told(order, p, event.kind == "captured" and event.amount, from,
     move)
   return not told[1] or records.events(tx, told)
 end

@@ -3,7 +3,8 @@
 --
 --   read(payment) -> seen | nil, err     of one with an order. seen { payment, order, list, now,
 --                       batch }, `now` as booking.amounts has it; it is nil where only the careful
---                       way (booking.book) knows what to do, as of an order with several payments
+--                       way (booking.book) knows what to do, as of an order with several payments,
+--                       or of which a part was let go of
 --   add(seen, event) -> "booked" | "known" | nil: the careful way
 --                       event as booking.book takes it. Later events of the same `seen` see those
 --                       before them. It is noted in seen.batch, of till.store.batch
@@ -36,7 +37,8 @@ function booking_batch.read(p)
   local all, e3 = payments.of_order(p.order_id)
   if not all then return nil, e3 end
   local last = list[#list]
-  if all[2] or restore.missing(p, list)[1] or last.seq ~= #list then return seen end
+  local is_plain = not all[2] and (p.released_amount or 0) == 0
+  if not is_plain or restore.missing(p, list)[1] or last.seq ~= #list then return seen end
   local now, refusal = attempt.fold(list)
   if not refusal then seen.now = now end
   return seen

@@ -11,6 +11,7 @@
 --   balance(tx, order_id, account) -> amount    of the order's entries: goodwill is what was given
 --                       back of no unit, and not met by one since
 --   unpaid(tx, order) -> minor units
+--   lost(tx, order, payments) -> minor units    of that, what no word of staff let go of either
 --
 -- Money of a unit goes back once: one that was refunded while the shopper kept it brings none when
 -- it comes back. What was given as an amount is goodwill, an account of its own; when units come
@@ -21,6 +22,7 @@ local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local ledger = require "till.store.ledger"
 local orders = require "till.store.orders"
+local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
 local refund = require "till.rule.refund"
 
@@ -165,6 +167,42 @@ function figures.unpaid(tx, order)
     owed = owed + due - (p.refunded_amount or 0) - payments.left(p)
   end
   return math.max(0, math.min(lost, owed))
+end
+
+
+-- Of what this payment has let go of: what we did not, with a capture or a cancellation.
+local function lost_at(tx, p, past)
+  for _, c in ipairs(past) do
+    if c.payment_id == p.id and c.money == "void" then return 0 end
+  end
+  local list, e = payment_events.of(p.id, tx)
+  if not list then return nil, e end
+  local lost = 0
+  for _, event in ipairs(list) do
+    local ours = event.event ~= "voided" or event.actor == "system"
+    lost = lost + (ours and 0 or event.amount)
+  end
+  return lost
+end
+
+
+--- Staff who capture a part for the last time want no more for it. Where nothing was let go of,
+--- nothing is asked.
+function figures.lost(tx, order, list)
+  local lost, past, e = 0, nil, nil
+  for _, p in ipairs(list) do
+    if (p.released_amount or 0) > 0 then
+      if not past then past, e = cancellations.of_order(order.id, tx) end
+      if not past then return nil, e end
+      local n, e2 = lost_at(tx, p, past)
+      if not n then return nil, e2 end
+      lost = lost + n
+    end
+  end
+  if lost == 0 then return 0 end
+  local unpaid, e3 = figures.unpaid(tx, order)
+  if not unpaid then return nil, e3 end
+  return math.min(lost, unpaid)
 end
 
 

@@ -15,9 +15,11 @@ local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
+local figures = require "till.flow.cancellation_figures"
 local log = require "till.prim.log"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
+local outbox = require "till.prim.outbox"
 local payment = require "till.flow.payment"
 local payment_events = require "till.store.payment_events"
 local payment_status = require "till.flow.payment_status"
@@ -162,17 +164,21 @@ local function book_refund(tx, order, p, c, flow, actor, about)
 end
 
 
+-- What else of the order was captured may be all that is owed now. Its provider may have told
+-- first.
 local function book_void(tx, order, p, actor, about)
-  local moves = {}
   if p.state ~= "voided" then
     local ok, e = payment.move(p, "voided", {}, tx)
     if not ok then return nil, e end
-    local list, e2 = payments.of_order(order.id, tx)
-    if not list then return nil, e2 end
-    moves[1] = payment_status.change(order, list)
   end
-  local ok, e = states.change(tx, order, moves)
-  if not ok then return nil, e end
+  local list, e = payments.of_order(order.id, tx)
+  if not list then return nil, e end
+  local lost, e2 = figures.lost(tx, order, list)
+  if not lost then return nil, e2 end
+  local from, move = order.payment_status, payment_status.move(order, list, lost)
+  local ok, e3 = states.change(tx, order, move and { { "payment_status", move } } or {})
+  if ok then ok, e3 = outbox.append(tx, payment_status.told(order, p, nil, from, move)) end
+  if not ok then return nil, e3 end
   return orders.event(tx, order.id, "voided", actor or "provider:" .. p.provider, about)
 end
 

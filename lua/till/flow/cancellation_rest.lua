@@ -50,7 +50,7 @@ function rest.let_go(tx, order, c, rows)
   if not list then return nil, e end
   local move = c.owed == 0 and payment_status.move(order, list) or nil
   if move and not c.whole then
-    local ok, e2 = outbox.append(tx, payment_status.told(order.id, list[1], nil,
+    local ok, e2 = outbox.append(tx, payment_status.told(order, list[1], nil,
       order.payment_status, move))
     if not ok then return nil, e2 end
   end

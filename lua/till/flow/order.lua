@@ -23,6 +23,7 @@
 local captures = require "till.store.captures"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
+local figures = require "till.flow.cancellation_figures"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local payment = require "till.flow.payment"
@@ -116,14 +117,16 @@ local function book(tx, payment_id, order_id, actor)
     ok, e3 = orders.ledger(tx, order_id, p.id, p.currency, { { "cash:" .. p.provider, amount },
       { "receivable", -amount } })
   end
-  local from, event = order.payment_status, payment_status.move(order, list)
+  local lost, e4 = figures.lost(tx, order, list)
+  if not lost then return nil, e4 end
+  local from, event = order.payment_status, payment_status.move(order, list, lost)
   if ok then ok, e3 = states.change(tx, order, event and { { "payment_status", event } } or {}) end
   if ok then
     ok, e3 = orders.event(tx, order_id, "captured", actor, { payment_id = p.id,
       amount = amount })
   end
   if ok then
-    ok, e3 = outbox.append(tx, payment_status.told(order_id, p, amount, from, event))
+    ok, e3 = outbox.append(tx, payment_status.told(order, p, amount, from, event))
   end
   if not ok then return nil, e3 end
   return payments.get(payment_id, tx)

@@ -2,9 +2,8 @@
 --
 --   MACHINES.status          of the order
 --   MACHINES.payment_status  of its money: what the shop may take, has, and gave back
---   MACHINES.fulfilment_status   of its goods; lines have the same one
+--   MACHINES.fulfilment_status   of its goods; lines have the same one; `fulfilment`: of one parcel
 --   MACHINES.return_status   of what was sent: did it come back?
---   MACHINES.fulfilment      of one parcel
 --   change(tx, order, moves) -> true | nil, err    moves: { { "status", "cancel" }, … }, events of
 --                            the machines by their fields; all of them or none. `order` as it is
 --                            locked; it is changed as well. Where all is sent and paid it is
@@ -46,7 +45,7 @@ function states.returnable(order, line)
   local n = line.fulfilled_quantity - (line.returned_quantity or 0)
   for _, f in ipairs(order.fulfilments) do
     for _, l in ipairs(f.status == "pending" and f.lines or {}) do
-      if l.line_id == line.id then n = n - l.quantity end
+      n = n - (l.line_id == line.id and l.quantity or 0)
     end
   end
   return n
@@ -54,14 +53,9 @@ end
 
 
 local function any_line(order, fn)
-  for _, line in ipairs(order.lines) do
-    if fn(line) > 0 then return true end
-  end
+  for _, line in ipairs(order.lines) do if fn(line) > 0 then return true end end
   return false
 end
-
-
-local function fulfilled(line) return line.fulfilled_quantity end
 
 
 local function any_pending(order)
@@ -73,11 +67,12 @@ end
 
 
 local function nothing_sent(order)
-  return not any_line(order, fulfilled), "a part of the order was sent or packed already"
+  local function sent(line) return line.fulfilled_quantity end
+  return not any_line(order, sent), "a part of the order was sent or packed already"
 end
 
 
--- Voided is what was not captured when nothing is left to be captured.
+-- Voided: nothing of it was captured, nothing may be.
 local OWED_NO_MORE = { captured = true, partially_refunded = true, refunded = true, voided = true }
 
 
@@ -90,6 +85,8 @@ end
 
 
 local MORE, REST = "a part was captured, more may be", "the rest was captured, or let go"
+local REST_PART = REST .. ", and a part went back"
+local OUTSIDE = "what was to be paid outside was let go of, the rest is authorized"
 local PART, ALL_BACK = "a part of what was captured went back", "all that was captured went back"
 local SOME_CAME = "units that were sent came back, others did not"
 
@@ -112,6 +109,9 @@ local MACHINES = {
       when = "placed, and paid already or nothing to pay" },
     { from = "awaiting", event = "capture", to = "captured" },
     { from = "awaiting", event = "capture_part", to = "partially_captured", when = MORE },
+    { from = "awaiting", event = "authorize", to = "authorized", when = OUTSIDE },
+    { from = "awaiting", event = "refund_part", to = "partially_refunded", when = REST_PART },
+    { from = "awaiting", event = "refund_rest", to = "refunded", when = ALL_BACK },
     { from = "awaiting", event = "void", to = "voided" },
     { from = "authorized", event = "capture", to = "captured" },
     { from = "authorized", event = "capture_part", to = "partially_captured", when = MORE },
@@ -119,7 +119,7 @@ local MACHINES = {
     { from = "partially_captured", event = "capture_part", to = "partially_captured", when = MORE },
     { from = "partially_captured", event = "capture", to = "captured", when = REST },
     { from = "partially_captured", event = "refund_part", to = "partially_refunded",
-      when = REST .. ", and a part went back" },
+      when = REST_PART },
     { from = "partially_captured", event = "refund_rest", to = "refunded", when = ALL_BACK },
     { from = "captured", event = "refund_part", to = "partially_refunded", when = PART },
     { from = "captured", event = "refund_rest", to = "refunded", when = ALL_BACK },

@@ -3,10 +3,11 @@
 --   of(list) -> payment_status | nil      list { { authorized, captured, refunded, awaited } } in
 --                                         minor units; nil: no payment of it says anything
 --   amounts(payment) -> one of the list   as the row of till.store.payments says
---   move(order, payments) -> event of payment_status in till.flow.order_states | nil: it stays
---   change(order, payments) -> { "payment_status", event } | nil     the same, for states.change
---   told(order_id, payment, amount, from, move) -> events of the outbox, after that move from
---                                         there; amount: what was captured of the payment, or nil
+--   move(order, payments [, lost]) -> event of payment_status in till.flow.order_states | nil: it
+--                                         stays. lost: minor units that no payment of it will ever
+--                                         bring and that are owed still: it is paid in part then
+--   told(order, payment, amount, from, move) -> events of the outbox, after that move from there;
+--                                         amount: what was captured of the payment, or nil
 --
 -- `authorized` is what was taken and what may still be: less what was let go. `awaited`: it is paid
 -- outside, and nothing of it is there. Pure.
@@ -38,7 +39,8 @@ local SAYS_NOTHING = { created = true, sending = true, unknown = true, requires_
 
 
 local function is_awaited(p)
-  return p.state == "authorized" and (kept.policy(p) or {}).offline == true
+  return p.state == "authorized" and payments.left(p) > 0
+    and (kept.policy(p) or {}).offline == true
 end
 
 
@@ -51,33 +53,42 @@ end
 
 
 -- What is awaited is not there before it was captured, and money that was taken is not untaken.
+-- What was paid already may go back meanwhile, and what is awaited may be let go of.
 local EVENTS = {
-  awaiting = { captured = "capture", partially_captured = "capture_part", voided = "void" },
+  awaiting = { authorized = "authorize", captured = "capture", partially_captured = "capture_part",
+    partially_refunded = "refund_part", refunded = "refund_rest", voided = "void" },
   authorized = { captured = "capture", partially_captured = "capture_part", voided = "void" },
   partially_captured = { captured = "capture", partially_refunded = "refund_part",
     refunded = "refund_rest" },
   captured = { partially_refunded = "refund_part", refunded = "refund_rest" },
   partially_refunded = { refunded = "refund_rest" },
 }
+local IS_PAID = { captured = true, partially_refunded = true, refunded = true }
 
 
-function payment_status.move(order, list)
+-- One that was paid before anything was lost stays so.
+function payment_status.move(order, list, lost)
   local sums = {}
   for _, p in ipairs(list) do sums[#sums + 1] = payment_status.amounts(p) end
   local from, to = order.payment_status, payment_status.of(sums)
+  if (lost or 0) > 0 and IS_PAID[to] and not IS_PAID[from] then to = "partially_captured" end
   return to and to ~= from and EVENTS[from] and EVENTS[from][to] or nil
 end
 
 
-function payment_status.change(order, list)
-  local event = payment_status.move(order, list)
-  return event and { "payment_status", event }
+local NOT_PAID = { awaiting = true, authorized = true, partially_captured = true }
+
+
+local function is_paid_by(from, move)
+  return move == "capture" or move == "refund_part" and NOT_PAID[from] or false
 end
 
 
-function payment_status.told(order_id, p, amount, from, move)
-  local aggregate, payload = "order:" .. order_id, { order_id = order_id }
-  if move == "capture" or move == "refund_part" and from == "partially_captured" then
+-- Of one that is cancelled nobody is told that it is paid.
+function payment_status.told(order, p, amount, from, move)
+  local aggregate, payload = "order:" .. order.id, { order_id = order.id }
+  if is_paid_by(from, move) then
+    if order.status == "cancelled" then return {} end
     return { { aggregate = aggregate, type = "order.paid", payload = payload } }
   elseif amount and payments.left(p) > 0 then
     payload.payment_id, payload.amount, payload.currency = p.id, amount, p.currency

@@ -1,6 +1,9 @@
-local t = require "till.test"
+local attempt = require "till.prim.attempt"
 local payment_status = require "till.flow.payment_status"
+local payments = require "till.store.payments"
+local random = require "tests.support.random"
 local states = require "till.flow.order_states"
+local t = require "till.test"
 
 
 local function sums(...)
@@ -30,10 +33,11 @@ t.describe("the payment status of an order", function()
     { why = "of one, where another was voided", of = sums({ 0, 0 }, { 5, 5 }), is = "captured" },
   }, function(case) t.equal(payment_status.of(case.of), case.is) end)
 
-  t.it("is of what was taken where a bank took it back: no more of it is captured", function()
+  t.it("is of what was taken, and may be still, where a bank took it back", function()
     local p = { state = "won", amount = 10, capture_amount = 4, released_amount = 0,
       refunded_amount = 0 }
-    t.same(payment_status.amounts(p), { authorized = 4, captured = 4, refunded = 0 })
+    t.same(payment_status.amounts(p), { authorized = 4 + payments.left(p), captured = 4,
+      refunded = 0 })
   end)
 
   t.it("moves along edges that there are", function()
@@ -53,5 +57,76 @@ t.describe("the payment status of an order", function()
         end
       end
     end
+  end)
+
+  local KINDS = { "captured", "captured", "voided", "refunded", "refunded" }
+
+
+  -- One more event of it, or nothing where that does not fit.
+  local function go_on(one, numbers)
+    local kind, amount = KINDS[numbers.below(#KINDS) + 1], numbers.below(10) + 1
+    if numbers.below(3) == 0 then amount = kind == "refunded" and one.now.held or one.now.left end
+    one.events[#one.events + 1] = { event = kind, amount = amount }
+    local now, refusal = attempt.fold(one.events)
+    if refusal or amount == 0 then table.remove(one.events) return end
+    one.now, one.p = now, payments.projected(one.p, now)
+  end
+
+
+  local function begin(offline)
+    local events = { { event = "created", amount = 10 }, { event = "send" },
+      { event = "authorized", amount = 10 } }
+    local p = { amount = 10, state = "authorized", released_amount = 0, refunded_amount = 0,
+      data = { till = { policy = { offline = offline } } } }
+    return { events = events, now = attempt.fold(events), p = p }
+  end
+
+
+  local function rows(list)
+    local out, sums_of = {}, {}
+    for i, one in ipairs(list) do
+      out[i] = one.p
+      sums_of[#sums_of + 1] = payment_status.amounts(one.p)
+    end
+    return out, payment_status.of(sums_of)
+  end
+
+
+  t.it("moves wherever the sums go to, whatever happens to its payments", function()
+    local numbers, seen, machine = random.new(11), {}, states.MACHINES.payment_status
+    for _ = 1, 3000 do
+      local list = {}
+      for i = 1, numbers.below(3) + 1 do list[i] = begin(numbers.below(3) == 0) end
+      local order = {}
+      order.payment_status = select(2, rows(list))
+      for _ = 1, 8 do
+        go_on(list[numbers.below(#list) + 1], numbers)
+        local all, is = rows(list)
+        local from, move = order.payment_status, payment_status.move(order, all)
+        if move then
+          order.payment_status = machine:next(from, move)
+          seen[from .. " > " .. order.payment_status] = true
+        end
+        t.equal(order.payment_status, is, "from " .. from)
+      end
+    end
+    t.ok(seen["awaiting > partially_refunded"] and seen["awaiting > authorized"])
+  end)
+
+  -- what was lost of it is owed still
+  t.table({
+    { why = "of a part", from = "authorized", captured = 4, is = "capture_part" },
+    { why = "of a part, where it waited", from = "awaiting", captured = 4, is = "capture_part" },
+    { why = "of a part, as before", from = "partially_captured", captured = 4 },
+    { why = "of a part, less a refund", from = "partially_captured", captured = 4, refunded = 1 },
+    { why = "of a part that went back", from = "partially_captured", captured = 4, refunded = 4 },
+    { why = "of one that was paid before", from = "captured", captured = 4, refunded = 1,
+      is = "refund_part" },
+    { why = "of nothing", from = "authorized", captured = 0, is = "void" },
+  }, function(case)
+    local p = { state = case.captured > 0 and "captured" or "voided", amount = 10,
+      released_amount = 10 - case.captured, capture_amount = case.captured,
+      refunded_amount = case.refunded or 0 }
+    t.equal(payment_status.move({ payment_status = case.from }, { p }, 6), case.is)
   end)
 end)
