@@ -25,6 +25,7 @@ local authorization_end = require "till.flow.authorization_end"
 local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
 local capabilities = require "till.flow.capabilities"
+local capture_alerts = require "till.flow.capture_alerts"
 local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local kept = require "till.flow.payment_kept"
@@ -197,6 +198,7 @@ end
 
 local function close_alerts()
   local ok, e = alert_ends.close(EXPIRES, "subject", store.not_held)
+  if ok then ok, e = capture_alerts.close() end
   if not ok then return nil, e end
   return alert_ends.close(lost_authorization.ALERT, "order_id", store.cancelled)
 end

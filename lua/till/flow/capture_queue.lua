@@ -15,6 +15,7 @@
 -- A provider that captures a payment once is asked when the last unit goes, one that takes all or
 -- nothing with the first (docs/payments.md).
 local capabilities = require "till.flow.capabilities"
+local capture_alerts = require "till.flow.capture_alerts"
 local captures = require "till.flow.captures"
 local err = require "till.util.err"
 local figures = require "till.flow.cancellation_figures"
@@ -146,6 +147,16 @@ function capture_queue.cancelled(tx, order, c)
 end
 
 
+-- Staff are told where what was sent is not paid for by it.
+local function drop(tx, c, p)
+  local ok, e = store.drop(tx, c.id)
+  if ok and payments.left(p) > 0 then
+    ok, e = capture_alerts.refused(tx, p, c.amount, "the payment is " .. p.state)
+  end
+  return ok, e
+end
+
+
 -- As far as it is there still: -> capture | false: another has no outcome yet | nil, err
 local function begin(tx, c)
   local order, e = order_flow.locked(tx, c.order_id)
@@ -160,8 +171,8 @@ local function begin(tx, c)
   local left = payments.left(p)
   local amount = now.final and left or math.min(now.amount, left)
   local ok, e5
-  if amount == 0 then
-    ok, e5 = store.drop(tx, c.id)
+  if amount == 0 or not captures.takes(p) then
+    ok, e5 = drop(tx, now, p)
   else
     local since, why = payment_events.last(tx, p.id)
     if not since then return nil, why end

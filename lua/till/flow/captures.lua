@@ -7,6 +7,8 @@
 --   go_on(capture, transaction [, is_job]) -> the same    of one without an outcome
 --   end_open(payment) -> true | nil, err     ends whatever capture of it has no outcome
 --   is_busy(tx, payment) -> boolean | nil, err    is there one?
+--   takes(payment) -> boolean          may anything be captured of what is so?
+--   may_be_busy(payment) -> boolean    its row alone says that there is none
 --   intend(tx, payment, amount), go_on_later(tx, capture [, delay_ms])    of one that is written
 --                                            down now; for till.flow.capture_queue
 --
@@ -19,6 +21,7 @@
 -- The rest is let go of with the decision, before the provider is asked: a part that he declines
 -- then does not bring it back.
 local booking = require "till.flow.booking"
+local capture_alerts = require "till.flow.capture_alerts"
 local capabilities = require "till.flow.capabilities"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
@@ -65,7 +68,7 @@ local function cannot(p, amount, left, is_last)
       .. " much"):format(p.provider)
   elseif capabilities.can(p.provider, "multiple_captures") then
     return nil
-  elseif p.state == "captured" then
+  elseif payments.was_captured(p) then
     return ("%s captures a payment once, and has: ask the shopper for another payment")
       :format(p.provider)
   elseif not is_last then
@@ -75,7 +78,13 @@ local function cannot(p, amount, left, is_last)
 end
 
 
-local TAKES = { authorized = true, captured = true }
+-- One that was won is as captured.
+local TAKES = { authorized = true, captured = true, won = true }
+
+
+function captures.takes(p)
+  return TAKES[p.state] or false
+end
 
 
 -- -> amount, is it the last one | nil, err
@@ -83,7 +92,7 @@ local function allow(order, p, wish)
   local left = payments.left(p)
   local ok, e = check_amount(p, wish, left)
   if not ok then return nil, e end
-  if not TAKES[p.state] then
+  if not captures.takes(p) then
     return states.refuse(order, "a payment that is " .. p.state .. " cannot be captured")
   elseif left == 0 then
     return states.refuse(order, "nothing is left to be captured")
@@ -127,6 +136,13 @@ function captures.is_busy(tx, p)
   local part, e = store.asked(p.id, tx)
   if part == nil then return nil, e end
   return part ~= false
+end
+
+
+--- Nothing may be left where a provider has told of a part before its answer was heard.
+function captures.may_be_busy(p)
+  if p.state == "authorized" then return p.capture_amount ~= nil and payments.left(p) > 0 end
+  return payments.was_captured(p) and p.state ~= "refunded"
 end
 
 
@@ -252,7 +268,12 @@ function captures.go_on(c, transaction, is_job)
     answer, e = ask(c, p, is_job)
     if not answer then return nil, e end
   end
-  return transaction(function(tx) return book(tx, c, answer) end)
+  local done, e = transaction(function(tx) return book(tx, c, answer) end)
+  if done == nil and err.is(e, "conflict") and e.reason then
+    local ok, e2 = capture_alerts.does_not_fit(c, e)
+    if not ok then return nil, e2 end
+  end
+  return done, e
 end
 
 
@@ -292,7 +313,7 @@ end
 
 local function is_part(p, wish)
   if wish.amount or wish.final then return true end
-  if p.state == "captured" and payments.left(p) > 0 then return true end
+  if payments.was_captured(p) and payments.left(p) > 0 then return true end
   local known, e = store.by_request(p.id, wish.request)
   if known == nil then return nil, e end
   return known ~= false

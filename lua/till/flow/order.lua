@@ -65,8 +65,13 @@ function order_flow.note(tx, order_id, text, actor)
 end
 
 
--- A dispute of it is about money that was taken.
-local IS_TAKEN = { captured = true, disputed = true, won = true, lost = true }
+-- A dispute of it is about money that was taken; a rest that was not is no part of that.
+local IS_TAKEN = { disputed = true, won = true, lost = true }
+
+
+local function is_taken(p)
+  return p.state == "captured" or IS_TAKEN[p.state] and payments.left(p) == 0
+end
 
 
 -- -> payment, the part of it that has no outcome | nil, err
@@ -75,7 +80,7 @@ local function intend(tx, order_id, payment_id)
   if not order then return nil, e end
   local p, e2 = payments.get(payment_id, tx)
   if not p then return nil, e2 end
-  if IS_TAKEN[p.state] then return p end
+  if is_taken(p) then return p end
   if p.capture_amount then
     local part, e4 = captures.asked(payment_id, tx)
     if part == nil then return nil, e4 end
@@ -159,7 +164,7 @@ function order_flow.capture(payment_id, actor, transaction)
   end)
   if not p then return nil, e end
   if part then return require("till.flow.captures").go_on(part, transaction) end
-  if not IS_TAKEN[p.state] then
+  if not is_taken(p) then
     local answer, e2 = ask(p)
     if not answer then return nil, e2 end
   end
