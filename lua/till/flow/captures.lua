@@ -6,6 +6,7 @@
 --       which nothing was captured yet, it is till.flow.order's capture
 --   go_on(capture, transaction [, is_job]) -> the same    of one without an outcome
 --   end_open(payment) -> true | nil, err     ends whatever capture of it has no outcome
+--   ended(tx, capture) -> payment | nil, err    after it was booked
 --   is_busy(tx, payment) -> boolean | nil, err    is there one?
 --   takes(payment) -> boolean          may anything be captured of what is so?
 --   may_be_busy(payment) -> boolean    its row alone says that there is none
@@ -234,6 +235,15 @@ local function ask(c, p, is_job)
 end
 
 
+-- The last one that was not asked for as such: what was let go of before is held there still.
+function captures.ended(tx, c)
+  local p, e = payments.get(c.payment_id, tx)
+  if not p or c.final or p.released_amount == 0 then return p, e end
+  local ok, e2 = require("till.flow.capture_queue").let_go(tx, p)
+  return ok and p, e2
+end
+
+
 -- The provider may have told of it already: it is booked once.
 local function book(tx, c, answer)
   local order, e = order_flow.locked(tx, c.order_id)
@@ -246,13 +256,13 @@ local function book(tx, c, answer)
       reference = answer.capture_ref, actor = c.actor, since = c.since,
       since_ms = math.floor(asked_ms / SECOND_MS) * SECOND_MS, about = { capture_id = c.id } })
     if not ok then return nil, e3 end
-  else
-    local now, e3 = store.get(c.id, tx)
-    if not now then return nil, e3 end
-    if now.state ~= "done" then
-      return nil, err.new("unknown_outcome", "the capture was refused, and is there all the same:"
-        .. " look at the provider", { final = true })
-    end
+    return captures.ended(tx, c)
+  end
+  local now, e3 = store.get(c.id, tx)
+  if not now then return nil, e3 end
+  if now.state ~= "done" then
+    return nil, err.new("unknown_outcome", "the capture was refused, and is there all the same:"
+      .. " look at the provider", { final = true })
   end
   return payments.get(c.payment_id, tx)
 end
@@ -285,9 +295,9 @@ function captures.end_open(p)
   if part then
     ok, e2 = captures.go_on(part)
   elseif p.state == "authorized" and p.capture_amount then
-    ok, e2 = order_flow.capture(p.id, "system")
+    ok, e2 = order_flow.go_on(p.id)
   end
-  if ok or err.is(e2, "payment_declined") then return true end
+  if ok ~= nil or err.is(e2, "payment_declined") then return true end
   return nil, e2
 end
 

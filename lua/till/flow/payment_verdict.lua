@@ -27,6 +27,7 @@ local audit = require "till.store.audit"
 local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
 local captures = require "till.store.captures"
+local captures_flow = require "till.flow.captures"
 local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local orders = require "till.store.orders"
@@ -186,8 +187,11 @@ end
 local function captured_part(tx, p, by, part)
   local settled, e = captures.settle(tx, p.id, "done")
   if settled == nil then return nil, e end
-  return booking.own(tx, p.id, { kind = "captured", amount = part.amount, actor = by.actor,
-    reason = by.reason, since = part.since, since_ms = time.parse(part.asked_at) })
+  local now, e2 = booking.own(tx, p.id, { kind = "captured", amount = part.amount,
+    actor = by.actor, reason = by.reason, since = part.since,
+    since_ms = time.parse(part.asked_at) })
+  if not now then return nil, e2 end
+  return captures_flow.ended(tx, part)
 end
 
 

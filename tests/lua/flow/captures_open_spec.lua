@@ -214,3 +214,103 @@ t.describe("goods that are sent while a part of their payment was disputed", fun
     t.equal(open.n, 0)
   end))
 end)
+
+
+t.describe("the last goods that are sent while a capture has no outcome", function()
+  local function send(s, n)
+    s.shop.must(s.raw.admin("POST", "/admin/v1/orders/" .. s.order.id .. "/fulfilments",
+      { lines = { { line_id = s.now().lines[1].id, quantity = n } } }, s.shop.key()))
+  end
+
+  local function unknown(s, amount)
+    local mend = kit.instead(s, "payment.capture", function() return { outcome = "unknown" } end)
+    t.equal((s.pay(amount)), 503)
+    return mend
+  end
+
+  for _, case in ipairs { { why = "all of it" }, { why = "a part", amount = 500 } } do
+    t.it("are captured once it has one: " .. case.why, with_order(function(s)
+      local mend = unknown(s, case.amount)
+      send(s, 3)
+      s.shop.work()
+      t.equal(cash(s), 0)
+      mend()
+      work_later(s)
+      work_later(s)
+      t.same({ cash(s), s.now().payment_status }, { s.total, "captured" })
+      t.equal(kit.at_provider(s).n, s.total)
+      t.equal(s.shop.count("captures", "state IN ('queued', 'asked')"), 0)
+    end, "fulfilment"))
+
+    t.it("are captured also where it is declined: " .. case.why, with_order(function(s)
+      local mend = unknown(s, case.amount)
+      send(s, 3)
+      mend()
+      local n = 0
+      mend = kit.instead(s, "payment.capture", function(_, go_on)
+        n = n + 1
+        if n == 1 then return { outcome = "declined", reason = "busy" } end
+        return go_on()
+      end)
+      for _ = 1, 3 do work_later(s) end
+      mend()
+      t.same({ cash(s), s.now().payment_status }, { s.total, "captured" })
+      t.equal(s.shop.count("captures", "state IN ('queued', 'asked')"), 0)
+    end, "fulfilment"))
+  end
+end)
+
+
+t.describe("a capture of all that has no outcome", function()
+  t.it("is gone on with by itself", with_order(function(s)
+    local mend = lose_answer(s)
+    mend()
+    work_later(s)
+    t.same({ cash(s), s.now().payment_status }, { s.total, "captured" })
+  end))
+
+  t.it("is not begun anew by that", with_order(function(s)
+    local mend = kit.instead(s, "payment.capture", function()
+      return { outcome = "declined", reason = "no" }
+    end)
+    t.equal((s.pay()), 402)
+    mend()
+    work_later(s)
+    t.same({ cash(s), s.payment().state }, { 0, "authorized" })
+  end))
+end)
+
+
+t.describe("a part that staff capture", function()
+  t.it("before the job that captures all leaves the rest to that", with_order(function(s)
+    s.shop.must(s.pay(500))
+    local event = { payment_id = s.id, order_id = s.order.id }
+    local capture = s.raw.require("till.flow.job_handlers").one["payment.capture"]
+    t.ok(capture(event))
+    t.same({ cash(s), s.now().payment_status }, { s.total, "captured" })
+    t.ok(capture(event))
+    t.equal(s.shop.count("captures"), 2)
+  end))
+
+  t.it("of all that is left has the provider let go of what was cancelled before",
+    with_order(function(s)
+      s.shop.must(s.pay(500))
+      s.shop.must(s.raw.admin("POST", "/admin/v1/orders/" .. s.order.id .. "/cancel",
+        { reason = "x", lines = { { line_id = s.now().lines[1].id, quantity = 1 } } },
+        s.shop.key()))
+      local queue = s.raw.require "till.store.captures"
+      local outbox = s.raw.require "till.prim.outbox"
+      assert(s.raw.sql.transaction(function(tx)
+        local c = assert(queue.create(tx, { payment_id = s.id, order_id = s.order.id,
+          request = "parcel", amount = s.total - 999 - 500, final = false, state = "queued",
+          actor = "system" }))
+        return outbox.append(tx, { { aggregate = "order:" .. s.order.id,
+          type = "payment.capture_part", payload = { capture_id = c.id, payment_id = s.id,
+            order_id = s.order.id } } })
+      end))
+      s.shop.work()
+      t.same({ cash(s), s.now().payment_status }, { s.total - 999, "captured" })
+      t.equal(kit.outbox(s, "payment.release"), 1)
+      t.same({ kit.at_provider(s).state, kit.at_provider(s).n }, { "captured", s.total - 999 })
+    end))
+end)
