@@ -3,6 +3,8 @@
 --   refused(tx, payment, amount, reason) -> true | nil, err     goods are on their way, and what
 --       they come to was not captured. payment.capture_refused; ends when nothing is left to be
 --       captured
+--   by_job(tx, payment, capture, reason) -> true | nil, err     the same of one that nobody waits
+--       for, in the timeline too
 --   does_not_fit(capture, e) -> true | nil, err    the provider has captured what our books cannot
 --       take: e says why. payment.capture_unbooked; ends when the capture has an outcome
 --   close() -> true | nil, err     those that are over, every minute
@@ -11,6 +13,7 @@
 local alert_ends = require "till.flow.alert_ends"
 local alerts = require "till.store.alerts"
 local log = require "till.prim.log"
+local orders = require "till.store.orders"
 local payments = require "till.store.payments"
 local sql = require "till.prim.sql"
 local store = require "till.store.captures"
@@ -32,6 +35,14 @@ function capture_alerts.refused(tx, p, amount, reason)
   return raise(tx, capture_alerts.REFUSED, p, amount, reason,
     ("look at the provider, then capture it (POST /admin/v1/payments/%s/capture), or cancel what of"
     .. " order %s was not sent; money for what was sent is owed still"):format(p.id, p.order_id))
+end
+
+
+function capture_alerts.by_job(tx, p, c, reason)
+  local ok, e = orders.event(tx, c.order_id, "capture_refused", "system",
+    { payment_id = p.id, capture_id = c.id, amount = c.amount, reason = reason })
+  if not ok then return nil, e end
+  return capture_alerts.refused(tx, p, c.amount, reason)
 end
 
 

@@ -211,8 +211,7 @@ local function book_refusal(c, e, is_job)
     local ok, e5 = true, nil
     if p.state == "authorized" then ok, e5 = payments.decline(p, tx) end
     if ok and is_job then
-      ok, e5 = orders.event(tx, c.order_id, "capture_refused", "system",
-        { payment_id = p.id, capture_id = c.id, amount = c.amount, reason = e.message })
+      ok, e5 = capture_alerts.by_job(tx, p, c, e.message)
     end
     return ok, e5
   end)

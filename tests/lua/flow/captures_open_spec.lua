@@ -314,3 +314,21 @@ t.describe("a part that staff capture", function()
       t.same({ kit.at_provider(s).state, kit.at_provider(s).n }, { "captured", s.total - 999 })
     end))
 end)
+
+
+t.describe("goods that were sent and whose capture is refused", function()
+  t.it("are told to staff until nothing is left to be captured", with_order(function(s)
+    local mend = kit.instead(s, "payment.capture", function()
+      return { outcome = "declined", reason = "expired" }
+    end)
+    s.shop.must(s.raw.admin("POST", "/admin/v1/orders/" .. s.order.id .. "/fulfilments",
+      { lines = { { line_id = s.now().lines[1].id, quantity = 3 } } }, s.shop.key()))
+    s.shop.work()
+    mend()
+    local state, detail = alert(s, "payment.capture_refused")
+    t.same({ state, detail.amount, detail.order_id }, { "open", s.total, s.order.id })
+    s.shop.must(s.pay())
+    t.ok(s.raw.require("till.flow.authorizations").run())
+    t.equal((alert(s, "payment.capture_refused")), "closed")
+  end, "fulfilment"))
+end)
