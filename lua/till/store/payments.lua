@@ -83,7 +83,7 @@ end
 
 payments.COLUMNS, payments.of_row = COLUMNS, to_payment
 payments.HAS_LEFT = "(state = 'authorized' AND released_amount < amount OR state IN ('captured',"
-  .. " 'disputed', 'won', 'lost') AND capture_amount + released_amount < amount)"
+  .. " 'disputed', 'won', 'lost') AND COALESCE(capture_amount, amount) + released_amount < amount)"
 
 
 function payments.nothing_left(ids)
@@ -220,10 +220,12 @@ function payments.release(tx, payment_id, amount)
 end
 
 
---- What the provider is about to be asked for.
+--- What the provider is about to be asked for. Of less than all the rest is held on: its end is
+--- looked at also where nothing was planned yet (till.store.authorizations).
 function payments.intend(tx, payment_id, amount)
-  return tx:exec("UPDATE payments SET capture_amount = ?, updated_at = ? WHERE id = ?"
-    .. " AND state = 'authorized'", amount, db.now(), db.bin("pay", payment_id))
+  return tx:exec("UPDATE payments SET capture_amount = ?, updated_at = ?, authorization_look_at ="
+    .. " IF(? < amount, COALESCE(authorization_look_at, ?), authorization_look_at) WHERE id = ?"
+    .. " AND state = 'authorized'", amount, db.now(), amount, db.now(), db.bin("pay", payment_id))
 end
 
 
