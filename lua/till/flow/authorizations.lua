@@ -144,8 +144,8 @@ end
 local function of_rest(p, seen)
   local captured = payments.to_capture(p)
   if seen.captured_amount == captured then return SEEN.voided(p, seen) end
-  return nil, err.new("conflict", ("%s says that %s was captured in all, and %d was here: look there"
-    .. " first"):format(p.provider, tostring(seen.captured_amount), captured))
+  return nil, err.new("conflict", ("%s says that %s was captured in all, and %d was here: look"
+    .. " there"):format(p.provider, tostring(seen.captured_amount), captured))
 end
 
 
