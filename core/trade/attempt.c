@@ -26,6 +26,16 @@ static till_attempt_refusal_t move(till_attempt_t *a, int64_t amount, till_attem
     return TILL_ATTEMPT_TAKEN;
 }
 
+static bool is_disputed_once(const till_attempt_t *a)
+{
+    return a->state == TILL_ATTEMPT_DISPUTED || a->state == TILL_ATTEMPT_WON || a->state == TILL_ATTEMPT_LOST;
+}
+
+static bool is_authorized(const till_attempt_t *a)
+{
+    return a->state == TILL_ATTEMPT_AUTHORIZED || a->state == TILL_ATTEMPT_CAPTURED || is_disputed_once(a);
+}
+
 /* Is all that was captured back with the shopper, and nothing left to be captured? */
 static bool is_all_refunded(const till_attempt_t *a) { return till_attempt_left(a) == 0 && a->refunded == a->captured; }
 
@@ -54,10 +64,11 @@ static till_attempt_refusal_t on_authorized(till_attempt_t *a, int64_t amount)
     return TILL_ATTEMPT_TAKEN;
 }
 
-/* Before any authorization it is that as well: the provider has done both in one. */
+/* Before any authorization it is that as well: the provider has done both in one. A part that was on its way when a
+ * dispute came is money like any other: it is counted, and the dispute stays what is told. */
 static till_attempt_refusal_t on_captured(till_attempt_t *a, int64_t amount)
 {
-    bool is_first = a->state != TILL_ATTEMPT_AUTHORIZED && a->state != TILL_ATTEMPT_CAPTURED;
+    bool is_first = !is_authorized(a);
     till_attempt_refusal_t refusal = check_part(a, amount, is_first ? a->amount : till_attempt_left(a));
 
     if (refusal != TILL_ATTEMPT_TAKEN)
@@ -65,7 +76,8 @@ static till_attempt_refusal_t on_captured(till_attempt_t *a, int64_t amount)
     if (is_first)
         a->authorized = amount;
     a->captured += amount;
-    a->state = TILL_ATTEMPT_CAPTURED;
+    if (!is_disputed_once(a))
+        a->state = TILL_ATTEMPT_CAPTURED;
     return TILL_ATTEMPT_TAKEN;
 }
 
@@ -92,7 +104,7 @@ static till_attempt_refusal_t on_failed(till_attempt_t *a, int64_t amount)
 
 static till_attempt_refusal_t on_voided(till_attempt_t *a, int64_t amount)
 {
-    if (a->state != TILL_ATTEMPT_AUTHORIZED && a->state != TILL_ATTEMPT_CAPTURED)
+    if (!is_authorized(a))
         return move(a, amount, TILL_ATTEMPT_VOIDED);
     till_attempt_refusal_t refusal = check_part(a, amount, till_attempt_left(a));
     if (refusal != TILL_ATTEMPT_TAKEN)
@@ -100,7 +112,7 @@ static till_attempt_refusal_t on_voided(till_attempt_t *a, int64_t amount)
     a->voided += amount;
     if (a->state == TILL_ATTEMPT_AUTHORIZED && till_attempt_left(a) == 0)
         a->state = TILL_ATTEMPT_VOIDED;
-    else if (a->state == TILL_ATTEMPT_CAPTURED && a->refunded != 0 && is_all_refunded(a))
+    else if (a->refunded != 0 && is_all_refunded(a))
         a->state = TILL_ATTEMPT_REFUNDED;
     return TILL_ATTEMPT_TAKEN;
 }
@@ -113,7 +125,7 @@ static till_attempt_refusal_t on_refunded(till_attempt_t *a, int64_t amount)
     if (refusal != TILL_ATTEMPT_TAKEN)
         return refusal;
     a->refunded += amount;
-    if (is_all_refunded(a) || (a->state == TILL_ATTEMPT_WON && a->refunded == a->captured))
+    if (is_all_refunded(a))
         a->state = TILL_ATTEMPT_REFUNDED;
     return TILL_ATTEMPT_TAKEN;
 }
@@ -157,13 +169,13 @@ static const struct edge {
     [TILL_ATTEMPT_ON_CREATED] =         {"created",         on_created,         IN(NONE)},
     [TILL_ATTEMPT_ON_SEND] =            {"send",            on_send,            IN(CREATED) | IN(REQUIRES_ACTION)},
     [TILL_ATTEMPT_ON_AUTHORIZED] =      {"authorized",      on_authorized,      WITH_PROVIDER},
-    [TILL_ATTEMPT_ON_CAPTURED] =        {"captured",        on_captured,        WITH_PROVIDER | IN(AUTHORIZED) | IN(CAPTURED)},
+    [TILL_ATTEMPT_ON_CAPTURED] =        {"captured",        on_captured,        WITH_PROVIDER | IN(AUTHORIZED) | PAID | IN(DISPUTED)},
     [TILL_ATTEMPT_ON_DECLINED] =        {"declined",        on_declined,        WITH_PROVIDER},
     [TILL_ATTEMPT_ON_REQUIRES_ACTION] = {"requires_action", on_requires_action, IN(SENDING) | IN(UNKNOWN)},
     [TILL_ATTEMPT_ON_UNKNOWN] =         {"unknown",         on_unknown,         IN(SENDING)},
     [TILL_ATTEMPT_ON_NOT_FOUND] =       {"not_found",       on_failed,          WITH_PROVIDER},
     [TILL_ATTEMPT_ON_FAILED] =          {"failed",          on_failed,          IN(SENDING)},
-    [TILL_ATTEMPT_ON_VOIDED] =          {"voided",          on_voided,          WITH_PROVIDER | IN(CREATED) | IN(AUTHORIZED) | IN(CAPTURED)},
+    [TILL_ATTEMPT_ON_VOIDED] =          {"voided",          on_voided,          WITH_PROVIDER | IN(CREATED) | IN(AUTHORIZED) | PAID | IN(DISPUTED)},
     [TILL_ATTEMPT_ON_REFUNDED] =        {"refunded",        on_refunded,        PAID | IN(DISPUTED)},
     [TILL_ATTEMPT_ON_DISPUTED] =        {"disputed",        on_disputed,        PAID},
     [TILL_ATTEMPT_ON_WON] =             {"won",             on_won,             IN(DISPUTED)},

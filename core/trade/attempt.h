@@ -28,8 +28,10 @@
  *                                  DISPUTED     (on_refunded of a part: stays)
  *                             on_won /    \ on_lost
  *                                   v      v
- *                                 WON      LOST     both as CAPTURED, but that nothing more is
- *                                                   captured or voided: on_refunded, on_disputed
+ *                                 WON      LOST     both as CAPTURED: on_refunded, on_disputed
+ *
+ * on_captured and on_voided, each of a part, stay in DISPUTED, WON and LOST: what was on its way when
+ * a dispute came is counted, and what is held besides can be let go.
  *
  * Invariants
  *  1. 0 <= captured + voided <= authorized <= amount, and

@@ -8,7 +8,8 @@
 --   when its time is over    the provider is asked, for a clock proves nothing:
 --     voided                 booked (reason `expired`, or the provider's own), and
 --                            payment.lost_authorization tells staff what to do
---     captured               by somebody there: booked
+--     captured               by somebody there: booked; of one that was captured in part, as
+--                            much as we know of: its rest is held no more, booked as voided
 --     authorized             still; it is looked at again
 --     anything else          no answer: it is looked at again
 --
@@ -25,6 +26,8 @@ local authorization_end = require "till.flow.authorization_end"
 local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
 local capabilities = require "till.flow.capabilities"
+local capture_alerts = require "till.flow.capture_alerts"
+local captures = require "till.flow.captures"
 local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local kept = require "till.flow.payment_kept"
@@ -53,7 +56,7 @@ end
 
 -- -> true where it is captured now
 local function capture(p)
-  if not is_to_be_captured(p) then return false end
+  if payments.was_captured(p) or not is_to_be_captured(p) then return false end
   local done, e = order_flow.capture(p.id, "system")
   if done then return true end
   log.warn("payment.expiry", { payment = p.id, provider = p.provider, error = tostring(e),
@@ -72,15 +75,21 @@ local function next_step(p)
 end
 
 
+-- What of it is not captured yet.
+local function rest_of(p)
+  return payments.was_captured(p) and payments.left(p) or payments.to_capture(p)
+end
+
+
 -- Under the lock of the payment: nobody is told of one that was captured a moment ago.
 local function tell(p, expires_ms)
   return sql.transaction(function(tx)
     local now, e = payments.lock(tx, p.id)
     if not now then return nil, e end
-    if now.state ~= "authorized" or kept.is_let_go(now) then return true end
+    if payments.left(now) == 0 or kept.is_let_go(now) then return true end
     local told, e2 = alerts.raise(tx, EXPIRES, p.id, { detail = { payment_id = p.id,
       order_id = p.order_id, cart_id = p.cart_id, provider = p.provider,
-      reference = p.provider_ref, amount = payments.to_capture(now), currency = p.currency,
+      reference = p.provider_ref, amount = rest_of(now), currency = p.currency,
       authorization_expires_at = time.rfc3339(expires_ms), next_step = next_step(now) } })
     return told ~= nil, e2
   end)
@@ -102,6 +111,7 @@ function SEEN.voided(p, seen)
   local busy, e = cancellations.is_voiding(p)
   if busy ~= false then return busy, e end
   local event = { kind = "voided", actor = "provider:" .. p.provider,
+    amount = payments.was_captured(p) and payments.left(p) or nil,
     reason = seen.reason or "expired" }
   local ok, e2 = sql.transaction(function(tx)
     local booked, why = booking.book(tx, p.id, event)
@@ -118,7 +128,17 @@ function SEEN.voided(p, seen)
 end
 
 
+-- Of parts of which we know he says that they were captured: then nothing is held besides.
+local function of_rest(p, seen)
+  local captured = payments.to_capture(p)
+  if seen.captured_amount == captured then return SEEN.voided(p, seen) end
+  return nil, err.new("conflict", ("%s says that %s was captured in all, and %d was here: look"
+    .. " there"):format(p.provider, tostring(seen.captured_amount), captured))
+end
+
+
 function SEEN.captured(p, seen)
+  if payments.was_captured(p) then return of_rest(p, seen) end
   local another = result.another(p, seen)
   if another then return nil, err.new("conflict", another) end
   local booked, e = sql.transaction(function(tx)
@@ -147,9 +167,19 @@ function SEEN.unknown()
 end
 
 
+-- Its provider may have taken more than we have heard of.
+local function is_busy(p)
+  if not payments.was_captured(p) then return false end
+  return sql.transaction(function(tx) return captures.is_busy(tx, p) end)
+end
+
+
 local function look(p)
+  local busy, e = is_busy(p)
+  if busy ~= false then return busy, e end
   local seen = payment.ask_lookup(p)
   local fn = SEEN[seen.outcome]
+  if seen.outcome == "voided" and payments.was_captured(p) then fn = nil end
   if fn then return fn(p, seen) end
   return nil, err.new("conflict", ("%s says that it is %s, and it is authorized here: look there,"
     .. " then resolve it"):format(p.provider, seen.outcome))
@@ -158,6 +188,8 @@ end
 
 local function one(p)
   local expires_ms = time.parse(p.authorization_expires_at)
+  local early_ms = expires_ms - conf.get("payments.expiry_alert_ms")
+  if time.now_ms() < early_ms then return store.look_at(p.id, early_ms) end
   store.look_at(p.id, time.now_ms() + SOON_MS)
   if time.now_ms() < expires_ms then return warn(p, expires_ms) end
   return look(p)
@@ -167,14 +199,16 @@ end
 local function of_provider(provider, days, until_ms)
   local planned, e = store.plan(provider, days, conf.get("payments.expiry_alert_ms"), PLANNED)
   if not planned then return nil, e end
+  local ok, e3 = store.plan_rests(provider, days)
+  if not ok then return nil, e3 end
   local list, e2 = store.due(provider, MOST)
   if not list then return nil, e2 end
   local n = 0
   for _, p in ipairs(list) do
     if time.mono_ms() > until_ms then break end
     n = n + 1
-    local ok, why = one(p)
-    if ok == nil then
+    local done, why = one(p)
+    if done == nil then
       log.error("payment.expiry", { payment = p.id, provider = provider, error = tostring(why),
         next_step = "it is looked at again; look at the provider" })
     end
@@ -184,7 +218,8 @@ end
 
 
 local function close_alerts()
-  local ok, e = alert_ends.close(EXPIRES, "subject", store.not_held)
+  local ok, e = alert_ends.close(EXPIRES, "subject", payments.nothing_left)
+  if ok then ok, e = capture_alerts.close() end
   if not ok then return nil, e end
   return alert_ends.close(lost_authorization.ALERT, "order_id", store.cancelled)
 end

@@ -186,7 +186,7 @@ local function decide(tx, kind, order_id, wish, actor)
   if not c then return nil, found end
   for _, one in ipairs(paid or { p or nil }) do
     local busy, e5 = false, nil
-    if payments.left(one) > 0 then busy, e5 = captures.is_busy(tx, one) end
+    if captures.may_be_busy(one) then busy, e5 = captures.is_busy(tx, one) end
     if busy == nil then return nil, e5 end
     if busy then
       return nil, err.new("busy", "a capture of this order has no outcome yet; try again")
@@ -204,7 +204,7 @@ local function end_captures(order_id)
   local p, paid = money.of_order(nil, order_id)
   if p == nil then return nil, paid end
   for _, one in ipairs(paid or { p or nil }) do
-    if payments.left(one) > 0 and not (one.state == "authorized" and not one.capture_amount) then
+    if captures.may_be_busy(one) then
       local ok, e = captures.end_open(one)
       if not ok then return nil, e end
     end

@@ -15,6 +15,7 @@
 -- A provider that captures a payment once is asked when the last unit goes, one that takes all or
 -- nothing with the first (docs/payments.md).
 local capabilities = require "till.flow.capabilities"
+local capture_alerts = require "till.flow.capture_alerts"
 local captures = require "till.flow.captures"
 local err = require "till.util.err"
 local figures = require "till.flow.cancellation_figures"
@@ -48,20 +49,20 @@ local function not_sent(order)
 end
 
 
--- -> what of it is neither captured nor queued nor asked for | nil, err
+-- -> what of it is neither captured nor queued nor asked for, and what is asked for | nil, err
 local function free_of(tx, p)
   local queued, e = store.queued(tx, p.id)
   if not queued then return nil, e end
   local busy, e2 = store.asked(p.id, tx)
   if busy == nil then return nil, e2 end
-  if not busy and p.state == "authorized" and p.capture_amount then return 0 end
-  return math.max(0, payments.left(p) - queued - (busy and busy.amount or 0))
+  local left = math.max(0, payments.left(p) - queued)
+  local open = busy and busy.amount or p.state == "authorized" and p.capture_amount or 0
+  return math.max(0, left - open), math.min(left, open)
 end
 
 
 -- -> what is due now, is it all | nil, err     of `free` in all
-local function due_of(tx, order, free)
-  local rest = not_sent(order)
+local function due_of(tx, order, rest, free)
   if #rest == 0 then return free, true end
   local found, e = figures.of(tx, order, rest, false, function() return { total = 0 } end)
   if not found then return nil, e end
@@ -86,16 +87,24 @@ local function put(tx, order, request, p, actor, amount, is_last)
 end
 
 
+-- What is asked for may be declined still, and nobody comes after the last: it waits for the
+-- outcome, and then takes what is left.
+local function is_for_all(p, rest)
+  return #rest == 0 or not capabilities.can(p.provider, "partial_capture")
+end
+
+
 -- Of several payments the first-made one first.
 local function queue(tx, order, request, list, actor)
-  local free, sum = {}, 0
+  local free, sum, rest = {}, 0, not_sent(order)
   for i, p in ipairs(list) do
-    local n, e = free_of(tx, p)
-    if not n then return nil, e end
+    local n, open = free_of(tx, p)
+    if not n then return nil, open end
+    if is_for_all(p, rest) then n = n + open end
     free[i], sum = n, sum + n
   end
   if sum == 0 then return true end
-  local due, is_all = due_of(tx, order, sum)
+  local due, is_all = due_of(tx, order, rest, sum)
   if not due then return nil, is_all end
   for i, p in ipairs(list) do
     local amount, is_last = share_of(p, free[i], due, is_all)
@@ -146,6 +155,16 @@ function capture_queue.cancelled(tx, order, c)
 end
 
 
+-- Staff are told where what was sent is not paid for by it.
+local function drop(tx, c, p)
+  local ok, e = store.drop(tx, c.id)
+  if ok and payments.left(p) > 0 then
+    ok, e = capture_alerts.refused(tx, p, c.amount, "the payment is " .. p.state)
+  end
+  return ok, e
+end
+
+
 -- As far as it is there still: -> capture | false: another has no outcome yet | nil, err
 local function begin(tx, c)
   local order, e = order_flow.locked(tx, c.order_id)
@@ -160,8 +179,8 @@ local function begin(tx, c)
   local left = payments.left(p)
   local amount = now.final and left or math.min(now.amount, left)
   local ok, e5
-  if amount == 0 then
-    ok, e5 = store.drop(tx, c.id)
+  if amount == 0 or not captures.takes(p) then
+    ok, e5 = drop(tx, now, p)
   else
     local since, why = payment_events.last(tx, p.id)
     if not since then return nil, why end

@@ -6,7 +6,10 @@
 --       which nothing was captured yet, it is till.flow.order's capture
 --   go_on(capture, transaction [, is_job]) -> the same    of one without an outcome
 --   end_open(payment) -> true | nil, err     ends whatever capture of it has no outcome
+--   ended(tx, capture) -> payment | nil, err    after it was booked
 --   is_busy(tx, payment) -> boolean | nil, err    is there one?
+--   takes(payment) -> boolean          may anything be captured of what is so?
+--   may_be_busy(payment) -> boolean    its row alone says that there is none
 --   intend(tx, payment, amount), go_on_later(tx, capture [, delay_ms])    of one that is written
 --                                            down now; for till.flow.capture_queue
 --
@@ -19,6 +22,7 @@
 -- The rest is let go of with the decision, before the provider is asked: a part that he declines
 -- then does not bring it back.
 local booking = require "till.flow.booking"
+local capture_alerts = require "till.flow.capture_alerts"
 local capabilities = require "till.flow.capabilities"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
@@ -65,7 +69,7 @@ local function cannot(p, amount, left, is_last)
       .. " much"):format(p.provider)
   elseif capabilities.can(p.provider, "multiple_captures") then
     return nil
-  elseif p.state == "captured" then
+  elseif payments.was_captured(p) then
     return ("%s captures a payment once, and has: ask the shopper for another payment")
       :format(p.provider)
   elseif not is_last then
@@ -75,7 +79,13 @@ local function cannot(p, amount, left, is_last)
 end
 
 
-local TAKES = { authorized = true, captured = true }
+-- One that was won is as captured.
+local TAKES = { authorized = true, captured = true, won = true }
+
+
+function captures.takes(p)
+  return TAKES[p.state] or false
+end
 
 
 -- -> amount, is it the last one | nil, err
@@ -83,7 +93,7 @@ local function allow(order, p, wish)
   local left = payments.left(p)
   local ok, e = check_amount(p, wish, left)
   if not ok then return nil, e end
-  if not TAKES[p.state] then
+  if not captures.takes(p) then
     return states.refuse(order, "a payment that is " .. p.state .. " cannot be captured")
   elseif left == 0 then
     return states.refuse(order, "nothing is left to be captured")
@@ -127,6 +137,13 @@ function captures.is_busy(tx, p)
   local part, e = store.asked(p.id, tx)
   if part == nil then return nil, e end
   return part ~= false
+end
+
+
+--- Nothing may be left where a provider has told of a part before its answer was heard.
+function captures.may_be_busy(p)
+  if p.state == "authorized" then return p.capture_amount ~= nil and payments.left(p) > 0 end
+  return payments.was_captured(p) and p.state ~= "refunded"
 end
 
 
@@ -194,8 +211,7 @@ local function book_refusal(c, e, is_job)
     local ok, e5 = true, nil
     if p.state == "authorized" then ok, e5 = payments.decline(p, tx) end
     if ok and is_job then
-      ok, e5 = orders.event(tx, c.order_id, "capture_refused", "system",
-        { payment_id = p.id, capture_id = c.id, amount = c.amount, reason = e.message })
+      ok, e5 = capture_alerts.by_job(tx, p, c, e.message)
     end
     return ok, e5
   end)
@@ -218,6 +234,15 @@ local function ask(c, p, is_job)
 end
 
 
+-- The last one that was not asked for as such: what was let go of before is held there still.
+function captures.ended(tx, c)
+  local p, e = payments.get(c.payment_id, tx)
+  if not p or c.final or p.released_amount == 0 then return p, e end
+  local ok, e2 = require("till.flow.capture_queue").let_go(tx, p)
+  return ok and p, e2
+end
+
+
 -- The provider may have told of it already: it is booked once.
 local function book(tx, c, answer)
   local order, e = order_flow.locked(tx, c.order_id)
@@ -230,13 +255,13 @@ local function book(tx, c, answer)
       reference = answer.capture_ref, actor = c.actor, since = c.since,
       since_ms = math.floor(asked_ms / SECOND_MS) * SECOND_MS, about = { capture_id = c.id } })
     if not ok then return nil, e3 end
-  else
-    local now, e3 = store.get(c.id, tx)
-    if not now then return nil, e3 end
-    if now.state ~= "done" then
-      return nil, err.new("unknown_outcome", "the capture was refused, and is there all the same:"
-        .. " look at the provider", { final = true })
-    end
+    return captures.ended(tx, c)
+  end
+  local now, e3 = store.get(c.id, tx)
+  if not now then return nil, e3 end
+  if now.state ~= "done" then
+    return nil, err.new("unknown_outcome", "the capture was refused, and is there all the same:"
+      .. " look at the provider", { final = true })
   end
   return payments.get(c.payment_id, tx)
 end
@@ -252,7 +277,12 @@ function captures.go_on(c, transaction, is_job)
     answer, e = ask(c, p, is_job)
     if not answer then return nil, e end
   end
-  return transaction(function(tx) return book(tx, c, answer) end)
+  local done, e = transaction(function(tx) return book(tx, c, answer) end)
+  if done == nil and err.is(e, "conflict") and e.reason then
+    local ok, e2 = capture_alerts.does_not_fit(c, e)
+    if not ok then return nil, e2 end
+  end
+  return done, e
 end
 
 
@@ -264,9 +294,9 @@ function captures.end_open(p)
   if part then
     ok, e2 = captures.go_on(part)
   elseif p.state == "authorized" and p.capture_amount then
-    ok, e2 = order_flow.capture(p.id, "system")
+    ok, e2 = order_flow.go_on(p.id)
   end
-  if ok or err.is(e2, "payment_declined") then return true end
+  if ok ~= nil or err.is(e2, "payment_declined") then return true end
   return nil, e2
 end
 
@@ -292,7 +322,7 @@ end
 
 local function is_part(p, wish)
   if wish.amount or wish.final then return true end
-  if p.state == "captured" and payments.left(p) > 0 then return true end
+  if payments.was_captured(p) and payments.left(p) > 0 then return true end
   local known, e = store.by_request(p.id, wish.request)
   if known == nil then return nil, e end
   return known ~= false

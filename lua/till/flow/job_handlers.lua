@@ -7,6 +7,7 @@
 -- doing them together failed they come one by one.
 local cache = require "till.cache"
 local capture_queue = require "till.flow.capture_queue"
+local captures = require "till.flow.captures"
 local catalog = require "till.flow.catalog"
 local err = require "till.util.err"
 local late_payment = require "till.flow.late_payment"
@@ -15,6 +16,7 @@ local log = require "till.prim.log"
 local low_stock = require "till.flow.low_stock"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
+local payments = require "till.store.payments"
 local saved_methods = require "till.flow.saved_methods"
 local schedules = require "till.flow.schedules"
 local search = require "till.flow.search"
@@ -27,10 +29,19 @@ local stock_view = require "till.flow.stock_view"
 local SOME = 500 -- variants: a statement takes 2000 parameters
 
 
+-- Staff may have captured a part before this came: the rest is captured as well.
+local function capture_all(payment_id)
+  local p, e = order_flow.capture(payment_id, "system")
+  if not p or payments.left(p) == 0 then return p, e end
+  return captures.take(payment_id, { request = "placed:rest" }, "system")
+end
+
+
 -- A refusal of the provider is final: staff see it in the order's timeline.
 local function capture(payload)
-  local done, e = order_flow.capture(payload.payment_id, "system")
-  if done then return true end
+  local fn = payload.goes_on and order_flow.go_on or capture_all
+  local done, e = fn(payload.payment_id)
+  if done ~= nil then return true end
   if not err.is(e, "payment_declined") and not err.is(e, "conflict") then return nil, e end
   log.warn("capture.refused", { payment_id = payload.payment_id, error = tostring(e) })
   return sql.transaction(function(tx)

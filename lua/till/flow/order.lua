@@ -4,6 +4,8 @@
 --   capture(payment_id, actor, transaction) -> what transaction returned | nil, err
 --                                 of all that is held: asks the provider, then books it. Where a
 --                                 part has no outcome yet that is ended instead
+--   go_on(payment_id) -> payment | false | nil, err    with one that was begun and has no outcome;
+--                                 false: there is none
 --   note(tx, id, text, actor)     staff's own words in the timeline
 --   locked(tx, id) -> order | nil, err(not_found)    its row is ours until the end
 --
@@ -66,17 +68,44 @@ function order_flow.note(tx, order_id, text, actor)
 end
 
 
--- A dispute of it is about money that was taken.
-local IS_TAKEN = { captured = true, disputed = true, won = true, lost = true }
+-- A dispute of it is about money that was taken; a rest that was not is no part of that.
+local IS_TAKEN = { disputed = true, won = true, lost = true }
 
 
--- -> payment, the part of it that has no outcome | nil, err
-local function intend(tx, order_id, payment_id)
+local function is_taken(p)
+  return p.state == "captured" or IS_TAKEN[p.state] and payments.left(p) == 0
+end
+
+
+local FIRST_LOOK_MS = 5000
+
+
+-- Nobody may come back for it: its caller is a person, and the worker may die.
+local function go_on_later(tx, order_id, payment_id)
+  return outbox.append(tx, { { aggregate = "capture:" .. payment_id, type = "payment.capture",
+    payload = { payment_id = payment_id, order_id = order_id, goes_on = true },
+    delay_ms = FIRST_LOOK_MS } })
+end
+
+
+local function begin(tx, p, amount, actor)
+  local is_new = p.capture_amount == nil
+  local ok, e = payments.intend(tx, p.id, amount)
+  if ok and is_new and actor ~= "system" then ok, e = go_on_later(tx, p.order_id, p.id) end
+  if not ok then return nil, e end
+  p.capture_amount = amount
+  return p
+end
+
+
+-- -> payment, the part of it that has no outcome | false: none was begun | nil, err
+local function intend(tx, order_id, payment_id, actor, is_begun)
   local order, e = order_flow.locked(tx, order_id)
   if not order then return nil, e end
   local p, e2 = payments.get(payment_id, tx)
   if not p then return nil, e2 end
-  if IS_TAKEN[p.state] then return p end
+  if is_begun and (p.state ~= "authorized" or not p.capture_amount) then return false end
+  if is_taken(p) then return p end
   if p.capture_amount then
     local part, e4 = captures.asked(payment_id, tx)
     if part == nil then return nil, e4 end
@@ -89,10 +118,7 @@ local function intend(tx, order_id, payment_id)
     return states.refuse(order, amount == 0 and "nothing is left to be captured"
       or "a payment that is " .. p.state .. " cannot be captured")
   end
-  ok, e3 = payments.intend(tx, payment_id, amount)
-  if not ok then return nil, e3 end
-  p.capture_amount = amount
-  return p
+  return begin(tx, p, amount, actor)
 end
 
 
@@ -147,7 +173,7 @@ local function ask(p)
 end
 
 
-function order_flow.capture(payment_id, actor, transaction)
+local function capture(payment_id, actor, transaction, is_begun)
   local p, e = payments.get(payment_id)
   if p == nil then return nil, e end
   if not p then return nil, err.new("not_found", "there is no such payment") end
@@ -156,19 +182,29 @@ function order_flow.capture(payment_id, actor, transaction)
   end
   local order_id, part = p.order_id, nil
   p, e = sql.transaction(function(tx)
-    local now, more = intend(tx, order_id, payment_id)
+    local now, more = intend(tx, order_id, payment_id, actor, is_begun)
     part = now and more
     return now, more
   end)
-  if not p then return nil, e end
+  if not p then return p, e end
   if part then return require("till.flow.captures").go_on(part, transaction) end
-  if not IS_TAKEN[p.state] then
+  if not is_taken(p) then
     local answer, e2 = ask(p)
     if not answer then return nil, e2 end
   end
   return (transaction or sql.transaction)(function(tx)
     return book(tx, payment_id, order_id, actor)
   end)
+end
+
+
+function order_flow.capture(payment_id, actor, transaction)
+  return capture(payment_id, actor, transaction, false)
+end
+
+
+function order_flow.go_on(payment_id)
+  return capture(payment_id, "system", nil, true)
 end
 
 

@@ -8,11 +8,13 @@
 --
 --   as             of a payment that is                     then
 --   captured       sending, unknown, requires_action,       it is booked as captured
---                  authorized; captured, and a further      that part is
---                  part was asked for
+--                  authorized; of any state, and a part     that part is, where it fits
+--                  was asked for
 --   not_captured   authorized, and its capture was asked    the next capture has a key of its own
---                  for; or a further part was
---   voided         as of captured                           nothing of it is held any more
+--                  for; of any state, and a part was that
+--                  was not booked since
+--   voided         sending, unknown, requires_action,       nothing of it is held any more
+--                  authorized of which no capture is open
 --   not_found      sending, unknown, requires_action        it failed: it never got there
 --   refunded       captured; won or lost, where the bank    all that is left has gone back
 --                  left something of it
@@ -25,6 +27,7 @@ local audit = require "till.store.audit"
 local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
 local captures = require "till.store.captures"
+local captures_flow = require "till.flow.captures"
 local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local orders = require "till.store.orders"
@@ -58,21 +61,38 @@ local OF_PART = { captured = true, not_captured = true }
 
 
 -- Of a payment that is captured in parts: the one that the verdict is about | false | nil, err
+-- Whatever became of the payment meanwhile: a dispute, a refund or the end of its authorization is
+-- no word on a part that was asked for.
 local function part_of(p, as, tx)
-  local is_asked = p.state == "authorized" and p.capture_amount ~= nil or p.state == "captured"
-  if not OF_PART[as] or not is_asked or payments.left(p) == 0 then return false end
+  if not OF_PART[as] then return false end
   return captures.asked(p.id, tx)
 end
 
 
+-- What is on its way may be taken still: then nothing would be left for it.
+local function has_open(p, tx)
+  if p.state ~= "authorized" then return false end
+  if p.capture_amount then return true end
+  local part, e = captures.asked(p.id, tx)
+  if part == nil then return nil, e end
+  return part ~= false
+end
+
+
 -- -> true | false: it is so already | nil, err
-local function allow(p, as, part)
+local function allow(p, as, part, tx)
   if part then return true end
   if p.state == ENDS[as] then return false end
   if not FROM[as][p.state] then
     return conflict(("a payment that is %s cannot be resolved as %s"):format(p.state, as))
   elseif as == "not_captured" and not p.capture_amount then
     return conflict("no capture of it has an open outcome: capture it, or void it")
+  elseif as == "voided" then
+    local open, e = has_open(p, tx)
+    if open == nil then return nil, e end
+    if open then
+      return conflict("a capture of it has no outcome yet: say captured or not_captured first")
+    end
   end
   local since = p.state == "sending" and time.parse(p.updated_at)
   if since and time.now_ms() - since < conf.get("payments.not_found_after_ms") then
@@ -107,7 +127,7 @@ function verdict.look_up(payment_id, as)
   if not p then return nil, e end
   local part, e3 = part_of(p, as)
   if part == nil then return nil, e3 end
-  local open, e2 = allow(p, as, part)
+  local open, e2 = allow(p, as, part, nil)
   if open == nil then return nil, e2 end
   if not open then return true end
   local seen = payment.ask_lookup(p)
@@ -137,7 +157,19 @@ local function is_free(tx, p, order)
 end
 
 
+-- Another part cannot have been begun meanwhile, so what was booked since is this one.
+local function is_not_booked(p, part)
+  if not part or not part.since or not payments.was_captured(p) then return true end
+  local before, e = payment_events.sum(p.id, "captured", part.since)
+  if not before then return nil, e end
+  if payments.to_capture(p) == before then return true end
+  return conflict("it was booked as captured since it was asked for: say captured")
+end
+
+
 local function not_captured(tx, p, by, part)
+  local free, e0 = is_not_booked(p, part)
+  if not free then return nil, e0 end
   local ok, e = payments.decline(p, tx)
   if not ok then return nil, e end
   local settled, e2 = captures.settle(tx, p.id, "refused", by.reason)
@@ -155,8 +187,11 @@ end
 local function captured_part(tx, p, by, part)
   local settled, e = captures.settle(tx, p.id, "done")
   if settled == nil then return nil, e end
-  return booking.own(tx, p.id, { kind = "captured", amount = part.amount, actor = by.actor,
-    reason = by.reason, since = part.since, since_ms = time.parse(part.asked_at) })
+  local now, e2 = booking.own(tx, p.id, { kind = "captured", amount = part.amount,
+    actor = by.actor, reason = by.reason, since = part.since,
+    since_ms = time.parse(part.asked_at) })
+  if not now then return nil, e2 end
+  return captures_flow.ended(tx, part)
 end
 
 
@@ -177,7 +212,7 @@ function verdict.give(tx, payment_id, as, by)
   if not p then return nil, order end
   local part, e4 = part_of(p, as, tx)
   if part == nil then return nil, e4 end
-  local open, e = allow(p, as, part)
+  local open, e = allow(p, as, part, tx)
   if open == nil then return nil, e end
   if not open then return p end
   local now, e2 = write(tx, p, order, as, by, part)

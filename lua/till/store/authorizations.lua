@@ -3,9 +3,12 @@
 --   plan(provider, days, alert_ms, limit) -> how many | nil, err    gives those that have no time
 --                       yet theirs: that of their authorization and `days`, where nothing truer is
 --                       known; they are looked at alert_ms before it
+--   plan_rests(provider, days) -> true | nil, err    the same of those that were captured in part
+--                       before they had a time, once they are due; and what was captured whole is
+--                       not looked at any more
 --   due(provider, limit) -> payments, whose look is due longest first | nil, err
 --   look_at(id, ms [, expires_ms])   the next look; and another end, where that is given
---   not_held(ids) -> { id = true } of those that are not `authorized` (any more)
+--                       of one that is held still, in whole or in part
 --   cancelled(order_ids) -> { id = true }
 --
 -- No function touches `updated_at`: others go by it.
@@ -31,9 +34,26 @@ function authorizations.plan(provider, days, alert_ms, limit)
 end
 
 
+local PARTS = "state IN ('captured', 'disputed', 'won', 'lost')"
+local MOST = 500
+
+
+function authorizations.plan_rests(provider, days)
+  local ok, e = sql.exec("UPDATE payments SET authorization_look_at = NULL, updated_at = updated_at"
+    .. " WHERE " .. PARTS .. " AND provider = ? AND authorization_look_at <= ? AND NOT "
+    .. payments.HAS_LEFT .. " LIMIT ?", provider, db.now(), MOST)
+  if not ok then return nil, e end
+  return sql.exec("UPDATE payments SET authorization_expires_at = created_at + INTERVAL ? DAY,"
+    .. " updated_at = updated_at WHERE " .. PARTS .. " AND provider = ?"
+    .. " AND authorization_look_at <= ? AND authorization_expires_at IS NULL LIMIT ?", days,
+    provider, db.now(), MOST)
+end
+
+
 function authorizations.due(provider, limit)
   local rows, e = sql.query("SELECT " .. payments.COLUMNS .. " FROM payments"
-    .. " WHERE state = 'authorized' AND provider = ? AND authorization_look_at <= ?"
+    .. " WHERE (state = 'authorized' OR " .. PARTS .. " AND " .. payments.HAS_LEFT .. ")"
+    .. " AND provider = ? AND authorization_look_at <= ?"
     .. " ORDER BY authorization_look_at LIMIT ?", provider, db.now(), limit)
   if not rows then return nil, e end
   for i, row in ipairs(rows) do rows[i] = payments.of_row(row) end
@@ -44,12 +64,7 @@ end
 function authorizations.look_at(payment_id, ms, expires_ms)
   return sql.exec("UPDATE payments SET authorization_look_at = ?, authorization_expires_at ="
     .. " COALESCE(?, authorization_expires_at), updated_at = updated_at WHERE id = ?"
-    .. " AND state = 'authorized'", db.at_ms(ms), db.at_ms(expires_ms), db.bin("pay", payment_id))
-end
-
-
-function authorizations.not_held(ids)
-  return db.ids_of("pay", "SELECT id FROM payments WHERE id IN (%s) AND state <> 'authorized'", ids)
+    .. " AND " .. payments.HAS_LEFT, db.at_ms(ms), db.at_ms(expires_ms), db.bin("pay", payment_id))
 end
 
 

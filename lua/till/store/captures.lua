@@ -5,6 +5,7 @@
 --   get(id [, tx]), by_request(payment_id, request [, tx]) -> c | false
 --   of_payment(payment_id [, tx])         oldest first
 --   asked(payment_id [, tx]) -> c | false    the one that has no outcome yet
+--   not_asked(ids) -> { id = true } of payments that have none without an outcome
 --   queued(tx, payment_id) -> amount      that is to be asked for still
 --   ask(tx, id, amount, since)            a queued one, with what it comes to now
 --   drop(tx, id), refuse(tx, id, reason)  it will not be captured
@@ -76,6 +77,12 @@ end
 function captures.asked(payment_id, tx)
   return one(tx, "payment_id = ? AND state = 'asked' ORDER BY id LIMIT 1",
     db.bin("pay", payment_id))
+end
+
+
+function captures.not_asked(ids)
+  return db.ids_of("pay", "SELECT id FROM payments WHERE id IN (%s) AND NOT EXISTS (SELECT 1"
+    .. " FROM captures c WHERE c.payment_id = payments.id AND c.state = 'asked')", ids)
 end
 
 

@@ -13,7 +13,9 @@
 --   list{…}, by_ref(provider, ref), open(before_ms, limit)
 --   to_capture(p) -> amount        less what was cancelled
 --   was_captured(p) -> boolean     whatever became of that money since
---   left(p) -> amount              that may be captured, or let go of, still
+--   left(p) -> amount              that may be captured, or let go of, still; also of one that is
+--                                  disputed, or was: a bank has taken back what was captured
+--   nothing_left(ids) -> { id = true } of those of which nothing may be captured any more
 --   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
 --                                  the lock of its order
 --   lock(tx, id) -> payment | false | nil, err     after that of its order
@@ -74,11 +76,20 @@ end
 function payments.left(p)
   local rest = p.amount - (p.released_amount or 0)
   if p.state == "authorized" then return rest end
-  return p.state == "captured" and math.max(0, rest - payments.to_capture(p)) or 0
+  if p.state == "refunded" or not CAPTURED[p.state] then return 0 end
+  return math.max(0, rest - payments.to_capture(p))
 end
 
 
 payments.COLUMNS, payments.of_row = COLUMNS, to_payment
+payments.HAS_LEFT = "(state = 'authorized' AND released_amount < amount OR state IN ('captured',"
+  .. " 'disputed', 'won', 'lost') AND COALESCE(capture_amount, amount) + released_amount < amount)"
+
+
+function payments.nothing_left(ids)
+  return db.ids_of("pay", "SELECT id FROM payments WHERE id IN (%s) AND NOT " .. payments.HAS_LEFT,
+    ids)
+end
 
 
 local function all(rows, e)
@@ -209,10 +220,12 @@ function payments.release(tx, payment_id, amount)
 end
 
 
---- What the provider is about to be asked for.
+--- What the provider is about to be asked for. Of less than all the rest is held on: its end is
+--- looked at also where nothing was planned yet (till.store.authorizations).
 function payments.intend(tx, payment_id, amount)
-  return tx:exec("UPDATE payments SET capture_amount = ?, updated_at = ? WHERE id = ?"
-    .. " AND state = 'authorized'", amount, db.now(), db.bin("pay", payment_id))
+  return tx:exec("UPDATE payments SET capture_amount = ?, updated_at = ?, authorization_look_at ="
+    .. " IF(? < amount, COALESCE(authorization_look_at, ?), authorization_look_at) WHERE id = ?"
+    .. " AND state = 'authorized'", amount, db.now(), amount, db.now(), db.bin("pay", payment_id))
 end
 
 

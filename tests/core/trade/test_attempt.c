@@ -352,6 +352,45 @@ START_TEST(a_dispute_holds_what_it_is_about)
 }
 END_TEST
 
+START_TEST(what_was_on_its_way_when_a_dispute_came_is_counted)
+{
+    const till_attempt_event_t events[] = {ON(CREATED, 900), ON(SEND, 0), ON(AUTHORIZED, 900), ON(CAPTURED, 300),
+                                           ON(DISPUTED, 300)};
+    const till_attempt_kind_t ends[] = {TILL_ATTEMPT_KINDS, TILL_ATTEMPT_ON_WON, TILL_ATTEMPT_ON_LOST};
+
+    for (size_t i = 0; i != 3; ++i) {
+        till_attempt_t a;
+        size_t at;
+        ck_assert_int_eq(till_attempt_fold(&a, events, 5, &at), TILL_ATTEMPT_TAKEN);
+        if (ends[i] != TILL_ATTEMPT_KINDS)
+            ck_assert_int_eq(till_attempt_apply(&a, (till_attempt_event_t){ends[i], 0}), TILL_ATTEMPT_TAKEN);
+        till_attempt_state_t state = a.state;
+        ck_assert_int_eq(till_attempt_apply(&a, ON(CAPTURED, 601)), TILL_ATTEMPT_TOO_MUCH);
+        ck_assert_int_eq(till_attempt_apply(&a, ON(CAPTURED, 400)), TILL_ATTEMPT_TAKEN);
+        ck_assert_int_eq(till_attempt_apply(&a, ON(VOIDED, 201)), TILL_ATTEMPT_TOO_MUCH);
+        ck_assert_int_eq(till_attempt_apply(&a, ON(VOIDED, 150)), TILL_ATTEMPT_TAKEN);
+        ck_assert_int_eq(a.state, state);
+        ck_assert_int_eq(a.captured, 700);
+        ck_assert_int_eq(till_attempt_left(&a), 50);
+        ck_assert_int_eq(till_attempt_held(&a), state == TILL_ATTEMPT_WON ? 700 : 400);
+    }
+}
+END_TEST
+
+START_TEST(what_was_won_is_given_back_when_nothing_is_held_besides)
+{
+    const till_attempt_event_t events[] = {ON(CREATED, 900),  ON(SEND, 0), ON(AUTHORIZED, 900), ON(CAPTURED, 300),
+                                           ON(DISPUTED, 300), ON(WON, 0),  ON(REFUNDED, 300)};
+    till_attempt_t a;
+    size_t at;
+
+    ck_assert_int_eq(till_attempt_fold(&a, events, 7, &at), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_WON); /* 600 may be on their way */
+    ck_assert_int_eq(till_attempt_apply(&a, ON(VOIDED, 600)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_REFUNDED);
+}
+END_TEST
+
 START_TEST(a_list_is_taken_up_to_the_event_that_does_not_fit)
 {
     const till_attempt_event_t events[] = {ON(CREATED, 500), ON(SEND, 0), ON(REFUNDED, 1), ON(CAPTURED, 500)};
@@ -389,6 +428,8 @@ Suite *attempt_suite(void)
     tcase_add_test(tc, captured_and_refunded_in_parts);
     tcase_add_test(tc, an_answer_that_comes_twice_counts_once);
     tcase_add_test(tc, a_dispute_holds_what_it_is_about);
+    tcase_add_test(tc, what_was_on_its_way_when_a_dispute_came_is_counted);
+    tcase_add_test(tc, what_was_won_is_given_back_when_nothing_is_held_besides);
     tcase_add_test(tc, a_list_is_taken_up_to_the_event_that_does_not_fit);
     tcase_add_test(tc, what_is_no_event_is_refused);
     suite_add_tcase(suite, tc);

@@ -74,6 +74,74 @@ local function balance(raw)
 end
 
 
+-- An order of which 300 was captured.
+local function captured_in_part(shop, raw)
+  local order = ordered(shop, raw, true)
+  local p = payment_of(shop, order)
+  shop.must(raw.admin("POST", "/admin/v1/payments/" .. p.id .. "/capture",
+    { amount = { amount = 300, currency = "GBP" } }, shop.key()))
+  return order, order.total.amount - 300
+end
+
+
+t.describe("the rest of what was captured in part", function()
+  t.it("is told a day before its end, until it is captured", with(function(shop, raw)
+    local order, rest = captured_in_part(shop, raw)
+    run(raw)
+    later(raw, 6 * DAY_MS - 60000)
+    t.same({ run(raw), shop.count("alerts") }, { 0, 0 })
+    later(raw, 120000)
+    t.same({ run(raw), run(raw) }, { 1, 0 })
+    local told = alert(raw, EXPIRES)
+    t.same({ told.order_id, told.amount }, { order.id, rest })
+    shop.must(raw.admin("POST", "/admin/v1/payments/" .. told.payment_id .. "/capture", {},
+      shop.key()))
+    run(raw)
+    t.equal(alert(raw, EXPIRES), false)
+    later(raw, 2 * DAY_MS)
+    t.equal(run(raw), 0)
+    t.equal(raw.sql.one("SELECT authorization_look_at AS at FROM payments").at, nil)
+  end))
+
+  t.it("counts from the payment where it had no time", with(function(shop, raw)
+    captured_in_part(shop, raw)
+    raw.sql.exec "UPDATE payments SET authorization_expires_at = NULL"
+    t.equal(run(raw), 1)
+    later(raw, 6 * DAY_MS + 60000)
+    run(raw)
+    t.ok(alert(raw, EXPIRES))
+  end))
+
+  t.it("that its provider let go of is booked, and staff hear what to do",
+    with(function(shop, raw, say)
+      local order, rest = captured_in_part(shop, raw)
+      run(raw)
+      later(raw, 8 * DAY_MS)
+      say["payment.lookup"] = { outcome = "captured", captured_amount = 300 }
+      t.same({ run(raw), run(raw) }, { 1, 0 })
+      local p = payment_of(shop, order)
+      t.same({ p.state, p.left_amount.amount, p.released_amount.amount }, { "captured", 0, rest })
+      t.equal(alert(raw, LOST).amount, rest)
+      t.equal(balance(raw), 0)
+    end))
+
+  t.it("is left as it is where the provider knows of more, or says nothing",
+    with(function(shop, raw, say)
+      local order, rest = captured_in_part(shop, raw)
+      run(raw)
+      later(raw, 8 * DAY_MS)
+      for _, answer in ipairs { { outcome = "captured", captured_amount = 301 },
+        { outcome = "captured" }, { outcome = "unknown" }, { outcome = "voided" } } do
+        say["payment.lookup"] = answer
+        t.equal(run(raw), 1)
+        t.equal(payment_of(shop, order).left_amount.amount, rest)
+        later(raw, 660000)
+      end
+      t.equal(alert(raw, LOST), false)
+    end))
+end)
+
+
 t.describe("an authorization", function()
   t.it("has an end that staff see at once, as the capability says", with(function(shop, raw)
     local order = ordered(shop, raw, true)

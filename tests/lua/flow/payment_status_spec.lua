@@ -33,11 +33,12 @@ t.describe("the payment status of an order", function()
     { why = "of one, where another was voided", of = sums({ 0, 0 }, { 5, 5 }), is = "captured" },
   }, function(case) t.equal(payment_status.of(case.of), case.is) end)
 
-  t.it("is of what was taken, and may be still, where a bank took it back", function()
+  t.it("is of what is held besides, too, where a bank took back what was taken", function()
     local p = { state = "won", amount = 10, capture_amount = 4, released_amount = 0,
       refunded_amount = 0 }
-    t.same(payment_status.amounts(p), { authorized = 4 + payments.left(p), captured = 4,
-      refunded = 0 })
+    t.same(payment_status.amounts(p), { authorized = 10, captured = 4, refunded = 0 })
+    p.released_amount = 6
+    t.same(payment_status.amounts(p), { authorized = 4, captured = 4, refunded = 0 })
   end)
 
   t.it("moves along edges that there are", function()
