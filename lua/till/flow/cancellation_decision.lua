@@ -37,7 +37,7 @@ local states = require "till.flow.order_states"
 local decision = {}
 
 local function settle_money(tx, c, p)
-  if c.released_amount == 0 and (c.money == "void" or c.money == "lowered") then
+  if c.let_go == 0 and (c.money == "void" or c.money == "lowered") then
     return payments.release(tx, p.id, math.min(c.amount, payments.to_capture(p)))
   end
   return true

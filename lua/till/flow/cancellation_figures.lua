@@ -136,16 +136,12 @@ end
 local LET_GO = { void = true, lowered = true }
 
 
--- Of what a payment has let go of: that which no cancellation did.
+-- Of what a payment has let go of: that which no cancellation did, or was decided about since.
 local function lost_of(list, past)
   local lost = 0
   for _, p in ipairs(list) do lost = lost + (p.released_amount or 0) end
   for _, c in ipairs(past) do
-    if c.released_amount > 0 then
-      lost = lost - c.released_amount
-    elseif LET_GO[c.money] then
-      lost = lost - c.amount
-    end
+    lost = lost - (LET_GO[c.money] and c.amount or c.released_amount)
   end
   return lost
 end

@@ -8,7 +8,8 @@
 --                       where nothing was captured. Refused (409) where the provider cannot
 --
 -- Minor units, under the lock of the order. What was never paid, for an authorization was lost, is
--- not given back: it is what is owed no more.
+-- not given back: c.unpaid is what is owed no more, of the released_amount; c.let_go is the rest of
+-- that, which payments are to let go of, and c.owed what else of the order was never paid.
 local cancellations = require "till.store.cancellations"
 local capabilities = require "till.flow.capabilities"
 local figures = require "till.flow.cancellation_figures"
@@ -135,7 +136,11 @@ function money.add(tx, order, c, p, paid, found)
   if not unpaid then return nil, e end
   found.unpaid = found.goodwill and 0 or math.min(unpaid, found.total)
   c.unpaid, c.owed = found.unpaid, unpaid - found.unpaid
-  return (paid and add_shares or add_one)(tx, order, c, paid or p, found)
+  local ok, left = (paid and add_shares or add_one)(tx, order, c, paid or p, found)
+  if not ok then return nil, left end
+  c.let_go = c.released_amount
+  c.amount, c.released_amount = c.amount + c.unpaid, c.released_amount + c.unpaid
+  return true, left
 end
 
 

@@ -4,8 +4,7 @@
 --       kind "cancel", "return", "refund"; left: what was captured and does not go back yet, and
 --       what is held. What was not sent was not captured; else what was captured goes back first
 --   let_go(tx, order, cancellation, rows) -> moves of the order besides | nil, err    the
---       released_amount of its rows; its `unpaid` is what was never paid of it,
---       `owed` what else of the order was not
+--       let_go of its rows; unpaid, owed and let_go of till.flow.cancellation_money
 --   capture_due(tx, order, cancellation) -> true | nil, err     what units that were sent come to,
 --       where the last that were not are cancelled
 --
@@ -28,7 +27,7 @@ end
 
 
 local function let_go_of(tx, c)
-  local ok, e = payments.release(tx, c.payment_id, c.released_amount)
+  local ok, e = payments.release(tx, c.payment_id, c.let_go)
   if not ok then return nil, e end
   local p, e2 = payments.get(c.payment_id, tx)
   if not p then return nil, e2 end
@@ -39,7 +38,7 @@ end
 function rest.let_go(tx, order, c, rows)
   local any = c.unpaid > 0
   for _, row in ipairs(rows) do
-    if row.released_amount > 0 then
+    if row.let_go > 0 then
       local ok, e = let_go_of(tx, row)
       if not ok then return nil, e end
       any = true

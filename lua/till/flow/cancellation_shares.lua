@@ -140,11 +140,12 @@ end
 local function row_of(c, share, own)
   local row = { kind = c.kind, order_id = c.order_id, currency = c.currency, reason = c.reason,
     actor = c.actor, amount = share.amount, released_amount = share.released,
-    money = share.money, payment_id = share.payment.id,
+    money = share.money, payment_id = share.payment.id, let_go = share.released,
     state = ASKED[share.money] and "pending" or "done", whole = false, lines = {} }
   if own then
     row.id, row.request, row.whole = c.id, c.request, c.whole
     row.lines, row.shipping = c.lines, c.shipping
+    row.amount, row.released_amount = row.amount + c.unpaid, row.released_amount + c.unpaid
   else
     row.part_of = c.id
   end
@@ -159,7 +160,7 @@ function shares.create(tx, c)
     local row = row_of(c, share, i == 1)
     local ok, e = cancellations.create(tx, row)
     if ok and share.payment.state == "authorized" then
-      ok, e = payments.release(tx, row.payment_id, row.amount)
+      ok, e = payments.release(tx, row.payment_id, share.amount)
     end
     if not ok then return nil, e end
     c.id, c.created_at, rows[i] = c.id or row.id, c.created_at or row.created_at, row
