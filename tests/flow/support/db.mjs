@@ -77,6 +77,20 @@ export function idOf(prefix, hex) {
   return `${prefix}_${text}`;
 }
 
+// Of each payment of an order: what was captured of it, what may be still, and what was lost of it by no decision of the shop's.
+const MONEY = `SELECT p.order_id, p.id, p.refunded_amount AS refunded, c.captured,
+    IF(p.state IN ('authorized', 'captured', 'disputed', 'won', 'lost'), GREATEST(0, p.amount - p.released_amount - c.captured), 0) AS held,
+    p.state = 'authorized' AND p.amount > p.released_amount AND JSON_VALUE(p.data, '$.till.policy.offline') AS awaited,
+    (SELECT COALESCE(SUM(e.amount), 0) FROM payment_events e WHERE e.payment_id = p.id AND e.kind = 'voided' AND e.actor <> 'system'
+       AND NOT EXISTS (SELECT 1 FROM cancellations x WHERE x.payment_id = p.id AND x.money = 'void')) AS lost,
+    IF(EXISTS (SELECT 1 FROM captures x WHERE x.payment_id = p.id AND x.final), p.released_amount, 0) AS let_go
+  FROM payments p JOIN (SELECT id, IF(state IN ('captured', 'refunded', 'disputed', 'won', 'lost'), COALESCE(capture_amount, amount), 0) AS captured
+    FROM payments) c ON c.id = p.id`;
+const SUMS = `SELECT order_id, SUM(captured) AS captured, SUM(captured + held) AS authorized, SUM(refunded) AS refunded,
+    SUM(COALESCE(awaited, 0)) AS awaited, SUM(lost) AS lost, SUM(let_go) AS let_go FROM (${MONEY}) m GROUP BY order_id`;
+const NOTHING_PENDING = "NOT EXISTS (SELECT 1 FROM cancellations x WHERE x.order_id = o.id AND x.state = 'pending')";
+const PAID = "('captured', 'partially_refunded', 'refunded')";
+
 // What must hold whatever happened, each as a query that finds the rows where it does not.
 const INVARIANTS = {
   "stock is the sum of its events": `
@@ -112,10 +126,20 @@ const INVARIANTS = {
     SELECT HEX(c.payment_id), SUM(c.amount), e.n FROM captures c
     JOIN (SELECT payment_id, SUM(amount) AS n FROM payment_events WHERE kind = 'captured' GROUP BY payment_id) e ON e.payment_id = c.payment_id
     WHERE c.state = 'done' GROUP BY c.payment_id HAVING SUM(c.amount) > e.n`,
-  "an order is captured in part while more of it may be, or was lost": `
-    SELECT o.number, o.payment_status, SUM(IF(p.state IN ('authorized', 'captured'), p.amount - p.released_amount - IF(p.state = 'captured', p.capture_amount, 0), 0)) AS held
-    FROM orders o JOIN payments p ON p.order_id = o.id WHERE o.payment_status IN ('captured', 'partially_captured')
-    GROUP BY o.id HAVING IF(o.payment_status = 'captured', held > 0, held = 0 AND SUM(p.released_amount) = 0)`,
+  "an order says of its money what its payments come to": `
+    SELECT * FROM (SELECT o.number, o.payment_status, m.*, CASE WHEN m.authorized = 0 THEN 'voided' WHEN m.awaited THEN 'awaiting'
+        WHEN m.captured = 0 THEN 'authorized' WHEN m.captured < m.authorized THEN 'partially_captured' WHEN m.refunded = 0 THEN 'captured'
+        WHEN m.refunded < m.captured THEN 'partially_refunded' ELSE 'refunded' END AS wanted
+      FROM orders o JOIN (${SUMS}) m ON m.order_id = o.id WHERE o.cart_id IS NOT NULL AND ${NOTHING_PENDING}) s
+    WHERE payment_status <> wanted AND NOT (payment_status = 'partially_captured' AND wanted IN ${PAID} AND lost > 0)`,
+  "payments come to the total of their order": `
+    SELECT o.number, o.total, SUM(p.amount), GROUP_CONCAT(p.state) FROM orders o JOIN payments p ON p.order_id = o.id
+    WHERE o.cart_id IS NOT NULL GROUP BY o.id HAVING SUM(p.amount) <> o.total`,
+  "nothing is owed of an order that is paid, but what staff let go of, or gave back at the provider": `
+    SELECT o.number, o.payment_status, l.owed, m.* FROM orders o JOIN (${SUMS}) m ON m.order_id = o.id
+    JOIN (SELECT order_id, SUM(amount) AS owed FROM ledger_entries WHERE account = 'receivable' GROUP BY order_id) l ON l.order_id = o.id
+    WHERE o.cart_id IS NOT NULL AND o.payment_status IN ${PAID} AND ${NOTHING_PENDING} AND l.owed > m.let_go + m.refunded
+      - (SELECT COALESCE(SUM(x.amount - x.released_amount), 0) FROM cancellations x WHERE x.order_id = o.id AND x.money = 'refund')`,
   "a code was used as often as orders say": `
     SELECT p.code, p.used, p.usage_limit, COUNT(r.order_id) FROM promotions p LEFT JOIN promotion_redemptions r ON r.promotion_id = p.id
     GROUP BY p.id HAVING p.used <> COUNT(r.order_id) OR p.used > p.usage_limit`,
@@ -218,7 +242,8 @@ const INVARIANTS = {
     LEFT JOIN (SELECT order_id, SUM(amount) AS gone FROM cancellations GROUP BY order_id) c ON c.order_id = o.id
     LEFT JOIN (SELECT order_id, SUM(IF(state IN ('captured', 'refunded', 'disputed', 'won', 'lost'), COALESCE(capture_amount, amount) - refunded_amount, 0)) AS paid
                FROM payments GROUP BY order_id) p ON p.order_id = o.id
-    WHERE o.cart_id IS NOT NULL AND COALESCE(l.owed, 0) <> o.total - COALESCE(c.gone, 0) - COALESCE(p.paid, 0)`,
+    LEFT JOIN (${SUMS}) m ON m.order_id = o.id -- what was lost, or let go of, is owed until units that come to it are cancelled
+    WHERE o.cart_id IS NOT NULL AND o.total - COALESCE(c.gone, 0) - COALESCE(p.paid, 0) - COALESCE(l.owed, 0) NOT BETWEEN 0 AND COALESCE(m.lost + m.let_go, 0)`,
   "cash is what payments say": `
     SELECT HEX(p.id), p.state, p.capture_amount, p.refunded_amount, l.cash FROM payments p
     LEFT JOIN (SELECT payment_id, SUM(amount) AS cash FROM ledger_entries WHERE account LIKE 'cash:%' GROUP BY payment_id) l ON l.payment_id = p.id
@@ -243,7 +268,8 @@ const INVARIANTS = {
   "a cancelled order was given back to the cent": `
     SELECT o.number, o.total, SUM(c.amount) FROM orders o JOIN cancellations c ON c.order_id = o.id
     WHERE o.status = 'cancelled' GROUP BY o.id
-    HAVING SUM(c.amount) <> o.total - COALESCE((SELECT SUM(lost_amount) FROM payments x WHERE x.order_id = o.id), 0)`,
+    HAVING o.total - COALESCE((SELECT SUM(lost_amount) FROM payments x WHERE x.order_id = o.id), 0) - SUM(c.amount)
+      NOT BETWEEN 0 AND COALESCE((SELECT SUM(m.lost + m.let_go) FROM (${MONEY}) m WHERE m.order_id = o.id), 0)`,
   "what waits for its money has a flow that sees to it": `
     SELECT * FROM (SELECT (SELECT COUNT(*) FROM cancellations WHERE state = 'pending') AS waits,
       (SELECT COUNT(*) FROM sagas WHERE name = 'cancellation' AND state IN ('running', 'waiting', 'parked')) AS flows) n WHERE waits <> flows`,
@@ -251,16 +277,44 @@ const INVARIANTS = {
     SELECT HEX(s.variant_id) FROM stock s JOIN bundle_parts p ON p.bundle_id = s.variant_id WHERE s.on_hand <> 0 OR s.reserved <> 0`,
 };
 
+const NOT_PAID = new Set(["unpaid", "awaiting", "authorized", "partially_captured", "voided"]);
+
+/** Each order is told of as paid when it is, once, and not while it is not. */
+async function assertPaid(shop) {
+  const rows = await query(shop, `SELECT 'order', HEX(id), status, payment_status FROM orders WHERE cart_id IS NOT NULL
+    UNION ALL SELECT 'paid', aggregate, COUNT(*), '' FROM outbox WHERE type = 'order.paid' GROUP BY aggregate`);
+  const told = new Map(rows.filter(([what]) => what === "paid").map(([, aggregate, n]) => [aggregate, Number(n)]));
+  const wrong = rows.filter(([what]) => what === "order").filter(([, hex, status, payment]) => {
+    const n = told.get(`order:${idOf("ord", hex)}`) ?? 0;
+    // one that was captured in part and cancelled, or given back whole, was never paid
+    const least = status !== "cancelled" && ["captured", "partially_refunded"].includes(payment) ? 1 : 0;
+    return n < least || n > (NOT_PAID.has(payment) ? 0 : 1);
+  });
+  assert.deepEqual(wrong, [], "an order is told of as paid when it is, and once");
+}
+
+/** A capture that has no outcome yet has an event that goes on with it, or that staff see dead. */
+async function assertGoesOn(shop) {
+  const rows = await query(shop, `SELECT 'open', HEX(id), state, amount FROM captures WHERE state IN ('queued', 'asked')
+    UNION ALL SELECT 'event', JSON_VALUE(payload, '$.capture_id'), state, 0 FROM outbox WHERE type = 'payment.capture_part' AND state <> 'done'`);
+  const events = new Set(rows.filter(([what]) => what === "event").map(([, id]) => id));
+  const wrong = rows.filter(([what, hex]) => what === "open" && !events.has(idOf("cap", hex)));
+  assert.deepEqual(wrong, [], "a capture without an outcome has an event that goes on with it");
+}
+
 /** Fails with the rows that break one of the shop's invariants. */
 export async function assertInvariants(shop) {
   for (const [name, sql] of Object.entries(INVARIANTS))
     assert.deepEqual(await query(shop, sql), [], name);
+  await assertGoesOn(shop);
+  await assertPaid(shop);
 }
 
 // What must hold besides once nothing is under way any more.
 const AT_REST = {
   "no event is lost": "SELECT id, aggregate, type, state, attempts, last_error FROM outbox WHERE state = 'pending'",
   "a dead letter says why": "SELECT id, type FROM outbox WHERE state = 'dead' AND COALESCE(last_error, '') = ''",
+  "no capture is left half done": "SELECT HEX(payment_id), state, amount FROM captures WHERE state IN ('queued', 'asked')",
   "no flow is left half done": "SELECT name, aggregate, state, error FROM sagas WHERE state IN ('running', 'waiting')",
   "no flow waits for staff without a reason": "SELECT name, aggregate FROM sagas WHERE state = 'parked' AND COALESCE(error, '') = ''",
   "no reservation outlives its time": `
