@@ -167,16 +167,21 @@ function SEEN.unknown()
 end
 
 
--- Its provider may have taken more than we have heard of.
-local function is_busy(p)
-  if not payments.was_captured(p) then return false end
-  return sql.transaction(function(tx) return captures.is_busy(tx, p) end)
+-- Its provider may have taken more than we have heard of: that has an end of its own, which says
+-- what of it is booked.
+-- -> was there such a one? | nil, err
+local function end_capture(p)
+  local busy, e = sql.transaction(function(tx) return captures.is_busy(tx, p) end)
+  if not busy then return busy, e end
+  local ok, e2 = captures.end_open(p)
+  return ok, e2
 end
 
 
+-- After a capture that had no outcome it comes again.
 local function look(p)
-  local busy, e = is_busy(p)
-  if busy ~= false then return busy, e end
+  local ended, e = end_capture(p)
+  if ended ~= false then return ended, e end
   local seen = payment.ask_lookup(p)
   local fn = SEEN[seen.outcome]
   if seen.outcome == "voided" and payments.was_captured(p) then fn = nil end

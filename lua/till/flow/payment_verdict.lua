@@ -28,7 +28,6 @@ local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
 local captures = require "till.store.captures"
 local captures_flow = require "till.flow.captures"
-local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
@@ -94,8 +93,9 @@ local function allow(p, as, part, tx)
       return conflict("a capture of it has no outcome yet: say captured or not_captured first")
     end
   end
-  local since = p.state == "sending" and time.parse(p.updated_at)
-  if since and time.now_ms() - since < conf.get("payments.not_found_after_ms") then
+  local until_ms, e = payment.on_its_way(p)
+  if until_ms == nil then return nil, e end
+  if until_ms and (p.state == "sending" or as ~= "captured") then
     return conflict("it was sent a moment ago, and may be on its way still: try again later")
   end
   return true

@@ -76,6 +76,7 @@ t.describe("the verdict of staff", function()
   t.it("opens the cart again where the provider never got it", with("tok_ok",
     function(shop, raw, cart, say)
       unknown(shop, cart, say)
+      raw.clock.skip_ms = raw.clock.skip_ms + 60000
       shop.must(resolve(shop, raw, "not_found"))
       t.equal(state(raw), "failed")
       t.equal(select(2, shop.complete(cart)).error.code, "payment_declined")
@@ -87,6 +88,7 @@ t.describe("the verdict of staff", function()
   t.it("does not stand against what the provider says", with("tok_ok",
     function(shop, raw, cart, say)
       unknown(shop, cart, say)
+      raw.clock.skip_ms = raw.clock.skip_ms + 60000
       for said, as in pairs { authorized = "not_found", captured = "voided", declined = "captured",
         refunded = "captured" } do
         say["payment.lookup"] = said
@@ -100,6 +102,8 @@ t.describe("the verdict of staff", function()
   t.it("waits where the request may still be on its way", with("tok_ok",
     function(shop, raw, cart, say)
       unknown(shop, cart, say)
+      t.equal((resolve(shop, raw, "not_found")), 409)
+      t.equal((resolve(shop, raw, "voided")), 409)
       raw.sql.exec("UPDATE payments SET state = 'sending', updated_at = NOW(3)")
       t.equal((resolve(shop, raw, "not_found")), 409)
       raw.clock.skip_ms = raw.clock.skip_ms + 60000

@@ -15,9 +15,10 @@ local function get(ctx)
   local paid, e2 = payments.of_order(order.id)
   if not paid then return nil, e2 end
   local view = views.order(order)
-  view.payments = {}
-  for i, p in ipairs(paid) do view.payments[i] = views.payment_session(p) end
-  render.list(view.payments)
+  if paid[2] then
+    view.payments = render.list {}
+    for i, p in ipairs(paid) do view.payments[i] = views.payment_session(p) end
+  end
   return ctx:json(200, { order = view }, { etag = order.version })
 end
 
