@@ -225,8 +225,8 @@ static void end_call(till_sql_conn_t *conn, till_status_t status, bool broken)
 }
 
 /* Where an UPDATE cannot be written (1114, 1118) MariaDB calls it fatal: a compound statement ends there without any of
- * its handlers, in an open transaction. No error says whether one is open, so the next statement of this connection,
- * somebody else's, would be part of it, and be undone after it was answered. */
+ * its handlers, in an open transaction. No error says whether one is open. Whoever has the connection next would commit
+ * the half of it with his START TRANSACTION, or be undone with it after he was answered. */
 static bool may_have_begun(const till_sql_call_t *call)
 {
     static const till_slice_t compound = {"BEGIN NOT ATOMIC", 16};
