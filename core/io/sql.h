@@ -16,7 +16,9 @@
  * over another connection (`kill`), and gives it up by itself after
  * statement_ms. A COMMIT is never killed and has no limit in the server: only
  * its answer is not waited for any more, and its outcome is unknown.
- * A connection given back in an open transaction is rolled back first. A broken
+ * A connection given back in an open transaction is rolled back first, and so is one
+ * on which a compound statement (BEGIN NOT ATOMIC) failed: whether that left one open
+ * is not known. A broken
  * one is replaced in the background, with backoff.
  *
  * Statuses: TILL_CONN_LOST (retryable, outcome of a COMMIT unknown; also 1180, with
@@ -24,7 +26,10 @@
  * TILL_TIMEOUT (the deadline here, or 1969 and 1317 from the server, which leave
  * the transaction open), TILL_CANCELLED, TILL_DEADLOCK (1213, 1205, 1020, and a
  * 1969 before half of statement_ms, which is a step of the server's clock: the
- * transaction is rolled back), TILL_DUPLICATE (1062), TILL_REJECTED (everything
+ * transaction is rolled back), TILL_UNAVAILABLE (no room for what has to be written:
+ * 3, 20, 1021, 1026, 1030, 1114, 1878; read_only; a node without its cluster. MariaDB
+ * undoes the statement alone, so the rest must not be committed), TILL_DUPLICATE
+ * (1062), TILL_REJECTED (everything
  * else the server refused), TILL_OVERLOADED (too many wait for a connection, or
  * it waited for too long: nothing was begun).
  */

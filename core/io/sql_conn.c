@@ -33,6 +33,7 @@
 #include <mysqld_error.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include "base/fault.h"
 #include "base/trace.h"
@@ -170,6 +171,9 @@ static bool is_lost(unsigned errcode)
     }
 }
 
+/* Of mysys, which names none for clients: what a sort, or a temporary table, could not write. */
+enum { EE_WRITE = 3, EE_DISK_FULL = 20 };
+
 static till_status_t status_of(unsigned errcode)
 {
     if (is_lost(errcode))
@@ -182,8 +186,13 @@ static till_status_t status_of(unsigned errcode)
     case ER_DUP_ENTRY:
         return TILL_DUPLICATE;
     case ER_OPTION_PREVENTS_STATEMENT: /* read_only */
+    case EE_WRITE:
+    case EE_DISK_FULL:
     case ER_DISK_FULL:
+    case ER_ERROR_ON_WRITE:
+    case ER_GET_ERRNO: /* an engine's own number, as 28: no room */
     case ER_RECORD_FILE_FULL:
+    case ER_TEMP_FILE_WRITE_FAILURE:
     case ER_UNKNOWN_COM_ERROR: /* a node that is not in its cluster */
         return TILL_UNAVAILABLE;
     case ER_STATEMENT_TIMEOUT:
@@ -215,14 +224,25 @@ static void end_call(till_sql_conn_t *conn, till_status_t status, bool broken)
     till_sql_pool_ended(conn, call, status);
 }
 
-/* @return whether there is another step: after a deadlock that leaves the
- * transaction open (the server rolls back for 1213 only) the rest is undone. */
+/* Where an UPDATE cannot be written (1114, 1118) MariaDB calls it fatal: a compound statement ends there without any of
+ * its handlers, in an open transaction. No error says whether one is open. Whoever has the connection next would commit
+ * the half of it with his START TRANSACTION, or be undone with it after he was answered. */
+static bool may_have_begun(const till_sql_call_t *call)
+{
+    static const till_slice_t compound = {"BEGIN NOT ATOMIC", 16};
+
+    return call->text.len >= compound.len && strncasecmp(call->text.base, compound.base, compound.len) == 0;
+}
+
+/* @return whether there is another step: after a deadlock that leaves the transaction open (the server rolls back for
+ * 1213 only), and after a compound statement that failed, the rest is undone. */
 static bool fail_with(till_sql_conn_t *conn, unsigned errcode, const char *message)
 {
     till_status_t status = is_ended_early(conn, errcode) ? TILL_DEADLOCK : status_of(errcode);
 
     till_sql_call_fail(conn->call, errcode, message);
-    if (status == TILL_DEADLOCK && till_sql_conn_in_transaction(conn)) {
+    if (status != TILL_CONN_LOST &&
+        (may_have_begun(conn->call) || (status == TILL_DEADLOCK && till_sql_conn_in_transaction(conn)))) {
         conn->undoing = status;
         set_state(conn, TILL_SQL_UNDOING);
         return true;

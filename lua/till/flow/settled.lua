@@ -47,8 +47,10 @@ function settled.tell(p, reason)
   return sql.transaction(function(tx)
     local ok, e = abandoned.given_back(tx, p, reason)
     if not ok then return nil, e end
-    return alerts.raise(tx, ALERT, p.id, { detail = { payment_id = p.id, cart_id = p.cart_id,
-      amount = p.amount, currency = p.currency, reason = reason } }) ~= nil
+    local opened, e2 = alerts.raise(tx, ALERT, p.id, { detail = { payment_id = p.id,
+      cart_id = p.cart_id, amount = p.amount, currency = p.currency, reason = reason } })
+    if opened == nil then return nil, e2 end
+    return true
   end)
 end
 

@@ -21,7 +21,9 @@
 -- booked with the day of its authorization where the provider tells only that.
 --
 -- Killed anywhere it is run again from the beginning: each movement has one row under its
--- reference, so nothing is booked twice.
+-- reference, so nothing is booked twice. That is within three minutes: its lease is two, for it is
+-- made longer once a page only, of which each movement is a transaction; its event, delivered anew
+-- before that, finds it in hand; and go_on comes every minute.
 local alert_ends = require "till.flow.alert_ends"
 local alerts = require "till.store.alerts"
 local audit = require "till.store.audit"
@@ -114,13 +116,17 @@ local function tell(s, p, outcome, e)
   log.warn(WITHOUT, { provider = s.provider, payment_id = p.id, cart_id = p.cart_id,
     outcome = outcome, error = e and tostring(e) or nil })
   local ok, e2 = sql.transaction(function(tx)
-    return alerts.raise(tx, WITHOUT, p.id, { detail = { payment_id = p.id, cart_id = p.cart_id,
-      order_id = p.order_id, amount = p.amount, currency = p.currency, reason = outcome } }) ~= nil
+    local opened, e3 = alerts.raise(tx, WITHOUT, p.id, { detail = { payment_id = p.id,
+      cart_id = p.cart_id, order_id = p.order_id, amount = p.amount, currency = p.currency,
+      reason = outcome } })
+    if opened == nil then return nil, e3 end
+    return true
   end)
   if not ok then return nil, e2 end
   if outcome ~= "open" then
     alerts.close(WITHOUT, p.id)
-    return settlements.resolved(s) ~= nil
+    local noted, e3 = settlements.resolved(s)
+    if noted == nil then return nil, e3 end
   end
   return true
 end
@@ -197,9 +203,12 @@ local function missing_there(s)
   if not ok then return nil, e2 end
   for _, row in ipairs(rows) do
     local told, e3 = sql.transaction(function(tx)
-      return alerts.raise(tx, THERE, row.payment_id, { detail = { provider = s.provider,
-        payment_id = row.payment_id, order_id = row.order_id, kind = row.kind,
-        amount = row.amount, currency = row.currency, reference = row.reference } }) ~= nil
+      local opened, e4 = alerts.raise(tx, THERE, row.payment_id, { detail = {
+        provider = s.provider, payment_id = row.payment_id, order_id = row.order_id,
+        kind = row.kind, amount = row.amount, currency = row.currency,
+        reference = row.reference } })
+      if opened == nil then return nil, e4 end
+      return true
     end)
     if not told then return nil, e3 end
   end

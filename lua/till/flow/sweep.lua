@@ -118,8 +118,11 @@ local function has_spoken(p)
   if not WAITS[p.state] or payment.ask_lookup(p).outcome ~= "unknown" then return true end
   if time.now_ms() - time.parse(p.created_at) < SILENT_MS then return false end
   local told, e = sql.transaction(function(tx)
-    return alerts.raise(tx, SILENT, p.id, { detail = { payment_id = p.id, cart_id = p.cart_id,
-      provider = p.provider, amount = p.amount, currency = p.currency, state = p.state } }) ~= nil
+    local opened, e2 = alerts.raise(tx, SILENT, p.id, { detail = { payment_id = p.id,
+      cart_id = p.cart_id, provider = p.provider, amount = p.amount, currency = p.currency,
+      state = p.state } })
+    if opened == nil then return nil, e2 end
+    return true
   end)
   if not told then return nil, e end
   return false

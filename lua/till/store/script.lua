@@ -18,7 +18,8 @@
 --   s:run() -> row | false, refusal | nil, err
 --
 -- One round trip and one commit, however many statements there are: they are sent as one compound
--- statement, prepared once for its text. What fails inside rolls all of it back; a deadlock runs it
+-- statement, prepared once for its text. What fails inside rolls all of it back, and where MariaDB
+-- runs no handler, as for an UPDATE on a full disk, core does (io/sql_conn.c); a deadlock runs it
 -- again. Where there are too many parameters for a statement that is worth keeping they run one by
 -- one in a transaction. err.unknown_outcome is true where it was sent and its answer lost.
 -- Ended by max_statement_time (1969) before its COMMIT it is undone; afterwards nobody knows, which

@@ -125,9 +125,15 @@ end
 
 
 -- One statement for up to 128 rows, so that none of them is locked for longer than it and COMMIT
--- take. Rows of no variant fill it up: lists of any length make few texts to prepare.
+-- take. Rows of no variant fill it up: lists of any length make few texts to prepare. Without their
+-- type bytes are a BLOB, for which MariaDB makes the list a file, on a disk that may be full; and
+-- without the index it looks at, and locks, all rows of a small table.
 local MOST_ROWS = 128
 local NOTHING = ("\0"):rep(16)
+local BIN = "CAST(? AS BINARY(16))"
+local GIVEN = "UPDATE (SELECT " .. BIN .. " AS variant_id, " .. BIN .. " AS location_id,"
+  .. " ? AS quantity"
+local MORE = " UNION ALL SELECT " .. BIN .. ", " .. BIN .. ", ?"
 
 
 local function let_go_some(tx, rows)
@@ -140,9 +146,8 @@ local function let_go_some(tx, rows)
     args[n + 1], args[n + 2] = sql.bytes(row.variant_id), sql.bytes(row.location_id)
     args[n + 3] = row.quantity
   end
-  return tx:exec("UPDATE (SELECT ? AS variant_id, ? AS location_id, ? AS quantity"
-    .. (" UNION ALL SELECT ?, ?, ?"):rep(size - 1) .. ") d STRAIGHT_JOIN stock s"
-    .. " ON s.variant_id = d.variant_id AND s.location_id = d.location_id"
+  return tx:exec(GIVEN .. MORE:rep(size - 1) .. ") d STRAIGHT_JOIN stock s"
+    .. " FORCE INDEX (PRIMARY) ON s.variant_id = d.variant_id AND s.location_id = d.location_id"
     .. " SET s.reserved = s.reserved - d.quantity, s.version = s.version + 1", unpack(args))
 end
 

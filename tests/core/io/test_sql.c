@@ -216,6 +216,25 @@ START_TEST(refusals_say_why_and_keep_the_connection)
 }
 END_TEST
 
+/* By their numbers: to fill the tests' disk would end other tests as well. */
+START_TEST(what_cannot_be_written_for_want_of_room_is_unavailable)
+{
+    static const unsigned codes[] = {3, 20, 1021, 1026, 1030, 1114, 1878};
+    char text[160];
+    answer_t a;
+
+    open_pool(1, 10);
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        snprintf(text, sizeof(text), "BEGIN NOT ATOMIC SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = %u; END", codes[i]);
+        query(&a, text);
+        ck_assert_uint_eq(a.errcode, codes[i]);
+        ck_assert_msg(a.status == TILL_UNAVAILABLE, "%u is %s", codes[i], till_status_code(a.status));
+    }
+    ck_assert_uint_eq(stats().reconnects, 0); /* and the connection is good */
+    close_pool();
+}
+END_TEST
+
 START_TEST(an_error_among_the_rows_leaves_the_statement_usable)
 {
     static const char text[] = "SELECT seq, (SELECT s2.seq FROM seq_1_to_3 s2 WHERE s1.seq < 3 OR s2.seq = 1) AS v "
@@ -321,6 +340,38 @@ END_TEST
 
 /* ---- transactions ---- */
 
+/* A row that grows too long is to an UPDATE what a full disk is: fatal, so the handler does not run. */
+START_TEST(a_compound_statement_that_fails_leaves_no_transaction_to_whoever_comes_next)
+{
+    static const char text[] = "BEGIN NOT ATOMIC DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END; "
+                               "START TRANSACTION; INSERT INTO kept VALUES (1); UPDATE wide SET ";
+    char create[2400] = "CREATE TABLE wide (id INT PRIMARY KEY", update[2400], part[64];
+    answer_t a;
+
+    snprintf(update, sizeof(update), "%s", text);
+    for (int i = 0; i < 40; i++) {
+        snprintf(part, sizeof(part), ", c%d VARCHAR(255) CHARACTER SET latin1", i);
+        strcat(create, part);
+        snprintf(part, sizeof(part), "c%d = REPEAT('x', 255), ", i);
+        strcat(update, part);
+    }
+    strcat(create, ")");
+    strcat(update, "id = id; COMMIT; END");
+    open_pool(1, 10);
+    must("DROP TABLE IF EXISTS wide, kept");
+    must("CREATE TABLE kept (v INT)");
+    must("SET SESSION innodb_strict_mode = OFF");
+    must(create);
+    must("INSERT INTO wide (id) VALUES (1)");
+    query(&a, update);
+    ck_assert_uint_eq(a.errcode, 1118);
+    must("INSERT INTO kept VALUES (2)"); /* somebody else's, who is told that it is there */
+    ck_assert_int_eq(number("SELECT CAST(COALESCE(SUM(v), 0) AS SIGNED) FROM kept"), 2);
+    ck_assert_uint_eq(stats().reconnects, 0);
+    close_pool();
+}
+END_TEST
+
 START_TEST(a_release_in_a_transaction_rolls_back)
 {
     till_sql_conn_t *conn;
@@ -412,11 +463,13 @@ Suite *sql_suite(void)
     tcase_add_test(tc, many_rows_keep_their_order_and_nulls);
     tcase_add_test(tc, the_session_is_utc_strict_and_read_committed);
     tcase_add_test(tc, refusals_say_why_and_keep_the_connection);
+    tcase_add_test(tc, what_cannot_be_written_for_want_of_room_is_unavailable);
     tcase_add_test(tc, an_error_among_the_rows_leaves_the_statement_usable);
     tcase_add_test(tc, a_procedure_gives_its_first_rows_and_all_changes);
     tcase_add_test(tc, a_changed_table_is_read_with_its_new_columns);
     tcase_add_test(tc, more_statements_than_the_cache_keeps_all_work);
     tcase_add_test(tc, values_never_become_sql);
+    tcase_add_test(tc, a_compound_statement_that_fails_leaves_no_transaction_to_whoever_comes_next);
     tcase_add_test(tc, a_release_in_a_transaction_rolls_back);
     tcase_add_test(tc, a_lock_that_is_not_had_in_time_undoes_the_transaction);
     tcase_add_test(tc, one_of_two_in_a_deadlock_is_told_so);

@@ -91,3 +91,16 @@ t.describe("the lease of a reconciliation", function()
     t.equal(s.store.keep(s.run, 60000), false)
   end))
 end)
+
+
+t.describe("money that went back without an order", function()
+  t.it("is told as a failure where the alert cannot be written", with_order(function(s)
+    local alerts, settled = s.raw.require "till.store.alerts", s.raw.require "till.flow.settled"
+    local err, raise = s.raw.require "till.util.err", alerts.raise
+    alerts.raise = function() return nil, err.new("rejected", "as of a statement") end
+    local p = s.raw.require("till.store.payments").get(s.payment)
+    local done, e = settled.tell(p, "sold out")
+    alerts.raise = raise
+    t.same({ done, e and e.code }, { nil, "rejected" })
+  end))
+end)
