@@ -212,7 +212,8 @@ local function of_provider(provider, days, until_ms)
   for _, p in ipairs(list) do
     if time.mono_ms() > until_ms then break end
     n = n + 1
-    local done, why = one(p)
+    local fine, done, why = pcall(one, p) -- one that throws keeps no other from being looked at
+    if not fine then done, why = nil, done end
     if done == nil then
       log.error("payment.expiry", { payment = p.id, provider = provider, error = tostring(why),
         next_step = "it is looked at again; look at the provider" })

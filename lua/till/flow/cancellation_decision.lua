@@ -38,7 +38,7 @@ local decision = {}
 
 local function settle_money(tx, c, p)
   if c.let_go == 0 and (c.money == "void" or c.money == "lowered") then
-    return payments.release(tx, p.id, math.min(c.amount, payments.to_capture(p)))
+    return payments.release(tx, p.id, math.min(c.amount - c.unpaid, payments.to_capture(p)))
   end
   return true
 end
@@ -122,8 +122,9 @@ local function allowed(tx, kind, order, wish, c, left)
   local over, limit = decision.over_limit(tx, order.id, wish, c)
   if over == nil then return nil, limit end
   if not over then return true end
+  local amount = c.to_refund or c.amount - c.released_amount
   return nil, err.new("forbidden", ("%d would be refunded, and your limit of an order is %d;"
-    .. " somebody with a higher one has to do it"):format(c.amount, limit))
+    .. " somebody with a higher one has to do it"):format(amount, limit))
 end
 
 

@@ -205,7 +205,7 @@ local function book(tx, id, actor, data, flow)
   local p, e4 = payments.get(c.payment_id, tx)
   if not p then return nil, e4 end
   data.payment_id, data[cancellation_flow.name_of(c.id) .. "_id"] = p.id, c.part_of or c.id
-  data.amount = c.amount
+  data.amount = flow.amount_back or c.refund_amount
   local ok
   if c.money == "void" and not payments.was_captured(p) then
     ok, e4 = book_void(tx, order, p, actor, data)

@@ -48,6 +48,7 @@ function rest.let_go(tx, order, c, rows)
   local list, e = payments.of_order(order.id, tx)
   if not list then return nil, e end
   local move = c.owed == 0 and payment_status.move(order, list) or nil
+  if move == "void" and c.state == "pending" then move = nil end -- once the provider has done it
   if move and not c.whole then
     local ok, e2 = outbox.append(tx, payment_status.told(order, list[1], nil,
       order.payment_status, move))

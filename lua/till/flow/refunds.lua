@@ -65,6 +65,12 @@ local function lines_of(order, units)
 end
 
 
+-- What was never paid is owed no more, and does not go back.
+local function goes_back(c)
+  return c.amount - c.unpaid
+end
+
+
 -- `left`: what was captured and neither went back nor is on its way.
 local function check(order, wish, c, left)
   if not left then
@@ -78,12 +84,12 @@ local function check(order, wish, c, left)
   if wish.amount and wish.amount > left then
     return refuse(order, "/amount/amount", ("only %d of what was captured is left"):format(left))
   end
-  if c.amount == 0 then
+  if goes_back(c) == 0 then
     return states.refuse(order, "nothing is left to be refunded of that")
   end
-  if wish.agreed and wish.agreed ~= c.amount then
+  if wish.agreed and wish.agreed ~= goes_back(c) then
     return states.refuse(order, ("it would be %d by now and not %d; reject it, and ask anew")
-      :format(c.amount, wish.agreed))
+      :format(goes_back(c), wish.agreed))
   end
   return true
 end
@@ -96,8 +102,8 @@ local function gate(tx, order, wish, c, left)
   if over == nil then return nil, limit end
   if not over then return true end
   return nil, err.new("forbidden", ("%d is more than is left of your limit of %d for an order")
-    :format(c.amount, limit),
-    { over_limit = { amount = c.amount, currency = c.currency } })
+    :format(goes_back(c), limit),
+    { over_limit = { amount = goes_back(c), currency = c.currency } })
 end
 
 
@@ -112,7 +118,7 @@ local function count(tx, order, c, wish)
   if not wish.refund_id then
     c.id = id.new("rfnd")
     return store.create(tx, { id = c.id, order_id = order.id, request = wish.request,
-      state = state, wish = wish.asked, currency = c.currency, amount = c.amount,
+      state = state, wish = wish.asked, currency = c.currency, amount = goes_back(c),
       reason = wish.reason, actor = c.actor })
   end
   c.id = wish.refund_id

@@ -3,7 +3,7 @@
 --   plan(provider, days, alert_ms, limit) -> how many | nil, err    gives those that have no time
 --                       yet theirs: that of their authorization and `days`, where nothing truer is
 --                       known; they are looked at alert_ms before it
---   plan_rests(provider, days) -> true | nil, err    the same of those that were captured in part
+--   plan_rests(provider, days) -> true | nil, err    the same of those that were asked for in part
 --                       before they had a time, once they are due; and what was captured whole is
 --                       not looked at any more
 --   due(provider, limit) -> payments, whose look is due longest first | nil, err
@@ -44,7 +44,7 @@ function authorizations.plan_rests(provider, days)
     .. payments.HAS_LEFT .. " LIMIT ?", provider, db.now(), MOST)
   if not ok then return nil, e end
   return sql.exec("UPDATE payments SET authorization_expires_at = created_at + INTERVAL ? DAY,"
-    .. " updated_at = updated_at WHERE " .. PARTS .. " AND provider = ?"
+    .. " updated_at = updated_at WHERE (state = 'authorized' OR " .. PARTS .. ") AND provider = ?"
     .. " AND authorization_look_at <= ? AND authorization_expires_at IS NULL LIMIT ?", days,
     provider, db.now(), MOST)
 end
@@ -64,7 +64,8 @@ end
 function authorizations.look_at(payment_id, ms, expires_ms)
   return sql.exec("UPDATE payments SET authorization_look_at = ?, authorization_expires_at ="
     .. " COALESCE(?, authorization_expires_at), updated_at = updated_at WHERE id = ?"
-    .. " AND " .. payments.HAS_LEFT, db.at_ms(ms), db.at_ms(expires_ms), db.bin("pay", payment_id))
+    .. " AND (state = 'authorized' OR " .. payments.HAS_LEFT .. ")", db.at_ms(ms),
+    db.at_ms(expires_ms), db.bin("pay", payment_id))
 end
 
 
