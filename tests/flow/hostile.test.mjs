@@ -82,6 +82,7 @@ const WALK = {
   "POST /admin/v1/refunds/{id}/reject": () => ({ reason: "walk" }),
   "PUT /admin/v1/refund-limits": () => ({ limits: [{ role: "support", currency: "*", amount: 10000 }] }),
   "POST /admin/v1/settlements": () => ({ provider: "stripe", from: "2020-01-01T00:00:00Z", to: "2020-01-02T00:00:00Z" }),
+  "POST /admin/v1/payments/{id}/capture": () => ({ amount: { amount: 1, currency: "GBP" } }),
   "POST /admin/v1/payments/{id}/void": () => ({ reason: "walk" }),
   "POST /admin/v1/payments/{id}/resolve": () => ({ as: "voided", reason: "walk" }),
   "POST /admin/v1/orders/{id}/cancel": () => ({ lines: [{ line_id: place.order.lines[0].id, quantity: 1 }], reason: "walk" }),
