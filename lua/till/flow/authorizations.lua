@@ -169,19 +169,21 @@ end
 
 -- Its provider may have taken more than we have heard of: that has an end of its own, which says
 -- what of it is booked.
--- -> was there such a one? | nil, err
+-- -> payment, as it is then | nil, err
 local function end_capture(p)
   local busy, e = sql.transaction(function(tx) return captures.is_busy(tx, p) end)
-  if not busy then return busy, e end
+  if busy == false then return p end
+  if busy == nil then return nil, e end
   local ok, e2 = captures.end_open(p)
-  return ok, e2
+  if not ok then return nil, e2 end
+  return payments.get(p.id)
 end
 
 
--- After a capture that had no outcome it comes again.
-local function look(p)
-  local ended, e = end_capture(p)
-  if ended ~= false then return ended, e end
+local function look(was)
+  local p, e = end_capture(was)
+  if not p then return nil, e end
+  if payments.left(p) == 0 then return true end
   local seen = payment.ask_lookup(p)
   local fn = SEEN[seen.outcome]
   if seen.outcome == "voided" and payments.was_captured(p) then fn = nil end
