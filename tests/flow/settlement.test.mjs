@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { StripeDouble } from "../doubles/stripe/double.mjs";
-import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop.mjs";
+import { idem, makeCart, makeProduct, newKey, Shop, SURE, until } from "./support/shop.mjs";
 import { assertOk } from "./support/checks.mjs";
 import { assertInvariants, bin, count, query, value } from "./support/db.mjs";
 
@@ -274,7 +274,12 @@ describe("reconciliation with a provider", () => {
     assert.match(shown.stdout, new RegExp(`${id}  stripe  unknown[^]*cart ${cart.id}[^]*created[^]*send[^]*unknown`), shown.stderr);
     assert.match((await payments("list")).stdout, new RegExp(id));
     assert.ok(JSON.parse((await payments("list", "--state", "captured", "--json")).stdout).data.some((one) => one.id === paid.id));
-    const done = await payments("resolve", id, "--as", "not_found", ...reasoned);
+    const early = await payments("resolve", id, "--as", "not_found", ...reasoned);
+    assert.match(early.stderr, /may be on its way/);
+    const done = await until("it is believed", async () => {
+      const said = await payments("resolve", id, "--as", "not_found", ...reasoned, ...SURE);
+      return said.code === 0 && said;
+    });
     assert.deepEqual([done.code, done.stdout], [0, `${id}  failed\n`], done.stderr);
     assert.equal(await value(shop, `SELECT CONCAT(actor, ' ', JSON_VALUE(detail, '$.was')) FROM audit_entries WHERE action = 'payment.resolve' AND subject = '${id}'`), "command:ada unknown");
     const { events, state } = JSON.parse((await payments("show", id, "--json")).stdout).payment;
