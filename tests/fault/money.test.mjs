@@ -61,6 +61,9 @@ const hurry = () => query(shop, `UPDATE sagas SET next_at = UTC_TIMESTAMP(3) WHE
     AND next_at BETWEEN UTC_TIMESTAMP(3) + INTERVAL 3 SECOND AND UTC_TIMESTAMP(3) + INTERVAL 100 SECOND; -- past that somebody is at it
   UPDATE job_schedules SET next_at = UTC_TIMESTAMP(3) WHERE name IN ('server:sweep-payments', 'server:poll-webhooks')`, { force: true });
 
+/** The time that goods are held for goes by: whoever stayed away has lost them, and what is held of his money is looked at. */
+const goBy = () => query(shop, "UPDATE reservations SET expires_at = UTC_TIMESTAMP(3) WHERE state = 'held' AND expires_at > UTC_TIMESTAMP(3)", { force: true });
+
 /** What was due when it is asked for the first time was begun since. */
 const isBegun = async () => (await count(shop, "job_schedules", "next_at <= UTC_TIMESTAMP(3) AND name IN ('server:sweep-payments', 'server:poll-webhooks')")) === 0 &&
   (await count(shop, "sagas", "state = 'running' OR state = 'waiting' AND next_at <= UTC_TIMESTAMP(3)")) === 0;
@@ -70,9 +73,10 @@ async function settle(payers) {
   faults.isCalm = true;
   stripe.open();
   await stripe.do("release", { order: "reversed" });
-  let left = [];
+  let left = [], looks = 0;
   await until("all carts are right, and nobody waits", async () => {
     await hurry();
+    if (++looks > 3) await goBy();
     await until("who was hurried has gone on", isBegun, SETTLED_MS);
     left = await wrongs(shop, stripe, payers.all);
     return left.length === 0 && (await count(shop, "sagas", "state IN ('running', 'waiting')")) === 0;
