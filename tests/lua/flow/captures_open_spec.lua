@@ -2,14 +2,7 @@
 local t = require "till.test"
 local kit = require "tests.support.captures"
 
-local with_order, cash = kit.with_order, kit.cash
-
-
-local function book(s, event)
-  local booking = s.raw.require "till.flow.booking"
-  local done, e = s.raw.sql.transaction(function(tx) return booking.book(tx, s.id, event) end)
-  t.ok(done, tostring(e))
-end
+local with_order, cash, book = kit.with_order, kit.cash, kit.book
 
 
 local function resolve(s, as)

@@ -6,6 +6,7 @@
 --                                  key]) -> status, body: of a capture }
 --   captures.cash(s) -> what the ledger has of it; at_provider(s) -> { state, n }
 --   captures.outbox(s, type) -> how many events of that type were written
+--   captures.book(s, event)    what its provider tells
 --   captures.as(s, capability, value)    what the provider can do from now on
 --   captures.instead(s, hook, fn) -> mend    its answers come from fn(request, go_on)
 local live = require "tests.support.live"
@@ -66,6 +67,12 @@ end
 
 function captures.outbox(s, event)
   return s.shop.count("outbox", "type = '" .. event .. "'")
+end
+
+
+function captures.book(s, event)
+  local booking = s.raw.require "till.flow.booking"
+  assert(s.raw.sql.transaction(function(tx) return assert(booking.book(tx, s.id, event)) end))
 end
 
 
