@@ -13,15 +13,15 @@ import { control, serverOf, workers } from "../flow/support/process.mjs";
 import { relayToShop } from "../flow/support/relay.mjs";
 import { StripeFaults } from "./support/stripe_faults.mjs";
 import { Payers } from "./support/payers.mjs";
-import { assertAccounts, wrongs } from "./support/accounts.mjs";
+import { assertAccounts, isBegun, wrongs } from "./support/accounts.mjs";
 import { random } from "./support/random.mjs";
 
 const MINUTE = 60_000;
 const SHOPPERS = 50;
 const MOURNERS = 12; // while somebody dies: no more than the jobs worker can follow
 const EVERY = 3; // carts, an old event comes again
-const SETTLED_MS = 3 * MINUTE; // all that was left behind, at most
 const CHECKOUTS = Number(process.env.MONEY_CHECKOUTS ?? 200);
+const SETTLED_MS = Math.max(1, CHECKOUTS / 700) * MINUTE; // all that was left behind, at most
 const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 const SECRET = "whsec_of_the_tests";
 /** One endpoint each, so that one queue does not wait for the other. */
@@ -64,10 +64,6 @@ const hurry = () => query(shop, `UPDATE sagas SET next_at = UTC_TIMESTAMP(3) WHE
 /** The time that goods are held for goes by: whoever stayed away has lost them, and what is held of his money is looked at. */
 const goBy = () => query(shop, "UPDATE reservations SET expires_at = UTC_TIMESTAMP(3) WHERE state = 'held' AND expires_at > UTC_TIMESTAMP(3)", { force: true });
 
-/** What was due when it is asked for the first time was begun since. */
-const isBegun = async () => (await count(shop, "job_schedules", "next_at <= UTC_TIMESTAMP(3) AND name IN ('server:sweep-payments', 'server:poll-webhooks')")) === 0 &&
-  (await count(shop, "sagas", "state = 'running' OR state = 'waiting' AND next_at <= UTC_TIMESTAMP(3)")) === 0;
-
 /** Faults are over; what was held comes, the last first; and what the server does by itself it does. */
 async function settle(payers) {
   faults.isCalm = true;
@@ -77,7 +73,7 @@ async function settle(payers) {
   await until("all carts are right, and nobody waits", async () => {
     await hurry();
     if (++looks > 3) await goBy();
-    await until("who was hurried has gone on", isBegun, SETTLED_MS);
+    await until("who was hurried has gone on", () => isBegun(shop), SETTLED_MS);
     left = await wrongs(shop, stripe, payers.all);
     return left.length === 0 && (await count(shop, "sagas", "state IN ('running', 'waiting')")) === 0;
   }, SETTLED_MS).catch((error) => assert.ok(left.length > 0, error.message)); // assertAccounts tells of whom

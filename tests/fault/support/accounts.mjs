@@ -1,6 +1,6 @@
 // Three books of the same money: Stripe's (the double's), our ledger, and the orders with what shoppers were told.
 import assert from "node:assert/strict";
-import { bin, idOf, query } from "../../flow/support/db.mjs";
+import { bin, count, idOf, query } from "../../flow/support/db.mjs";
 
 const MONEY = "('cash:stripe', 'fees:stripe', 'disputed:stripe', 'losses:stripe')";
 const SHOWN = 5; // of what is wrong, in full
@@ -65,6 +65,11 @@ export async function wrongs(shop, stripe, carts) {
     return why ? [{ cart, why, there }] : [];
   });
 }
+
+/** What was due when it is asked for the first time was begun since, and who was hurried is not overtaken by himself. */
+export const isBegun = async (shop) =>
+  (await count(shop, "job_schedules", "next_at <= UTC_TIMESTAMP(3) AND name IN ('server:sweep-payments', 'server:poll-webhooks')")) === 0 &&
+  (await count(shop, "sagas", "state = 'running' OR state = 'waiting' AND next_at <= UTC_TIMESTAMP(3)")) === 0;
 
 /** To the cent, or it says of whom not, and all that is known of him. */
 export async function assertAccounts(shop, stripe, faults, carts) {

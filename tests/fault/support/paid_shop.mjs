@@ -15,7 +15,7 @@ import { Shop, until } from "../../flow/support/shop.mjs";
 import { assertProblem } from "../../flow/support/checks.mjs";
 import { assertSettled, count, query } from "../../flow/support/db.mjs";
 import { relayToShop } from "../../flow/support/relay.mjs";
-import { assertAccounts, wrongs } from "./accounts.mjs";
+import { assertAccounts, isBegun, wrongs } from "./accounts.mjs";
 import { Payers } from "./payers.mjs";
 import { StripeFaults } from "./stripe_faults.mjs";
 
@@ -96,7 +96,7 @@ export class PaidShop {
     let left = [];
     await until("all carts are right, and nobody waits", async () => {
       await this.hurry();
-      await new Promise((go) => setTimeout(go, 500)); // so that who goes on is not overtaken by himself
+      await until("who was hurried has gone on", () => isBegun(shop), MINUTE);
       left = await wrongs(shop, stripe, payers.all);
       return left.length === 0 && (await count(shop, "sagas", "state IN ('running', 'waiting')")) === 0;
     }, MINUTE).catch(() => {}); // assertAccounts tells of whom
