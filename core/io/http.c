@@ -287,7 +287,8 @@ static void free_transfer(struct transfer *transfer)
 static void on_done(till_op_t *op, till_status_t status)
 {
     struct transfer *transfer = (struct transfer *)op;
-    till_http_response_t response = {.sent = transfer->sent != 0, .message = message_of(transfer, status)};
+    till_http_response_t response = {
+        .sent = transfer->sent != 0, .repeated = transfer->sent > 1, .message = message_of(transfer, status)};
     long http_status = 0;
 
     if (status == TILL_OK) {

@@ -8,6 +8,7 @@
  * libcurl sends a request again by itself when a kept connection turns out to
  * be dead. Here it may do so only where that is safe: GET, HEAD, PUT, DELETE,
  * OPTIONS, or an Idempotency-Key among the headers. Else it is TILL_CONN_LOST.
+ * `repeated` says that it did.
  *
  * A transfer that finds no free connection waits, in the order of libcurl. The
  * queue is bounded: by count (max_waiters: more are refused at once) and by time
@@ -60,6 +61,7 @@ typedef struct till_http_response {
     size_t header_count;
     till_slice_t body;
     bool sent;           /* the request may have reached the server */
+    bool repeated;       /* and once before: what is refused now may have been done then */
     const char *message; /* of a failure, for the log */
 } till_http_response_t;
 

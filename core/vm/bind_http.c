@@ -16,6 +16,10 @@ static void push_response(lua_State *L, const till_http_response_t *response)
     lua_setfield(L, -2, "body");
     till_push_headers(L, response->headers, response->header_count);
     lua_setfield(L, -2, "headers");
+    if (response->repeated) {
+        lua_pushboolean(L, true);
+        lua_setfield(L, -2, "repeated");
+    }
 }
 
 static void on_response(void *data, till_status_t status, const till_http_response_t *response)

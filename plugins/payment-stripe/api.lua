@@ -58,7 +58,8 @@ local function options_of(config, method, path, params, idem_key)
 end
 
 
--- Of a refusal Stripe promises that nothing was done; of 409 and of its own faults it does not.
+-- Of a refusal Stripe promises that nothing was done; of 409 and of its own faults it does not. Who
+-- is turned away at the door may have been let in before, where a connection broke meanwhile.
 local function read(response, path)
   local status, body = response.status, json.decode(response.body)
   if type(body) ~= "table" then return { unknown = "an answer that is no JSON" } end
@@ -70,7 +71,9 @@ local function read(response, path)
     log.error("stripe.wrong_key", { path = path, status = status,
       next_step = "mend plugins.payment-stripe.secret_key: no payment gets through" })
   end
-  if AT_THE_DOOR[status] then return { unsent = AWAY, status = status } end
+  if AT_THE_DOOR[status] and not response.repeated then
+    return { unsent = AWAY, status = status }
+  end
   local is_conflict = told.type == "idempotency_error"
   if REFUSED[status] and not is_conflict then return { refused = told, status = status } end
   return { unknown = "Stripe answers " .. status, status = status,

@@ -165,6 +165,14 @@ describe("an answer of Stripe that is lost or wrong", () => {
       else await assertNothingTaken(cart, answer);
     });
 
+  it("ends as one order, paid once: confirmed, the connection broken, and turned away where it is sent again", async () => {
+    const cart = await ready();
+    stripe.script.on({ match: CONFIRM, reset: "after" }, { match: CONFIRM, status: 429 });
+    const answer = await outcome(cart);
+    await assertPaidOnce(cart, answer.body);
+    assert.deepEqual(stripe.script.requests, [], "it was, over the connection of the first request");
+  });
+
   it("of a decline leaves nothing open, also where the cancellation is lost as well", async () => {
     const cart = await ready("pm_card_visa_chargeDeclined");
     stripe.script.on({ match: CONFIRM, timeout: "after" }, { match: CANCEL, reset: "before" });

@@ -32,8 +32,9 @@ return {
     .. "Changes nothing, and tells no secret.", takes = {}, gives = "till.PaymentCheck",
     none = "a failure" },
   ["payment.authorize"] = { doc = "Asks the provider for the money. `failed`: the provider cannot "
-    .. "have got it (`err.sent` of till.prim.http is false). No answer is `unknown`, and is looked "
-    .. "up later.", takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
+    .. "have got it (`err.sent` of till.prim.http is false, and an answer that turns it away is "
+    .. "not `repeated`). No answer is `unknown`, and is looked up later.",
+    takes = PAYMENT, gives = "till.PaymentAnswer", none = "unknown" },
   ["payment.capture"] = { doc = "Takes `amount` of what was authorized: less than all of it "
     .. "where a part of the order was cancelled. Unless `final` is false it is the last one: what "
     .. "is left is let go of. Every part has an `idem_key` of its own, and comes again under it "

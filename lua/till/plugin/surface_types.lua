@@ -17,7 +17,8 @@ return {
     { "max_body?", "integer", "Bytes." }, { "ca_file?", "string" } } },
   { "till.HttpResponse", "Its answer.", {
     { "status", "integer" }, { "headers", "table<string, string>", "Names in lower case." },
-    { "body", "string" }, { "version", "integer", "10, 11 or 20." } } },
+    { "body", "string" }, { "version", "integer", "10, 11 or 20." },
+    { "repeated?", "boolean", "It was sent once before, over a connection that broke." } } },
   { "till.CartLine", "A line of a cart.", {
     { "id", "string" }, { "sku", "string" }, { "product_id", "string" }, { "title", "string" },
     { "tags", "string[]" }, { "quantity", "integer" }, { "unit_price", "integer", "Minor units." },

@@ -3,7 +3,9 @@
 --   request{ method="GET", url=, headers={}, body=, timeout_ms=, max_body=, ca_file= }
 --     waits -> { status=, headers= (lower case, repeated ones joined), body=, version= 10|11|20 }
 --            | nil, err. Every status is an answer. err.sent: the request may have arrived, so the
---              outcome is not known; whoever moves money reads it.
+--              outcome is not known; whoever moves money reads it. `repeated` in an answer: it was
+--              sent once before, over a kept connection that broke (with an Idempotency-Key, or of
+--              a method that may be): what is turned away now may have been done then.
 --   name_host(host)   its requests are counted under its name; those of all others under "other"
 local c = require "till.c.http"
 local metrics = require "till.prim.metrics"

@@ -32,6 +32,7 @@
 ---@field headers table<string, string> Names in lower case.
 ---@field body string
 ---@field version integer 10, 11 or 20.
+---@field repeated? boolean It was sent once before, over a connection that broke.
 
 --- A line of a cart.
 ---@class till.CartLine

@@ -22,7 +22,7 @@ static int plain_port, tls_port;
 struct answer {
     int calls, status, version, connection, cookies;
     till_status_t outcome;
-    bool sent;
+    bool sent, repeated;
     size_t len;
     char body[2048], mixed[32], message[256];
 };
@@ -36,6 +36,7 @@ static void on_answer(void *data, till_status_t status, const till_http_response
     answer->status = response->status;
     answer->version = response->version;
     answer->sent = response->sent;
+    answer->repeated = response->repeated;
     answer->len = response->body.len;
     snprintf(answer->message, sizeof(answer->message), "%s", response->message);
     snprintf(answer->body, sizeof(answer->body), "%.*s", (int)response->body.len, (const char *)response->body.base);
@@ -384,8 +385,11 @@ START_TEST(what_may_not_be_repeated_is_not)
     open_client();
     post.headers = &idem;
     post.header_count = 1;
-    ck_assert_str_eq(get(post, plain_port, "/once").body, "first");
-    ck_assert_str_eq(get(post, plain_port, "/once").body, "first"); /* on a second connection */
+    struct answer once = get(post, plain_port, "/once"), twice = get(post, plain_port, "/once");
+    ck_assert_str_eq(once.body, "first");
+    ck_assert(!once.repeated);
+    ck_assert_str_eq(twice.body, "first"); /* on a second connection */
+    ck_assert(twice.repeated);
     ck_assert_str_eq(get((till_http_request_t){0}, plain_port, "/hits").body, "5");
 }
 END_TEST
