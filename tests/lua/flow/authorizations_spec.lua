@@ -1,32 +1,17 @@
 -- Money that is held and not captured, until its provider lets go of it.
 local t = require "till.test"
-local with_shop = require "tests.support.stock"
+local provider = require "tests.support.provider"
 
 local DAY_MS = 86400000
 local EXPIRES, LOST = "payment.authorization_expires", "payment.lost_authorization"
 
 
--- fn(shop, raw, say, asked): say[hook] is what the provider answers to it instead, until nil; asked
--- counts by hook. It holds money for seven days, but where `days` says otherwise.
+-- It holds money for seven days, but where `days` says otherwise.
 local function with(fn, days)
-  return with_shop(function(shop, raw)
-    local dispatch, say, asked = raw.require "till.plugin.dispatch", {}, {}
-    local plugin, waits = dispatch.plugin, dispatch.waits
-    dispatch.waits = function() return true end
-    dispatch.plugin = function(name, hook, ...)
-      asked[hook] = (asked[hook] or 0) + 1
-      return say[hook] or plugin(name, hook, ...)
-    end
-    local capabilities = raw.require "till.flow.capabilities"
-    local of = capabilities.of
-    capabilities.of = function(provider)
-      local out = { authorization_days = days == nil and provider == "test" and 7 or days or nil }
-      for name, value in pairs(of(provider)) do out[name] = value end
-      return out
-    end
-    local good, why = pcall(fn, shop, raw, say, asked)
-    dispatch.plugin, dispatch.waits, capabilities.of = plugin, waits, of
-    if not good then error(why, 0) end
+  return provider.with(fn, function(name, has)
+    local held = days == nil and name == "test" and 7 or days or nil
+    has.authorization_days = has.authorization_days or held
+    return has
   end)
 end
 

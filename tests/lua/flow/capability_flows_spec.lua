@@ -1,32 +1,13 @@
 -- What a provider can do: what it changes for shoppers, for staff, and for what the server asks.
 local t = require "till.test"
-local with_shop = require "tests.support.stock"
+local provider = require "tests.support.provider"
 
 
--- fn(shop, raw, say, asked): the provider `test` can do what it does, but for `can`; say[hook] is
--- what it answers instead, a table or a function of what it is asked with; asked counts by hook.
+-- The provider `test` can do what it does, but for `can`.
 local function with(can, fn)
-  return with_shop(function(shop, raw)
-    local dispatch, say, asked = raw.require "till.plugin.dispatch", {}, {}
-    local plugin, waits = dispatch.plugin, dispatch.waits
-    dispatch.waits = function() return true end
-    dispatch.plugin = function(name, hook, about)
-      asked[hook] = (asked[hook] or 0) + 1
-      local answer = say[hook]
-      if type(answer) == "function" then answer = answer(about) end
-      return answer or plugin(name, hook, about)
-    end
-    local capabilities = raw.require "till.flow.capabilities"
-    local of = capabilities.of
-    capabilities.of = function(provider)
-      local out = {}
-      for name, value in pairs(of(provider)) do out[name] = value end
-      for name, value in pairs(provider == "test" and can or {}) do out[name] = value end
-      return out
-    end
-    local good, why = pcall(fn, shop, raw, say, asked)
-    dispatch.plugin, dispatch.waits, capabilities.of = plugin, waits, of
-    if not good then error(why, 0) end
+  return provider.with(fn, function(name, has)
+    for what, value in pairs(name == "test" and can or {}) do has[what] = value end
+    return has
   end)
 end
 

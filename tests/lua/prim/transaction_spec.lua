@@ -1,4 +1,5 @@
 local t = require "till.test"
+local rows = require "tests.support.rows"
 local co = require "till.prim.co"
 local err = require "till.util.err"
 local sql = require "till.prim.sql"
@@ -6,15 +7,8 @@ local waiting = require "tests.support.until"
 
 
 local function with_rows(fn)
-  return function()
-    t.empty_shop()
-    assert(sql.exec("DROP TABLE IF EXISTS spec_rows"))
-    assert(sql.exec("CREATE TABLE spec_rows (id INT NOT NULL PRIMARY KEY, n INT NOT NULL)"
-      .. " ENGINE=InnoDB"))
-    assert(sql.exec("INSERT INTO spec_rows VALUES (1, 0), (2, 0)"))
-    fn()
-    assert(sql.exec("DROP TABLE spec_rows"))
-  end
+  return rows.with(fn, { "spec_rows (id INT NOT NULL PRIMARY KEY, n INT NOT NULL)" },
+    { "INSERT INTO spec_rows VALUES (1, 0), (2, 0)" })
 end
 
 

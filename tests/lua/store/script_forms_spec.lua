@@ -1,29 +1,21 @@
 local t = require "till.test"
 local flight = require "tests.support.flight"
+local rows = require "tests.support.rows"
 local script = require "till.store.script"
 local sql = require "till.prim.sql"
 
 
 local function with_rows(fn)
-  return function()
-    t.empty_shop()
-    assert(sql.exec("DROP TABLE IF EXISTS spec_rows"))
-    assert(sql.exec("CREATE TABLE spec_rows (id INT NOT NULL PRIMARY KEY, n INT NOT NULL)"
-      .. " ENGINE=InnoDB"))
-    assert(sql.exec("INSERT INTO spec_rows VALUES (1, 100)"))
-    assert(sql.exec("DROP TABLE IF EXISTS spec_log"))
-    assert(sql.exec("CREATE TABLE spec_log (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
-      .. " n INT NOT NULL UNIQUE, what VARCHAR(20)) ENGINE=InnoDB"))
-    fn()
-    assert(sql.exec("DROP TABLE spec_log, spec_rows"))
-  end
+  return rows.with(fn, { "spec_rows (id INT NOT NULL PRIMARY KEY, n INT NOT NULL)",
+    "spec_log (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, n INT NOT NULL UNIQUE,"
+      .. " what VARCHAR(20))" }, { "INSERT INTO spec_rows VALUES (1, 100)" })
 end
 
 
 local function bought()
-  local rows = assert(sql.query("SELECT n FROM spec_log WHERE what = 'bought' ORDER BY n"))
-  for i, row in ipairs(rows) do rows[i] = row.n end
-  return rows
+  local list = assert(sql.query("SELECT n FROM spec_log WHERE what = 'bought' ORDER BY n"))
+  for i, row in ipairs(list) do list[i] = row.n end
+  return list
 end
 
 

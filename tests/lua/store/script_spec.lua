@@ -1,18 +1,12 @@
 local t = require "till.test"
+local rows = require "tests.support.rows"
 local script = require "till.store.script"
 local sql = require "till.prim.sql"
 
 
 local function with_rows(fn)
-  return function()
-    t.empty_shop()
-    assert(sql.exec("DROP TABLE IF EXISTS spec_rows"))
-    assert(sql.exec("CREATE TABLE spec_rows (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
-      .. " n INT NULL, CHECK (n < 1000)) ENGINE=InnoDB"))
-    assert(sql.exec("INSERT INTO spec_rows (n) VALUES (0), (0)"))
-    fn()
-    assert(sql.exec("DROP TABLE spec_rows"))
-  end
+  return rows.with(fn, { "spec_rows (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, n INT NULL,"
+    .. " CHECK (n < 1000))" }, { "INSERT INTO spec_rows (n) VALUES (0), (0)" })
 end
 
 
