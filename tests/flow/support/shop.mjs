@@ -21,8 +21,8 @@ export const SLOWNESS = IS_SANITIZED ? 3 : 1;
 
 const START_LIMIT_MS = 120_000;
 // A worker with sanitizers on a busy machine is behind by itself, and would refuse who has done nothing. Those who test
-// refusals set their own bounds.
-export const PATIENCE = IS_SANITIZED ? ["server.queue_target_ms=3000", "server.queue_timeout_ms=10000", "mysql.connect_timeout_ms=6000",
+// refusals set their own bounds. Whoever was not begun is refused before his time is up: after it, it is another answer.
+export const PATIENCE = IS_SANITIZED ? ["server.queue_target_ms=3000", "server.queue_timeout_ms=8000", "mysql.connect_timeout_ms=6000",
   "redis.connect_timeout_ms=6000"].flatMap((option) => ["--set", option]) : [];
 
 /** A provider of the tests that knows nothing of a payment will hear nothing of it later. */
