@@ -2,9 +2,9 @@
 -- read in few statements, thought about, and written in few statements.
 --
 --   read(tx, payment_ids) -> { id -> seen } | nil, err    seen { payment, order, list, now,
---                       batch }, `now` as booking.amounts has it; it is nil where only the careful way
---                       (booking.book) knows what to do, as of an order with several payments, or
---                       of which a part was let go of. One without an order is not among them.
+--                       batch }, `now` as booking.amounts has it; it is nil where only the careful
+--                       way (booking.book) knows what to do, as of an order with several payments,
+--                       or of which a part was let go of. One without an order is not among them.
 --                       The rows of the orders and of all their payments are ours from then on
 --   add(seen, event) -> "booked" | "known" | nil: the careful way
 --                       event as booking.book takes it. Later events of the same `seen` see those
