@@ -11,8 +11,8 @@
 -- for nothing back.
 --
 -- Lists of any length make few texts to prepare, for a connection keeps so many: a `?` of an UPDATE
--- becomes a CASE by the id where its values differ, for 1, 2, 4, 8, … rows (the last one again), and
--- the rows of an INSERT go in pieces of SIZES.
+-- becomes a CASE by the id where its values differ, for 1, 2, 4, 8, … rows (the last one again),
+-- and the rows of an INSERT go in pieces of SIZES.
 local db = require "till.store.db"
 local sql = require "till.prim.sql"
 
