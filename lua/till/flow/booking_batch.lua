@@ -63,9 +63,9 @@ function booking_batch.read(tx, payment_ids)
   local lists, e = payment_events.of_all(tx, payment_ids)
   if not lists then return nil, e end
   local out = {}
-  for order_id, all in pairs(of_orders) do
-    for _, p in ipairs(all) do
-      if lists[p.id] then out[p.id] = see(p, held[order_id], all, lists[p.id]) end
+  for order_id, order in pairs(held) do
+    for _, p in ipairs(of_orders[order_id] or {}) do
+      if lists[p.id] then out[p.id] = see(p, order, of_orders[order_id], lists[p.id]) end
     end
   end
   return out
