@@ -152,10 +152,20 @@ local function add_capture(into, charge, currency)
 end
 
 
+-- They came with the charge where they were asked for, but for those beyond a few.
+local function refunds_of(config, answer, charge)
+  local with_it = charge.refunds
+  if type(with_it) == "table" and type(with_it.data) == "table" and with_it.has_more == false then
+    return with_it.data
+  end
+  return list_of(config, "/v1/refunds", answer.provider_ref)
+end
+
+
 -- A refund that we asked for is booked by who asked, who knows what it was for, and named here.
 -- One without a balance transaction is what a partial capture let go of: that never was money.
-local function add_refunds(config, into, answer)
-  local list, e = list_of(config, "/v1/refunds", answer.provider_ref)
+local function add_refunds(config, into, answer, charge)
+  local list, e = refunds_of(config, answer, charge)
   if not list then return nil, e end
   for i = #list, 1, -1 do -- the oldest first, as they were booked
     local refund = list[i]
@@ -207,7 +217,7 @@ local function add_charge(config, answer, charge, event)
   if charge.captured == true then add_capture(events, charge, answer.currency) end
   local ok, e = true, nil
   if is_about_refunds(event) or charge.amount_refunded > charge.amount - charge.amount_captured then
-    ok, e = add_refunds(config, events, answer)
+    ok, e = add_refunds(config, events, answer, charge)
   end
   if ok and charge.disputed == true then ok, e = add_disputes(config, events, answer) end
   return ok, e
@@ -217,7 +227,8 @@ end
 function webhook.apply(config, event)
   if not event.subject:find "^pi_" then return { park = "it is about no PaymentIntent" } end
   local seen, e = get(config, "/v1/payment_intents/" .. url.encode(event.subject),
-    { expand = { "latest_charge", "latest_charge.balance_transaction" } })
+    { expand = { "latest_charge", "latest_charge.balance_transaction",
+      is_about_refunds(event) and "latest_charge.refunds" or nil } })
   if seen == nil then return nil, e end
   if not seen then return { park = "Stripe does not know this PaymentIntent" } end
   local meta = type(seen.metadata) == "table" and seen.metadata or {}

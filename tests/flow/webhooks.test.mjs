@@ -507,6 +507,22 @@ describe("what happens at Stripe alone", () => {
     assert.equal(await gross(order), 0);
   });
 
+  it("is asked about once, refunds and all, and once more where there are more than come with the charge", async () => {
+    const { intent, order } = await bought();
+    const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
+    const lists = () => stripe.calls.filter((one) => one.method === "GET" && one.path === "/v1/refunds" && one.query.includes(intent.id)).length;
+    await settled(intent.id);
+    const before = lists();
+    await client.refunds.create({ payment_intent: intent.id, amount: 30 });
+    await settled(intent.id);
+    assert.equal(await gross(order), order.total.amount - 30);
+    assert.equal(lists(), before);
+    for (let i = 0; i < 11; i++) await client.refunds.create({ payment_intent: intent.id, amount: 10 + i });
+    await settled(intent.id);
+    assert.equal(await gross(order), order.total.amount - 30 - 165);
+    assert.ok(lists() > before);
+  });
+
   it("is told to staff: a refund that failed, once, whatever else is told with it", async () => {
     const { intent, order } = await bought();
     const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });

@@ -1,21 +1,20 @@
 -- till/flow/booking_batch - as till.flow.booking, for what is plain and for many payments at once:
--- thought about without holding a row, written in few statements where all is still as it was read.
+-- read in few statements, thought about, and written in few statements.
 --
---   read(payment) -> seen | nil, err     of one with an order. seen { payment, order, list, now,
+--   read(tx, payment_ids) -> { id -> seen } | nil, err    seen { payment, order, list, now,
 --                       batch }, `now` as booking.amounts has it; it is nil where only the careful
 --                       way (booking.book) knows what to do, as of an order with several payments,
---                       or of which a part was let go of
+--                       or of which a part was let go of. One without an order is not among them.
+--                       The rows of the orders and of all their payments are ours from then on
 --   add(seen, event) -> "booked" | "known" | nil: the careful way
 --                       event as booking.book takes it. Later events of the same `seen` see those
 --                       before them. It is noted in seen.batch, of till.store.batch
---   lock(tx, list) -> { seen -> true } | nil, err    those of them that are still as they were
---                       read; their rows are ours until the end. All of different payments
+--   PLAIN[kind]         may it be added at all?
 --
 -- What an event means is booking's business: this is another way to write the same.
 local attempt = require "till.prim.attempt"
 local batch = require "till.store.batch"
 local booking = require "till.flow.booking"
-local err = require "till.util.err"
 local ledger = require "till.store.ledger"
 local orders = require "till.store.orders"
 local payment_events = require "till.store.payment_events"
@@ -24,24 +23,52 @@ local restore = require "till.flow.booking_restore"
 
 local booking_batch = {}
 
-local PLAIN = { captured = true, refunded = true }
+booking_batch.PLAIN = { captured = true, refunded = true }
 
 
-function booking_batch.read(p)
-  local list, e = payment_events.of(p.id)
-  if not list then return nil, e end
-  local order, e2 = orders.get(p.order_id)
-  if not order then return nil, e2 or err.new("internal", "a payment's order is not there") end
-  local seen = { payment = p, order = order, version = order.version, list = list,
-    tally = payment_events.tally(list), batch = batch.new() }
-  local all, e3 = payments.of_order(p.order_id)
-  if not all then return nil, e3 end
+local function see(p, order, all, list)
+  local seen = { payment = p, order = order, list = list, batch = batch.new() }
   local last = list[#list]
   local is_plain = not all[2] and (p.released_amount or 0) == 0
   if not is_plain or restore.missing(p, list)[1] or last.seq ~= #list then return seen end
   local now, refusal = attempt.fold(list)
   if not refusal then seen.now = now end
   return seen
+end
+
+
+-- Orders before payments, as all do. Which payment is of which order is asked without holding it:
+-- one that has got its order just now is not found among those of the orders.
+local function lock(tx, payment_ids)
+  local order_of, e = payments.orders_of(tx, payment_ids)
+  if not order_of then return nil, e end
+  local order_ids, is_there = {}, {}
+  for _, order_id in pairs(order_of) do
+    if not is_there[order_id] then order_ids[#order_ids + 1] = order_id end
+    is_there[order_id] = true
+  end
+  if not order_ids[1] then return {}, {} end
+  local held, e2 = orders.lock_all(tx, order_ids)
+  if not held then return nil, e2 end
+  local of_orders, e3 = payments.lock_of_orders(tx, order_ids)
+  if not of_orders then return nil, e3 end
+  return held, of_orders
+end
+
+
+function booking_batch.read(tx, payment_ids)
+  local held, of_orders = lock(tx, payment_ids)
+  if not held then return nil, of_orders end
+  if not next(held) then return {} end
+  local lists, e = payment_events.of_all(tx, payment_ids)
+  if not lists then return nil, e end
+  local out = {}
+  for order_id, order in pairs(held) do
+    for _, p in ipairs(of_orders[order_id] or {}) do
+      if lists[p.id] then out[p.id] = see(p, order, of_orders[order_id], lists[p.id]) end
+    end
+  end
+  return out
 end
 
 
@@ -95,7 +122,7 @@ end
 
 
 function booking_batch.add(seen, event)
-  if not PLAIN[event.kind] or not event.reference then return nil end
+  if not booking_batch.PLAIN[event.kind] or not event.reference then return nil end
   local new = copy_of(seen, event)
   local known = known_of(seen.list, new)
   if known then return complete(seen, known, new) end
@@ -110,49 +137,6 @@ function booking_batch.add(seen, event)
   seen.list[new.seq] = { seq = new.seq, event = new.kind, amount = new.amount,
     reference = new.reference, fee = new.fee }
   return "booked"
-end
-
-
--- ---- is it still so? -------------------------------------------------------------------------
-
-local COMPARED = { "order_id", "state", "released_amount", "capture_amount", "refunded_amount",
-  "disputed_amount", "lost_amount" }
-
-
-local function is_same(a, b)
-  if not b then return false end
-  for _, name in ipairs(COMPARED) do
-    if a[name] ~= b[name] then return false end
-  end
-  return true
-end
-
-
-local function all_of(list, fn)
-  local out = {}
-  for i, seen in ipairs(list) do out[i] = fn(seen) end
-  return out
-end
-
-
--- Orders before payments, as all do. Whoever adds an event, names one or posts its fee holds its
--- payment: so the tally is read last, and stays.
-function booking_batch.lock(tx, list)
-  local payment_ids = all_of(list, function(seen) return seen.payment.id end)
-  local versions, e = orders.lock_versions(tx,
-    all_of(list, function(seen) return seen.order.id end))
-  if not versions then return nil, e end
-  local rows, e2 = payments.lock_all(tx, payment_ids)
-  if not rows then return nil, e2 end
-  local tallies, e3 = payment_events.tallies(tx, payment_ids)
-  if not tallies then return nil, e3 end
-  local out = {}
-  for _, seen in ipairs(list) do
-    local p = seen.payment
-    out[seen] = versions[seen.order.id] == seen.version and is_same(p, rows[p.id])
-      and tallies[p.id] == seen.tally or nil
-  end
-  return out
 end
 
 

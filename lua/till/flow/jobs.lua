@@ -91,11 +91,13 @@ local function wake(state)
 end
 
 
--- Beside the outbox: a provider that is slow to say what is true is not to hold up captures and
--- mails. One run at a time; where it took something there may be more.
+-- Beside the outbox: neither is a provider that is slow to say what is true to hold up captures and
+-- mails, nor a job that takes its time what providers told. One run at a time; where it took
+-- something, or more was told of meanwhile, there may be more.
 local function apply_webhooks(state)
+  state.tells_more = true
   if state.applies then return end
-  state.applies = true
+  state.applies, state.tells_more = true, false
   co.turn_end(function()
     local good, n, e = xpcall(webhooks.run, traced)
     state.applies = false
@@ -104,8 +106,16 @@ local function apply_webhooks(state)
     elseif n > 0 then
       wake(state)
     end
-    if state.ended then state.ended:signal(true) end
+    local has_more = good and n and (n > 0 or state.tells_more)
+    if has_more and not co.closing() then apply_webhooks(state) end
+    if state.ended and not state.applies then state.ended:signal(true) end
   end)
+end
+
+
+local function on_message(state, text)
+  if text == "webhooks" then return apply_webhooks(state) end
+  wake(state)
 end
 
 
@@ -141,7 +151,7 @@ end
 function jobs.run(worker)
   local state = { swept = -SWEEP_MS, declared = -DECLARE_MS, told = -TELL_MS,
     tells = worker == "jobs-0", waiter = co.waiter() }
-  local handle = redis.subscribe(CHANNEL, function() wake(state) end)
+  local handle = redis.subscribe(CHANNEL, function(text) on_message(state, text) end)
   log.info("jobs.ready", { worker = worker })
   while not co.closing() do
     sweep(state)

@@ -3,7 +3,8 @@
 --
 --   run(group, claim) -> true | nil, err     group { provider, subject, ids, types, tries,
 --                      event_id, open or nil: how many alerts of each kind are open }
---   put_off(group, claim, e)   tried again later; after MOST_TRIES it has failed, and it is told
+--   put_off(group, claim, e) -> true | nil, err    tried again later; after MOST_TRIES it has
+--                      failed, and it is told
 --
 -- The plugin's answer names the payment (its own metadata at the provider) and how it stands there.
 -- Where it is not ours to the last field nothing is applied. What is booked and that the rows are
@@ -94,27 +95,14 @@ function apply.put_off(group, claim, e)
   local reason = tostring(e)
   if group.tries >= apply.MOST_TRIES then
     local ok, why = told(group, claim, "failed", FAILED, reason)
-    if ok then return end
+    if ok then return true end
     reason = tostring(why)
   end
   local delay = math.min(MAX_WAIT_MS, 1000 * 2 ^ math.min(group.tries, 20))
   local ok, why = webhooks_store.put_off(group.ids, claim, delay, reason)
   log.warn("webhook.put_off", { provider = group.provider, subject = group.subject,
     error = reason, also = not ok and tostring(why) or nil })
-end
-
-
--- -> nil, or how it differs. `answer` is of the provider, `p` ours: while he pays on a page of the
--- provider's it has that page's reference, and what came of it later.
-local function differs(answer, p, group)
-  if "payment-" .. p.provider ~= group.provider then return "provider" end
-  if p.cart_id ~= answer.cart_id then return "cart" end
-  if p.currency ~= answer.currency then return "currency" end
-  if p.amount ~= answer.amount then return "amount" end
-  local ref, page = p.provider_ref, answer.page_prefix
-  if not ref or ref == answer.provider_ref then return nil end
-  if page and ref:sub(1, #page) == page then return nil end
-  return "reference"
+  return ok and true, why
 end
 
 
@@ -125,7 +113,7 @@ local function find(answer, group)
   local p, e = payments.get(answer.payment_id)
   if p == nil then return nil, e end
   if not p then return false, "there is no payment that its metadata name" end
-  local field = differs(answer, p, group)
+  local field = webhook_due.differs(answer, p, group)
   if field then return false, "it is not the payment that its metadata name: another " .. field end
   return p
 end
@@ -303,20 +291,25 @@ local function ask(group)
 end
 
 
-function apply.run(group, claim)
-  local answer, e = ask(group)
-  if not answer then return nil, e end
-  if not answer.payment_id then return park(group, claim, answer.park or "it names no payment") end
+local function carefully(group, claim, answer)
   local p, why = find(answer, group)
   if p == nil then return nil, why end
   if not p then return park(group, claim, why) end
   if answer.park then return park(group, claim, answer.park, p.id) end
   if not p.order_id then return without_order(group, claim, answer, p) end
-  local done, e2 = webhook_plain.book(group, claim, answer, p)
+  return book(group, claim, answer, p)
+end
+
+
+function apply.run(group, claim)
+  local answer, e = ask(group)
+  if not answer then return nil, e end
+  if not answer.payment_id then return park(group, claim, answer.park or "it names no payment") end
+  local done, e2 = webhook_plain.book(group, claim, answer)
   if done == nil then return nil, e2 end
-  if not done then return book(group, claim, answer, p) end
+  if not done then return carefully(group, claim, answer) end
   count(group, "applied")
-  close_alerts(group, answer, p, {})
+  close_alerts(group, answer, nil, {})
   return true
 end
 

@@ -5,6 +5,7 @@
 --                       list: its payment_events, where they were read already
 --   another_capture(answer, payment, amounts) -> a sentence, where it was captured there with
 --                       another amount than was to be captured | nil
+--   differs(answer, payment, group) -> which field of the payment is another one | nil
 local cancellations = require "till.store.cancellations"
 local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
@@ -88,6 +89,20 @@ function webhook_due.another_capture(answer, p, amounts)
         .. " differs"):format(tostring(event.sum), wanted)
     end
   end
+end
+
+
+-- While he pays on a page of the provider's ours has that page's reference, and what came of it
+-- later.
+function webhook_due.differs(answer, p, group)
+  if "payment-" .. p.provider ~= group.provider then return "provider" end
+  if p.cart_id ~= answer.cart_id then return "cart" end
+  if p.currency ~= answer.currency then return "currency" end
+  if p.amount ~= answer.amount then return "amount" end
+  local ref, page = p.provider_ref, answer.page_prefix
+  if not ref or ref == answer.provider_ref then return nil end
+  if page and ref:sub(1, #page) == page then return nil end
+  return "reference"
 end
 
 

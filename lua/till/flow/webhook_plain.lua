@@ -1,14 +1,14 @@
 -- till/flow/webhook_plain - a subject of the inbox of which no more is to be told than captures and
 -- refunds of a payment that has an order: most are so.
 --
---   book(group, claim, answer, payment) -> true | false: the careful way | nil, err
+--   book(group, claim, answer) -> true | false: the careful way | nil, err
 --                      group, claim, answer as till.flow.webhook_apply has them, whose that way is
 --
--- It is thought about without holding anything, and written where all is still as it was read
--- (till.flow.booking_batch). Those who come to write while others are being written in this worker
--- go together, in one transaction and with as many statements as one alone. Whatever has changed
--- meanwhile, or fails, is left out and goes the careful way alone: where something fails with all
--- of them they are halved until it stands alone.
+-- Those who come while others are being booked in this worker go together, in one transaction and
+-- with as many statements as one alone: they are read (till.flow.booking_batch), thought about
+-- while their rows are held, and written. What turns out not to be plain, or fails, is left out and
+-- goes the careful way alone: where something fails with all of them they are halved until it
+-- stands alone.
 local booking_batch = require "till.flow.booking_batch"
 local batch = require "till.store.batch"
 local combine = require "till.prim.combine"
@@ -23,6 +23,7 @@ local webhook_plain = {}
 
 local KEY = "webhooks"
 local MOST_ROWS = 8 -- of one subject: with more it goes alone, for a statement has its bounds
+local MOST_TOGETHER = 32
 
 
 local function add_all(seen, events)
@@ -36,15 +37,15 @@ local function add_all(seen, events)
 end
 
 
--- -> seen, events | false: not plain | nil, err
-local function prepare(answer, p)
-  local seen, e = booking_batch.read(p)
-  if not seen then return nil, e end
-  if not seen.now or webhook_due.another_capture(answer, p, seen.now) then return false end
-  local events, e2 = webhook_due.due(answer, p, seen.now, seen.list)
-  if not events then return nil, e2 end
-  if not add_all(seen, events) then return false end
-  return seen, events
+-- -> is it plain?, its events
+local function think(item, seen)
+  local answer = item.answer
+  if not seen or not seen.now or webhook_due.differs(answer, seen.payment, item.group)
+    or webhook_due.another_capture(answer, seen.payment, seen.now) then
+    return false
+  end
+  local events = webhook_due.due(answer, seen.payment, seen.now, seen.list)
+  return events and add_all(seen, events), events
 end
 
 
@@ -54,22 +55,35 @@ end
 local function can_be_one(items)
   local seen = {}
   for i, item in ipairs(items) do
-    if seen[item.seen.payment.id] or item.claim ~= items[1].claim then return false, i end
-    seen[item.seen.payment.id] = true
+    if seen[item.payment_id] or item.claim ~= items[1].claim then return false, i end
+    seen[item.payment_id] = true
   end
   return true
 end
 
 
+-- -> items that are plain
+local function thought_about(items, found)
+  local good, batches = {}, {}
+  for _, item in ipairs(items) do
+    local seen = found[item.payment_id]
+    local is_plain, events = think(item, seen)
+    if is_plain then
+      item.events = events
+      good[#good + 1], batches[#good + 1] = item, seen.batch
+    end
+  end
+  return good, batches
+end
+
+
 -- -> items that are written | nil, err
 local function write(tx, items)
-  local list, good, batches = {}, {}, {}
-  for i, item in ipairs(items) do list[i] = item.seen end
-  local same, e = booking_batch.lock(tx, list)
-  if not same then return nil, e end
-  for _, item in ipairs(items) do
-    if same[item.seen] then good[#good + 1], batches[#good + 1] = item, item.seen.batch end
-  end
+  local ids = {}
+  for i, item in ipairs(items) do ids[i] = item.payment_id end
+  local found, e = booking_batch.read(tx, ids)
+  if not found then return nil, e end
+  local good, batches = thought_about(items, found)
   if not good[1] then return good end
   local ok, e2 = batch.run(tx, batches)
   if not ok then return nil, e2 end
@@ -108,29 +122,40 @@ local function run(items)
 end
 
 
-local together = combine.kind { name = "webhooks", run = run }
+local together = combine.kind { name = "webhooks", most = MOST_TOGETHER, run = run }
 
 
-local function log_booked(group, p, events)
-  for _, event in ipairs(events) do
+local function log_booked(item)
+  for _, event in ipairs(item.events) do
     if event.is_booked then
-      log.info("webhook.booked", { provider = group.provider, payment_id = p.id,
+      log.info("webhook.booked", { provider = item.group.provider, payment_id = item.payment_id,
         kind = event.kind })
     end
   end
 end
 
 
-function webhook_plain.book(group, claim, answer, p)
-  if answer.failed and answer.failed[1] or #group.ids > MOST_ROWS then return false end
-  local seen, events = prepare(answer, p)
-  if not seen then return seen, events end
-  local done, e = together:go({ KEY }, { seen = seen, claim = claim, ids = group.ids,
-    payment_id = p.id })
+-- What of it can be seen without looking into the books.
+local function may_be_plain(group, answer)
+  if answer.park or answer.failed and answer.failed[1] or #group.ids > MOST_ROWS then
+    return false
+  end
+  for _, event in ipairs(answer.events or {}) do
+    if not booking_batch.PLAIN[event.kind] then return false end
+  end
+  return type(answer.payment_id) == "string"
+end
+
+
+function webhook_plain.book(group, claim, answer)
+  if not may_be_plain(group, answer) then return false end
+  local item = { group = group, claim = claim, ids = group.ids, answer = answer,
+    payment_id = answer.payment_id }
+  local done, e = together:go({ KEY }, item)
   -- a lost answer to COMMIT may have been a yes: asked again it finds what was booked
   if not done then return nil, e end
   if not done.is_written then return false end
-  log_booked(group, p, events)
+  log_booked(item)
   return true
 end
 

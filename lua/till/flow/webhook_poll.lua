@@ -26,8 +26,10 @@ local function page(plugin, slice, after)
   local answer, e = dispatch.plugin(plugin, "webhook.poll",
     { since_ms = slice.since_ms, until_ms = slice.until_ms, after = after })
   if not answer then return nil, e end
-  if #answer.events == 0 then return 0, answer.after end
-  local new, e2 = webhooks_store.insert(plugin, "poll", answer.events)
+  local missing, e1 = webhooks_store.missing(plugin, answer.events) -- nearly all have come
+  if not missing then return nil, e1 end
+  if #missing == 0 then return 0, answer.after end
+  local new, e2 = webhooks_store.insert(plugin, "poll", missing)
   if not new then return nil, e2 end
   if new > 0 then
     metrics.add("till_webhooks_received_total", { provider = plugin, result = "polled" }, new)

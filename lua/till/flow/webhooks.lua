@@ -10,6 +10,7 @@
 -- where nothing is new nothing is booked. All that are due for one subject are one question.
 --
 --   dies before the row is committed   the provider was told nothing, and sends it again
+--   the database cannot be written     what was claimed is given back as soon as it can
 --   dies while it is applied           its lease ends, and somebody else asks and compares again,
 --                                      alone: it may be what ended its worker
 --   the provider cannot be asked       later, after 2, 4, 8 … s; after MOST_TRIES `failed`, and an
@@ -39,6 +40,7 @@ local CHANNEL = "till:jobs" -- of till.flow.jobs
 local WAKE_MS = 50
 
 local woken_ms = 0
+local owed = {} -- claims with rows that nobody is at, and that could not be given back
 
 
 local function count(provider, result)
@@ -107,11 +109,27 @@ local function traced(thrown)
 end
 
 
+local function owe(claim, untried)
+  owed[#owed + 1] = { claim = claim, untried = untried }
+end
+
+
+-- Without it they would wait until the lease ends.
+local function give_back_owed()
+  while owed[1] do
+    local ok, e = webhooks_store.free(owed[1].claim, owed[1].untried)
+    if not ok then return nil, e end
+    table.remove(owed, 1)
+  end
+  return true
+end
+
+
 local function one(group, claim)
   group.is_begun = true
   local good, ok, e = xpcall(apply.run, traced, group, claim)
   if good and ok then return end
-  apply.put_off(group, claim, good and e or ok)
+  if not apply.put_off(group, claim, good and e or ok) then owe(claim) end
 end
 
 
@@ -122,7 +140,9 @@ local function give_back(groups, claim)
   end
   if #ids == 0 then return end
   local ok, e = webhooks_store.give_back(ids, claim)
-  if not ok then log.warn("webhook.give_back", { events = #ids, error = tostring(e) }) end
+  if ok then return end
+  owe(claim)
+  log.warn("webhook.give_back", { events = #ids, error = tostring(e) })
 end
 
 
@@ -170,8 +190,9 @@ local function one_of(suspects, claim)
   if not suspect then return end
   give_back(suspects, claim)
   if suspect.tries <= apply.MOST_TRIES then return one(suspect, claim) end
-  apply.put_off(suspect, claim, err.new("internal",
+  local ok = apply.put_off(suspect, claim, err.new("internal",
     "whoever applied it ended, or stood still, each time"))
+  if not ok then owe(claim) end
 end
 
 
@@ -184,8 +205,13 @@ end
 
 
 function webhooks.run()
-  local rows, claim = webhooks_store.claim(BATCH, LEASE_MS)
-  if not rows then return nil, claim end
+  local ok, e = give_back_owed()
+  if not ok then return nil, e end
+  local rows, claim, untaken = webhooks_store.claim(BATCH, LEASE_MS)
+  if not rows then
+    owe(untaken, true)
+    return nil, claim
+  end
   if #rows == 0 then return 0 end
   fault.crash "webhook.after_claim"
   local groups = grouped(rows)

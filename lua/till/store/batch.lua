@@ -10,8 +10,9 @@
 -- writes here must not look at what was written here. For stores that take a transaction and ask
 -- for nothing back.
 --
--- A `?` of an UPDATE becomes a CASE by the id; its rows are 1, 2, 4, 8, … (the last one again), so
--- that lists of any length make few texts to prepare.
+-- Lists of any length make few texts to prepare, for a connection keeps so many: a `?` of an UPDATE
+-- becomes a CASE by the id where its values differ, for 1, 2, 4, 8, … rows (the last one again),
+-- and the rows of an INSERT go in pieces of SIZES.
 local db = require "till.store.db"
 local sql = require "till.prim.sql"
 
@@ -20,6 +21,7 @@ local methods = {}
 local meta = { __index = methods }
 
 local MOST_PARAMS = 1900 -- a statement takes 2000
+local SIZES = { 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1 }
 
 
 function batch.new()
@@ -40,12 +42,16 @@ end
 methods.insert = methods.exec
 
 
--- "INSERT … VALUES ", its rows, and what stands behind them.
+-- "INSERT … VALUES ", one of its rows, how many there are, and what stands behind them.
 local function parts_of_insert(text)
   local _, last = text:find(" VALUES ", 1, true)
   if not last or not text:find("^INSERT ") then return nil end
   local tail = text:find(" ON DUPLICATE KEY ", last, true)
-  return text:sub(1, last), text:sub(last + 1, (tail or 0) - 1), tail and text:sub(tail) or ""
+  local rows = text:sub(last + 1, (tail or 0) - 1)
+  local row = rows:match "^%b()" or rows
+  local n = (#rows + 2) / (#row + 2)
+  if rows ~= row .. (", " .. row):rep(n - 1) then return nil end -- they differ
+  return text:sub(1, last), row, n, tail and text:sub(tail) or ""
 end
 
 
@@ -56,13 +62,14 @@ end
 
 -- ---- grouping ------------------------------------------------------------------------------
 
-local function add_insert(groups, step, head, rows, tail)
-  local group = groups[head .. tail]
-  if not group or #group.args + step.n > MOST_PARAMS then
-    group = { kind = "insert", head = head, tail = tail, rows = {}, args = {} }
-    groups[head .. tail], groups[#groups + 1] = group, group
+local function add_insert(groups, step, head, row, n, tail)
+  local key = head .. row .. tail
+  local group = groups[key]
+  if not group then
+    group = { kind = "insert", head = head, row = row, tail = tail, n = 0, args = {} }
+    groups[key], groups[#groups + 1] = group, group
   end
-  group.rows[#group.rows + 1] = rows
+  group.n = group.n + n
   append(group.args, step, 1, step.n)
 end
 
@@ -82,9 +89,9 @@ local function group_all(batches)
   local groups = {}
   for _, one in ipairs(batches) do
     for _, step in ipairs(one.steps) do
-      local head, rows, tail = parts_of_insert(step.text)
+      local head, row, n, tail = parts_of_insert(step.text)
       if head then
-        add_insert(groups, step, head, rows, tail)
+        add_insert(groups, step, head, row, n, tail)
       elseif step.text:find("^UPDATE .* WHERE id = %?$") then
         add_update(groups, step)
       else
@@ -101,13 +108,36 @@ end
 local RUN = {}
 
 
+local function size_of(left, width)
+  for _, size in ipairs(SIZES) do
+    if size <= left and size * width <= MOST_PARAMS then return size end
+  end
+end
+
+
 function RUN.insert(tx, group)
-  return tx:exec(group.head .. table.concat(group.rows, ", ") .. group.tail, unpack(group.args))
+  local width, left, at = #group.args / group.n, group.n, 0
+  while left > 0 do
+    local size = size_of(left, width)
+    local done, e = tx:exec(group.head .. group.row .. (", " .. group.row):rep(size - 1)
+      .. group.tail, unpack(group.args, at + 1, at + size * width))
+    if not done then return nil, e end
+    left, at = left - size, at + size * width
+  end
+  return true
 end
 
 
 function RUN.alone(tx, group)
   return tx:exec(group[1].text, unpack(group[1], 1, group[1].n))
+end
+
+
+local function is_one_value(group, at)
+  for _, step in ipairs(group) do
+    if not rawequal(step[at], group[1][at]) then return false end
+  end
+  return true
 end
 
 
@@ -118,6 +148,10 @@ function RUN.update(tx, group)
   local case = "CASE id" .. (" WHEN ? THEN ?"):rep(#rows) .. " END"
   local text = group.text:sub(1, -#"id = ?" - 1):gsub("%?", function()
     at = at + 1
+    if is_one_value(rows, at) then
+      args[#args + 1] = rows[1][at]
+      return "?"
+    end
     for _, step in ipairs(rows) do append(args, { step[step.n], step[at] }, 1, 2) end
     return case
   end)

@@ -6,6 +6,7 @@
 --   count(tx, line_id, n)              so many units more are in parcels; the table refuses more
 --                                      than there are
 --   of_order(tx, order_bin) -> list    oldest first, with their lines
+--   of_orders(tx, order_ids) -> { order id -> list }, of those that have any
 local db = require "till.store.db"
 local id = require "till.util.id"
 local sql = require "till.prim.sql"
@@ -57,11 +58,12 @@ function fulfilments.count(tx, line_id, n)
 end
 
 
-function fulfilments.of_order(conn, order_bin)
-  local rows, e = conn:query("SELECT f.id, f.status, f.tracking_number, f.carrier, f.created_at,"
-    .. " l.line_id, l.quantity FROM fulfilments f JOIN fulfilment_lines l"
-    .. " ON l.fulfilment_id = f.id WHERE f.order_id = ? ORDER BY f.id, l.line_id", order_bin)
-  if not rows then return nil, e end
+local READ = "SELECT f.id, f.order_id, f.status, f.tracking_number, f.carrier, f.created_at,"
+  .. " l.line_id, l.quantity FROM fulfilments f JOIN fulfilment_lines l"
+  .. " ON l.fulfilment_id = f.id WHERE f.order_id %s ORDER BY f.id, l.line_id"
+
+
+local function to_fulfilments(rows)
   local out, by_id = {}, {}
   for _, row in ipairs(rows) do
     local f = by_id[row.id]
@@ -72,6 +74,24 @@ function fulfilments.of_order(conn, order_bin)
       by_id[row.id], out[#out + 1] = f, f
     end
     f.lines[#f.lines + 1] = { line_id = id.text("line", row.line_id), quantity = row.quantity }
+  end
+  return out
+end
+
+
+function fulfilments.of_order(conn, order_bin)
+  local rows, e = conn:query(READ:format "= ?", order_bin)
+  return rows and to_fulfilments(rows), e
+end
+
+
+function fulfilments.of_orders(conn, order_ids)
+  local bins = db.bins("ord", order_ids)
+  local rows, e = conn:query(READ:format("IN (" .. sql.marks(#bins) .. ")"), unpack(bins))
+  if not rows then return nil, e end
+  local out = {}
+  for bin, list in pairs(db.group(rows, "order_id")) do
+    out[id.text("ord", bin)] = to_fulfilments(list)
   end
   return out
 end

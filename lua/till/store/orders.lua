@@ -6,7 +6,8 @@
 --   get(id [, tx]), of_cart(cart_id [, tx])        with lines and fulfilments
 --   list{ status=, email=, number=, placed_after=, placed_before=, customer_id=, limit, … }
 --   lock(tx, id) -> order | false                  with its lines; the row is ours until the end
---   lock_versions(tx, ids) -> { id -> version }    several rows, without their lines
+--   lock_all(tx, ids) -> { id -> order }           several, with no more of them than
+--                                                  till.flow.order_states asks for
 --   set(tx, id, fields)                            status fields; raises the version
 --   event(tx, id, type, actor, data), events(order, opts)   the timeline
 --   count_cancelled(tx, line_id, n), count_returned(tx, line_id, n)
@@ -109,13 +110,42 @@ function orders.lock(tx, order_id)
 end
 
 
-function orders.lock_versions(tx, order_ids)
+local BARE = "SELECT o.id, o.status, o.payment_status, o.fulfilment_status, o.return_status,"
+  .. " o.version, l.id AS l_id, l.quantity, l.fulfilled_quantity, l.backordered_quantity,"
+  .. " l.cancelled_quantity, l.returned_quantity FROM orders o FORCE INDEX (PRIMARY)"
+  .. " LEFT JOIN order_lines l ON l.order_id = o.id WHERE o.id IN (%s) ORDER BY o.id, l.position"
+
+
+local function bare_orders(rows)
+  local out, moved, last = {}, {}, nil
+  for _, row in ipairs(rows) do
+    if not last or last.bin ~= row.id then
+      last = { bin = row.id, order = { id = id.text("ord", row.id), status = row.status,
+        payment_status = row.payment_status, fulfilment_status = row.fulfilment_status,
+        return_status = row.return_status, version = row.version, lines = {},
+        fulfilments = {} } }
+      out[last.order.id] = last.order
+      if row.version > 1 then moved[#moved + 1] = last.order.id end
+    end
+    if row.l_id then last.order.lines[#last.order.lines + 1] = to_line(row) end
+  end
+  return out, moved
+end
+
+
+function orders.lock_all(tx, order_ids)
   local bins = db.bins("ord", order_ids)
-  local rows, e = tx:query("SELECT id, version FROM orders WHERE id IN (" .. sql.marks(#bins)
+  local marks = sql.marks(#bins)
+  local held, e = tx:query("SELECT id FROM orders FORCE INDEX (PRIMARY) WHERE id IN (" .. marks
     .. ") ORDER BY id FOR UPDATE", unpack(bins))
+  local rows = held
+  if held then rows, e = tx:query(BARE:format(marks), unpack(bins)) end
   if not rows then return nil, e end
-  local out = {}
-  for _, row in ipairs(rows) do out[id.text("ord", row.id)] = row.version end
+  local out, moved = bare_orders(rows)
+  if not moved[1] then return out end
+  local parcels, e2 = fulfilments.of_orders(tx, moved)
+  if not parcels then return nil, e2 end
+  for order_id, list in pairs(parcels) do out[order_id].fulfilments = list end
   return out
 end
 

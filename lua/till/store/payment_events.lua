@@ -23,11 +23,11 @@
 --                                     nobody's yet. Where neither is known: none
 --   complete(tx, id, known, f)        `known`, one of `of`, is given f.reference and, where it has
 --                                     none, f.fee
---   tally(list), tallies(tx, ids) -> { id -> tally } | nil, err     changes where its events do
 --   last(tx, id) -> the number of its newest event
 --   sum(id, kind, seq) -> minor units of that kind, up to the event of that number
 --   sent_ms(id) -> when it was sent last | false: never | nil, err
 --   of(id [, tx]) -> { { seq, event, amount, reference, reason, actor, fee, at }, … } | nil, err
+--   of_all(tx, ids) -> { id -> the same } | nil, err
 --
 -- Amounts in minor units. The caller holds the row of the payment, or has just made it; tx may be a
 -- script (till.store.script). No function gives rows back where tx is one.
@@ -149,29 +149,6 @@ function payment_events.complete(tx, id, known, f)
 end
 
 
---- What changes where anything of a list does: an event is added, named, or given its fee.
-function payment_events.tally(list)
-  local named, charged = 0, 0
-  for _, event in ipairs(list) do
-    if event.reference then named = named + 1 end
-    if event.fee then charged = charged + 1 end
-  end
-  return ("%d %d %d"):format(#list, named, charged)
-end
-
-
-function payment_events.tallies(tx, ids)
-  local bins = db.bins("pay", ids)
-  local rows, e = db.on(tx):query("SELECT payment_id, CONCAT_WS(' ', COUNT(*),"
-    .. " COUNT(reference), COUNT(fee)) AS tally FROM payment_events"
-    .. " WHERE payment_id IN (" .. sql.marks(#bins) .. ") GROUP BY payment_id", unpack(bins))
-  if not rows then return nil, e end
-  local out = {}
-  for _, row in ipairs(rows) do out[db.text("pay", row.payment_id)] = row.tally end
-  return out
-end
-
-
 function payment_events.last(tx, id)
   local row, e = db.on(tx):one("SELECT CAST(COALESCE(MAX(seq), 0) AS SIGNED) AS seq"
     .. " FROM payment_events WHERE payment_id = ?", db.bin("pay", id))
@@ -197,9 +174,22 @@ function payment_events.sent_ms(id)
 end
 
 
+local READ = "SELECT payment_id, seq, kind AS event, amount, reference, reason, actor, fee, at"
+  .. " FROM payment_events FORCE INDEX (PRIMARY) WHERE payment_id %s ORDER BY payment_id, seq"
+
+
 function payment_events.of(id, tx)
-  return db.on(tx):query("SELECT seq, kind AS event, amount, reference, reason, actor, fee, at"
-    .. " FROM payment_events WHERE payment_id = ? ORDER BY seq", db.bin("pay", id))
+  return db.on(tx):query(READ:format "= ?", db.bin("pay", id))
+end
+
+
+function payment_events.of_all(tx, ids)
+  local bins = db.bins("pay", ids)
+  local rows, e = tx:query(READ:format("IN (" .. sql.marks(#bins) .. ")"), unpack(bins))
+  if not rows then return nil, e end
+  local out = {}
+  for bin, list in pairs(db.group(rows, "payment_id")) do out[db.text("pay", bin)] = list end
+  return out
 end
 
 

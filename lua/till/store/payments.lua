@@ -19,7 +19,8 @@
 --   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
 --                                  the lock of its order
 --   lock(tx, id) -> payment | false | nil, err     after that of its order
---   lock_all(tx, ids) -> { id -> payment }    several, after their orders
+--   orders_of(tx, ids) -> { id -> order_id }, of those that have one
+--   lock_of_orders(tx, order_ids) -> { order id -> payments, newest first }    after the orders
 --   project(tx, id, seen)          what its events come to, as till.prim.attempt has it
 --   projected(p, seen) -> the row after that
 --   decline(p [, tx])              it was declined for good, under the key that p gives it: what
@@ -132,14 +133,23 @@ function payments.lock(tx, payment_id)
 end
 
 
-function payments.lock_all(tx, payment_ids)
+function payments.orders_of(tx, payment_ids)
   local bins = db.bins("pay", payment_ids)
-  local list, e = all(tx:query("SELECT " .. COLUMNS .. " FROM payments WHERE id IN ("
-    .. sql.marks(#bins) .. ") ORDER BY id FOR UPDATE", unpack(bins)))
-  if not list then return nil, e end
+  local rows, e = tx:query("SELECT id, order_id FROM payments FORCE INDEX (PRIMARY) WHERE id IN ("
+    .. sql.marks(#bins) .. ") AND order_id IS NOT NULL", unpack(bins))
+  if not rows then return nil, e end
   local out = {}
-  for _, p in ipairs(list) do out[p.id] = p end
+  for _, row in ipairs(rows) do out[id.text("pay", row.id)] = id.text("ord", row.order_id) end
   return out
+end
+
+
+function payments.lock_of_orders(tx, order_ids)
+  local bins = db.bins("ord", order_ids)
+  local list, e = all(tx:query("SELECT " .. COLUMNS .. " FROM payments FORCE INDEX"
+    .. " (payments_order) WHERE order_id IN (" .. sql.marks(#bins) .. ") ORDER BY id DESC"
+    .. " FOR UPDATE", unpack(bins)))
+  return list and db.group(list, "order_id"), e
 end
 
 

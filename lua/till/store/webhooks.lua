@@ -3,11 +3,14 @@
 --
 --   insert(provider, via, events) -> how many were new | nil, err    events { id, type, subject,
 --                       at_ms, body, is_ignored }, up to 100; one statement
+--   missing(provider, events) -> those that are not there | nil, err
 --   receive(provider, event) -> is it new? | nil, err    committed then; those who come while
 --                       others are being written go together, in one statement and one commit
---   claim(limit, lease_ms) -> rows, claim | nil, err    those that are due, for lease_ms; each has
---                       had a try more then. is_dropped: who had it last never said what became of
---                       it, or gave it back without having begun it
+--   claim(limit, lease_ms) -> rows, claim { number, until_at } | nil, err, claim    those that are
+--                       due, for lease_ms; each has had a try more then. is_dropped: who had it
+--                       last never said what became of it, or gave it back without having begun it.
+--                       err: some may be claimed all the same
+--   free(claim, untried) -> true | nil, err    what of it nobody is at any more is due at once
 --   settle(tx, ids, claim, state, { reason =, payment_id = }) -> true | false: some are not ours
 --   settle_all(tx, claim, { { ids =, payment_id = }, … }) -> true | false    they are applied
 --   put_off(ids, claim, delay_ms, reason)               they are tried again after it
@@ -63,6 +66,22 @@ function webhooks.insert(provider, via, events)
 end
 
 
+function webhooks.missing(provider, events)
+  if #events == 0 then return {} end
+  local ids, there, out = {}, {}, {}
+  for i, event in ipairs(events) do ids[i] = event.id end
+  db.padded(ids)
+  local rows, e = sql.query("SELECT event_id FROM webhook_events WHERE provider = ?"
+    .. " AND event_id IN (" .. sql.marks(#ids) .. ")", provider, unpack(ids))
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do there[row.event_id] = true end
+  for _, event in ipairs(events) do
+    if not there[event.id] then out[#out + 1] = event end
+  end
+  return out
+end
+
+
 -- Some were there before: those that are as old as this write are its own. Where another worker
 -- wrote the same in the same millisecond both count it as new.
 local function which_are_new(rows, now)
@@ -111,29 +130,40 @@ end
 
 
 -- `claim` is 0 but while somebody is at it: one that is claimed and due again was taken from a
--- worker that has ended, or stood still.
+-- worker that has ended, or stood still. A claim ends at one moment: its rows are found by that.
 function webhooks.claim(limit, lease_ms)
-  local claim = tonumber(crypto.hex(crypto.random(6)), 16) + 1
   local now_ms = time.now_ms()
-  local done, e = sql.exec("UPDATE webhook_events SET reason = IF(claim > 0, ?, reason), claim = ?,"
-    .. " next_at = ?, tries = tries + 1 WHERE state = 'received' AND next_at <= ?"
-    .. " ORDER BY next_at, id LIMIT ?", DROPPED, claim, db.at_ms(now_ms + lease_ms),
-    db.at_ms(now_ms), limit)
-  if not done then return nil, e end
+  local claim = { number = tonumber(crypto.hex(crypto.random(6)), 16) + 1,
+    until_at = db.at_ms(now_ms + lease_ms) }
+  local done, e = sql.exec("UPDATE webhook_events SET reason = IF(claim > 0, ?, reason),"
+    .. " claim = ?, next_at = ?, tries = tries + 1 WHERE state = 'received' AND next_at <= ?"
+    .. " ORDER BY next_at, id LIMIT ?", DROPPED, claim.number, claim.until_at, db.at_ms(now_ms),
+    limit)
+  if not done then return nil, e, claim end
   if done.affected == 0 then return {}, claim end
   local rows, e2 = sql.query("SELECT id, provider, event_id, type, subject, tries,"
-    .. " reason <=> ? AS is_dropped FROM webhook_events WHERE claim = ? AND state = 'received'"
-    .. " ORDER BY id", DROPPED, claim)
-  if not rows then return nil, e2 end
+    .. " reason <=> ? AS is_dropped FROM webhook_events FORCE INDEX (webhook_due)"
+    .. " WHERE state = 'received' AND next_at = ? AND claim = ? ORDER BY id", DROPPED,
+    claim.until_at, claim.number)
+  if not rows then return nil, e2, claim end
   for _, row in ipairs(rows) do row.is_dropped = row.is_dropped == 1 end
   return rows, claim
+end
+
+
+function webhooks.free(claim, untried)
+  local done, e = sql.exec("UPDATE webhook_events FORCE INDEX (webhook_due) SET next_at = ?,"
+    .. " tries = tries - ?, claim = IF(reason <=> ?, claim, 0) WHERE state = 'received'"
+    .. " AND next_at = ? AND claim = ?", db.now(), untried and 1 or 0, DROPPED, claim.until_at,
+    claim.number)
+  return done and true, e
 end
 
 
 local function ours(ids, claim)
   local args = db.padded({ unpack(ids) })
   local where = " WHERE id IN (" .. sql.marks(#args) .. ") AND claim = ? AND state = 'received'"
-  args[#args + 1] = claim
+  args[#args + 1] = claim.number
   return where, args
 end
 

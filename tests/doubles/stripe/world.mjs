@@ -125,10 +125,17 @@ export class World {
     return key === "source" && into.object === "balance_transaction";
   }
 
+  /** With the charge come its newest ten, and whether there are more. */
+  #refundsOf(charge) {
+    const all = this.allOf("refund", charge.payment_intent).filter((one) => one.charge === charge.id).map(copyOf);
+    return { object: "list", data: all.slice(0, 10), has_more: all.length > 10, url: `/v1/charges/${charge.id}/refunds` };
+  }
+
   #expandOne(into, [key, ...rest], path) {
     if (Array.isArray(into)) return into.forEach((one) => this.#expandOne(one, [key, ...rest], path));
     const value = into[key];
     if (key === "data" && into.object === "list") return this.#expandOne(value, rest, path);
+    if (key === "refunds" && into.object === "charge" && rest.length === 0) return void (into.refunds = this.#refundsOf(into));
     if (!EXPANDABLE[key] && !this.#isSource(into, key) || value === undefined) throw invalid(`This property cannot be expanded (${path}).`, { param: "expand" });
     if (typeof value === "string") into[key] = copyOf(EXPANDABLE[key] ? this.get(EXPANDABLE[key], value) : this.#objects.get(value));
     if (rest.length > 0 && into[key]) this.#expandOne(into[key], rest, path);

@@ -114,3 +114,38 @@ t.describe("events of one claim", function()
       t.equal(shop.count("outbox", "state = 'pending'"), 1)
     end))
 end)
+
+
+t.describe("a worker", function()
+  t.it("applies what providers tell while a job takes its time", with_orders(0, function(_, raw)
+    local co, redis = raw.require "till.prim.co", raw.require "till.prim.redis"
+    local batch, webhooks = raw.require "till.flow.job_batch", raw.require "till.flow.webhooks"
+    local closing, deliver, run = co.closing, batch.deliver, webhooks.run
+    local begun, job, applied, ended = co.waiter(), co.waiter(), co.waiter(), co.waiter()
+    local is_over, is_busy, runs = false, false, 0
+    co.closing = function() return is_over end
+    batch.deliver = function()
+      is_busy = true
+      begun:signal(true)
+      job:wait(20000, true)
+      return 0
+    end
+    webhooks.run = function()
+      runs = runs + (is_busy and 1 or 0)
+      if runs == 2 then applied:signal(true) end
+      return runs == 1 and 1 or 0 -- so there may be more
+    end
+    co.turn_end(function()
+      raw.require("till.flow.jobs").run("jobs-1")
+      ended:signal(true)
+    end)
+    begun:wait(20000, true)
+    redis.publish("till:jobs", "webhooks")
+    local is_applied = applied:wait(5000, true)
+    is_over = true
+    job:signal(true)
+    ended:wait(20000, true)
+    co.closing, batch.deliver, webhooks.run = closing, deliver, run
+    t.equal(is_applied, true)
+  end))
+end)

@@ -119,48 +119,55 @@ t.describe("webhooks of many payments", function()
     t.equal(#s.raw.require("till.store.ledger").unbalanced(), 0)
   end))
 
+  t.it("are read, held and written together", with_orders(5, function(s)
+    local booking_batch = s.raw.require "till.flow.booking_batch"
+    local was, sizes = booking_batch.read, {}
+    booking_batch.read = function(tx, ids)
+      sizes[#sizes + 1] = #ids
+      return was(tx, ids)
+    end
+    for i = 1, 5 do s.tell(i) end
+    s.run()
+    booking_batch.read = was
+    t.same(s.states(), all(5, "applied"))
+    t.same(sizes, { 1, 4 }) -- the first has nobody to wait for
+  end))
+
   t.it("post a fee once, whoever else posts it meanwhile", with_orders(3, function(s)
     s.shop.work()
-    local booking_batch = s.raw.require "till.flow.booking_batch"
-    local was = booking_batch.read
-    booking_batch.read = function(p)
-      local seen, e = was(p)
-      if p.id == s.payments[1].id then
-        s.raw.sql.transaction(function(tx)
-          return s.raw.require("till.flow.booking").book(tx, p.id, { kind = "captured",
-            reference = "ch_1", amount = p.amount, fee = 44 })
-        end)
-      end
-      return seen, e
+    local p, answer = s.payments[1], s.answers[1]
+    s.answers[1] = function()
+      s.raw.sql.transaction(function(tx)
+        return s.raw.require("till.flow.booking").book(tx, p.id, { kind = "captured",
+          reference = "ch_1", amount = p.amount, fee = 44 })
+      end)
+      return answer
     end
     s.answers[3] = s.answers[2] -- two subjects of one payment, in one flight
     for i = 1, 3 do s.tell(i) end
     s.run()
-    booking_batch.read = was
     t.same(s.states(), all(3, "applied"))
     t.equal(s.shop.count("ledger_entries", "account = 'fees:test' AND amount = 44"), 2)
   end))
 
-  t.it("see what was booked while they were thought about", with_orders(3, function(s)
-    local booking_batch = s.raw.require "till.flow.booking_batch"
-    local was = booking_batch.read
-    booking_batch.read = function(p)
-      local seen, e = was(p)
-      if p.id == s.payments[2].id then
-        t.ok(s.raw.sql.transaction(function(tx)
-          return s.raw.require("till.flow.booking").book(tx, p.id, { kind = "captured",
-            reference = "ch_2", amount = p.amount })
-        end))
-      elseif p.id == s.payments[3].id then
-        s.raw.sql.exec("UPDATE orders SET payment_status = 'voided', version = version + 1"
-          .. " WHERE id = (SELECT order_id FROM payments WHERE id = ?)",
-          s.raw.require("till.store.db").bin("pay", p.id))
-      end
-      return seen, e
+  t.it("see what was booked since they were asked about", with_orders(3, function(s)
+    local answers = { s.answers[1], s.answers[2], s.answers[3] }
+    s.answers[2] = function()
+      local p = s.payments[2]
+      t.ok(s.raw.sql.transaction(function(tx)
+        return s.raw.require("till.flow.booking").book(tx, p.id, { kind = "captured",
+          reference = "ch_2", amount = p.amount })
+      end))
+      return answers[2]
+    end
+    s.answers[3] = function()
+      s.raw.sql.exec("UPDATE orders SET payment_status = 'voided', version = version + 1"
+        .. " WHERE id = (SELECT order_id FROM payments WHERE id = ?)",
+        s.raw.require("till.store.db").bin("pay", s.payments[3].id))
+      return answers[3]
     end
     for i = 1, 3 do s.tell(i) end
     s.run()
-    booking_batch.read = was
     t.same(s.states(), all(3, "applied"))
     t.equal(s.shop.count("payment_events", "kind = 'captured'"), 3)
     t.equal(s.shop.count("ledger_entries", "account = 'cash:test' AND amount > 0"), 3)
@@ -168,23 +175,42 @@ t.describe("webhooks of many payments", function()
     t.equal(#s.raw.require("till.store.ledger").unbalanced(), 0)
   end))
 
+  -- Of an order that has gone on its parcels are asked for: all of them may complete it.
+  t.it("complete an order of which all was sent, and none that waits", with_orders(3, function(s)
+    for i = 1, 2 do
+      local order = s.shop.must(s.raw.admin("GET", "/admin/v1/orders/"
+        .. s.raw.require("till.store.payments").get(s.payments[i].id).order_id)).order
+      s.shop.must(s.raw.admin("POST", "/admin/v1/orders/" .. order.id .. "/fulfilments",
+        { status = i == 2 and "pending" or nil }, s.shop.key()))
+    end
+    for i = 1, 3 do s.tell(i) end
+    s.run()
+    t.same(s.states(), all(3, "applied"))
+    local now = {}
+    for i, p in ipairs(s.payments) do
+      local order_id = s.raw.require("till.store.payments").get(p.id).order_id
+      local order = s.raw.require("till.store.orders").get(order_id)
+      now[i] = order.status .. " " .. order.payment_status
+    end
+    t.same(now, { "completed captured", "placed captured", "placed captured" })
+  end))
+
   t.it("are not held up by one that throws as it is written", with_orders(4, function(s)
-    local booking_batch = s.raw.require "till.flow.booking_batch"
-    local was, thrown = booking_batch.lock, 0
-    booking_batch.lock = function(tx, list)
-      for _, seen in ipairs(list) do
-        if seen.payment.id == s.payments[3].id then
+    local was, thrown = s.store.settle_all, 0
+    s.store.settle_all = function(tx, claim, list)
+      for _, one in ipairs(list) do
+        if one.payment_id == s.payments[3].id then
           thrown = thrown + 1
           error "no such row can be"
         end
       end
-      return was(tx, list)
+      return was(tx, claim, list)
     end
     for i = 1, 4 do s.tell(i) end
     local good, e = pcall(s.run)
-    booking_batch.lock = was
+    s.store.settle_all = was
     t.ok(good, e)
-    t.ok(thrown > 0)
+    t.ok(thrown > 1)
     t.same(s.states(), all(4, "applied"), "that one the careful way")
     t.equal(s.shop.count("payment_events", "kind = 'captured'"), 4)
   end))
@@ -221,6 +247,44 @@ t.describe("what was claimed", function()
     t.equal(s.shop.count("webhook_events", "tries = 1"), 1)
   end))
 
+  t.it("is due at once where it could not be put off", with_orders(2,
+    function(s)
+      local put_off, left = s.store.put_off, 1
+      s.store.put_off = function(...)
+        left = left - 1
+        if left < 0 then return put_off(...) end
+        return nil, s.raw.require("till.util.err").new("conn_lost", "the database has gone")
+      end
+      local answer = s.answers[1]
+      s.answers[1] = function() error "not now" end
+      for i = 1, 2 do s.tell(i) end
+      s.run()
+      t.same(s.states(), { "received", "applied" })
+      s.answers[1] = answer
+      s.run()
+      s.store.put_off = put_off
+      t.same(s.states(), { "applied", "applied" })
+    end))
+
+  t.it("and never read is due at once, and untried", with_orders(2, function(s)
+    local sql = s.raw.require "till.prim.sql"
+    local query = sql.query
+    sql.query = function(text, ...)
+      if text:find "is_dropped FROM webhook_events" then
+        return nil, s.raw.require("till.util.err").new("conn_lost", "the database has gone")
+      end
+      return query(text, ...)
+    end
+    for i = 1, 2 do s.tell(i) end
+    local n = s.run()
+    sql.query = query
+    t.equal(n, nil)
+    t.equal(s.shop.count("webhook_events", "tries = 1 AND claim > 0"), 2)
+    s.run()
+    t.same(s.states(), all(2, "applied"))
+    t.equal(s.shop.count("webhook_events", "tries = 1"), 2)
+  end))
+
   t.it("by a worker that ended is applied one by one", with_orders(3, function(s)
     for i = 1, 3 do s.tell(i) end
     s.raw.sql.exec "UPDATE webhook_events SET claim = 7, tries = 1"
@@ -241,89 +305,4 @@ t.describe("what was claimed", function()
       t.same(s.states(), { "failed", "applied" })
       t.equal(s.shop.count("alerts", "kind = 'webhook.failed' AND state = 'open'"), 1)
     end))
-end)
-
-
-t.describe("what comes in at the same time", function()
-  t.it("is written together, and each is told whether it is new", with_orders(0, function(s)
-    local co = s.raw.require "till.prim.co"
-    t.equal(s.tell(1, "evt_old"), true)
-    local ids = { "evt_first", "evt_old", "evt_a", "evt_b", "evt_a" }
-    local left, waiter, new = #ids, co.waiter(), {}
-    for i, id in ipairs(ids) do
-      co.turn_end(function()
-        new[i] = s.tell(1, id)
-        left = left - 1
-        if left == 0 then waiter:signal(true) end
-      end)
-    end
-    waiter:wait(10000, true)
-    t.same(new, { true, false, true, true, false })
-    t.equal(s.shop.count("webhook_events"), 4)
-  end))
-end)
-
-
--- A provider with an event at each of `times`, in pages of 100, newest first.
-local function provider_of(times)
-  return function(wish)
-    local out, after = {}, nil
-    local from = wish.after and tonumber(wish.after) - 1 or #times
-    for i = from, 1, -1 do
-      if times[i] >= wish.since_ms and (not wish.until_ms or times[i] <= wish.until_ms) then
-        if #out == 100 then break end
-        out[#out + 1] = { id = "evt_" .. i, type = "x", subject = "x", at_ms = times[i],
-          body = "{}", is_ignored = true }
-        after = tostring(i)
-      end
-    end
-    return { events = out, after = #out == 100 and after or nil }
-  end
-end
-
-
-t.describe("a poll", function()
-  t.it("reads all of an hour that has more events than are read at a time", with_orders(0,
-    function(s)
-      local dispatch = s.raw.require "till.plugin.dispatch"
-      local names, was = dispatch.names, dispatch.plugin
-      local now_ms = s.raw.require("till.prim.time").now_ms()
-      local times = {}
-      for i = 1, 2500 do times[i] = now_ms - 1800000 + 10 * i end
-      local ask = provider_of(times)
-      dispatch.names = function() return { PLUGIN } end
-      dispatch.plugin = function(_, _, wish) return ask(wish) end
-      local time = s.raw.require "till.prim.time"
-      local mono_ms, at_ms = time.mono_ms, time.mono_ms()
-      time.mono_ms = function() return at_ms end -- a slow machine reads on at the next poll
-      local good, e = pcall(function()
-        local done, why = s.raw.require("till.flow.webhook_poll").run()
-        t.ok(done, tostring(why))
-      end)
-      dispatch.names, dispatch.plugin, time.mono_ms = names, was, mono_ms
-      t.ok(good, e)
-      t.equal(s.shop.count("webhook_events", "via = 'poll'"), 2500)
-      t.ok(s.store.seen_ms(PLUGIN) >= now_ms - 1000, "up to now")
-    end))
-
-  t.it("reads what it has left out while its clock was ahead", with_orders(0, function(s)
-    local dispatch, time = s.raw.require "till.plugin.dispatch", s.raw.require "till.prim.time"
-    local names, was, real = dispatch.names, dispatch.plugin, time.now_ms
-    local start_ms, off = real(), 0
-    time.now_ms = function() return real() + off end
-    dispatch.names = function() return { PLUGIN } end
-    local function poll(ahead_ms, times)
-      local ask = provider_of(times)
-      off, dispatch.plugin = ahead_ms, function(_, _, wish) return ask(wish) end
-      return assert(s.raw.require("till.flow.webhook_poll").run())
-    end
-    local good, e = pcall(function()
-      poll(3600000, { start_ms })
-      poll(0, { start_ms })
-      poll(1200000, { start_ms, start_ms + 600000 })
-    end)
-    time.now_ms, dispatch.names, dispatch.plugin = real, names, was
-    t.ok(good, e)
-    t.equal(s.shop.count("webhook_events", "via = 'poll'"), 2)
-  end))
 end)
