@@ -5,6 +5,7 @@
 --                                                     has it, where it is not of the cart's total
 --   authorize(payment, env) -> payment | nil, err     payment_declined, payment_requires_action,
 --                                                     unknown_outcome
+--                       env.sent: the one that was moved to `sending` just now, with its flow
 --   at_once(payment) -> payment, as it will be | false    of a plugin that never waits for anybody;
 --                       nothing is written: the caller does, with what it pays for
 --   settle(payment)     looks up one whose outcome is unknown -> payment | nil, err
@@ -139,18 +140,25 @@ local function begin_to_send(p, fields, row)
 end
 
 
--- Where it was given up while we were slow to ask, its money is nobody's: till.flow.late_payment.
+-- It is on its way: he is asked. Where it was given up while we were slow to ask, its money is
+-- nobody's: till.flow.late_payment.
+local function ask_for(p, env, is_resent)
+  local fence = env.saga and env.saga.claim
+  local answer = ask(p, "payment.authorize", { is_resent = is_resent })
+  local ok, e = record(p, answer, fence)
+  if ok then return to_result(p) end
+  local now, e2 = as_it_is(p, e)
+  if GIVEN_UP[p.state] then require("till.flow.late_payment").heard(p, answer) end
+  return now, e2
+end
+
+
 local function send(p, more, env)
   local fence, is_resent = env.saga and env.saga.claim, p.state ~= "created"
   local moved, e = begin_to_send(p, { data = more and more.data or p.data, fence = fence },
     env.saga)
   if not moved then return as_it_is(p, e) end
-  local answer = ask(p, "payment.authorize", { is_resent = is_resent })
-  local ok, e2 = record(p, answer, fence)
-  if ok then return to_result(p) end
-  local now, e3 = as_it_is(p, e2)
-  if GIVEN_UP[p.state] then require("till.flow.late_payment").heard(p, answer) end
-  return now, e3
+  return ask_for(p, env, is_resent)
 end
 
 
@@ -214,6 +222,10 @@ end
 
 function payment.authorize(p, env)
   local fence = env.saga and env.saga.claim
+  if env.sent == p then
+    env.sent = nil
+    return ask_for(p, env, false)
+  end
   if p.state == "created" then return send(p, nil, env) end
   if p.state == "requires_action" and env.payment_data then
     return send(p, { data = kept.with(p.data, env.payment_data) }, env)
