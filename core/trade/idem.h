@@ -9,7 +9,8 @@
  *
  * Invariants
  *  1. A record is unique by (scope, key); scope = credential and route.
- *  2. RUNNING is written and committed before anything else is done; or the
+ *  2. RUNNING is written and committed before anything else is done, or with
+ *     the first of it (records.claim in lua/till/store/records.lua); or the
  *     record comes into being DONE, with claim 0, in the transaction of an effect
  *     that begins and ends with it (lua/till/store/records.lua). Whoever comes
  *     second then waits for that transaction and meets DONE.

@@ -1,12 +1,17 @@
 // What a completion through payment-stripe costs beside the provider: its time as the client sees it less the time of the requests
 // to Stripe's double, as the server's own histogram has them. One after the other, so that what the histogram grew by between two
 // scrapes is of this completion alone; no jobs worker runs, so nothing else is asked of Stripe.
+//
+// What stands in that time and is not ours is told beside it: a request that is answered from memory is the client's own part and
+// the network's. Between two completions the counters are looked at, which leaves the caches to others; a second lot is bought
+// without, and of these the mean is told, for the histogram tells only the sum of what the provider took.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import path from "node:path";
 import { quantile } from "./lib/compare.mjs";
 import { ROOT } from "./lib/ground.mjs";
+import { cpuOf, difference } from "./lib/processes.mjs";
 import { Client, readyCart, statusOf, STRIPE } from "./lib/shop.mjs";
 
 const CARTS = 100; // a round
@@ -46,14 +51,39 @@ async function atProvider(shop) {
   return { ms: 1000 * all("sum"), count: all("count") };
 }
 
-async function complete(client, shop, at) {
-  const asked = await statusOf(shop), before = await atProvider(shop), begun = performance.now();
+/** Milliseconds. */
+async function order(client, at) {
+  const begun = performance.now();
   const answer = await client.ask("POST", `${at}/complete`, {}, { "idempotency-key": `bench-${at.split("/").at(-1)}` });
-  const took = performance.now() - begun, after = await atProvider(shop);
-  const now = await statusOf(shop);
+  const took = performance.now() - begun;
   if (answer.type !== "order") throw new Error(JSON.stringify(answer));
-  return { own: took - (after.ms - before.ms), provider: after.ms - before.ms, requests: after.count - before.count,
+  return took;
+}
+
+async function complete(client, shop, at) {
+  const asked = await statusOf(shop), before = await atProvider(shop), cpu = cpuOf([shop.pid]);
+  const took = await order(client, at), used = difference(cpuOf([shop.pid]), cpu);
+  const after = await atProvider(shop), now = await statusOf(shop);
+  return { used, own: took - (after.ms - before.ms), provider: after.ms - before.ms, requests: after.count - before.count,
     statements: now.Com_stmt_execute - asked.Com_stmt_execute, syncs: now.Innodb_log_writes - asked.Innodb_log_writes };
+}
+
+/** Mean milliseconds without the provider, one right after the other. */
+async function inARow(client, shop, carts) {
+  const before = await atProvider(shop);
+  let took = 0;
+  for (const at of carts) took += await order(client, at);
+  return (took - ((await atProvider(shop)).ms - before.ms)) / carts.length;
+}
+
+async function trivial(client) {
+  const took = [];
+  for (let i = 0; i < CARTS; i++) {
+    const begun = performance.now();
+    await client.ask("GET", "/store/v1/products?limit=1");
+    took.push(performance.now() - begun);
+  }
+  return quantile(took, 0.5);
 }
 
 export default async function (bench) {
@@ -66,11 +96,18 @@ export default async function (bench) {
     const { data: [product] } = await client.ask("GET", "/store/v1/products?limit=1");
     const [variant] = (await client.ask("GET", `/store/v1/products/${product.id}`)).product.variants;
     await stockUp(running, variant.sku);
+    const shop = { ...running.dev, pid: running.process.pid }, row = [], least = [], cpu = { rest: [], mariadb: [] };
     const p50 = [], p95 = [], theirs = [], asked = [], counts = { statements: [], syncs: [] }, sync = [];
     for (let round = -1; round < bench.rounds; round++) {
       const got = [];
-      for (let i = 0; i < CARTS; i++) got.push(await complete(client, running.dev, await readyCart(client, variant.id, STRIPE)));
+      for (let i = 0; i < CARTS; i++) got.push(await complete(client, shop, await readyCart(client, variant.id, STRIPE)));
+      const carts = [];
+      for (let i = 0; i < CARTS; i++) carts.push(await readyCart(client, variant.id, STRIPE));
+      const mean = await inARow(client, shop, carts);
       if (round < 0) continue; // to warm up
+      row.push(mean);
+      least.push(await trivial(client));
+      for (const part of ["rest", "mariadb"]) cpu[part].push(got.reduce((sum, one) => sum + one.used[part], 0) / CARTS / 1000);
       sync.push(...syncTimes(bench.dir));
       p50.push(quantile(got.map((one) => one.own), 0.5));
       p95.push(quantile(got.map((one) => one.own), 0.95));
@@ -80,6 +117,10 @@ export default async function (bench) {
     }
     bench.spread("a completion without the provider, p50", p50, "ms");
     bench.spread("a completion without the provider, p95", p95, "ms", { most: 2 });
+    bench.spread("    one right after the other, mean", row, "ms");
+    bench.spread("  a request answered from memory, p50", least, "ms");
+    bench.spread("  CPU of the web worker", cpu.rest, "ms");
+    bench.spread("  CPU of the database", cpu.mariadb, "ms");
     bench.spread("  the provider's part, p50", theirs, "ms");
     bench.spread("  requests to it", asked, "");
     bench.spread("  statements to the database, p50", counts.statements, "");

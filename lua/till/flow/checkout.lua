@@ -30,7 +30,8 @@
 --   the answer to it was lost        as when refused: the key is claimed; what has its record is
 --                                    replayed, else the flow below takes over from what is stored
 --
--- The flow, where it dies:
+-- The flow, where it dies. Its first three lines are one transaction where they can be
+-- (till.flow.checkout_begin): nothing, or a payment that was sent.
 --
 --   after the claim of key and cart  the key may be taken over after its time; the row of the flow,
 --                                    with all that it froze, is resumed by whoever comes first
@@ -40,14 +41,15 @@
 --   in the placing transaction       rolled back; placed again with the same frozen price
 --   after it                         flow, cart and key are done with the order, all or none
 --   while it is taken back           it goes on going back, whoever resumes it
+local begin = require "till.flow.checkout_begin"
 local carts = require "till.store.carts"
 local cart_flow = require "till.flow.cart"
 local channel = require "till.flow.channel"
+local check_cart = require "till.flow.checkout_check"
 local checkouts = require "till.store.checkouts"
 local co = require "till.prim.co"
 local conf = require "till.prim.conf"
 local flow = require "till.flow.checkout_flow"
-local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local orders = require "till.store.orders"
@@ -55,7 +57,6 @@ local payment = require "till.flow.payment"
 local place = require "till.flow.place"
 local pricing = require "till.flow.pricing"
 local reservations = require "till.store.reservations"
-local rulebook = require "till.flow.rulebook"
 local sagas = require "till.store.sagas"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
@@ -67,47 +68,6 @@ local TOTALS = { "subtotal", "discount_total", "shipping_total", "tax_total", "t
 local FOR_SHOPPER = { payment_declined = true, payment_requires_action = true, sold_out = true,
   price_changed = true, promotion_refused = true, shipping_unavailable = true,
   payment_provider_unknown = true }
-
-
-local function missing(cart)
-  local out = {}
-  local function need(condition, pointer, detail)
-    if condition then return end
-    out[#out + 1] = { pointer = pointer, detail = detail, code = "missing" }
-  end
-  need(#cart.lines > 0, "/lines", "the cart is empty")
-  need(cart.email, "/email", "an e-mail address is needed")
-  need(cart.shipping_address, "/shipping_address", "an address is needed")
-  need(cart.shipping_option_id or not dispatch.has("shipping.quote"), "/shipping_option_id",
-    "a shipping option is needed")
-  return out
-end
-
-
--- Is everything there that an order needs, and does no plugin and no rule object?
-local function check_cart(cart, quote)
-  local errors = missing(cart)
-  for _, item in pairs(quote.items) do
-    if not item.variant.sellable then
-      errors[#errors + 1] = { pointer = "/lines", code = "gone",
-        detail = item.variant.sku .. " is not sold any more" }
-    end
-  end
-  local answers, e = dispatch.ask("cart.validate", quote.case.summary)
-  if not answers then return nil, e end
-  local objections
-  objections, e = rulebook.objections(quote.case)
-  if not objections then return nil, e end
-  for _, answer in ipairs(answers) do
-    errors[#errors + 1] = { pointer = answer.value.pointer or "", detail = answer.value.message,
-      code = answer.value.code }
-  end
-  for _, o in ipairs(objections) do
-    errors[#errors + 1] = { pointer = o.pointer or "", detail = o.message, code = o.code }
-  end
-  if #errors == 0 then return true end
-  return nil, err.new("cart_incomplete", errors[1].detail, { errors = errors })
-end
 
 
 local function is_changed(shown, priced)
@@ -167,11 +127,8 @@ local function in_progress()
 end
 
 
-local function drive(cart, data, env, held)
-  local until_claim = time.now_ms() + conf.get("cart.completion_claim_ms")
-  local claim, e = carts.claim(nil, cart, until_claim, held)
-  if claim == nil then return nil, e end
-  if not claim then return in_progress() end
+-- The cart is ours.
+local function run(cart, data, env, claim)
   env.claim = claim
   fault.crash "checkout.after_claim"
   local state, e2 = flow:run(cart.id, data, env)
@@ -182,6 +139,15 @@ local function drive(cart, data, env, held)
     return in_progress()
   end
   return answer(cart, state, e2, env)
+end
+
+
+local function drive(cart, data, env, held)
+  local until_claim = time.now_ms() + conf.get("cart.completion_claim_ms")
+  local claim, e = carts.claim(nil, cart, until_claim, held)
+  if claim == nil then return nil, e end
+  if not claim then return in_progress() end
+  return run(cart, data, env, claim)
 end
 
 
@@ -242,11 +208,27 @@ end
 
 -- Whoever resumes it may be of another generation, whose rules of price make something else of
 -- `given`: what was shown and is paid for goes along.
-local function as_flow(cart, quote, env)
+local function frozen(cart, quote, env)
   env.anew = true
   local data = freeze(cart, quote)
   data.result, data.only_payment = quote.result, env.only_payment
-  return drive(cart, data, env)
+  data.key = begin.name_of(env.once)
+  return data
+end
+
+
+-- All that comes before the provider is asked, in one piece. -> as complete | false: step by step
+local function begun(cart, quote, env)
+  if not begin.can(cart, stock.items(quote.priced), quote.priced.total, env) then return false end
+  local data = frozen(cart, quote, env)
+  local claim, e = begin.begin(cart, data, env)
+  if not claim then return claim, e end
+  return run(cart, data, env, claim)
+end
+
+
+local function as_flow(cart, quote, env)
+  return drive(cart, frozen(cart, quote, env), env)
 end
 
 
@@ -263,9 +245,25 @@ local function at_once(ctx, cart, quote, parts, env)
 end
 
 
+-- Who asks again under his key, for the answer was lost or not there yet, hears how it ended. To
+-- try again might say something else: the stock was anybody's since, his payment is let go of.
+local function told(cart, env)
+  if cart.state ~= "open" or not cart.claim or not env.once.key then return false end
+  local row, e = sagas.find("checkout", cart.id)
+  if not row then return row, e end
+  local why = row.state == "undone" and row.data.undoing
+  if not why or not FOR_SHOPPER[why.code] or row.data.key ~= begin.name_of(env.once) then
+    return false
+  end
+  return { type = "cart", cart = cart, error = err.new(why.code, why.message) }
+end
+
+
 local function fresh(ctx, cart, env)
   local ok, e2 = cart_flow.check_open(cart)
   if not ok then return nil, e2 end
+  local before, e4 = told(cart, env)
+  if before ~= false then return before, e4 end
   local quote, e3 = pricing.price(cart)
   if not quote then return nil, e3 end
   ok, e2 = check_cart(cart, quote)
@@ -273,6 +271,8 @@ local function fresh(ctx, cart, env)
   if is_changed(cart.priced, quote.priced) then return show_new_price(cart, quote) end
   local parts = parts_at_once(cart, quote, env)
   if parts then return at_once(ctx, cart, quote, parts, env) end
+  local done, e = begun(cart, quote, env)
+  if done ~= false then return done, e end
   return claimed(env, as_flow, cart, quote, env)
 end
 
@@ -310,7 +310,7 @@ local function recalled(ctx, cart, env)
     return false
   end
   local parts = parts_at_once(cart, quote, env)
-  if not parts then return false end
+  if not parts then return begun(cart, quote, env) end
   return at_once(ctx, cart, quote, parts, env)
 end
 

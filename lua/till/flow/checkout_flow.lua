@@ -13,7 +13,7 @@ local saga = require "till.flow.saga"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
-local PROVIDER_MS = 3600000
+local PROVIDER_MS = require("till.flow.checkout_begin").PROVIDER_MS
 
 
 -- Held for as long as a provider may take to answer.
@@ -163,6 +163,7 @@ end
 
 local function authorize(data, env)
   if data.total == 0 then return true end
+  if env.sent then return authorize_one(env.sent, env) end
   local set, e = pick(data)
   if set == nil then return nil, e end
   if not set then
@@ -194,6 +195,7 @@ end
 
 return saga.define("checkout", {
   { name = "reserve", run = reserve, undo = unreserve },
-  { name = "authorize", run = authorize, undo = unauthorize },
+  -- what came of it stands in the payment: done again it asks for nothing twice
+  { name = "authorize", run = authorize, undo = unauthorize, saved_by_next = true },
   { name = "place", run = function(data, env) return place.run(data, env) end },
 })

@@ -5,6 +5,10 @@
 --                                                     has it, where it is not of the cart's total
 --   authorize(payment, env) -> payment | nil, err     payment_declined, payment_requires_action,
 --                                                     unknown_outcome
+--                       env.sent: the one that was moved to `sending` just now, with its flow; an
+--                       authorization of it is env.heard { payment, answer } then, and not written
+--   told(heard, env) -> payment as it will be, fields    of till.store.payments' move
+--   written(heard, env) -> as authorize              it is written down now
 --   at_once(payment) -> payment, as it will be | false    of a plugin that never waits for anybody;
 --                       nothing is written: the caller does, with what it pays for
 --   settle(payment)     looks up one whose outcome is unknown -> payment | nil, err
@@ -86,6 +90,12 @@ end
 payment.move = move
 
 
+local function fields_of(p, answer, fence)
+  return { provider_ref = answer.provider_ref, reason = answer.reason, action = answer.action,
+    fence = fence, authorization_expires_at = authorization_end.of(p, answer) }
+end
+
+
 -- What was given back there was captured before.
 local function record(p, answer, fence)
   local another = is_another(p, answer)
@@ -96,9 +106,7 @@ local function record(p, answer, fence)
     return nil, err.new("unknown_outcome", another, { final = true })
   end
   if answer.saved then saved_methods.keep(p, answer.saved) end
-  local fields = { provider_ref = answer.provider_ref, reason = answer.reason,
-    action = answer.action, fence = fence,
-    authorization_expires_at = authorization_end.of(p, answer) }
+  local fields = fields_of(p, answer, fence)
   if answer.outcome == "refunded" and p.state ~= "captured" then
     local ok, e = move(p, "captured", fields)
     if not ok then return nil, e end
@@ -139,18 +147,54 @@ local function begin_to_send(p, fields, row)
 end
 
 
+local function fence_of(env)
+  return env.saga and env.saga.claim
+end
+
+
 -- Where it was given up while we were slow to ask, its money is nobody's: till.flow.late_payment.
-local function send(p, more, env)
-  local fence, is_resent = env.saga and env.saga.claim, p.state ~= "created"
-  local moved, e = begin_to_send(p, { data = more and more.data or p.data, fence = fence },
-    env.saga)
-  if not moved then return as_it_is(p, e) end
-  local answer = ask(p, "payment.authorize", { is_resent = is_resent })
-  local ok, e2 = record(p, answer, fence)
+local function write_down(p, answer, env)
+  local ok, e = record(p, answer, fence_of(env))
   if ok then return to_result(p) end
-  local now, e3 = as_it_is(p, e2)
+  local now, e2 = as_it_is(p, e)
   if GIVEN_UP[p.state] then require("till.flow.late_payment").heard(p, answer) end
-  return now, e3
+  return now, e2
+end
+
+
+local function send(p, more, env)
+  local is_resent = p.state ~= "created"
+  local moved, e = begin_to_send(p, { data = more and more.data or p.data,
+    fence = fence_of(env) }, env.saga)
+  if not moved then return as_it_is(p, e) end
+  return write_down(p, ask(p, "payment.authorize", { is_resent = is_resent }), env)
+end
+
+
+-- An authorization is written down with the order that it pays for. Who dies before has a payment
+-- that is `sending`: it is looked up.
+local function ask_for_sent(p, env)
+  env.sent = nil
+  local answer = ask(p, "payment.authorize", { is_resent = false })
+  if answer.outcome ~= "authorized" then return write_down(p, answer, env) end
+  if answer.saved then saved_methods.keep(p, answer.saved) end
+  answer.saved, env.heard = nil, { payment = p, answer = answer }
+  return p
+end
+
+
+function payment.told(heard, env)
+  local p, out = heard.payment, {}
+  local fields = fields_of(p, heard.answer, fence_of(env))
+  for name, value in pairs(p) do out[name] = value end
+  for name, value in pairs(fields) do out[name] = value end
+  out.state = heard.answer.outcome
+  return out, fields
+end
+
+
+function payment.written(heard, env)
+  return write_down(heard.payment, heard.answer, env)
 end
 
 
@@ -213,13 +257,13 @@ end
 
 
 function payment.authorize(p, env)
-  local fence = env.saga and env.saga.claim
+  if env.sent == p then return ask_for_sent(p, env) end
   if p.state == "created" then return send(p, nil, env) end
   if p.state == "requires_action" and env.payment_data then
     return send(p, { data = kept.with(p.data, env.payment_data) }, env)
   end
   if p.state == "sending" or p.state == "unknown" or p.state == "requires_action" then
-    return payment.settle(p, fence)
+    return payment.settle(p, fence_of(env))
   end
   return to_result(p)
 end

@@ -150,7 +150,11 @@ local function write_money(s, order, parts)
       orders.ledger(s, order.id, p.id, order.currency, part.entries or {
         { "cash:" .. p.provider, p.amount }, { "receivable", -p.amount } })
     end
-    payments.attach(s, p, order.id, part.moves_to)
+    if part.told then
+      payments.authorize(s, p, order.id, part.told)
+    else
+      payments.attach(s, p, order.id, part.moves_to)
+    end
   end
 end
 
@@ -216,17 +220,21 @@ end
 local PAYS = { authorized = true, captured = true, won = true }
 
 
-local function payment_of(payment_id)
+local function payment_of(payment_id, env)
   local p, e = payments.get(payment_id)
   if not p then return nil, e or err.new("internal", "the payment of the checkout is not there") end
+  if p.state == "sending" or p.state == "unknown" then -- its answer was lost with an order
+    local paid, e2 = payment.settle(p, env.saga.claim)
+    if not paid then return nil, e2 end
+  end
   if PAYS[p.state] and not kept.is_let_go(p) then return p end
   return nil, err.new("payment_declined", ("the payment is %s; try another way to pay")
     :format(p.state))
 end
 
 
-local function read(data, payment_id)
-  local p, e = payment_of(payment_id)
+local function read(data, payment_id, env)
+  local p, e = payment_of(payment_id, env)
   if not p then return nil, e end
   local part = { payment = p, policy = policy_of(data, p) }
   if payments.was_captured(p) then
@@ -238,10 +246,10 @@ end
 
 
 -- No order is placed with more or less than its total.
-local function paid_with(data)
+local function paid_with(data, env)
   local out, sum = {}, 0
   for i, payment_id in ipairs(data.payments or { data.payment_id }) do
-    local part, e = read(data, payment_id)
+    local part, e = read(data, payment_id, env)
     if not part then return nil, e end
     out[i], sum = part, sum + part.payment.amount
   end
@@ -254,11 +262,39 @@ end
 local ATTEMPTS = 3
 
 
+local function result_of(data)
+  return data.result or price.calculate(data.given) -- a flow from before has none
+end
+
+
+-- The order and what its provider has just said, at the first try: what was held when it was begun
+-- is held. -> true | false: the answer is written down by itself, it is placed as any | nil, err
+local function with_answer(data, env)
+  local heard = env.heard
+  env.heard = nil
+  local p, told = payment.told(heard, env)
+  local done, e = commit(data, env, { held = env.state.held, result = result_of(data),
+    paid = { { payment = p, policy = policy_of(data, p), told = told } } })
+  if done then
+    env.saga.state, env.saga.step = "done", env.steps
+    return true
+  elseif done == nil and e.retryable then
+    return nil, e
+  end
+  local paid, why = payment.written(heard, env)
+  if not paid then return nil, why end
+  return false
+end
+
+
 function place.run(data, env)
-  local paid, e = paid_with(data)
+  if env.heard then
+    local done, e = with_answer(data, env)
+    if done ~= false then return done, e end
+  end
+  local paid, e = paid_with(data, env)
   if not paid then return nil, e end
-  local parts, refusal = { paid = paid,
-    result = data.result or price.calculate(data.given) }, nil -- a flow from before has none
+  local parts, refusal = { paid = paid, result = result_of(data) }, nil
   for _ = 1, ATTEMPTS do
     local state, e2 = held_for(data)
     if not state then return nil, e2 end

@@ -24,6 +24,10 @@
 -- with it until staff say so (till.flow.parked). Its history tells each look. An error with
 -- `known_at_ms` says when time will have told: it is looked at then, and its attempts begin anew.
 --
+-- A step with saved_by_next = true is not saved by itself, but by whatever becomes of the next one:
+-- for one that finds out by itself what it has done, and writes that down elsewhere. Who dies
+-- between both does it again.
+--
 -- `data` is kept in the row (JSON), `env` only in memory. A step may save the row itself in its own
 -- transaction: env.saga is the row, env.steps how many there are; saga.note(tx, env, step) does it,
 -- or a script with sagas.finish. When that transaction fails the step puts env.saga back.
@@ -174,9 +178,12 @@ end
 
 
 --- env.anew: forget what an earlier run of it left; its steps find their traces themselves.
+-- env.begun: its row, which was made just now with what came before it (sagas.begin_with).
 function saga:run(aggregate, data, env)
   local until_ms = time.now_ms() + conf.get("cart.completion_claim_ms")
-  local row, e = sagas.begin(self.name, aggregate, data, until_ms, env.anew)
+  local row, e = env.begun, nil
+  env.begun = nil
+  if not row then row, e = sagas.begin(self.name, aggregate, data, until_ms, env.anew) end
   if row == nil then return nil, e end
   if not row then return "busy" end
   env.saga, env.steps = row, #self.steps
@@ -193,7 +200,9 @@ function saga:run(aggregate, data, env)
     local step = self.steps[i]
     local ok, why = step.run(row.data, env)
     if not ok then return stop(self, row, env, step, why) end
-    if row.step < i then
+    if row.step < i and step.saved_by_next then
+      row.step = i
+    elseif row.step < i then
       local saved, e2 = sagas.save(row, { step = i, state = i == #self.steps and "done" or nil })
       if saved == nil then return nil, e2 end
       if not saved then return taken_over(row) end
@@ -210,8 +219,10 @@ function saga:abandon(read, env)
   local row, e = sagas.begin(self.name, read.aggregate, {}, until_ms, false, read.claim)
   if not row then return row, e end
   env.saga = row
-  local saved, e2 = turn_back(row, err.new("conflict", "the cart was changed meanwhile"))
-  if not saved then return saved, e2 end
+  if not row.data.undoing then
+    local saved, e2 = turn_back(row, err.new("conflict", "the cart was changed meanwhile"))
+    if not saved then return saved, e2 end
+  end
   local state, why = go_on_back(self, row, env)
   if state ~= "undone" then return nil, why end
   return true

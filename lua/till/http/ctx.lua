@@ -20,6 +20,8 @@
 --   ctx:claim()          -> response to send instead | nil | nil, err      where the route's
 --                           idempotency is "late": nothing may be done under the key before
 --                           that, or it is done in one script with its record
+--   ctx:claim_in(script) -> function to be called once it has run    the same with a script, which
+--                           is refused where the key has a record
 --   ctx:page()           -> { limit, after, before } | nil, err      for routes with page = true
 --   ctx:list(rows, page, render, key_of) -> the body of a page; rows has up to limit + 1
 local err = require "till.util.err"
@@ -93,6 +95,11 @@ end
 
 function methods:claim()
   return idempotency.claim_late(self)
+end
+
+
+function methods:claim_in(script)
+  return idempotency.claim_in(self, script)
 end
 
 

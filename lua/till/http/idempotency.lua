@@ -2,6 +2,8 @@
 --
 --   idempotency.claim(route, ctx) -> nil (run the handler), or the response to send instead
 --   idempotency.claim_late(ctx) -> the same, for a route that does not have it claimed beforehand
+--   idempotency.claim_in(ctx, script) -> function to be called once it has run: the key is claimed
+--                        with the script, or the script is refused
 --   idempotency.record_in(ctx, script, response, pieces)    as finish, with a till.store.script
 --   idempotency.finish(ctx, tx, response)   inside the handler's transaction (ctx:transaction does)
 --   idempotency.settle(ctx, response, failure) -> true once the record says what was answered
@@ -115,6 +117,13 @@ function idempotency.claim_late(ctx)
   local instead, failure = claim(i)
   if instead or failure then i.recorded = true end
   return instead, failure
+end
+
+
+function idempotency.claim_in(ctx, script)
+  local i = ctx.idem
+  local number = records.claim(script, i, conf.get("idem.lease_ms"))
+  return function() i.claim = number end
 end
 
 

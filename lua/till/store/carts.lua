@@ -11,6 +11,7 @@
 --   lock_customer(tx, customer_id)
 --   merged(tx, cart, into_id, customer_id) -> true | false | nil, err
 --   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
+--   claim_with(script, cart, until_ms)   with the script; refused (TAKEN) where claim says false
 --   unclaim(tx, id, claim)    back to open      lapse(id, claim)    the claim is over, no more
 --   lock(script, cart)        for what is reserved for it next: refused (TAKEN) where it is not as
 --                     it was read, is being completed, may hold stock already, or is paid for in
@@ -29,7 +30,7 @@ local json = require "till.prim.json"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
-local carts = {}
+local carts = { TAKEN = "taken" }
 
 local COLUMNS = "id, version, state, currency, country, email, shipping_address, billing_address,"
   .. " shipping_option_id, customer_id, key_id, priced, codes, generation, claim, claimed_until,"
@@ -163,16 +164,26 @@ end
 
 --- Completion takes the cart for itself, for a time. The claim grows with the clock. `held` is the
 -- claim of a completion that waits: whoever resumes it takes it over.
+local CLAIM = "UPDATE carts SET state = 'completing',"
+  .. " claim = LAST_INSERT_ID(GREATEST(COALESCE(claim, 0) + 1, ?)), claimed_until = ?"
+  .. " WHERE id = ? AND version = ? AND (state = 'open' OR state = 'completing'"
+  .. " AND (claimed_until < ? OR claim = ?))"
+
+
 function carts.claim(tx, cart, until_ms, held)
-  local bin = db.bin("cart", cart.id)
-  local done, e = db.on(tx):exec("UPDATE carts SET state = 'completing',"
-    .. " claim = LAST_INSERT_ID(GREATEST(COALESCE(claim, 0) + 1, ?)), claimed_until = ?"
-    .. " WHERE id = ? AND version = ? AND (state = 'open' OR state = 'completing'"
-    .. " AND (claimed_until < ? OR claim = ?))", time.now_ms(), db.at_ms(until_ms), bin,
-    cart.version, db.now(), held or 0)
+  local done, e = db.on(tx):exec(CLAIM, time.now_ms(), db.at_ms(until_ms),
+    db.bin("cart", cart.id), cart.version, db.now(), held or 0)
   if not done then return nil, e end
   if done.affected == 0 then return false end
   return done.insert_id
+end
+
+
+--- The same with a script, whose @till_claim it is then; refused (TAKEN) instead of false.
+function carts.claim_with(script, cart, until_ms)
+  script:must(carts.TAKEN, 1, CLAIM, time.now_ms(), db.at_ms(until_ms), db.bin("cart", cart.id),
+    cart.version, db.now(), 0)
+  script:exec("SET @till_claim = LAST_INSERT_ID()")
 end
 
 
@@ -188,9 +199,6 @@ function carts.lapse(cart_id, claim)
   return sql.exec("UPDATE carts SET claimed_until = ? WHERE id = ? AND claim = ?"
     .. " AND state = 'completing'", db.now(), db.bin("cart", cart_id), claim)
 end
-
-
-carts.TAKEN = "taken"
 
 
 function carts.lock(script, cart)

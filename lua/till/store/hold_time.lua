@@ -3,6 +3,7 @@
 --   extend(cart_id, until_ms [, most_ms])     held ones only; most_ms: of each no longer than that
 --                                  from when the cart began to hold of it
 --   extend_in(tx, cart_id, until_ms [, most_ms])   the same in a transaction
+--   extend_with(script, cart_id, until_ms, n)   refused where it is not n rows that gain by it
 --   shorten(cart_id, until_ms, most_ms)   to what it is by itself: whoever held it longer is done
 --   ends_at(tx, cart_id) -> time   of what ends first
 --   bounded(rows, until_ms, most_ms) -> ms, since    for what is held instead of these rows
@@ -48,6 +49,13 @@ function hold_time.extend_in(tx, cart_id, until_ms, most_ms)
   local done, e = tx:exec(EXTENDED, unpack(logged))
   if not done or done.affected == 0 then return done, e end
   return tx:exec(EXTEND, unpack(extended))
+end
+
+
+function hold_time.extend_with(s, cart_id, until_ms, n)
+  local logged, extended = extending(cart_id, until_ms)
+  s:must("not held", n, EXTENDED, unpack(logged))
+  s:exec(EXTEND, unpack(extended))
 end
 
 

@@ -6,6 +6,11 @@
 --   create(tx, fields) -> payment
 --   get(id [, tx]), of_cart(cart_id [, tx]) -> newest first, of_order(order_id [, tx])
 --   move(tx, id, from, to, fields) -> true | false when it was not in `from` (or the fence is old)
+--   send(script, payment, fence)   from `created` to `sending`; refused (MOVED) where it is not as
+--                                 it was read, or another attempt for the cart may still become
+--                                 money
+--   authorize(script, payment, order_id, fields)   from `sending` to `authorized`, with its order;
+--                                 refused (MOVED) where it is not there, or was let go of
 --   attach(script, payment, order_id [, state])   refused (MOVED) where it is not as it was read.
 --                                                 `state`: from `created` to that; refused also
 --                                                 where another attempt for the cart may still
@@ -294,6 +299,24 @@ function payments.attach(s, p, order_id, state)
   return s:must(payments.MOVED, 1, "UPDATE payments FORCE INDEX (PRIMARY) SET order_id = ?,"
     .. " state = ?, provider_ref = ?, updated_at = ? WHERE id = ? AND state = 'created'",
     db.bin("ord", order_id), state, value(p.provider_ref), db.now(), db.bin("pay", p.id))
+end
+
+
+function payments.send(s, p, fence)
+  s:each(payments.MOVED, ALONE, db.bin("cart", p.cart_id), db.bin("pay", p.id))
+  s:must(payments.MOVED, 1, MOVE, params_of(p.id, "created", "sending", { fence = fence }))
+  events.moved(s, p.id, EVENT.sending, {})
+end
+
+
+local AUTHORIZE = MOVE:gsub("SET ", "SET order_id = ?, ", 1)
+  .. " AND JSON_VALUE(data, '$.till.let_go') IS NULL"
+
+
+function payments.authorize(s, p, order_id, f)
+  s:must(payments.MOVED, 1, AUTHORIZE, db.bin("ord", order_id),
+    params_of(p.id, "sending", "authorized", f))
+  events.moved(s, p.id, "authorized", f)
 end
 
 

@@ -4,6 +4,8 @@
 --   events(script, { { aggregate =, type =, payload = }, … })    a transaction will do as well
 --   answer(script, once, status, headers, pieces)
 --                        refused (USED) where the key is not ours: it runs elsewhere, is answered
+--   claim(script, once, lease_ms) -> number    the key is ours, with the script; refused (USED)
+--                        where it has a record, whatever that says
 --   is_used(once)        -> condition and its parameters: has the key a record?
 --
 -- once: { scope =, key =, print =, claim = }. Where nothing was claimed the record comes into being
@@ -43,6 +45,16 @@ end
 function records.is_used(once)
   return "EXISTS (SELECT 1 FROM idempotency_records WHERE scope = ? AND idem_key = ?)",
     scope_of(once), sql.bytes(once.key)
+end
+
+
+function records.claim(script, once, lease_ms)
+  local number = tonumber(crypto.hex(crypto.random(6)), 16) + 1
+  script:must(records.USED, 1, "INSERT INTO idempotency_records (scope, idem_key, fingerprint,"
+    .. " state, claim, claimed_until) VALUES (?, ?, ?, 'running', ?, NOW(3) + INTERVAL ?"
+    .. " MICROSECOND) ON DUPLICATE KEY UPDATE claim = claim", scope_of(once),
+    sql.bytes(once.key), sql.bytes(once.print), number, lease_ms * 1000)
+  return number
 end
 
 

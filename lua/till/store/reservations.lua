@@ -2,7 +2,7 @@
 --
 --   hold(tx, cart_id, items, until_ms [, most_ms]) -> true value | nil, err(sold_out)     what it
 --                                      held before is let go of where it is not the same
---   extend, shorten, ends_at           as till.store.hold_time has them
+--   extend, extend_with, shorten, ends_at   as till.store.hold_time has them
 --   release(tx, cart_id)
 --   lock(tx, cart_id) -> rows | nil, err, let_go(tx, rows, state)     the same in two, of several
 --                                      carts: all rows are locked before any of stock
@@ -29,7 +29,7 @@ local time = require "till.prim.time"
 local units = require "till.store.units"
 
 local reservations = { extend = hold_time.extend, shorten = hold_time.shorten,
-  ends_at = hold_time.ends_at }
+  ends_at = hold_time.ends_at, extend_with = hold_time.extend_with }
 
 local BATCH = 100
 local AT_ONCE = 1000 -- a statement takes 2000 parameters

@@ -2,6 +2,9 @@
 --
 --   begin(name, aggregate, data, until_ms, anew [, claim]) -> saga, claimed by us | false: somebody
 --                           is at it, or was since it had this claim
+--   begin_with(script, name, aggregate, data, { step =, until_ms = }) -> saga    with the script,
+--                           and its first steps are; its id is @till_saga then. Refused where
+--                           there is one, however it ended
 --   save(saga, fields)      step, data, state, error, next_at, anew (it turns back); false when it
 --                           is done already or the claim was lost
 --   tries(saga), since(saga)   as they are at the step that it is at now
@@ -100,6 +103,18 @@ function sagas.begin(name, aggregate, data, until_ms, anew, claim)
       data = data, claim = now, attempts = 1, tries = 0, counted = 0, saved = text }
   end
   return take_over(name, aggregate, text, until_ms, anew, claim)
+end
+
+
+-- One that is there already is taken over by `begin`, not by this.
+function sagas.begin_with(script, name, aggregate, data, opts)
+  local now, text = time.now_ms(), db.to_json(data)
+  script:must("there", 1, "INSERT IGNORE INTO sagas (name, aggregate, step, data, claim,"
+    .. " claimed_until, attempts, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?)",
+    name, aggregate, opts.step, text, now, db.at_ms(opts.until_ms), db.at_ms(now), db.at_ms(now))
+  script:exec("SET @till_saga = LAST_INSERT_ID()")
+  return { name = name, aggregate = aggregate, state = "running", step = opts.step, data = data,
+    claim = now, attempts = 1, tries = 0, counted = opts.step, saved = text }
 end
 
 

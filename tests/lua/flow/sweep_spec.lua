@@ -175,6 +175,7 @@ t.describe("a worker that lost its flow", function()
   t.it("sends nothing any more", with_cart("tok_late", function(shop, raw, cart)
     local payment = raw.require "till.flow.payment"
     local authorize = payment.authorize
+    raw.require("till.flow.checkout_begin").can = function() return false end
     payment.authorize = function(...)
       payment.authorize = authorize
       raw.sql.exec("UPDATE sagas SET claim = claim + 1")

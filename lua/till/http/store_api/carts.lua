@@ -127,6 +127,7 @@ local MARK = NUMBER .. ("%.0f"):format(orders.UNNUMBERED)
 local function completion(ctx)
   local env = { payment_data = ctx.body and ctx.body.data, once = ctx.idem }
   function env.claim_key() return ctx:claim() end
+  function env.claim_with(script) return ctx:claim_in(script) end
   function env.answer(script, order)
     local response = ctx:json(200, { type = "order", order = views.order(order) },
       { etag = order.version })

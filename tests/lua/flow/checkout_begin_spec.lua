@@ -1,0 +1,305 @@
+-- What a completion with somebody outside writes before it asks him, and what it leaves to the end.
+local t = require "till.test"
+local with_shop = require "tests.support.stock"
+
+
+local function ready(shop, quantity)
+  local cart = shop.cart { { shop.product("TEA", 1000, 5), quantity } }
+  shop.pay(cart, "test", "tok_ok")
+  return cart
+end
+
+
+-- Calls of one function of a module while fn runs.
+local function calls_of(raw, module, name, fn)
+  local m, n = raw.require(module), 0
+  local was = m[name]
+  m[name] = function(...)
+    n = n + 1
+    return was(...)
+  end
+  local good, e = pcall(fn)
+  m[name] = was
+  if not good then error(e, 0) end
+  return n
+end
+
+
+local function dies_in(raw, module, name, fn)
+  local m = raw.require(module)
+  local was = m[name]
+  m[name] = function() error("killed", 0) end
+  fn()
+  m[name] = was
+end
+
+
+local function resumed(raw)
+  raw.clock.skip_ms = raw.clock.skip_ms + 31000
+  for _, row in ipairs(raw.require("till.store.sagas").stuck(10)) do
+    t.ok(raw.require("till.flow.checkout").resume(row))
+  end
+end
+
+
+t.describe("a flow that is begun", function()
+  t.it("has key, cart, row, payment and stock with one transaction", with_shop(function(shop, raw)
+    local cart, n = ready(shop, 2), nil
+    dies_in(raw, "till.flow.payment", "authorize", function()
+      n = calls_of(raw, "till.store.reservations", "hold", function()
+        shop.complete(cart, { ["idempotency-key"] = "K" })
+      end)
+    end)
+    t.equal(n, 0, "it was done with the claim")
+    t.same({ shop.count("payments", "state = 'sending'"),
+      shop.count("payment_events", "kind = 'send'"),
+      shop.count("idempotency_records", "idem_key = 'K'") }, { 1, 1, 1 })
+    t.equal(shop.count("sagas", "state = 'running' AND step = 1"), 1)
+    t.equal(shop.count("carts", "state = 'completing'"), 1)
+    t.equal(shop.count("reservations", "state = 'held'"
+      .. " AND expires_at > NOW(3) + INTERVAL 55 MINUTE"), 1)
+    raw.clock.skip_ms = raw.clock.skip_ms + 10000
+    resumed(raw)
+    t.same({ shop.count("orders"), shop.count("payments", "state = 'failed'"),
+      shop.count("payment_test_attempts"), shop.inventory("TEA").reserved }, { 0, 1, 0, 0 },
+      "it was sent for all that is known, and is looked up")
+  end))
+
+  t.it("is so by a worker that does not remember the cart", with_shop(function(shop, raw)
+    local cart = ready(shop, 2)
+    raw.require("till.flow.cart").forget(cart)
+    local n = calls_of(raw, "till.store.carts", "claim", function()
+      t.equal(select(2, shop.complete(cart)).type, "order")
+    end)
+    t.equal(n, 0)
+  end))
+
+  t.it("goes step by step where what was held is not any more", with_shop(function(shop, raw)
+    local cart = ready(shop, 2)
+    local n = calls_of(raw, "till.store.reservations", "hold", function()
+      local hold_time = raw.require "till.store.hold_time"
+      local reservations = raw.require "till.store.reservations"
+      local was = reservations.extend_with
+      reservations.extend_with = function(...) -- just before it is written
+        raw.sql.exec "UPDATE reservations SET expires_at = '2020-01-01'"
+        reservations.expire(10, 1000)
+        return hold_time.extend_with(...)
+      end
+      local payment, held = raw.require "till.flow.payment", nil
+      local authorize = payment.authorize
+      payment.authorize = function(...)
+        held = shop.count("reservations", "state = 'held'")
+        return authorize(...)
+      end
+      t.equal(select(2, shop.complete(cart)).type, "order")
+      reservations.extend_with, payment.authorize = was, authorize
+      t.equal(held, 1, "before the provider was asked")
+    end)
+    t.equal(n, 1)
+    t.equal(shop.count("sagas", "state = 'done'"), 1)
+    t.same({ shop.inventory("TEA").on_hand, shop.inventory("TEA").reserved }, { 3, 0 })
+  end))
+
+  t.it("is none where another payment was begun meanwhile", with_shop(function(shop, raw)
+    local cart, payments = ready(shop, 1), raw.require "till.store.payments"
+    local send, step = payments.send, nil
+    payments.send = function(...)
+      payments.send = send
+      shop.pay(cart, "test", "tok_ok")
+      return send(...)
+    end
+    local payment = raw.require "till.flow.payment"
+    local authorize = payment.authorize
+    payment.authorize = function(p, env)
+      step = p.state
+      return authorize(p, env)
+    end
+    t.equal(select(2, shop.complete(cart)).type, "order")
+    t.equal(step, "created", "it is the newer one, and was not sent with the claim")
+    t.same({ shop.count("payments", "state = 'authorized'"),
+      shop.count("payments", "state = 'voided'") }, { 1, 1 })
+  end))
+
+  t.it("is none where the key has a record", with_shop(function(shop, raw)
+    local cart, records = ready(shop, 1), raw.require "till.store.records"
+    local claim = records.claim
+    records.claim = function(script, once, ms)
+      records.claim = claim
+      raw.require("till.prim.idem").claim(once.scope, once.key, once.print, 60000)
+      return claim(script, once, ms)
+    end
+    local status, body = shop.complete(cart)
+    t.same({ status, body.code }, { 409, "idempotency_in_flight" })
+    t.same({ shop.count("sagas"), shop.count("payments", "state = 'created'"),
+      shop.count("carts", "state = 'open'") }, { 0, 1, 1 })
+  end))
+
+  t.it("is begun once, whoever was there before", with_shop(function(shop, raw)
+    local cart = ready(shop, 1)
+    shop.pay(cart, "test", "tok_declined")
+    t.equal(select(2, shop.complete(cart)).error.code, "payment_declined")
+    shop.pay(cart, "test", "tok_ok")
+    t.equal(select(2, shop.complete(cart)).type, "order")
+    t.equal(shop.count "sagas", 1)
+    t.equal(shop.count("payment_test_attempts", "state = 'authorized'"), 1)
+    t.ok(raw)
+  end))
+end)
+
+
+t.describe("a step that is saved by the next", function()
+  t.it("is done again by who resumes it, and asks for nothing twice", with_shop(function(shop, raw)
+    local cart = ready(shop, 1)
+    dies_in(raw, "till.flow.place", "run", function() shop.complete(cart) end)
+    t.equal(shop.count("sagas", "state = 'running' AND step = 1"), 1)
+    t.equal(shop.count("payments", "state = 'sending'"), 1)
+    resumed(raw)
+    t.same({ shop.count("orders"), shop.count("payment_test_attempts"), shop.count("payments"),
+      shop.count("payments", "state = 'authorized'") }, { 1, 1, 1, 1 })
+  end))
+
+  t.it("is saved where the next one fails, and is taken back", with_shop(function(shop, raw)
+    local cart = ready(shop, 1)
+    local place, err = raw.require "till.flow.place", raw.require "till.util.err"
+    local run = place.run
+    place.run = function() return nil, err.new("unknown_outcome", "spec") end
+    t.equal((shop.complete(cart)), 202)
+    t.equal(shop.count("sagas", "state = 'waiting' AND step = 2"), 1)
+    place.run = function() return nil, err.new("promotion_refused", "spec") end
+    raw.clock.skip_ms = raw.clock.skip_ms + 31000
+    shop.complete(cart)
+    place.run = run
+    t.equal(shop.count("payments", "state = 'voided'"), 1)
+    t.equal(shop.inventory("TEA").reserved, 0)
+  end))
+end)
+
+
+t.describe("who asks again under his key, and was not told how it ended", function()
+  local function undone_with(shop, raw, code)
+    local cart, key = ready(shop, 1), { ["idempotency-key"] = "again" }
+    local place, err = raw.require "till.flow.place", raw.require "till.util.err"
+    local run = place.run
+    place.run = function() return nil, err.new(code, "spec") end
+    t.equal(select(2, shop.complete(cart, key)).error.code, code)
+    place.run = run
+    raw.sql.exec "DELETE FROM idempotency_records"
+    return cart, key
+  end
+
+  t.it("hears it, though it might go well now", with_shop(function(shop, raw)
+    local cart, key = undone_with(shop, raw, "sold_out")
+    for _ = 1, 2 do
+      local status, body = shop.complete(cart, key)
+      t.same({ status, body.type, body.error.code, body.error.detail },
+        { 200, "cart", "sold_out", "spec" })
+    end
+    t.same({ shop.count("orders"), shop.inventory("TEA").reserved }, { 0, 0 })
+  end))
+
+  t.it("is not kept from trying again under another", with_shop(function(shop, raw)
+    local cart = undone_with(shop, raw, "sold_out")
+    shop.pay(cart, "test", "tok_ok")
+    t.equal(select(2, shop.complete(cart)).type, "order")
+  end))
+
+  t.it("hears of the cart as it is once he has changed it", with_shop(function(shop, raw)
+    local cart, key = undone_with(shop, raw, "sold_out")
+    shop.must(raw.store("PATCH", "/store/v1/carts/" .. cart, { email = "b@example.org" }))
+    shop.pay(cart, "test", "tok_ok")
+    t.equal(select(2, shop.complete(cart, key)).type, "order")
+  end))
+end)
+
+
+t.describe("what the provider answers", function()
+  local function events(raw)
+    local out = {}
+    for i, row in ipairs(raw.sql.query "SELECT kind FROM payment_events ORDER BY seq") do
+      out[i] = row.kind
+    end
+    return table.concat(out, " ")
+  end
+
+  -- Does something before the statements of the order are sent for the first time.
+  local function before_order(raw, fn)
+    local payments = raw.require "till.store.payments"
+    local authorize = payments.authorize
+    payments.authorize = function(...)
+      payments.authorize = authorize
+      fn()
+      return authorize(...)
+    end
+  end
+
+  t.it("is written down with the order", with_shop(function(shop, raw)
+    local cart = ready(shop, 1)
+    local n = calls_of(raw, "till.store.payments", "move", function()
+      t.equal(select(2, shop.complete(cart)).type, "order")
+    end)
+    t.equal(n, 0)
+    t.equal(events(raw), "created send authorized")
+    local p = raw.sql.one "SELECT state, provider_ref, order_id FROM payments"
+    t.equal(p.state, "authorized")
+    t.ok(p.provider_ref and p.order_id)
+  end))
+
+  t.it("may have been told by himself before", with_shop(function(shop, raw)
+    local cart = ready(shop, 1)
+    before_order(raw, function() raw.sql.exec "UPDATE payments SET state = 'authorized'" end)
+    t.equal(select(2, shop.complete(cart)).type, "order")
+    t.same({ shop.count("orders"), shop.count("payments", "order_id IS NOT NULL"),
+      shop.count("payment_test_attempts") }, { 1, 1, 1 })
+  end))
+
+  t.it("pays for nothing where it was let go of meanwhile", with_shop(function(shop, raw)
+    local cart = ready(shop, 1)
+    before_order(raw, function()
+      raw.sql.exec "UPDATE payments SET data = JSON_SET(data, '$.till.let_go', 'spec')"
+    end)
+    t.equal(select(2, shop.complete(cart)).error.code, "payment_declined")
+    t.same({ shop.count("orders"), shop.count("payment_test_attempts", "state = 'voided'") },
+      { 0, 1 })
+  end))
+
+  t.it("is written down by itself where the order cannot be placed", with_shop(function(shop, raw)
+    local cart = ready(shop, 1)
+    before_order(raw, function()
+      raw.sql.exec "UPDATE reservations SET expires_at = '2020-01-01'"
+      raw.sql.exec "UPDATE carts SET state = 'open'"
+      raw.require("till.store.reservations").expire(10, 1000)
+      raw.sql.exec "UPDATE carts SET state = 'completing'"
+      shop.must(raw.admin("POST", "/admin/v1/inventory/TEA/adjustments",
+        { set_to = 0, reason = "damaged" }, { ["idempotency-key"] = "none" }))
+    end)
+    t.equal(select(2, shop.complete(cart)).error.code, "sold_out")
+    t.equal(events(raw), "created send authorized voided")
+    t.equal(shop.count("payment_test_attempts", "state = 'voided'"), 1)
+  end))
+
+  t.it("is looked up where its hearer died", with_shop(function(shop, raw)
+    local cart = ready(shop, 1)
+    dies_in(raw, "till.store.orders", "place", function() t.equal((shop.complete(cart)), 500) end)
+    t.equal(events(raw), "created send")
+    resumed(raw)
+    t.equal(events(raw), "created send authorized")
+    t.same({ shop.count("orders"), shop.count("payment_test_attempts") }, { 1, 1 })
+  end))
+
+  t.it("is looked up by the order's own step, where that was saved", with_shop(function(shop, raw)
+    local cart, sql = ready(shop, 1), raw.require "till.prim.sql"
+    local whole, err = sql.whole, raw.require "till.util.err"
+    before_order(raw, function()
+      sql.whole = function()
+        sql.whole = whole
+        return nil, err.new("conn_lost", "spec", { retryable = true })
+      end
+    end)
+    t.equal((shop.complete(cart)), 202)
+    t.same({ shop.count("sagas", "state = 'waiting' AND step = 2"), events(raw) },
+      { 1, "created send" })
+    resumed(raw)
+    t.equal(events(raw), "created send authorized")
+    t.same({ shop.count("orders"), shop.count("payment_test_attempts") }, { 1, 1 })
+  end))
+end)
