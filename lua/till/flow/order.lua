@@ -1,6 +1,7 @@
 -- till/flow/order - what happens to an order after it was placed.
 --
---   get(auth, id)                 the shopper's view: of his key or himself, else not found
+--   get(auth, id)                 the shopper's view, payments counted: of his key or himself, else
+--                                 not found
 --   capture(payment_id, actor, transaction) -> what transaction returned | nil, err
 --                                 of all that is held: asks the provider, then books it. Where a
 --                                 part has no outcome yet that is ended instead
@@ -43,7 +44,7 @@ end
 
 
 function order_flow.get(auth, order_id)
-  local order, e = orders.get(order_id)
+  local order, e = orders.get(order_id, nil, true)
   if order == nil then return nil, e end
   if not order then return missing() end
   local his = order.customer_id and order.customer_id == auth.customer_id

@@ -3,7 +3,8 @@
 --   insert(tx, order) -> order with its number     lines, trace and all, as till.flow.place made it
 --   place(script, order)         insert, and the event that tells of it. The number is known once
 --                                the script has run, as `number` of its row: UNNUMBERED until then
---   get(id [, tx]), of_cart(cart_id [, tx])        with lines and fulfilments
+--   get(id [, tx [, is_counted]]), of_cart(cart_id [, tx])   with lines and fulfilments; counted,
+--                                with how many payments are its own as well, payments_count
 --   list{ status=, email=, number=, placed_after=, placed_before=, customer_id=, limit, … }
 --   lock(tx, id) -> order | false                  with its lines; the row is ours until the end
 --   lock_all(tx, ids) -> { id -> order }           several, with no more of them than
@@ -43,7 +44,7 @@ local function to_order(row)
     billing_address = db.json(row.billing_address), shipping_option_id = row.shipping_option_id,
     shipping_label = row.shipping_label, promotions = db.json(row.promotions) or {},
     generation = row.generation, version = row.version, placed_at = row.placed_at,
-    updated_at = row.updated_at, lines = {}, fulfilments = {},
+    updated_at = row.updated_at, payments_count = row.payments_count, lines = {}, fulfilments = {},
   }
 end
 
@@ -56,6 +57,8 @@ local WHOLE = "SELECT " .. COLUMNS:gsub("(%l[%l_]*)", "o.%1") .. ", l.id AS l_id
   .. " l.subtotal AS l_subtotal, l.discount_total AS l_discount_total,"
   .. " l.tax_total AS l_tax_total, l.total AS l_total"
   .. " FROM orders o LEFT JOIN order_lines l ON l.order_id = o.id WHERE o."
+local COUNTED = WHOLE:gsub(" FROM o", ", (SELECT COUNT(*) FROM payments FORCE INDEX"
+  .. " (payments_order) WHERE order_id = o.id) AS payments_count%0")
 
 
 local function comes_before(a, b)
@@ -74,8 +77,8 @@ local function to_line(row)
 end
 
 
-local function read(conn, where, value)
-  local rows, e = conn:query(WHOLE .. where, value)
+local function read(conn, where, value, text)
+  local rows, e = conn:query((text or WHOLE) .. where, value)
   if not rows then return nil, e end
   if #rows == 0 then return false end
   local order = to_order(rows[1])
@@ -91,8 +94,8 @@ local function read(conn, where, value)
 end
 
 
-function orders.get(order_id, tx)
-  return read(db.on(tx), "id = ?", db.bin("ord", order_id))
+function orders.get(order_id, tx, is_counted)
+  return read(db.on(tx), "id = ?", db.bin("ord", order_id), is_counted and COUNTED)
 end
 
 

@@ -12,10 +12,10 @@ local views = require "till.http.views"
 local function get(ctx)
   local order, e = order_flow.get(ctx.auth, ctx.params.id)
   if not order then return nil, e end
-  local paid, e2 = payments.of_order(order.id)
-  if not paid then return nil, e2 end
   local view = views.order(order)
-  if paid[2] then
+  if order.payments_count > 1 then
+    local paid, e2 = payments.of_order(order.id)
+    if not paid then return nil, e2 end
     view.payments = render.list {}
     for i, p in ipairs(paid) do view.payments[i] = views.payment_session(p) end
   end
