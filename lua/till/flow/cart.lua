@@ -115,7 +115,23 @@ function cart_flow.copy(cart)
 end
 
 
---- Is it being completed just now? A claim whose time ran out holds nobody up.
+-- A claim whose time ran out holds nobody up, unless nobody knows yet what became of the payment:
+-- then the order may still come.
+local function check_claim(cart)
+  local left_ms = cart.claimed_until and time.parse(cart.claimed_until) - time.now_ms() or 0
+  if left_ms > 0 then
+    return nil, err.new("completion_in_progress", "the cart is being completed; wait for its end",
+      { retry_after_ms = math.min(left_ms, 2000) })
+  end
+  local doubt, e = carts.in_doubt(cart)
+  if doubt == nil then return nil, e end
+  if not doubt then return true end
+  return nil, err.new("completion_in_progress", "the outcome of its payment is not known yet: the"
+    .. " cart stays as it is until then; complete it again to ask", { retry_after_ms = 2000 })
+end
+
+
+--- Is it being completed just now? Only of one that is, or was, more is asked of the tables.
 function cart_flow.check_open(cart)
   if cart.state == "completed" then
     return nil, err.new("cart_completed", "the cart is an order already",
@@ -125,12 +141,7 @@ function cart_flow.check_open(cart)
     return nil, err.new("cart_merged", ("the cart went into %s, at a login")
       :format(cart.merged_into))
   end
-  local until_ms = cart.state == "completing" and cart.claimed_until
-    and time.parse(cart.claimed_until)
-  if until_ms and until_ms > time.now_ms() then
-    return nil, err.new("completion_in_progress", "the cart is being completed; wait for its end",
-      { retry_after_ms = math.min(until_ms - time.now_ms(), 2000) })
-  end
+  if cart.state == "completing" then return check_claim(cart) end
   return true
 end
 

@@ -7,6 +7,9 @@
 --                     the table has it, and cart.may_hold says whether it may hold stock
 --   is_still(tx, cart) -> true | false | nil, err: the row is as it was read and nobody completes
 --                     it; locked until the end
+--   in_doubt(cart [, tx]) -> true | false | nil, err: its completion waits for an outcome, however
+--                     long ago its claim ended. Such a cart is neither saved nor merged, and it is
+--                     no current one: what may be paid for stays as it is
 --   current(customer_id [, currency [, but [, tx]]]) -> cart | false | nil, err
 --   lock_customer(tx, customer_id)
 --   merged(tx, cart, into_id, customer_id) -> true | false | nil, err
@@ -27,6 +30,7 @@
 local db = require "till.store.db"
 local id = require "till.util.id"
 local json = require "till.prim.json"
+local sagas = require "till.store.sagas"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
@@ -72,15 +76,53 @@ function carts.get(cart_id, tx)
 end
 
 
---- The open one that the customer has begun last; `currency` and `but`, a cart id, may be nil.
-function carts.current(customer_id, currency, but, tx)
+-- Of one that was read as completing: was that dropped, or is its outcome not known yet?
+local DROPPED = "(state = 'open' OR state = 'completing' AND claimed_until < ? AND NOT EXISTS"
+  .. " (SELECT 1 FROM sagas s WHERE s.name = 'checkout' AND s.aggregate = ? AND "
+  .. sagas.IN_DOUBT .. " AND JSON_VALUE(s.data, '$.cart_version') = carts.version))"
+
+
+-- Who may change it: a condition, and its arguments.
+local function is_free(cart)
+  return cart.state == "completing" and DROPPED or "state = 'open'"
+end
+
+
+local function free_args(cart)
+  if cart.state == "completing" then return db.now(), cart.id end
+end
+
+
+function carts.in_doubt(cart, tx)
+  if cart.state ~= "completing" then return false end
+  local row, e = sagas.find("checkout", cart.id, tx)
+  if not row then return row, e end
+  return row.data.cart_version == cart.version and sagas.is_in_doubt(row)
+end
+
+
+local function before(customer_id, currency, but, last, tx)
   local row, e = db.on(tx):one("SELECT " .. COLUMNS .. " FROM carts WHERE customer_id = ?"
-    .. " AND (? IS NULL OR currency = ?) AND id <> ?"
+    .. " AND (? IS NULL OR currency = ?) AND id <> ? AND (? IS NULL OR id < ?)"
     .. " AND (state = 'open' OR state = 'completing' AND claimed_until < ?)"
     .. " ORDER BY id DESC LIMIT 1", db.bin("cus", customer_id), currency or sql.null,
-    currency or sql.null, but and db.bin("cart", but) or sql.bytes(""), db.now())
+    currency or sql.null, but and db.bin("cart", but) or sql.bytes(""), db.bin("cart", last),
+    db.bin("cart", last), db.now())
   if not row then return row, e end
   return to_cart(row)
+end
+
+
+--- The open one that the customer has begun last; `currency` and `but`, a cart id, may be nil.
+function carts.current(customer_id, currency, but, tx)
+  local cart, e
+  repeat
+    cart, e = before(customer_id, currency, but, cart and cart.id, tx)
+    if not cart then return cart, e end
+    local doubt, e2 = carts.in_doubt(cart, tx)
+    if doubt == nil then return nil, e2 end
+  until not doubt
+  return cart
 end
 
 
@@ -94,13 +136,10 @@ end
 
 --- Its lines are in another one from now on. -> true | false: it was changed | nil, err
 function carts.merged(tx, cart, into_id, customer_id)
-  local now = db.now()
   local done, e = tx:exec("UPDATE carts SET state = 'merged', merged_into = ?, customer_id = ?,"
     .. " claim = NULL, claimed_until = NULL, version = version + 1, updated_at = ?"
-    .. " WHERE id = ? AND version = ?"
-    .. " AND (state = 'open' OR state = 'completing' AND claimed_until < ?)",
-    db.bin("cart", into_id), db.bin("cus", customer_id), now, db.bin("cart", cart.id),
-    cart.version, now)
+    .. " WHERE id = ? AND version = ? AND " .. is_free(cart), db.bin("cart", into_id),
+    db.bin("cus", customer_id), db.now(), db.bin("cart", cart.id), cart.version, free_args(cart))
   if not done then return nil, e end
   return done.affected == 1
 end
@@ -134,17 +173,16 @@ end
 -- back as the id that it "inserted".
 function carts.save(tx, cart)
   local now_ms = time.now_ms()
-  local now = db.at_ms(now_ms)
   local done, e = db.on(tx):exec("UPDATE carts SET"
     .. " version = version + 1 + 0 * LAST_INSERT_ID(may_hold), currency = ?,"
     .. " country = ?, email = ?, shipping_address = ?, billing_address = ?, shipping_option_id = ?,"
     .. " customer_id = ?, priced = ?, codes = ?, generation = ?, state = 'open', claim = NULL,"
-    .. " claimed_until = NULL, updated_at = ? WHERE id = ? AND version = ?"
-    .. " AND (state = 'open' OR state = 'completing' AND claimed_until < ?)", cart.currency,
-    cart.country, cart.email or sql.null, db.to_json(cart.shipping_address),
+    .. " claimed_until = NULL, updated_at = ? WHERE id = ? AND version = ? AND " .. is_free(cart),
+    cart.currency, cart.country, cart.email or sql.null, db.to_json(cart.shipping_address),
     db.to_json(cart.billing_address), cart.shipping_option_id or sql.null,
     db.bin("cus", cart.customer_id), db.to_json(cart.priced), codes_of(cart),
-    cart.generation or sql.null, now, db.bin("cart", cart.id), cart.version, now)
+    cart.generation or sql.null, db.at_ms(now_ms), db.bin("cart", cart.id), cart.version,
+    free_args(cart))
   if not done then return nil, e end
   if done.affected == 0 then return false end
   cart.version, cart.state, cart.updated_at = cart.version + 1, "open", time.rfc3339(now_ms)
@@ -154,9 +192,8 @@ end
 
 
 function carts.is_still(tx, cart)
-  local row, e = tx:one("SELECT version FROM carts WHERE id = ? AND version = ? AND (state = 'open'"
-    .. " OR state = 'completing' AND claimed_until < ?) FOR UPDATE", db.bin("cart", cart.id),
-    cart.version, db.now())
+  local row, e = tx:one("SELECT version FROM carts WHERE id = ? AND version = ? AND "
+    .. is_free(cart) .. " FOR UPDATE", db.bin("cart", cart.id), cart.version, free_args(cart))
   if row == nil then return nil, e end
   return row ~= false
 end

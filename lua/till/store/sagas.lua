@@ -17,6 +17,8 @@
 --   enqueue(tx, name, aggregate, data, after_ms)   for whoever runs it first; a jobs worker does
 --                           when the time is over
 --   note(saga, type, actor, data [, tx])   a line of its history
+--   IN_DOUBT                a condition of rows `s`, is_in_doubt(saga): it waits for an outcome, is
+--                           parked with it, or is looking for it once more
 --   list(opts), unfinished(limit), get(id [, tx]), lock(tx, id), history(id)   for staff
 --   release(tx, saga)       a parked one goes on: it is due, with its tries and its time anew
 --   settle(tx, saga, state) a parked one is over: done or undone
@@ -176,6 +178,17 @@ function sagas.at_once(script, name, aggregate, steps)
     .. " step = IF(state IN ('undone', 'failed'), VALUES(step), step),"
     .. " state = IF(state IN ('undone', 'failed'), 'done', state)", name, aggregate, steps, now,
     now)
+end
+
+
+-- Who looks once more may be slower than his claim: it has been stuck at this step, and is.
+sagas.IN_DOUBT = "(s.state IN ('waiting', 'parked') OR s.state = 'running'"
+  .. " AND s.stuck_since IS NOT NULL)"
+
+
+function sagas.is_in_doubt(saga)
+  return saga.state == "waiting" or saga.state == "parked"
+    or saga.state == "running" and saga.stuck_since ~= nil
 end
 
 
