@@ -257,8 +257,8 @@ local complete
 local function at_once(ctx, cart, quote, parts, env)
   env.steps = flow:count()
   local done, e = place.at_once(freeze(cart, quote), env, parts)
-  if done == nil then return nil, e end
-  if done then return { type = "order", order = env.order } end
+  if done ~= false then return done and { type = "order", order = env.order }, e end
+  env.state = nil -- it is old
   return claimed(env, complete, ctx, cart.id, env)
 end
 
