@@ -189,7 +189,7 @@ end
 
 -- What place.at_once needs; false where a flow is needed.
 local function parts_at_once(cart, quote, env)
-  if cart.state ~= "open" or env.once.claim then return false end
+  if cart.state ~= "open" or env.once.claim or not env.state then return false end
   local held = env.state.held
   if not reservations.is_held(held, stock.items(quote.priced)) then return false end
   local p = paid_at_once(cart, quote, env.state)
@@ -239,8 +239,8 @@ local complete
 local function at_once(ctx, cart, quote, parts, env)
   env.steps = flow:count()
   local done, e = place.at_once(freeze(cart, quote), env, parts)
-  if done == nil then return nil, e end
-  if done then return { type = "order", order = env.order } end
+  if done ~= false then return done and { type = "order", order = env.order }, e end
+  env.state = nil -- it is old
   return claimed(env, complete, ctx, cart.id, env)
 end
 

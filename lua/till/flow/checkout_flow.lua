@@ -1,6 +1,7 @@
 -- till/flow/checkout_flow - the steps of a completion that somebody outside takes part in:
 -- reserve, authorize, place. till.flow.checkout says when they are needed, and what holds where
 -- they break off.
+local confirmed = require "till.flow.payment_confirmed"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local kept = require "till.flow.payment_kept"
@@ -16,8 +17,17 @@ local time = require "till.prim.time"
 local PROVIDER_MS = require("till.flow.checkout_begin").PROVIDER_MS
 
 
--- Held for as long as a provider may take to answer.
+-- Held for as long as a provider may take to answer. What the shopper has seen of his payments is
+-- written with it.
 local function reserve(data, env)
+  if env.anew and data.total > 0 then
+    local seen, e = confirmed.of(data.cart_id, not env.is_tried and env.state or nil)
+    if not seen then
+      env.saga.step = 0
+      return nil, e
+    end
+    data.confirmed = seen
+  end
   local done, e = sql.transaction(function(tx)
     local held, why = reservations.hold(tx, data.cart_id, data.items,
       time.now_ms() + PROVIDER_MS)
@@ -91,6 +101,24 @@ local function pick_only(data, list)
 end
 
 
+-- Somebody's word came for a flow that was begun for others: it pays before them too, where it can
+-- pay by itself.
+local function told(data, list, env)
+  if data.only_payment or not env.only_payment then return nil end
+  for _, p in ipairs(list) do
+    if p.id == env.only_payment and p.state ~= "created" and not kept.part(p) and LIVE[p.state]
+      and p.amount == data.total and p.currency == data.currency and not kept.is_let_go(p) then
+      return { p }
+    end
+  end
+end
+
+
+local function is_shopper(env)
+  return env.once ~= nil and not env.only_payment
+end
+
+
 -- The newest of those that were refused, so that who repeats a completion hears the same again; of
 -- a part the one that is missing. So he does of one that was let go because he did not come back,
 -- or that came too late for the cart as it was then, whatever the cart comes to now.
@@ -102,11 +130,15 @@ local function refused(list, data, missing)
 end
 
 
--- The sessions that pay for it, oldest first; others are let go of. false: none was chosen.
-local function pick(data)
-  local list, e = payments.of_cart(data.cart_id)
-  if not list then return nil, e end
-  if data.only_payment then return pick_only(data, list) end
+-- The sessions that pay for it, oldest first; others are let go of. false: none was chosen. Where
+-- the shopper is not there, none that he has chosen since is.
+local function pick(data, env)
+  local all, e = payments.of_cart(data.cart_id)
+  if not all then return nil, e end
+  if data.only_payment then return pick_only(data, all) end
+  local only = told(data, all, env)
+  if only then return let_go_of_others(all, only) end
+  local list = is_shopper(env) and all or confirmed.only(all, data)
   local set = parts.chosen(list, data.total, data.currency)
   local missing = data.total - parts.sum(set)
   local off = missing ~= 0 and refused(list, data, missing)
@@ -119,7 +151,7 @@ local function pick(data)
   end
   local ok, e3 = parts.check(set, data.total, data.currency)
   if not ok then return nil, e3 end
-  return let_go_of_others(list, set)
+  return let_go_of_others(all, set)
 end
 
 
@@ -164,7 +196,7 @@ end
 local function authorize(data, env)
   if data.total == 0 then return true end
   if env.sent then return authorize_one(env.sent, env) end
-  local set, e = pick(data)
+  local set, e = pick(data, env)
   if set == nil then return nil, e end
   if not set then
     return nil, err.new("cart_incomplete", "choose how to pay first", { errors = { {
