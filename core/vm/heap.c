@@ -1,19 +1,37 @@
 /* heap.c - see heap.h */
 #include "vm/heap.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include "base/mem.h"
 
-#define SLAB_SIZE (64 * 1024)
+#define REGION_SIZE ((size_t)2 * 1024 * 1024) /* of one huge page */
 
-struct till_slab {
-    till_slab_t *next;
+struct till_region {
+    till_region_t *next;
     size_t unused; /* keeps what follows aligned to 16 */
     char bytes[];
 };
 
-#if defined(__SANITIZE_ADDRESS__)
+/* A mapping can be had at any page: twice as much is asked for, and what is beside the aligned part given back. */
+static till_region_t *map_region(void)
+{
+    char *got = mmap(NULL, 2 * REGION_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t before;
+
+    if (got == MAP_FAILED)
+        abort();
+    before = (REGION_SIZE - (uintptr_t)got % REGION_SIZE) % REGION_SIZE;
+    if (before != 0)
+        munmap(got, before);
+    munmap(got + before + REGION_SIZE, REGION_SIZE - before);
+    (void)madvise(got + before, REGION_SIZE, MADV_HUGEPAGE); /* where there are none it is as good, only slower */
+    return (till_region_t *)(got + before);
+}
+
+#if defined(__SANITIZE_ADDRESS__) && !defined(TILL_HEAP_REGIONS) /* which its own test wants all the same */
 /* Each block by itself, so that the sanitizer sees where one ends and when it is gone. */
 static int is_small(size_t size)
 {
@@ -24,33 +42,56 @@ static int is_small(size_t size)
 static int is_small(size_t size) { return size <= TILL_HEAP_SMALL; }
 #endif
 
-static size_t class_of(size_t size) { return (size - 1) / TILL_HEAP_STEP; }
-
-static void give_back(till_heap_t *heap, void *block, size_t size)
+/* The smallest class that has room for it. */
+static unsigned class_of(size_t size)
 {
-    void **list = &heap->_free[class_of(size)];
+    unsigned shift;
 
-    memcpy(block, list, sizeof(*list));
-    *list = block;
+    if (size <= TILL_HEAP_FINE)
+        return (unsigned)((size - 1) / TILL_HEAP_STEP);
+    shift = 63 - (unsigned)__builtin_clzll(size - 1); /* 9 for 513 to 1024 */
+    return 32 + (shift - 9) * 4 + (unsigned)((size - 1) >> (shift - 2) & 3);
 }
 
-/* What is left of the old slab goes to the lists: it is a multiple of the step. */
-static void add_slab(till_heap_t *heap)
+static size_t size_of(unsigned class)
 {
-    till_slab_t *slab = till_alloc(sizeof(*slab) + SLAB_SIZE);
+    unsigned above = class - 32;
 
-    if (heap->_end != heap->_next)
-        give_back(heap, heap->_next, (size_t)(heap->_end - heap->_next));
-    slab->next = heap->_slabs;
-    heap->_slabs = slab;
-    heap->_next = slab->bytes;
-    heap->_end = slab->bytes + SLAB_SIZE;
+    if (class < 32)
+        return ((size_t) class + 1) * TILL_HEAP_STEP;
+    return (size_t)(5 + above % 4) << (above / 4 + 7);
+}
+
+static void give_back(till_heap_t *heap, void *block, unsigned class)
+{
+    memcpy(block, &heap->_free[class], sizeof(void *));
+    heap->_free[class] = block;
+}
+
+/* What is left of the old region goes to the lists, in as few pieces as there are classes for. */
+static void add_region(till_heap_t *heap)
+{
+    till_region_t *region = map_region();
+
+    while (heap->_end != heap->_next) {
+        size_t left = (size_t)(heap->_end - heap->_next);
+        unsigned class = left >= TILL_HEAP_SMALL ? TILL_HEAP_CLASSES - 1 : class_of(left);
+        if (size_of(class) > left)
+            --class;
+        give_back(heap, heap->_next, class);
+        heap->_next += size_of(class);
+    }
+    region->next = heap->_regions;
+    heap->_regions = region;
+    heap->_next = region->bytes;
+    heap->_end = (char *)region + REGION_SIZE;
 }
 
 static void *take(till_heap_t *heap, size_t size)
 {
-    void **list = &heap->_free[class_of(size)];
-    size_t room = (class_of(size) + 1) * TILL_HEAP_STEP;
+    unsigned class = class_of(size);
+    void **list = &heap->_free[class];
+    size_t room = size_of(class);
     void *block = *list;
 
     if (block != NULL) {
@@ -59,7 +100,7 @@ static void *take(till_heap_t *heap, size_t size)
         return block;
     }
     if ((size_t)(heap->_end - heap->_next) < room)
-        add_slab(heap);
+        add_region(heap);
     block = heap->_next;
     heap->_next += room;
     return block;
@@ -68,7 +109,7 @@ static void *take(till_heap_t *heap, size_t size)
 static void drop(till_heap_t *heap, void *block, size_t size)
 {
     if (is_small(size))
-        give_back(heap, block, size);
+        give_back(heap, block, class_of(size));
     else
         free(block);
 }
@@ -96,9 +137,9 @@ void *till_heap_resize(till_heap_t *heap, void *old, size_t old_size, size_t siz
 
 void till_heap_dispose(till_heap_t *heap)
 {
-    while (heap->_slabs != NULL) {
-        till_slab_t *slab = heap->_slabs;
-        heap->_slabs = slab->next;
-        free(slab);
+    while (heap->_regions != NULL) {
+        till_region_t *region = heap->_regions;
+        heap->_regions = region->next;
+        munmap(region, REGION_SIZE);
     }
 }

@@ -1,26 +1,30 @@
-/* heap.h - memory of one VM: small objects from slabs, large ones from the system.
+/* heap.h - memory of one VM: small objects from regions, large ones from the system.
  *
  * Lua makes and drops a great many small tables and strings; malloc's care for
  * threads and for neighbours was a fifth of a worker's CPU. Here a small block is
- * taken from the list of its size and given back to it. Slabs are kept until the
+ * taken from the list of its size and given back to it. Regions are kept until the
  * heap is disposed of, so memory stays at its highest mark: the cap bounds that.
  *
+ * A region is one huge page where the kernel has them. Lua's objects lie all over
+ * its heap, and to find each by pages of 4 KB was an eighth of a worker's CPU.
+ *
  * Thread: one at a time; a VM is built on one thread and then moves to another.
- * Owns: its slabs. Large blocks are the caller's until they are resized to 0.
+ * Owns: its regions. Large blocks are the caller's until they are resized to 0.
  */
 #ifndef TILL_VM_HEAP_H
 #define TILL_VM_HEAP_H
 
 #include <stddef.h>
 
-enum { TILL_HEAP_STEP = 16, TILL_HEAP_SMALL = 512 };
+/* Classes of size: each multiple of 16 to 512, then four for each doubling to 32 KB. */
+enum { TILL_HEAP_STEP = 16, TILL_HEAP_FINE = 512, TILL_HEAP_SMALL = 32768, TILL_HEAP_CLASSES = 32 + 4 * 6 };
 
-typedef struct till_slab till_slab_t;
+typedef struct till_region till_region_t;
 
 typedef struct till_heap {
-    void *_free[TILL_HEAP_SMALL / TILL_HEAP_STEP];
-    till_slab_t *_slabs;
-    char *_next, *_end; /* what is left of the newest slab */
+    void *_free[TILL_HEAP_CLASSES];
+    till_region_t *_regions;
+    char *_next, *_end; /* what is left of the newest region */
 } till_heap_t;
 
 /** As realloc: `old` NULL allocates, `size` 0 frees and gives NULL. `old_size` must be what was asked for. */

@@ -27,8 +27,9 @@
 #define TILL_VM_REFUSALS                                                                                               \
     64 /* waits that a cancelled call may try before they throw; after twice as many it is killed */
 /* Percent of what is live that a heap grows to before it is collected: a worker keeps most of what it has, and each
- * round looks at all of that once more. */
-#define TILL_VM_PAUSE_ROOMY 400
+ * round looks at all of that once more. With 400 a round less often saves 1 % of the CPU and takes a third more memory.
+ */
+#define TILL_VM_PAUSE_ROOMY 250
 #define TILL_VM_PAUSE_TIGHT 200
 #define TILL_VM_INSIDE 8 /* plugins within one another that are known by name */
 

@@ -66,8 +66,10 @@ end
 
 function url.segments(path)
   local out = {}
+  local is_plain = not path:find("[^%w/_.~-]")
   for segment in path:gmatch("/([^/]*)") do
-    local plain, why = url.decode(segment)
+    local plain, why = segment, nil
+    if not is_plain then plain, why = url.decode(segment) end
     if not plain then return nil, why end
     out[#out + 1] = plain
   end
