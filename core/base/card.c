@@ -79,24 +79,28 @@ static size_t typographic(const char *at, size_t left)
     return memcmp(at, "\xE2\x88\x92", 3) == 0 ? 3 : 0;
 }
 
-/** @return the bytes of one separator at `at`, or 0 */
-static size_t separator(const char *at, size_t left)
+/** @return the bytes of one separator at `at`, or 0; `rare` becomes true where it parts much else besides */
+static size_t separator(const char *at, size_t left, bool *rare)
 {
     if (left == 0)
         return 0;
     if (*at == ' ' || *at == '-')
         return 1;
+    if (*at == '.' || *at == '/' || *at == '\t' || *at == '\n' || *at == '\r') {
+        *rare = true;
+        return 1;
+    }
     if (*at == '%')
         return left >= 3 && (memcmp(at, "%20", 3) == 0 || strncasecmp(at, "%2d", 3) == 0) ? 3 : 0;
     return (uint8_t)*at >= 0xC2 ? typographic(at, left) : 0;
 }
 
 /** From the end of a group to the beginning of the next one. @return that, or NULL where the number is over */
-static const char *next_group(const char *at, const char *end)
+static const char *next_group(const char *at, const char *end, bool *rare)
 {
     size_t step;
 
-    for (int i = 0; i != MAX_SEPARATORS && (step = separator(at, (size_t)(end - at))) != 0; ++i) {
+    for (int i = 0; i != MAX_SEPARATORS && (step = separator(at, (size_t)(end - at), rare)) != 0; ++i) {
         at += step;
         if (at != end && is_digit(*at))
             return at;
@@ -104,17 +108,21 @@ static const char *next_group(const char *at, const char *end)
     return NULL;
 }
 
+/* The groups that stand on the cards themselves, each length a hex digit. */
+static bool is_embossed(uint32_t groups) { return groups == 0x4444 || groups == 0x465 || groups == 0x464; }
+
 /** The longest card that begins with the group at `at`. @return its end, or NULL */
 static const char *card_at(const char *at, const char *end)
 {
     uint8_t digits[TILL_CARD_MAX_DIGITS];
     const char *found = NULL;
-    bool in_twos = true;
+    bool in_twos = true, rare = false;
+    uint32_t groups = 0;
     unsigned n = 0;
 
     if (*at < '2' || *at > '8') /* so begins no issuer */
         return NULL;
-    for (const char *next = at; next != NULL; next = next_group(at, end)) {
+    for (const char *next = at; next != NULL; next = next_group(at, end, &rare)) {
         for (at = next; at != end && is_digit(*at); ++at) {
             if (n == TILL_CARD_MAX_DIGITS)
                 return found;
@@ -123,7 +131,8 @@ static const char *card_at(const char *at, const char *end)
         if (at != end && is_word(*at))
             return found;
         in_twos = in_twos && at - next == 2;
-        if (!in_twos && n >= TILL_CARD_MIN_DIGITS && is_issued(digits, n) && has_check_digit(digits, n))
+        groups = groups << 4 | (uint32_t)(at - next < 16 ? at - next : 0);
+        if (!in_twos && (!rare || is_embossed(groups)) && n >= TILL_CARD_MIN_DIGITS && is_issued(digits, n) && has_check_digit(digits, n))
             found = at;
     }
     return found;

@@ -12,7 +12,8 @@
  *  2. Digits may have blanks and dashes between them, up to three in a row, also the dashes and
  *     blanks of typography and a path's %20. A number begins and ends with a group of digits, so
  *     what is written behind a card (12 27 123) does not hide it. In twos
- *     nobody writes a card, but the sizes of shoes.
+ *     nobody writes a card, but the sizes of shoes. Between groups of 4-4-4-4, 4-6-5 or 4-6-4, as
+ *     they stand on cards, there may be a point, a slash, a tab or an end of line as well.
  *  3. A group that touches a letter or an underscore is part of an identifier (a ULID, a hash, a
  *     token) and of no card, nor is any of a UUID, nor the fraction of a decimal number. A row of
  *     digits that is longer than a card's is no card, whatever stands inside of it. What follows

@@ -194,6 +194,7 @@ static till_status_t status_of(unsigned errcode)
     case ER_RECORD_FILE_FULL:
     case ER_TEMP_FILE_WRITE_FAILURE:
     case ER_UNKNOWN_COM_ERROR: /* a node that is not in its cluster */
+    case ER_MAX_PREPARED_STMT_COUNT_REACHED:
         return TILL_UNAVAILABLE;
     case ER_STATEMENT_TIMEOUT:
     case ER_QUERY_INTERRUPTED: /* by somebody's KILL QUERY */
@@ -294,6 +295,20 @@ static bool bind_and_execute(till_sql_conn_t *conn)
     return true;
 }
 
+/* max_prepared_stmt_count bounds those of all clients together: half of ours make room. @return whether there were any */
+static bool prepare_again(till_sql_conn_t *conn)
+{
+    unsigned left = conn->stmts.count / 2;
+
+    if (conn->stmts.count == 0)
+        return false;
+    while (conn->stmts.count > left)
+        till_sql_stmts_remove(&conn->stmts, conn->stmts.oldest);
+    conn->stmt = till_sql_stmts_add(&conn->stmts, conn->mysql, conn->call->text);
+    set_state(conn, TILL_SQL_PREPARING);
+    return true;
+}
+
 static bool after_prepare(till_sql_conn_t *conn)
 {
     unsigned errcode;
@@ -310,6 +325,8 @@ static bool after_prepare(till_sql_conn_t *conn)
     till_sql_call_fail(conn->call, errcode, mysql_stmt_error(conn->stmt->mysql));
     till_sql_stmts_remove(&conn->stmts, conn->stmt);
     conn->stmt = NULL;
+    if (errcode == ER_MAX_PREPARED_STMT_COUNT_REACHED && prepare_again(conn))
+        return true;
     return fail_with(conn, errcode, conn->call->result.message);
 }
 

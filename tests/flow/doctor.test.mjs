@@ -245,7 +245,7 @@ describe("without its servers", () => {
     const sql = (text) => execFileSync("mariadb", [`--socket=${socket}`, "-e", text, "moontill"]);
     sql("CREATE TABLE moontill.big (x INT PRIMARY KEY, y TEXT); INSERT INTO moontill.big SELECT seq, REPEAT('x', 1000) FROM seq_1_to_9000; ANALYZE TABLE moontill.big;"
       + " CREATE DATABASE plain CHARACTER SET latin1; GRANT ALL ON plain.* TO moontill@localhost; DELETE FROM moontill.schema_migrations WHERE version = 9;"
-      + " SET GLOBAL read_only = 1");
+      + " SET GLOBAL read_only = 1; SET GLOBAL max_prepared_stmt_count = 900");
     const look = (...sets) => doctor(["--var", shop.dir, ...[`mysql.socket=${socket}`, "mysql.connections=16", ...sets].flatMap((one) => ["--set", one])]);
     const told = await look();
     assertFinding(told, "database.version", "ok", /MariaDB/);
@@ -255,6 +255,7 @@ describe("without its servers", () => {
     assertFinding(told, "database.binlog", "fail", /STATEMENT/);
     assertFinding(told, "database.sync_binlog", "warn", /is 0/);
     assertFinding(told, "database.connections", "fail", /max_connections is 20/);
+    assertFinding(told, "database.statements", "warn", /max_prepared_stmt_count is 900;/);
     assertFinding(told, "database.wait_timeout", "warn", /30 s/);
     assertFinding(told, "database.max_allowed_packet", "warn", /1\.0 MB/);
     assertFinding(told, "database.buffer_pool", "warn", /is 6 MB/);

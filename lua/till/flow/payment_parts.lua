@@ -24,6 +24,7 @@ local kept = require "till.flow.payment_kept"
 local parts = {}
 
 parts.MOST = 5
+parts.MOST_BEGUN = 50 -- of one cart, whatever became of them: each completion reads them all
 
 local LIVE = { created = true, sending = true, unknown = true, requires_action = true,
   authorized = true, captured = true, won = true }
@@ -121,6 +122,10 @@ end
 
 
 function parts.room(list, cart, amount)
+  if #list >= parts.MOST_BEGUN then
+    return nil, err.new("conflict", ("%d payment sessions were begun for this cart, no further one"
+      .. " is: put what it holds into a new cart"):format(#list))
+  end
   local total, others = cart.priced.total, beside(list, cart)
   if amount and amount.amount < 1 then
     return wrong("/amount/amount", "a session is of 1 or more", "range")

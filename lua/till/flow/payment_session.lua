@@ -18,6 +18,7 @@ local carts = require "till.store.carts"
 local cart_flow = require "till.flow.cart"
 local channel = require "till.flow.channel"
 local err = require "till.util.err"
+local json = require "till.prim.json"
 local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
 local parts = require "till.flow.payment_parts"
@@ -96,6 +97,19 @@ local function step_by_step(ctx, cart, ask)
 end
 
 
+-- It is read with the cart's other sessions at each completion.
+local MOST_DATA = 16384
+
+
+local function fits(data)
+  local size = data and #json.encode(data) or 0
+  if size <= MOST_DATA then return true end
+  local why = ("%d bytes of JSON, where %d are taken"):format(size, MOST_DATA)
+  return nil, err.new("invalid_request", why, { errors = { { pointer = "/data", detail = why,
+    code = "too_long" } } })
+end
+
+
 local function check(cart, provider, data, amount)
   local ok, e = cart_flow.check_open(cart)
   if not ok then return nil, e end
@@ -108,6 +122,8 @@ local function check(cart, provider, data, amount)
     return nil, err.new("payment_provider_unknown", type(why) == "string" and why
       or ("%s is not offered for this cart"):format(provider))
   end
+  local fit, e3 = fits(data)
+  if not fit then return nil, e3 end
   local may, e2 = saved_methods.check(cart, provider, data)
   if not may then return nil, e2 end
   return offer

@@ -116,6 +116,20 @@ local function as_failure(thrown, where, req)
 end
 
 
+-- What MariaDB says of a value that was given to it; all else that it refuses is a fault of ours.
+local OF_VALUES = { [1048] = true, [1264] = true, [1366] = true, [1406] = true, [1451] = true,
+  [1452] = true, [4025] = true }
+
+
+local function as_fault(failure, found, ctx)
+  if failure.code ~= "rejected" or failure.public or not failure.errcode
+    or OF_VALUES[failure.errcode] then return failure end
+  report(found.path, ctx.req, tostring(failure) .. ": is the database migrated, and may this user do"
+    .. " what docs/operations.md grants him?")
+  return err.new("internal", "a fault")
+end
+
+
 local function run(found, ctx)
   if found.plugin then co.enter(found.plugin, found.path) end
   local good, response, failure = xpcall(found.handler, traced, ctx)
@@ -127,7 +141,7 @@ local function run(found, ctx)
       .. " instead of ctx:json(...) or nil, err")
     return nil, err.new("internal", "no response")
   end
-  if err.is(failure) then return nil, failure end
+  if err.is(failure) then return nil, as_fault(failure, found, ctx) end
   report(found.path, ctx.req, "the handler returned neither a response nor an error: "
     .. tostring(failure))
   return nil, err.new("internal", "no response")

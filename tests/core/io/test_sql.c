@@ -323,6 +323,38 @@ START_TEST(more_statements_than_the_cache_keeps_all_work)
 }
 END_TEST
 
+/* The server's limit is everybody's: whoever has some gives up half of them, and goes on. */
+START_TEST(a_server_that_takes_no_more_statements_is_given_room)
+{
+    till_sql_value_t n = {.type = TILL_SQL_INT, .integer = 1};
+    answer_t a;
+
+    open_pool(1, 10);
+    for (int i = 0; i < 20; i++) {
+        char sql[64];
+        snprintf(sql, sizeof(sql), "SELECT %d AS v", i);
+        ck_assert_int_eq(number(sql), i);
+    }
+    must("SET GLOBAL max_prepared_stmt_count = 1");
+    for (int i = 20; i < 60; i++) {
+        char sql[64];
+        snprintf(sql, sizeof(sql), "SELECT ? + %d AS v", i);
+        query_with(&a, sql, &n, 1);
+        ck_assert_int_eq(a.status, TILL_OK);
+        ck_assert_int_eq(a.integer, i + 1);
+        forget(&a);
+    }
+    must("SET GLOBAL max_prepared_stmt_count = 0");
+    query_with(&a, "SELECT ? AS one_more", &n, 1);
+    ck_assert_int_eq(a.status, TILL_UNAVAILABLE);
+    must("SET GLOBAL max_prepared_stmt_count = 16382");
+    query_with(&a, "SELECT ? AS one_more", &n, 1);
+    ck_assert_int_eq(a.status, TILL_OK);
+    forget(&a);
+    close_pool();
+}
+END_TEST
+
 START_TEST(values_never_become_sql)
 {
     till_sql_value_t evil = text_of("'; DROP TABLE uniq; -- ");
@@ -468,6 +500,7 @@ Suite *sql_suite(void)
     tcase_add_test(tc, a_procedure_gives_its_first_rows_and_all_changes);
     tcase_add_test(tc, a_changed_table_is_read_with_its_new_columns);
     tcase_add_test(tc, more_statements_than_the_cache_keeps_all_work);
+    tcase_add_test(tc, a_server_that_takes_no_more_statements_is_given_room);
     tcase_add_test(tc, values_never_become_sql);
     tcase_add_test(tc, a_compound_statement_that_fails_leaves_no_transaction_to_whoever_comes_next);
     tcase_add_test(tc, a_release_in_a_transaction_rolls_back);

@@ -53,6 +53,25 @@ t.describe("sessions of a cart", function()
     t.same({ session(shop, raw, cart) == 409, shop.count("payments") }, { true, 5 })
   end))
 
+  t.it("are fifty in all, whatever became of them", with_shop(function(shop, raw)
+    local cart = cart_of(shop)
+    for _ = 1, 50 do t.equal((session(shop, raw, cart)), 201) end
+    local status, body = session(shop, raw, cart)
+    t.same({ status, body.code, shop.count("payments") }, { 409, "conflict", 50 })
+    t.equal((session(shop, raw, cart, 700)), 409)
+    t.equal(shop.must(shop.complete(cart)).type, "order")
+  end))
+
+  t.it("take no more data than a completion should read", with_shop(function(shop, raw)
+    local cart = cart_of(shop)
+    local ask = { provider = "payment-test", data = { pad = ("x"):rep(17000) } }
+    local status, body = raw.store("POST", "/store/v1/carts/" .. cart .. "/payment-sessions", ask)
+    t.same({ status, body.code, body.errors[1].pointer }, { 422, "invalid_request", "/data" })
+    t.equal(shop.count("payments"), 0)
+    ask.data.pad = ("x"):rep(16000)
+    t.equal((raw.store("POST", "/store/v1/carts/" .. cart .. "/payment-sessions", ask)), 201)
+  end))
+
   t.it("without an amount are of the rest, and the newest of them counts", with_shop(
     function(shop, raw)
       local cart = parts_of(shop, raw, 700, "tok_ok", false, "tok_declined", false, "tok_ok")

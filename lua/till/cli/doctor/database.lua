@@ -9,6 +9,7 @@ local time = require "till.prim.time"
 
 local MB = 1024 * 1024
 local SPARE = 10 -- connections for people and backups
+local STATEMENTS = 256 -- that a connection keeps prepared, at most: TILL_SQL_STMT_LIMIT
 
 -- Those whose value has one right answer: variable, right, level, why, what to do.
 local SAFE = {
@@ -151,6 +152,22 @@ local function connections(report, vars, facts)
       .. " each other machine, or lower mysql.connections."):format(need))
   else
     report.ok("database.connections", finding)
+  end
+end
+
+
+-- Above it MariaDB prepares no further one for anybody, so that connections keep fewer.
+local function statements(report, vars, facts)
+  local need = (facts.web_workers + facts.jobs_workers) * facts.conf.get("mysql.connections")
+    * STATEMENTS
+  local limit = tonumber(vars.max_prepared_stmt_count)
+  local finding = ("max_prepared_stmt_count is %d; the workers of this machine may keep %d"):format(
+    limit, need)
+  if limit < need then
+    report.warn("database.statements", finding, ("Set max_prepared_stmt_count to %d or more, with"
+      .. " room for each other machine: statements are prepared again and again otherwise."):format(need))
+  else
+    report.ok("database.statements", finding)
   end
 end
 
