@@ -28,7 +28,8 @@ local ASKED = { void = true, refund = true } -- of the provider
 function shares.of_order(tx, order_id)
   local list, e = payments.of_order(order_id, tx)
   if not list then return nil, e end
-  if not list[2] or not kept.part(list[1]) then return false end
+  local newest = list[1]
+  if not list[2] or not kept.part(newest) and not kept.order(newest) then return false end
   local out = {}
   for _, p in ipairs(list) do
     if p.state == "authorized" or payments.was_captured(p) then out[#out + 1] = p end

@@ -3,6 +3,7 @@
 --
 --   list(cart) -> { { provider, label, fields, saved_methods } } | nil, err
 --                                         saved_methods: can one be kept with it?
+--   list_for({ currency, country, amount }) -> the same
 local capabilities = require "till.flow.capabilities"
 local dispatch = require "till.plugin.dispatch"
 local saved_methods = require "till.flow.saved_methods"
@@ -11,7 +12,12 @@ local payment_methods = {}
 
 
 function payment_methods.list(cart)
-  local about = { currency = cart.currency, country = cart.country, amount = cart.priced.total }
+  return payment_methods.list_for { currency = cart.currency, country = cart.country,
+    amount = cart.priced.total }
+end
+
+
+function payment_methods.list_for(about)
   local answers, e = dispatch.ask("payment.describe", about)
   if not answers then return nil, e end
   local out = {}

@@ -15,6 +15,7 @@
 --                                                 `state`: from `created` to that; refused also
 --                                                 where another attempt for the cart may still
 --                                                 become money
+--   give_to(tx, id, order_id), mark(tx, id, why or nil)
 --   list{…}, by_ref(provider, ref), open(before_ms, limit)
 --   to_capture(p) -> amount        less what was cancelled
 --   was_captured(p) -> boolean     whatever became of that money since
@@ -317,6 +318,21 @@ function payments.authorize(s, p, order_id, f)
   s:must(payments.MOVED, 1, AUTHORIZE, db.bin("ord", order_id),
     params_of(p.id, "sending", "authorized", f))
   events.moved(s, p.id, "authorized", f)
+end
+
+
+--- Of one that succeeded, and whose row is ours.
+function payments.give_to(tx, payment_id, order_id)
+  return tx:exec("UPDATE payments SET order_id = ?, updated_at = ? WHERE id = ?",
+    db.bin("ord", order_id), db.now(), db.bin("pay", payment_id))
+end
+
+
+--- why: nothing of it is captured from now on; nil: it may be again.
+function payments.mark(tx, payment_id, why)
+  return tx:exec("UPDATE payments SET data = JSON_MERGE_PATCH(data, ?), updated_at = ?"
+    .. " WHERE id = ?", why and db.to_json { till = { let_go = why } }
+    or '{"till":{"let_go":null}}', db.now(), db.bin("pay", payment_id))
 end
 
 
