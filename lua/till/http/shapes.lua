@@ -61,7 +61,7 @@ shapes.promotion = s.object({
 shapes.payment = s.object({
   id = s.id("pay"), provider = s.string {}, state = s.string {}, amount = s.money(),
   authorization_expires_at = s.string { format = "date-time",
-    doc = "Of one that is authorized: until when its provider holds the money." },
+    doc = "Of one that holds money still: until when its provider does." },
 }, { additional = true, name = "Payment" })
 
 shapes.payment_request = s.object({

@@ -22,6 +22,7 @@
 --   left(p) -> amount              that may be captured, or let go of, still; also of one that is
 --                                  disputed, or was: a bank has taken back what was captured
 --   nothing_left(ids) -> { id = true } of those of which nothing may be captured any more
+--   was_let_go(tx, id, amount)     under the lock of its order, as the next three
 --   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
 --                                  the lock of its order
 --   lock(tx, id) -> payment | false | nil, err     after that of its order
@@ -233,6 +234,13 @@ function payments.release(tx, payment_id, amount)
     .. " updated_at = ? WHERE id = ?", amount, db.now(), db.bin("pay", payment_id))
   if not ok then return nil, e end
   return events.let_go(tx, payment_id, amount)
+end
+
+
+--- No more of it was let go of than that: the rest was captured after all.
+function payments.was_let_go(tx, payment_id, amount)
+  return tx:exec("UPDATE payments SET released_amount = ?, updated_at = ? WHERE id = ?", amount,
+    db.now(), db.bin("pay", payment_id))
 end
 
 
