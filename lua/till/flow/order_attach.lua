@@ -18,6 +18,7 @@ local kept = require "till.flow.payment_kept"
 local orders = require "till.store.orders"
 local parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
+local payment_marks = require "till.store.payment_marks"
 local payment_status = require "till.flow.payment_status"
 local payments = require "till.store.payments"
 local records = require "till.store.records"
@@ -61,7 +62,7 @@ local function book_money(tx, order, p, found)
     if not entries then return nil, why end
     ok, e = orders.ledger(tx, order.id, p.id, p.currency, entries)
   end
-  if ok then ok, e = payments.give_to(tx, p.id, order.id) end
+  if ok then ok, e = payment_marks.give_to(tx, p.id, order.id) end
   if ok then ok, e = requests.pay(tx, order.id, p.amount) end
   return ok, e
 end

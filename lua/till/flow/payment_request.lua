@@ -25,6 +25,7 @@ local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local payment = require "till.flow.payment"
+local payment_marks = require "till.store.payment_marks"
 local payments = require "till.store.payments"
 local requests = require "till.store.payment_requests"
 local result = require "till.flow.payment_result"
@@ -77,7 +78,7 @@ end
 
 local function mark(tx, order, p, actor)
   if p.state == "voided" or kept.is_let_go(p) then return true end
-  local ok, e = payments.mark(tx, p.id, "replaced")
+  local ok, e = payment_marks.mark(tx, p.id, "replaced")
   if not ok then return nil, e end
   return outbox.append(tx, { { aggregate = "payment:" .. p.id, type = "payment.replaced",
     payload = { payment_id = p.id, order_id = order.id, actor = actor },
@@ -87,7 +88,7 @@ end
 
 local function book(p, kind, actor, why)
   return sql.transaction(function(tx)
-    local ok, e = payments.mark(tx, p.id, kind == "voided" and "replaced" or nil)
+    local ok, e = payment_marks.mark(tx, p.id, kind == "voided" and "replaced" or nil)
     if not ok then return nil, e end
     return booking.own(tx, p.id, { kind = kind, actor = actor, reason = why,
       amount = kind == "captured" and payments.to_capture(p) or nil })
@@ -118,7 +119,7 @@ local function let_go(payment_id, actor)
     local ok, e3 = book(p, "captured", "provider:" .. p.provider, "captured at the provider")
     if not ok then return nil, e3 end
   elseif err.is(e2, "payment_declined") then
-    local ok, e3 = sql.transaction(function(tx) return payments.mark(tx, p.id, nil) end)
+    local ok, e3 = sql.transaction(function(tx) return payment_marks.mark(tx, p.id, nil) end)
     if not ok then return nil, e3 end
   else
     return nil, e2

@@ -15,14 +15,12 @@
 --                                                 `state`: from `created` to that; refused also
 --                                                 where another attempt for the cart may still
 --                                                 become money
---   give_to(tx, id, order_id), mark(tx, id, why or nil)
 --   list{…}, by_ref(provider, ref), open(before_ms, limit)
 --   to_capture(p) -> amount        less what was cancelled
 --   was_captured(p) -> boolean     whatever became of that money since
 --   left(p) -> amount              that may be captured, or let go of, still; also of one that is
 --                                  disputed, or was: a bank has taken back what was captured
 --   nothing_left(ids) -> { id = true } of those of which nothing may be captured any more
---   was_let_go(tx, id, amount)     under the lock of its order, as the next three
 --   release(tx, id, amount), intend(tx, id, amount), refund(tx, id, amount)   its amounts; under
 --                                  the lock of its order
 --   lock(tx, id) -> payment | false | nil, err     after that of its order
@@ -237,13 +235,6 @@ function payments.release(tx, payment_id, amount)
 end
 
 
---- No more of it was let go of than that: the rest was captured after all.
-function payments.was_let_go(tx, payment_id, amount)
-  return tx:exec("UPDATE payments SET released_amount = ?, updated_at = ? WHERE id = ?", amount,
-    db.now(), db.bin("pay", payment_id))
-end
-
-
 --- What the provider is about to be asked for. Of less than all the rest is held on: its end is
 --- looked at also where nothing was planned yet (till.store.authorizations).
 function payments.intend(tx, payment_id, amount)
@@ -326,21 +317,6 @@ function payments.authorize(s, p, order_id, f)
   s:must(payments.MOVED, 1, AUTHORIZE, db.bin("ord", order_id),
     params_of(p.id, "sending", "authorized", f))
   events.moved(s, p.id, "authorized", f)
-end
-
-
---- Of one that succeeded, and whose row is ours.
-function payments.give_to(tx, payment_id, order_id)
-  return tx:exec("UPDATE payments SET order_id = ?, updated_at = ? WHERE id = ?",
-    db.bin("ord", order_id), db.now(), db.bin("pay", payment_id))
-end
-
-
---- why: nothing of it is captured from now on; nil: it may be again.
-function payments.mark(tx, payment_id, why)
-  return tx:exec("UPDATE payments SET data = JSON_MERGE_PATCH(data, ?), updated_at = ?"
-    .. " WHERE id = ?", why and db.to_json { till = { let_go = why } }
-    or '{"till":{"let_go":null}}', db.now(), db.bin("pay", payment_id))
 end
 
 
