@@ -43,6 +43,7 @@
     row("webhook.after_claim") /* it dies, events are claimed, nobody was asked */ \
     row("webhook.before_commit") /* it dies, all is written, nothing is committed */ \
     row("webhook.after_commit") /* it dies, it is booked, nobody was told */ \
+    row("order_payment.after_authorize") /* it dies, a placed order was paid anew and does not know of it */ \
     row("sweep.after_mark") /* it dies, a payment pays for nothing, its provider was not asked */ \
     row("void.after_ask") /* it dies, the provider let go of it, our row does not say so */ \
     row("rules.before_swap")        /* it dies, the publication is begun, nothing is live */ \

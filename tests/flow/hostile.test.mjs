@@ -46,6 +46,7 @@ const WALK = {
   "POST /store/v1/carts/{id}/lines": () => ({ variant_id: place.variant.id, quantity: 1 }),
   "POST /store/v1/carts/{id}/promotions": () => ({ code: "NONE" }),
   "POST /store/v1/carts/{id}/payment-sessions": () => ({ provider: "test", data: { token: "tok_ok" } }),
+  "POST /store/v1/orders/{id}/payment-sessions": () => ({ provider: "test", data: { token: "tok_ok" } }),
   "POST /store/v1/carts/{id}/complete": () => ({ data: { note: "x" } }),
   "POST /admin/v1/products": PRODUCT,
   "PATCH /admin/v1/products/{id}": () => {
@@ -76,6 +77,7 @@ const WALK = {
   "POST /admin/v1/orders/{id}/fulfilments/{fulfilment_id}/ship": () => ({ tracking_number: "AB2", carrier: "post" }),
   "POST /admin/v1/orders/{id}/fulfilments/{fulfilment_id}/cancel": () => ({ reason: "walk" }),
   "POST /admin/v1/orders/{id}/notes": () => ({ text: "walk" }),
+  "POST /admin/v1/orders/{id}/payment-request": () => ({ reason: "walk" }),
   "POST /admin/v1/orders/{id}/returns": () => ({ lines: [{ line_id: place.order.lines[0].id, quantity: 1, location: "main" }], reason: "walk" }),
   "POST /admin/v1/orders/{id}/refunds": () => ({ amount: { amount: 1, currency: "GBP" }, reason: "walk" }),
   "POST /admin/v1/refunds/{id}/approve": () => ({ reason: "walk" }),

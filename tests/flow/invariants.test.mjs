@@ -66,6 +66,7 @@ const CHANGES = {
   "parts that are done were captured": "UPDATE captures SET amount = amount + 1 WHERE state = 'done'",
   "an order says of its money what its payments come to": `UPDATE orders SET payment_status = 'captured' WHERE ${A_PART}`,
   "payments come to the total of their order": `UPDATE payments SET amount = amount + 1 WHERE state = 'authorized' ${ONE}`,
+  "an order that is paid anew holds and takes no more than its total": `UPDATE payments SET amount = amount + 99999 WHERE state = 'authorized' ${ONE}`,
   "nothing is owed of an order that is paid, but what staff let go of, or gave back at the provider":
     `UPDATE orders SET payment_status = 'captured' WHERE ${A_PART}`,
   "a code was used as often as orders say": "UPDATE promotions SET used = used + 1",

@@ -1,4 +1,4 @@
-// Several payments of one order: a worker killed between them, ten who complete at once, one that is declined, and what goes back.
+// Several payments of one order, at once or anew: a worker killed between them, ten who complete at once, one that is declined, and what goes back.
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { StripeDouble } from "../doubles/stripe/double.mjs";
@@ -6,6 +6,7 @@ import { Shop, idem, makeCart, makeProduct, newKey, until } from "./support/shop
 import { assertOk, assertProblem } from "./support/checks.mjs";
 import { many } from "./support/crowd.mjs";
 import { assertInvariants, bin, count, query, value } from "./support/db.mjs";
+import { control } from "./support/process.mjs";
 
 const AGAIN = ["completion_in_progress", "idempotency_in_flight", "busy"];
 const LIMIT = 60_000, PART = 700;
@@ -127,5 +128,81 @@ describe("several payments of one order", () => {
     assert.equal(await value(shop, back), String(PART));
     stripe.check();
     await assertInvariants(shop);
+  });
+});
+
+describe("an order that is paid anew", () => {
+  const sessionOf = (order, body) => shop.store("POST", `/orders/${order.id}/payment-sessions`, { headers: idem(), body });
+  /** Asks until there is an answer for good; a worker may die over it. */
+  const pay = (order, id, broken = []) => until("the outcome of paying anew is known", async () => {
+    const answer = await shop.h1("POST", `/store/v1/orders/${order.id}/payment-sessions/${id}/pay`, { agent: false, headers: idem(), body: {} })
+      .catch((error) => void broken.push(error));
+    return answer && answer.status < 500 && answer.status !== 202 && !AGAIN.includes(answer.body?.code) && answer;
+  }, LIMIT);
+
+  /** Paid outside of the shop, and nobody paid: staff ask for another payment instead. */
+  async function owed() {
+    const cart = await makeCart(shop, variant.id, { quantity: 3 });
+    assertOk(await session(cart, { provider: "manual" }), 201);
+    const { order } = assertOk(await outcome(cart), 200);
+    const [old] = (await orderOf(order.id)).payments;
+    const asked = assertOk(await shop.admin("POST", `/orders/${order.id}/payment-request`, { headers: idem(),
+      body: { instead_of: old.id, reason: "nothing came" } }), 201);
+    assert.equal(asked.payment_request.amount_due.amount, order.total.amount);
+    return { cart, order };
+  }
+
+  async function assertOnce(cart, order, ends = "captured") {
+    const paid = await until("it is captured, or all went back", async () => {
+      const now = await orderOf(order.id);
+      return now.payment_status === ends && now;
+    }, LIMIT);
+    await until("nothing else is held", async () => await count(shop, "payments",
+      `cart_id = ${bin(cart.id)} AND order_id IS NULL AND state IN ('sending', 'unknown', 'authorized', 'captured')`) === 0, LIMIT);
+    assert.equal(stripe.taken({ cart: cart.id }), ends === "captured" ? order.total.amount : 0);
+    const held = stripe.world.all("payment_intent").filter((one) => one.metadata.cart === cart.id && one.status === "requires_capture");
+    assert.deepEqual(held, []);
+    assert.equal(await value(shop, `SELECT SUM(amount) FROM ledger_entries WHERE order_id = ${bin(order.id)} AND account = 'receivable'`), "0");
+    stripe.check();
+    await assertInvariants(shop);
+    return paid;
+  }
+
+  it("is charged once where the worker dies between authorizing and booking", async () => {
+    const { cart, order } = await owed();
+    const { payment_session: one } = assertOk(await sessionOf(order, card("pm_card_visa")), 201);
+    await control(shop, "fault order_payment.after_authorize=1");
+    const broken = [];
+    assert.equal(assertOk(await pay(order, one.id, broken), 200).type, "order");
+    assert.equal(broken.length, 1, "nobody died");
+    const paid = await assertOnce(cart, order);
+    assert.deepEqual(paid.payments.map((p) => [p.provider, p.state]), [["stripe", "captured"], ["manual", "voided"]]);
+    assert.equal(assertOk(await pay(order, one.id), 200).type, "order");
+  });
+
+  it("is charged once by ten tabs", async () => {
+    const { cart, order } = await owed();
+    const begun = await many(10, () => sessionOf(order, card("pm_card_visa")));
+    for (const answer of begun) assert.ok([201, 409, 503].includes(answer.status), answer.text);
+    const mine = begun.filter((one) => one.status === 201).map((one) => one.body.payment_session.id);
+    assert.ok(mine.length > 0);
+    const answers = await many(20, (i) => pay(order, mine[i % mine.length]));
+    for (const answer of answers) assert.ok(answer.status === 200 || answer.status === 409, answer.text);
+    await assertOnce(cart, order);
+    assert.equal(stripe.world.all("payment_intent").filter((one) => one.metadata.cart === cart.id && one.status === "succeeded").length, 1);
+  });
+
+  it("is charged or given back where it is cancelled at that moment", async () => {
+    for (let round = 0; round < 4; ++round) {
+      const { cart, order } = await owed();
+      const { payment_session: one } = assertOk(await sessionOf(order, card("pm_card_visa")), 201);
+      const key = newKey();
+      const [paid] = await Promise.all([pay(order, one.id), until("it is cancelled", async () =>
+        (await shop.admin("POST", `/orders/${order.id}/cancel`, { headers: idem(key), body: { reason: "spec" } })).status === 200, LIMIT)]);
+      assert.ok(paid.status === 200 || paid.status === 409, paid.text);
+      await until("all went back", async () => ["voided", "refunded"].includes((await orderOf(order.id)).payment_status), LIMIT);
+      const ended = await assertOnce(cart, order, (await orderOf(order.id)).payment_status);
+      assert.equal(ended.payments.length, paid.body.type === "order" ? 2 : 1, paid.text);
+    }
   });
 });

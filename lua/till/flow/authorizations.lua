@@ -229,7 +229,7 @@ local function close_alerts()
   local ok, e = alert_ends.close(EXPIRES, "subject", payments.nothing_left)
   if ok then ok, e = capture_alerts.close() end
   if not ok then return nil, e end
-  return alert_ends.close(lost_authorization.ALERT, "order_id", store.cancelled)
+  return alert_ends.close(lost_authorization.ALERT, "order_id", store.over)
 end
 
 

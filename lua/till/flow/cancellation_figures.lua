@@ -10,6 +10,8 @@
 --   reversed(found) -> entries      of the ledger: what the sale booked, the other way round
 --   balance(tx, order_id, account) -> amount    of the order's entries: goodwill is what was given
 --                       back of no unit, and not met by one since
+--   owed(tx, order, payments) -> minor units    that nothing holds, and nothing is to bring; below
+--                       zero where more is held than is owed
 --   unpaid(tx, order) -> minor units
 --   lost(tx, order, payments) -> minor units    of that, what no word of staff let go of either
 --
@@ -147,6 +149,18 @@ local function lost_of(list, past)
 end
 
 
+function figures.owed(tx, order, list)
+  local owed, e = figures.balance(tx, order.id, "receivable")
+  if not owed then return nil, e end
+  for _, p in ipairs(list) do
+    local due, e2 = cancellations.due(tx, p.id)
+    if not due then return nil, e2 end
+    owed = owed + due - (p.refunded_amount or 0) - payments.left(p)
+  end
+  return owed
+end
+
+
 --- What of an order can never be captured, by no decision of the shop's, and is owed still.
 function figures.unpaid(tx, order)
   local list, e = payments.of_order(order.id, tx)
@@ -155,13 +169,8 @@ function figures.unpaid(tx, order)
   if not past then return nil, e2 end
   local lost = lost_of(list, past)
   if lost <= 0 then return 0 end
-  local owed, e3 = figures.balance(tx, order.id, "receivable")
+  local owed, e3 = figures.owed(tx, order, list)
   if not owed then return nil, e3 end
-  for _, p in ipairs(list) do
-    local due, e4 = cancellations.due(tx, p.id)
-    if not due then return nil, e4 end
-    owed = owed + due - (p.refunded_amount or 0) - payments.left(p)
-  end
   return math.max(0, math.min(lost, owed))
 end
 

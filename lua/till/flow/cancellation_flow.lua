@@ -22,6 +22,7 @@ local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local payment = require "till.flow.payment"
 local payment_events = require "till.store.payment_events"
+local payment_marks = require "till.store.payment_marks"
 local payment_status = require "till.flow.payment_status"
 local payments = require "till.store.payments"
 local refunds = require "till.store.refunds"
@@ -76,6 +77,7 @@ local function turn_to_refund(c, p, env, seen)
     local now, e2 = book_seen(tx, p, seen)
     if not now then return nil, e2 end
     local ok, e3 = cancellations.to_refund(tx, c.id)
+    if ok then ok, e3 = payment_marks.was_let_go(tx, p.id, now.voided) end
     if not ok then return nil, e3 end
     -- with it, so that whoever resumes asks for as much
     if now.held == 0 then data.is_back = true

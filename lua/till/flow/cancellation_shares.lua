@@ -28,7 +28,8 @@ local ASKED = { void = true, refund = true } -- of the provider
 function shares.of_order(tx, order_id)
   local list, e = payments.of_order(order_id, tx)
   if not list then return nil, e end
-  if not list[2] or not kept.part(list[1]) then return false end
+  local newest = list[1]
+  if not list[2] or not kept.part(newest) and not kept.order(newest) then return false end
   local out = {}
   for _, p in ipairs(list) do
     if p.state == "authorized" or payments.was_captured(p) then out[#out + 1] = p end
@@ -145,11 +146,18 @@ local function row_of(c, share, own)
   if own then
     row.id, row.request, row.whole = c.id, c.request, c.whole
     row.lines, row.shipping = c.lines, c.shipping
-    row.amount, row.released_amount = row.amount + c.unpaid, row.released_amount + c.unpaid
   else
     row.part_of = c.id
   end
   return row
+end
+
+
+-- What was never paid is of no payment: a part of its own, so that the share of none has it.
+local function unpaid_of(c)
+  return { kind = c.kind, order_id = c.order_id, currency = c.currency, reason = c.reason,
+    actor = c.actor, amount = c.unpaid, released_amount = c.unpaid, money = "none", let_go = 0,
+    state = "done", whole = false, lines = {}, part_of = c.id }
 end
 
 
@@ -165,7 +173,12 @@ function shares.create(tx, c)
     if not ok then return nil, e end
     c.id, c.created_at, rows[i] = c.id or row.id, c.created_at or row.created_at, row
   end
-  if rows[1] then return rows end
+  if rows[1] and c.unpaid == 0 then return rows end
+  if rows[1] then
+    rows[#rows + 1] = unpaid_of(c)
+    local ok, e = cancellations.create(tx, rows[#rows])
+    return ok and rows, e
+  end
   local ok, e = cancellations.create(tx, c)
   if not ok then return nil, e end
   return { c }

@@ -4,6 +4,8 @@
 --       written: queues what its units come to, where the payment's policy says "fulfilment"
 --   cancelled(tx, order, cancellation) -> true | nil, err    in its transaction, at the end: queues
 --       what is left where nothing is to be sent any more, and a part of the order was
+--   added(tx, order, payment) -> true | nil, err    in the transaction that makes it one of the
+--       order's: queues what the units come to that were sent before
 --   let_go(tx, payment) -> true | nil, err     less will be captured of it than was, for a part was
 --       taken: its provider is told once nothing is left to be captured
 --   work(payload), release(payload) -> true | nil, err     the jobs workers' side of both
@@ -152,6 +154,14 @@ function capture_queue.cancelled(tx, order, c)
   local list, e = due_payments(tx, order)
   if not list then return nil, e end
   return queue(tx, order, c.id, list, c.actor)
+end
+
+
+function capture_queue.added(tx, order, p)
+  if (kept.policy(p) or {}).capture ~= "fulfilment" or not is_any_sent(order) then return true end
+  local list, e = due_payments(tx, order)
+  if not list then return nil, e end
+  return queue(tx, order, p.id, list, "system")
 end
 
 

@@ -7,8 +7,8 @@
 --   go_on(capture, transaction [, is_job]) -> the same    of one without an outcome
 --   end_open(payment) -> true | nil, err     ends whatever capture of it has no outcome
 --   ended(tx, capture) -> payment | nil, err    after it was booked
---   is_busy(tx, payment) -> boolean | nil, err    is there one?
---   takes(payment) -> boolean          may anything be captured of what is so?
+--   is_busy(tx, payment) -> boolean | nil, err    is there one?    takes(payment) -> boolean    may
+--                                      anything be captured of what is so, and not let go of?
 --   may_be_busy(payment) -> boolean    its row alone says that there is none
 --   intend(tx, payment, amount), go_on_later(tx, capture [, delay_ms])    of one that is written
 --                                            down now; for till.flow.capture_queue
@@ -17,15 +17,15 @@
 -- the order, before the provider is asked; its id makes the key that it is asked under. While it
 -- has no outcome no other part of this payment is begun: who wants one has it ended first. So two
 -- at once never come to more than was authorized. An event of the outbox goes on with it where
--- nobody comes back. It is booked once, by who moves its row from `asked` to `done`.
---
--- The rest is let go of with the decision, before the provider is asked: a part that he declines
--- then does not bring it back.
+-- nobody comes back. It is booked once, by who moves its row from `asked` to `done`. The rest is
+-- let go of with the decision, before the provider is asked: a part that he declines then does not
+-- bring it back.
 local booking = require "till.flow.booking"
 local capture_alerts = require "till.flow.capture_alerts"
 local capabilities = require "till.flow.capabilities"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
+local kept = require "till.flow.payment_kept"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
@@ -84,7 +84,7 @@ local TAKES = { authorized = true, captured = true, won = true }
 
 
 function captures.takes(p)
-  return TAKES[p.state] or false
+  return TAKES[p.state] and not kept.is_let_go(p) or false
 end
 
 

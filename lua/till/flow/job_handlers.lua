@@ -16,6 +16,7 @@ local log = require "till.prim.log"
 local low_stock = require "till.flow.low_stock"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
+local payment_request = require "till.flow.payment_request"
 local payments = require "till.store.payments"
 local saved_methods = require "till.flow.saved_methods"
 local schedules = require "till.flow.schedules"
@@ -111,6 +112,7 @@ return {
     ["payment.capture_part"] = capture_queue.work,
     ["payment.forget"] = saved_methods.forget,
     ["payment.release"] = capture_queue.release,
+    ["payment.replaced"] = payment_request.go_on,
     ["payment.settlement"] = settlement.job,
     ["payment.too_late"] = late_payment.let_go,
     ["product.updated"] = product_updated,

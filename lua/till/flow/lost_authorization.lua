@@ -5,16 +5,17 @@
 --                          transaction that books event { kind = "voided", amount, reference,
 --                          reason }
 --
--- The alert ends when the order is cancelled (till.flow.authorizations), for then nothing is owed.
+-- The alert ends when the order is cancelled or paid anew (till.flow.authorizations), for then
+-- nothing is owed.
 local alerts = require "till.store.alerts"
 
 local lost_authorization = { ALERT = "payment.lost_authorization" }
 
 
 local function next_step(p)
-  return ("order %s is not paid, and nothing can be captured for it: send nothing more; cancel it,"
-    .. " or what of it was not sent, and ask the shopper to order again; money for what was sent"
-    .. " has to be asked for outside of the shop"):format(p.order_id)
+  return ("order %s is not paid, and nothing can be captured for it: send nothing more; ask the"
+    .. " shopper to pay it anew (POST /admin/v1/orders/%s/payment-request), or cancel it, or what"
+    .. " of it was not sent"):format(p.order_id, p.order_id)
 end
 
 

@@ -27,6 +27,7 @@ local captures = require "till.store.captures"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local figures = require "till.flow.cancellation_figures"
+local kept = require "till.flow.payment_kept"
 local orders = require "till.store.orders"
 local outbox = require "till.prim.outbox"
 local payment = require "till.flow.payment"
@@ -115,9 +116,10 @@ local function intend(tx, order_id, payment_id, actor, is_begun)
   local ok, e3 = states.allow(order, "capture")
   if not ok then return nil, e3 end
   local amount = payments.to_capture(p)
-  if p.state ~= "authorized" or amount == 0 then
+  if p.state ~= "authorized" or amount == 0 or kept.is_let_go(p) then
     return states.refuse(order, amount == 0 and "nothing is left to be captured"
-      or "a payment that is " .. p.state .. " cannot be captured")
+      or ("a payment that is %s cannot be captured"):format(
+        kept.is_let_go(p) and "let go of" or p.state))
   end
   return begin(tx, p, amount, actor)
 end

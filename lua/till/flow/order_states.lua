@@ -5,23 +5,20 @@
 --   MACHINES.fulfilment_status   of its goods; lines have the same one; `fulfilment`: of one parcel
 --   MACHINES.return_status   of what was sent: did it come back?
 --   change(tx, order, moves) -> true | nil, err    moves: { { "status", "cancel" }, … }, events of
---                            the machines by their fields; all of them or none. `order` as it is
---                            locked; it is changed as well. Where all is sent and paid it is
---                            completed besides. It raises the version also where nothing moves
+--                            the machines by their fields; all or none. `order` is locked, changed
+--                            too, and completed where all is sent and paid; its version is raised
 --   begin(field, event)      the state in which an order is placed
---   goods_moves(order, what) the moves of fulfilment_status after the lines were changed by
---                            "send", "take_back" or "cancel"; none where it stays as it is
+--   goods_moves(order, what) the moves of fulfilment_status after the lines were changed by "send",
+--                            "take_back" or "cancel"; none where it stays as it is
 --   return_moves(order, what)    likewise of return_status, after "return", "send", "take_back"
---   moves(order, what)       both
---   of_line(line)            fulfilment status of one line
+--   moves(order, what), of_line(line)    both; fulfilment status of one line
 --   left(line), sendable(line)   units that are neither sent nor cancelled; of these, those there
 --   returnable(order, line)  units that were handed over and did not come back
---   possible(order)          names of ACTIONS that are allowed now
---   allow(order, action) -> true | nil, err(conflict)
+--   possible(order), allow(order, action) -> true | nil, err(conflict)    names of ACTIONS, now
 --   refuse(order, why [, fields])  -> nil, err(conflict) that says what is possible
 --
--- An order here is one of till.store.orders with its lines and fulfilments. A move that is not in
--- the tables is a 409. The tables are checked when this is loaded, and docs/orders.md prints them.
+-- An order is one of till.store.orders with lines and fulfilments. A move that is not in the tables
+-- is a 409. They are checked when this is loaded, and docs/orders.md prints them.
 local err = require "till.util.err"
 local fsm = require "till.util.fsm"
 local json = require "till.prim.json"
@@ -89,6 +86,7 @@ local REST_PART = REST .. ", and a part went back"
 local OUTSIDE = "what was to be paid outside was let go of, the rest is authorized"
 local PART, ALL_BACK = "a part of what was captured went back", "all that was captured went back"
 local SOME_CAME = "units that were sent came back, others did not"
+local AGAIN = "a new payment is made for what is owed"
 
 local MACHINES = {
   status = fsm.define("order", {
@@ -100,7 +98,7 @@ local MACHINES = {
   }),
 
   payment_status = fsm.define("payment_status", {
-    initial = "unpaid", final = { "voided", "refunded" },
+    initial = "unpaid", final = { "refunded" },
     { from = "unpaid", event = "await", to = "awaiting",
       when = "placed, to be paid outside of the shop" },
     { from = "unpaid", event = "authorize", to = "authorized",
@@ -113,6 +111,9 @@ local MACHINES = {
     { from = "awaiting", event = "refund_part", to = "partially_refunded", when = REST_PART },
     { from = "awaiting", event = "refund_rest", to = "refunded", when = ALL_BACK },
     { from = "awaiting", event = "void", to = "voided" },
+    { from = "voided", event = "await_again", to = "awaiting", when = AGAIN },
+    { from = "voided", event = "authorize_again", to = "authorized", when = AGAIN },
+    { from = "voided", event = "capture_again", to = "captured", when = AGAIN },
     { from = "authorized", event = "capture", to = "captured" },
     { from = "authorized", event = "capture_part", to = "partially_captured", when = MORE },
     { from = "authorized", event = "void", to = "voided" },
@@ -123,8 +124,10 @@ local MACHINES = {
     { from = "partially_captured", event = "refund_rest", to = "refunded", when = ALL_BACK },
     { from = "captured", event = "refund_part", to = "partially_refunded", when = PART },
     { from = "captured", event = "refund_rest", to = "refunded", when = ALL_BACK },
+    { from = "captured", event = "add", to = "partially_captured", when = AGAIN },
     { from = "partially_refunded", event = "refund_part", to = "partially_refunded", when = PART },
     { from = "partially_refunded", event = "refund_rest", to = "refunded", when = ALL_BACK },
+    { from = "partially_refunded", event = "add", to = "partially_captured", when = AGAIN },
   }),
 
   fulfilment_status = fsm.define("fulfilment_status", {
@@ -241,7 +244,6 @@ function states.refuse(order, why, fields)
 end
 
 
---- true | nil, err: as the guard of the action says.
 function states.allow(order, name)
   for _, action in ipairs(states.ACTIONS) do
     if action[1] == name then
@@ -260,7 +262,6 @@ function states.begin(field, event)
 end
 
 
--- Of any number of lines: nothing, a part or all of what was not cancelled.
 local function goods_of(lines)
   local sent, left, cancelled = 0, 0, 0
   for _, line in ipairs(lines) do
@@ -327,8 +328,7 @@ function states.moves(order, what)
 end
 
 
--- One after the other: the guard of the second sees what the first made. Nothing is written where
--- one is refused; the caller's transaction is over then, and so is `order`.
+-- The guard of the second sees what the first made. Where one is refused nothing is written.
 function states.change(tx, order, moves)
   local fields = {}
   for _, move in ipairs(moves) do

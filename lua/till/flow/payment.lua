@@ -4,7 +4,9 @@
 --                                                     frozen. room: as till.flow.payment_parts
 --                                                     has it, where it is not of the cart's total
 --   authorize(payment, env) -> payment | nil, err     payment_declined, payment_requires_action,
---                                                     unknown_outcome
+--                                                     unknown_outcome. env.gate(tx) -> true | nil,
+--                                                     err: may it be sent? In the transaction that
+--                                                     says so, where no flow has it
 --                       env.sent: the one that was moved to `sending` just now, with its flow; an
 --                       authorization of it is env.heard { payment, answer } then, and not written
 --   told(heard, env) -> payment as it will be, fields    of till.store.payments' move
@@ -132,11 +134,16 @@ local GIVEN_UP = { failed = true, voided = true }
 
 
 -- The row of the flow is locked to the end: whoever takes it over does so before, or finds it sent.
-local function begin_to_send(p, fields, row)
-  if not row then return move(p, "send", fields) end
+local function begin_to_send(p, fields, row, gate)
+  if not row and not gate then return move(p, "send", fields) end
   local was = p.state
   return sql.transaction(function(tx)
     p.state = was -- a deadlock runs it again
+    if gate then
+      local open, e2 = gate(tx)
+      if not open then return nil, e2 end
+      return move(p, "send", fields, tx)
+    end
     local now, e = sagas.lock(tx, row.id)
     if now == nil then return nil, e end
     if not now or now.claim ~= row.claim or now.state ~= "running" then
@@ -165,7 +172,7 @@ end
 local function send(p, more, env)
   local is_resent = p.state ~= "created"
   local moved, e = begin_to_send(p, { data = more and more.data or p.data,
-    fence = fence_of(env) }, env.saga)
+    fence = fence_of(env) }, env.saga, env.gate)
   if not moved then return as_it_is(p, e) end
   return write_down(p, ask(p, "payment.authorize", { is_resent = is_resent }), env)
 end

@@ -1,11 +1,12 @@
 -- till/flow/payment_kept - what we keep of a payment beside what the client gave for its provider.
 --
---   kept.begin(data, offer [, part]) -> data    with what the provider said of itself when the
---                                      session began
+--   kept.begin(data, offer [, part, order_id]) -> data    with what the provider said of itself
+--                                      when the session began
 --   kept.with(data, more) -> data      with what the client brought back
 --   kept.for_provider(data) -> data    without what is ours
 --   kept.policy(p) -> { capture =, offline = } | nil      as it was said then; nil of an old one
 --   kept.part(p) -> "part" | "rest" | nil    of several of a cart: till.flow.payment_parts
+--   kept.order(p) -> order id | nil    it was begun to pay for this order, which is placed already
 --   kept.is_let_go(p) -> boolean       it pays for nothing any more: its money goes back
 --
 -- It stands under `till` in the payment's data. A client cannot say it: what it gives there is
@@ -27,10 +28,10 @@ function kept.for_provider(data)
 end
 
 
-function kept.begin(data, offer, part)
+function kept.begin(data, offer, part, order_id)
   local out = without(data, {})
   out.till = offer and { policy = { capture = offer.capture, offline = offer.offline },
-    part = part } or nil
+    part = part, order = order_id } or nil
   return out
 end
 
@@ -54,6 +55,11 @@ end
 
 function kept.part(p)
   return of(p).part
+end
+
+
+function kept.order(p)
+  return of(p).order
 end
 
 

@@ -97,7 +97,7 @@ local function step_by_step(ctx, cart, ask)
 end
 
 
--- It is read with the cart's other sessions at each completion.
+-- It is read with the others at each completion.
 local MOST_DATA = 16384
 
 
@@ -110,20 +110,26 @@ local function fits(data)
 end
 
 
+--- about { currency, country, amount }, data of the shopper's or nil -> what its plugin says of
+--- itself | nil, err
+function payment_session.offer(provider, about, data)
+  local fit, e = fits(data)
+  if not fit then return nil, e end
+  local offer, is_taken, why = payment.describe(provider, about), nil, nil
+  if offer then is_taken, why = capabilities.offers(provider, about) end
+  if is_taken then return offer end
+  return nil, err.new("payment_provider_unknown", type(why) == "string" and why
+    or ("%s is not offered for this %s"):format(provider, about.of or "cart"))
+end
+
+
 local function check(cart, provider, data, amount)
   local ok, e = cart_flow.check_open(cart)
   if not ok then return nil, e end
   if #cart.lines == 0 then return nil, err.new("cart_incomplete", "the cart is empty") end
-  local about = { currency = cart.currency, country = cart.country,
-    amount = amount or cart.priced.total }
-  local offer, is_taken, why = payment.describe(provider, about), nil, nil
-  if offer then is_taken, why = capabilities.offers(provider, about) end
-  if not is_taken then
-    return nil, err.new("payment_provider_unknown", type(why) == "string" and why
-      or ("%s is not offered for this cart"):format(provider))
-  end
-  local fit, e3 = fits(data)
-  if not fit then return nil, e3 end
+  local offer, e3 = payment_session.offer(provider, { currency = cart.currency,
+    country = cart.country, amount = amount or cart.priced.total }, data)
+  if not offer then return nil, e3 end
   local may, e2 = saved_methods.check(cart, provider, data)
   if not may then return nil, e2 end
   return offer

@@ -3,9 +3,10 @@
 --   of(list) -> payment_status | nil      list { { authorized, captured, refunded, awaited } } in
 --                                         minor units; nil: no payment of it says anything
 --   amounts(payment) -> one of the list   as the row of till.store.payments says
---   move(order, payments [, lost]) -> event of payment_status in till.flow.order_states | nil: it
---                                         stays. lost: minor units that no payment of it will ever
---                                         bring and that are owed still: it is paid in part then
+--   move(order, payments [, lost, is_added]) -> event of payment_status in till.flow.order_states |
+--                                         nil: it stays. lost: minor units that no payment of it
+--                                         will ever bring and that are owed still: it is paid in
+--                                         part then. is_added: a new payment is one of them
 --   told(order, payment, amount, from, move) -> events of the outbox, after that move from there;
 --                                         amount: what was captured of the payment, or nil
 --
@@ -61,16 +62,21 @@ local EVENTS = {
   partially_captured = { captured = "capture", partially_refunded = "refund_part",
     refunded = "refund_rest" },
   captured = { partially_refunded = "refund_part", refunded = "refund_rest" },
+  voided = { awaiting = "await_again", authorized = "authorize_again",
+    captured = "capture_again" },
   partially_refunded = { refunded = "refund_rest" },
 }
 local IS_PAID = { captured = true, partially_refunded = true, refunded = true }
 
 
 -- One that was paid before anything was lost stays so.
-function payment_status.move(order, list, lost)
+function payment_status.move(order, list, lost, is_added)
   local sums = {}
   for _, p in ipairs(list) do sums[#sums + 1] = payment_status.amounts(p) end
   local from, to = order.payment_status, payment_status.of(sums)
+  if is_added and to == "partially_captured" and IS_PAID[from] and from ~= "refunded" then
+    return "add"
+  end
   if (lost or 0) > 0 and IS_PAID[to] and not IS_PAID[from] then to = "partially_captured" end
   return to and to ~= from and EVENTS[from] and EVENTS[from][to] or nil
 end
@@ -80,7 +86,8 @@ local NOT_PAID = { awaiting = true, authorized = true, partially_captured = true
 
 
 local function is_paid_by(from, move)
-  return move == "capture" or move == "refund_part" and NOT_PAID[from] or false
+  if move == "capture" or move == "capture_again" then return true end
+  return move == "refund_part" and NOT_PAID[from] or false
 end
 
 

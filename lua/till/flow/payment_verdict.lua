@@ -28,6 +28,7 @@ local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
 local captures = require "till.store.captures"
 local captures_flow = require "till.flow.captures"
+local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
@@ -78,8 +79,18 @@ local function has_open(p, tx)
 end
 
 
+-- What was asked for a moment ago may be taken still, whatever is seen there now.
+local function may_be_taken(p, part)
+  local asked_ms = time.parse(part and part.asked_at or p.updated_at)
+  return asked_ms + conf.get("payments.not_found_after_ms") > time.now_ms()
+end
+
+
 -- -> true | false: it is so already | nil, err
 local function allow(p, as, part, tx)
+  if as == "not_captured" and (part or p.capture_amount) and may_be_taken(p, part) then
+    return conflict("it was asked for a moment ago, and may be taken still: try again later")
+  end
   if part then return true end
   if p.state == ENDS[as] then return false end
   if not FROM[as][p.state] then

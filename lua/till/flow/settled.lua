@@ -13,6 +13,9 @@
 -- stays as it is: the shopper goes on, the word of another one comes, or till.flow.sweep gives all
 -- back.
 --
+-- One that was begun for an order that is placed already (till.flow.order_payment) becomes one of
+-- its payments, or goes back where less is due by now.
+--
 -- The cart is completed as if he had come back: by the same flow, under the same claim of the cart,
 -- with its look at the stock and the prices. So it does not matter who of both is first, and each
 -- step's crash is the flow's (till.flow.checkout). The end is
@@ -30,6 +33,7 @@ local checkout = require "till.flow.checkout"
 local err = require "till.util.err"
 local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
+local order_attach = require "till.flow.order_attach"
 local parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
@@ -149,6 +153,7 @@ end
 
 
 function settled.complete(p)
+  if kept.order(p) then return order_attach.run(p) end
   local cart, e = carts.get(p.cart_id)
   if cart == nil then return nil, e end
   if not cart then return false, "its cart is not there any more" end

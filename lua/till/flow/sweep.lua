@@ -39,6 +39,7 @@ local MONEY = { authorized = true, captured = true }
 local WAITS = { requires_action = true, sending = true, unknown = true }
 local ALERT, SILENT = "payment.abandoned", "payment.silent"
 local SILENT_MS = 6 * 3600000 -- that a provider may say nothing, until staff hear of it
+local BANK_MS = 3600000
 local STILL_OPEN = { sending = true, unknown = true }
 
 
@@ -129,6 +130,13 @@ local function has_spoken(p)
 end
 
 
+-- No goods are held for what is begun for an order that is placed: he may be at his bank still.
+local function is_young(p)
+  return kept.order(p) ~= nil and p.state == "requires_action"
+    and time.now_ms() - time.parse(p.created_at) < BANK_MS
+end
+
+
 -- Who has paid and did not come back gets his order, where his cart can still be bought.
 -- Of several, none is let go of while nobody knows of another: it may be the one that is missing.
 local function one(p)
@@ -152,6 +160,7 @@ local function one(p)
     if not now then return nil, e4 end
     if payment.states.final[now.state] then return settled.tell(now, e3) end
   end
+  if is_young(p) then return false end
   return sweep.release(p)
 end
 

@@ -61,8 +61,15 @@ shapes.promotion = s.object({
 shapes.payment = s.object({
   id = s.id("pay"), provider = s.string {}, state = s.string {}, amount = s.money(),
   authorization_expires_at = s.string { format = "date-time",
-    doc = "Of one that is authorized: until when its provider holds the money." },
+    doc = "Of one that holds money still: until when its provider does." },
 }, { additional = true, name = "Payment" })
+
+shapes.payment_request = s.object({
+  order_id = s.id("ord"), reason = s.string {}, actor = s.string {},
+  amount = s.money { doc = "What is asked for still." },
+  amount_due = s.money { doc = "What the shopper can pay of it now." },
+  instead_of = s.nullable(s.id("pay")), asked_at = s.string { format = "date-time" },
+}, { additional = true, name = "PaymentRequest" })
 
 shapes.payment_sessions = s.object({
   payment_sessions = s.array(s.object({ id = s.id("pay"), provider = s.string {},

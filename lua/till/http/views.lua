@@ -276,7 +276,7 @@ function views.payment(p)
   for _, name in ipairs { "amount", "released_amount", "capture_amount", "refunded_amount" } do
     out[name] = money(p[name], p.currency)
   end
-  out.authorization_expires_at = p.state == "authorized" and p.authorization_expires_at or nil
+  out.authorization_expires_at = payments.left(p) > 0 and p.authorization_expires_at or nil
   out.left_amount = money(payments.left(p), p.currency)
   return out
 end

@@ -55,6 +55,8 @@ local HOOKS = {
 
   ["order.placed"] = EVENT,
   ["order.paid"] = EVENT,
+  ["order.payment_added"] = EVENT,
+  ["payment.requested"] = EVENT,
   ["order.fulfilled"] = EVENT,
   ["order.cancelled"] = EVENT,
 

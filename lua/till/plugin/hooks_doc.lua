@@ -60,6 +60,10 @@ return {
 
   ["order.placed"] = { doc = "An order is there. " .. AGAIN, takes = ORDER },
   ["order.paid"] = { doc = "Its money is there. " .. AGAIN, takes = ORDER },
+  ["order.payment_added"] = { doc = "A new payment was made for it after it was placed. " .. AGAIN,
+    takes = ORDER },
+  ["payment.requested"] = { doc = "Staff ask the shopper to pay what is owed for it: tell him. "
+    .. AGAIN, takes = ORDER },
   ["order.fulfilled"] = { doc = "All of it was sent. " .. AGAIN, takes = ORDER },
   ["order.cancelled"] = { doc = "It was cancelled. " .. AGAIN, takes = ORDER },
 

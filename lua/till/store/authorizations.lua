@@ -9,7 +9,7 @@
 --   due(provider, limit) -> payments, whose look is due longest first | nil, err
 --   look_at(id, ms [, expires_ms])   the next look; and another end, where that is given
 --                       of one that is held still, in whole or in part
---   cancelled(order_ids) -> { id = true }
+--   over(order_ids) -> { id = true }
 --
 -- No function touches `updated_at`: others go by it.
 local db = require "till.store.db"
@@ -69,9 +69,10 @@ function authorizations.look_at(payment_id, ms, expires_ms)
 end
 
 
-function authorizations.cancelled(order_ids)
-  return db.ids_of("ord", "SELECT id FROM orders WHERE id IN (%s) AND status = 'cancelled'",
-    order_ids)
+--- Cancelled, or paid anew.
+function authorizations.over(order_ids)
+  return db.ids_of("ord", "SELECT id FROM orders WHERE id IN (%s) AND (status = 'cancelled'"
+    .. " OR payment_status IN ('captured', 'partially_refunded', 'refunded'))", order_ids)
 end
 
 

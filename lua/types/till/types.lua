@@ -302,6 +302,7 @@
 ---@field ["order.cancelled"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["order.fulfilled"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["order.paid"]? fun(config: table, order: till.Order): any?, till.Err?
+---@field ["order.payment_added"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["order.placed"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["payment.authorize"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
 ---@field ["payment.capabilities"]? fun(config: table): till.PaymentCapabilities?, till.Err?
@@ -311,6 +312,7 @@
 ---@field ["payment.forget"]? fun(config: table, about: till.SavedMethod): till.PaymentAnswer?, till.Err?
 ---@field ["payment.lookup"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
 ---@field ["payment.refund"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["payment.requested"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["payment.settlement"]? fun(config: table, wish: till.SettlementWish): till.SettlementPage?, till.Err?
 ---@field ["payment.void"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
 ---@field ["plugin.check"]? fun(config: table): string?, till.Err?

@@ -134,7 +134,10 @@ const INVARIANTS = {
     WHERE payment_status <> wanted AND NOT (payment_status = 'partially_captured' AND wanted IN ${PAID} AND lost > 0)`,
   "payments come to the total of their order": `
     SELECT o.number, o.total, SUM(p.amount), GROUP_CONCAT(p.state) FROM orders o JOIN payments p ON p.order_id = o.id
-    WHERE o.cart_id IS NOT NULL GROUP BY o.id HAVING SUM(p.amount) <> o.total`,
+    WHERE o.cart_id IS NOT NULL AND JSON_VALUE(p.data, '$.till.order') IS NULL GROUP BY o.id HAVING SUM(p.amount) <> o.total`,
+  "an order that is paid anew holds and takes no more than its total": `
+    SELECT o.number, o.total, SUM(p.amount), GROUP_CONCAT(p.state) FROM orders o JOIN payments p ON p.order_id = o.id
+    WHERE p.state <> 'voided' GROUP BY o.id HAVING SUM(p.amount - p.released_amount - p.lost_amount) > o.total`,
   "nothing is owed of an order that is paid, but what staff let go of, or gave back at the provider": `
     SELECT o.number, o.payment_status, l.owed, m.* FROM orders o JOIN (${SUMS}) m ON m.order_id = o.id
     JOIN (SELECT order_id, SUM(amount) AS owed FROM ledger_entries WHERE account = 'receivable' GROUP BY order_id) l ON l.order_id = o.id

@@ -127,6 +127,7 @@ t.describe("a cancellation of what was captured at the provider by hand", functi
     t.same({ body.cancellation.state, body.cancellation.money, body.order.payment_status },
       { "done", "refund", "refunded" })
     t.same({ s.refunded(), s.sums() }, { s.total, {} })
+    t.equal(s.raw.sql.one("SELECT released_amount AS n FROM payments").n, 0)
     t.equal(s.raw.sql.one("SELECT CAST(SUM(amount) AS SIGNED) AS n FROM payment_test_refunds").n,
       s.total)
   end))

@@ -69,6 +69,25 @@ t.describe("several payments of a cart", function()
 end)
 
 
+t.describe("ways to pay", function()
+  t.it("are those for what is left, or for the part that is asked about", with_shop(
+    function(shop, raw)
+      local cart = parts_of(shop, raw, 700, "tok_ok")
+      local capabilities = raw.require "till.flow.capabilities"
+      local offers, asked = capabilities.offers, {}
+      capabilities.offers = function(provider, about)
+        if provider == "test" then asked[#asked + 1] = about.amount end
+        return offers(provider, about)
+      end
+      local path = "/store/v1/carts/" .. cart .. "/payment-methods"
+      shop.must(raw.store("GET", path))
+      shop.must(raw.store("GET", path .. "?amount=300"))
+      capabilities.offers = offers
+      t.same(asked, { TOTAL - 700, 300 })
+    end))
+end)
+
+
 t.describe("the second of two", function()
   t.it("is declined: the first stays, and another one is chosen for the rest", with_shop(
     function(shop, raw)

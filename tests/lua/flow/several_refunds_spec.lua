@@ -122,6 +122,23 @@ t.describe("money of several payments", function()
       at_rest(shop, raw)
     end))
 
+  t.it("is told apart from what was never paid", with_shop(function(shop, raw)
+    local order = make(shop, raw, false, 700, "tok_ok", false, "tok_capture_declined")
+    local lost = order.payments[1]
+    raw.sql.exec("UPDATE payment_test_attempts SET state = 'voided' WHERE idem_key = ?", lost.id)
+    assert(raw.sql.transaction(function(tx)
+      return raw.require("till.flow.booking").book(tx, lost.id, { kind = "voided",
+        actor = "provider:test" })
+    end))
+    local status, body = cancel(shop, raw, order)
+    local c = body.cancellation
+    t.same({ status, c.amount.amount, c.released_amount.amount, #c.parts },
+      { 200, TOTAL, TOTAL - 700, 2 })
+    t.same({ c.parts[1].amount.amount, c.parts[2].amount.amount, c.parts[2].payment_id },
+      { 700, TOTAL - 700 })
+    t.same({ refunded(raw), sums(raw) }, { { 700, 0 }, {} })
+  end))
+
   t.it("is voided of all where the whole order is cancelled", with_shop(function(shop, raw)
     local order, key = make(shop, raw, true, 700, "tok_ok", false, "tok_ok"), shop.key()
     local status, body = cancel(shop, raw, order, nil, key)

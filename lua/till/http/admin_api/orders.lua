@@ -1,11 +1,13 @@
 -- till/http/admin_api/orders - orders, their fulfilment, cancellations and returns, for staff.
 local actor = require "till.http.actor"
+local amount_due = require "till.flow.amount_due"
 local cancellation = require "till.flow.cancellation"
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local fulfilment = require "till.flow.fulfilment"
 local order_flow = require "till.flow.order"
 local orders = require "till.store.orders"
+local payment_request_json = require "till.http.payment_request_json"
 local payments = require "till.store.payments"
 local refund_limits = require "till.http.refund_limits"
 local render = require "till.http.render"
@@ -72,6 +74,9 @@ local function get(ctx)
   view.payments, view.cancellations = map(paid, views.payment), map(cancelled, views.cancellation)
   view.returns = map(returned, views.returned)
   view.refunds = map(refunded, views.cancellation)
+  local found, e4 = amount_due.of(order)
+  if not found then return nil, e4 end
+  view.payment_request = found.request and payment_request_json.of(found, order) or nil
   view.possible = render.list(states.possible(order))
   return ctx:json(200, { order = view }, { etag = order.version })
 end

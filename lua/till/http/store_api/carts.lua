@@ -68,7 +68,7 @@ end
 local function get_methods(ctx)
   local cart, e = cart_flow.get(ctx.auth, ctx.params.id)
   if not cart then return nil, e end
-  local list, e2 = payment_methods.list(cart)
+  local list, e2 = payment_methods.list(cart, ctx.query.amount)
   if not list then return nil, e2 end
   return ctx:json(200, { data = render.list(list), has_more = false })
 end
@@ -232,6 +232,8 @@ return {
   route.get("/store/v1/carts/{id}/payment-methods", {
     priority = "cart",
     summary = "How it can be paid", tag = "carts", auth = "store", params = CART,
+    doc = "What takes all that is left to be paid; or the `amount`, in minor units, of a part.",
+    query = { amount = s.integer { min = 1 } },
     returns = { [200] = shapes.list(s.any {}) }, handler = get_methods,
   }),
   route.post("/store/v1/carts/{id}/promotions", {

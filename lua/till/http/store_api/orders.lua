@@ -1,5 +1,6 @@
 -- till/http/store_api/orders - the shopper's orders.
 local order_flow = require "till.flow.order"
+local order_payment = require "till.flow.order_payment"
 local orders = require "till.store.orders"
 local payments = require "till.store.payments"
 local render = require "till.http.render"
@@ -19,6 +20,9 @@ local function get(ctx)
     view.payments = render.list {}
     for i, p in ipairs(paid) do view.payments[i] = views.payment_session(p) end
   end
+  local due, e3 = order_payment.due(order)
+  if not due then return nil, e3 end
+  view.amount_due = due > 0 and render.money(due, order.currency) or nil
   return ctx:json(200, { order = view }, { etag = order.version })
 end
 

@@ -1,0 +1,35 @@
+-- till/store/payment_marks - what is changed of a payment's row and is no event of it.
+--
+--   give_to(tx, id, order_id)      it is one of that order's from now on
+--   mark(tx, id, why or nil)       is anything of it captured from now on?
+--   was_let_go(tx, id, amount)     so much of it in all
+--
+-- Under the locks of order and payment.
+local db = require "till.store.db"
+
+local marks = {}
+
+
+--- Of one that succeeded, and whose row is ours.
+function marks.give_to(tx, payment_id, order_id)
+  return tx:exec("UPDATE payments SET order_id = ?, updated_at = ? WHERE id = ?",
+    db.bin("ord", order_id), db.now(), db.bin("pay", payment_id))
+end
+
+
+--- why: nothing of it is captured from now on; nil: it may be again.
+function marks.mark(tx, payment_id, why)
+  return tx:exec("UPDATE payments SET data = JSON_MERGE_PATCH(data, ?), updated_at = ?"
+    .. " WHERE id = ?", why and db.to_json { till = { let_go = why } }
+    or '{"till":{"let_go":null}}', db.now(), db.bin("pay", payment_id))
+end
+
+
+--- No more of it was let go of than that: the rest was captured after all.
+function marks.was_let_go(tx, payment_id, amount)
+  return tx:exec("UPDATE payments SET released_amount = ?, updated_at = ? WHERE id = ?", amount,
+    db.now(), db.bin("pay", payment_id))
+end
+
+
+return marks
