@@ -39,7 +39,7 @@ local function item_of(one)
     amount = amounts.from_stripe(one.amount, currency),
     fee = amounts.from_stripe(one.fee, currency), at_ms = one.created * 1000,
     source = text(source.id) or text(one.source), payment_id = text(meta.payment),
-    provider_ref = text(source.payment_intent),
+    provider_ref = text(source.payment_intent), page_prefix = "cs_",
     is_ours = kind == "refund" and text(meta.refund) ~= nil }
 end
 

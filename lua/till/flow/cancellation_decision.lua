@@ -103,6 +103,13 @@ local function figures_of(tx, kind, order, wish, lines, units, whole)
 end
 
 
+-- A refund leaves the goods with the shopper: what is let go of for it is given away as well.
+local function given_of(c)
+  if c.kind == "refund" then return c.amount - c.unpaid end
+  return c.to_refund or c.amount - c.released_amount
+end
+
+
 -- All that he gives back of an order counts: parts of it are no way around the limit.
 -- -> false | true, limit | nil, err
 function decision.over_limit(tx, order_id, wish, c)
@@ -110,7 +117,7 @@ function decision.over_limit(tx, order_id, wish, c)
   if not limit then return false end
   local given, e = cancellations.given_by(tx, order_id, wish.actor)
   if not given then return nil, e end
-  if given + (c.to_refund or c.amount - c.released_amount) <= limit then return false end
+  if given + given_of(c) <= limit then return false end
   return true, limit
 end
 
@@ -122,7 +129,7 @@ local function allowed(tx, kind, order, wish, c, left)
   local over, limit = decision.over_limit(tx, order.id, wish, c)
   if over == nil then return nil, limit end
   if not over then return true end
-  local amount = c.to_refund or c.amount - c.released_amount
+  local amount = given_of(c)
   return nil, err.new("forbidden", ("%d would be refunded, and your limit of an order is %d;"
     .. " somebody with a higher one has to do it"):format(amount, limit))
 end

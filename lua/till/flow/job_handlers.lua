@@ -6,6 +6,7 @@
 -- `together` is for what one statement does for many. Each such type is in `one` as well: where
 -- doing them together failed they come one by one.
 local cache = require "till.cache"
+local capture_alerts = require "till.flow.capture_alerts"
 local capture_queue = require "till.flow.capture_queue"
 local captures = require "till.flow.captures"
 local catalog = require "till.flow.catalog"
@@ -38,17 +39,29 @@ local function capture_all(payment_id)
 end
 
 
--- A refusal of the provider is final: staff see it in the order's timeline.
+-- The goods may go all the same: staff see to what was not captured, where it still may be.
+local function refused(payload, e)
+  return sql.transaction(function(tx)
+    local ok, e2 = orders.event(tx, payload.order_id, "capture_refused", "system",
+      { payment_id = payload.payment_id, reason = e.message })
+    if not ok then return nil, e2 end
+    local p, e3 = payments.get(payload.payment_id, tx)
+    if p == nil then return nil, e3 end
+    local left = p and payments.left(p) or 0
+    if left == 0 then return true end
+    return capture_alerts.refused(tx, p, left, e.message)
+  end)
+end
+
+
+-- A refusal of the provider is final.
 local function capture(payload)
   local fn = payload.goes_on and order_flow.go_on or capture_all
   local done, e = fn(payload.payment_id)
   if done ~= nil then return true end
   if not err.is(e, "payment_declined") and not err.is(e, "conflict") then return nil, e end
   log.warn("capture.refused", { payment_id = payload.payment_id, error = tostring(e) })
-  return sql.transaction(function(tx)
-    return orders.event(tx, payload.order_id, "capture_refused", "system",
-      { payment_id = payload.payment_id, reason = e.message })
-  end)
+  return refused(payload, e)
 end
 
 

@@ -51,6 +51,15 @@ local function find(s, item)
 end
 
 
+-- What bears the name of a payment of ours, and is another one. While that is paid on a page of the
+-- provider's it has that page's reference.
+local function is_another(item, p)
+  local ref, there, page = p.provider_ref, item.provider_ref, item.page_prefix
+  if not ref or not there or ref == there then return false end
+  return not page or ref:sub(1, #page) ~= page
+end
+
+
 -- The order's row first, then the payment's, as all do.
 local function lock(tx, p)
   if p.order_id then
@@ -239,6 +248,10 @@ local function judge(tx, s, item, p)
   if known and known.verdict == "matched" and known.fee_booked == 1 then return "matched" end
   if item.kind == "fee" or item.kind == "payout" then return alone(tx, s, item, known) end
   if not p then return missing(tx, s, item, nil, "it names no payment of ours") end
+  if is_another(item, p) then
+    return missing(tx, s, item, p, ("it is of %s, another reference than that of the payment"
+      .. " that its metadata name"):format(item.provider_ref))
+  end
   if not EVENT[item.kind] then
     return missing(tx, s, item, p, "a movement that our books have no event for")
   end

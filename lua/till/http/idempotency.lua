@@ -61,9 +61,11 @@ local function key_of(route, req)
 end
 
 
+-- A key is of who asks, not of his session: he may have to log in again before he hears what became
+-- of his request.
 local function scope_of(route, who)
-  local credential = who.session_id or who.key_id or who.kind
-  return ("%s %s %s"):format(credential, route.method, route.path)
+  local caller = who.staff_id or who.customer_id or who.session_id or who.key_id or who.kind
+  return ("%s %s %s"):format(caller, route.method, route.path)
 end
 
 

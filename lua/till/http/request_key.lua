@@ -1,5 +1,6 @@
 -- till/http/request_key - request_of(ctx) -> what makes one request of its repetitions: the same
--- Idempotency-Key of the same caller asks for the same thing, also where its answer was lost.
+-- Idempotency-Key of the same caller, whatever his session, asks for the same thing, also where its
+-- answer was lost.
 local crypto = require "till.prim.crypto"
 
 

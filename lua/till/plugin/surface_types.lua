@@ -166,7 +166,8 @@ return {
     { "currency", "string" }, { "at_ms", "integer" },
     { "source?", "string", "The provider's id of the charge, refund or dispute." },
     { "payment_id?", "string", "Of its metadata." },
-    { "provider_ref?", "string", "As payments have it." },
+    { "provider_ref?", "string", "As payments have it: another payment's is not booked." },
+    { "page_prefix?", "string", "How references begin that it has while it is paid on a page." },
     { "is_ours?", "boolean", "A refund that the shop asked for: who asked books it." } } },
   { "till.SettlementPage", "Some of them.", {
     { "items", "till.SettlementItem[]" },

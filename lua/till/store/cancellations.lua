@@ -161,10 +161,12 @@ function cancellations.create(tx, c)
 end
 
 
+-- Of a refund all counts, also what was let go of for it: the goods stay with the shopper.
 function cancellations.given_by(tx, order_id, actor)
-  local row, e = db.on(tx):one("SELECT CAST(COALESCE(SUM(amount - released_amount), 0)"
-    .. " AS SIGNED) AS given"
-    .. " FROM cancellations WHERE order_id = ? AND actor = ? AND money = 'refund'",
+  local row, e = db.on(tx):one("SELECT CAST(COALESCE(SUM(CASE WHEN r.id IS NOT NULL THEN r.amount"
+    .. " WHEN c.kind = 'refund' THEN 0 WHEN c.money = 'refund' THEN c.amount - c.released_amount"
+    .. " ELSE 0 END), 0) AS SIGNED) AS given FROM cancellations c LEFT JOIN refunds r"
+    .. " ON r.id = c.id AND c.kind = 'refund' WHERE c.order_id = ? AND c.actor = ?",
     db.bin("ord", order_id), actor)
   if not row then return nil, e end
   return row.given

@@ -277,7 +277,8 @@
 ---@field at_ms integer
 ---@field source? string The provider's id of the charge, refund or dispute.
 ---@field payment_id? string Of its metadata.
----@field provider_ref? string As payments have it.
+---@field provider_ref? string As payments have it: another payment's is not booked.
+---@field page_prefix? string How references begin that it has while it is paid on a page.
 ---@field is_ours? boolean A refund that the shop asked for: who asked books it.
 
 --- Some of them.

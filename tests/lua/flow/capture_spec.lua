@@ -59,3 +59,37 @@ t.describe("a capture", function()
       t.equal(raw.sql.one("SELECT capture_declines AS n FROM payments").n, 1)
     end))
 end)
+
+
+t.describe("a capture that the shop asks for by itself", function()
+  local OPEN = "kind = 'payment.capture_refused' AND state = 'open'"
+
+  t.it("is told to staff where it is refused for good, until it is captured", live.test(
+    function(raw)
+      local shop = make_shop(raw)
+      local cart = shop.cart { { shop.product("TEA", 999, 5), 3 } }
+      shop.pay(cart, "test", "tok_capture_declined")
+      local order = shop.must(shop.complete(cart)).order
+      shop.work()
+      t.equal(shop.count("alerts", OPEN), 1)
+      local told = shop.must(raw.admin("GET", "/admin/v1/alerts?state=open")).data[1].detail
+      t.same({ told.order_id, told.amount, told.reason ~= nil },
+        { order.id, order.total.amount, true })
+      raw.sql.exec "UPDATE payment_test_attempts SET token = 'tok_ok'"
+      shop.must(raw.admin("POST", "/admin/v1/payments/" .. told.payment_id .. "/capture", {},
+        shop.key()))
+      assert(raw.require("till.flow.capture_alerts").close())
+      t.equal(shop.count("alerts", OPEN), 0)
+    end))
+
+  t.it("is not, where the order was cancelled before", live.test(function(raw)
+    local shop = make_shop(raw)
+    local cart = shop.cart { { shop.product("TEA", 999, 5), 3 } }
+    shop.pay(cart, "test", "tok_ok")
+    local order = shop.must(shop.complete(cart)).order
+    shop.must(raw.admin("POST", "/admin/v1/orders/" .. order.id .. "/cancel", { reason = "no" },
+      shop.key()))
+    shop.work()
+    t.equal(shop.count("alerts"), 0)
+  end))
+end)

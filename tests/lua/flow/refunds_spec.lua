@@ -1,4 +1,5 @@
 local random = require "tests.support.random"
+local several = require "tests.support.several"
 local t = require "till.test"
 local with_shop = require "tests.support.stock"
 
@@ -116,6 +117,22 @@ t.describe("refunds by staff", function()
     t.equal(refunded(raw), 5)
   end))
 
+  t.it("are the same after a new login, under the same key", with_shop(function(shop, raw)
+    local order = make(shop)
+    local who = raw.require("till.flow.access").create_staff { email = "a@example.org",
+      password = "long enough for staff", roles = { "manager" } }
+    local ids = {}
+    for i = 1, 2 do
+      local token = assert(raw.require("till.store.sessions").create("staff", who.id, 3600000))
+      local body = shop.must(raw.request("POST", path_of(order, "/refunds"),
+        { amount = gbp(300), reason = "sorry" },
+        { authorization = "Bearer " .. token, ["idempotency-key"] = "his-own-key" }))
+      ids[i] = body.refund.id
+    end
+    t.equal(ids[2], ids[1])
+    t.equal(refunded(raw), 300)
+  end))
+
   t.it("of what was not captured is refused", with_shop(function(shop, raw)
     local order = make(shop, true)
     t.equal((refund(shop, raw, order, { amount = gbp(1) })), 409)
@@ -148,6 +165,32 @@ t.describe("refunds by staff", function()
       return raw.admin("POST", at .. "/reject", { reason = "no" }, shop.key())
     end)
     t.same({ late, no, refunded(raw) }, { 409, 409, 501 })
+  end))
+
+  t.it("count what is let go of for them, for a payment that was captured in part",
+    with_shop(function(shop, raw)
+      local order = make(shop, true)
+      local pay = shop.must(raw.admin("GET", "/admin/v1/payments")).data[1].id
+      shop.must(raw.admin("POST", "/admin/v1/payments/" .. pay .. "/capture",
+        { amount = gbp(40) }, shop.key()))
+      local restore = limit(shop, raw, 50)
+      local status, body = refund(shop, raw, order, { amount = gbp(order.total.amount) })
+      t.same({ status, body.refund and body.refund.state, refunded(raw) }, { 202, "requested", 0 })
+      t.equal((refund(shop, raw, order, { amount = gbp(50) })), 200)
+      t.equal((refund(shop, raw, order, { amount = gbp(1) })), 202)
+      restore()
+    end))
+
+  t.it("count what is let go of for them, of several payments", with_shop(function(shop, raw)
+    local cart = several.parts_of(shop, raw, 100, "tok_ok", false, "tok_capture_declined")
+    local order = shop.must(shop.complete(cart)).order
+    shop.work()
+    local restore = limit(shop, raw, 50)
+    local status = refund(shop, raw, order, { amount = gbp(several.TOTAL - 100) })
+    t.same({ status, several.states(raw) }, { 202, { "captured", "authorized" } })
+    t.equal((refund(shop, raw, order, { amount = gbp(30) })), 200)
+    t.equal((refund(shop, raw, order, { amount = gbp(30) })), 202)
+    restore()
   end))
 
   t.it("that are rejected or too old move nothing", with_shop(function(shop, raw)

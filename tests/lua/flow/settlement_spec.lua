@@ -20,10 +20,11 @@ local function with_order(fn)
       return s.store.begin(tx, { provider = "test", from_ms = now - DAY_MS, to_ms = now,
         actor = "spec" })
     end)), 60000)
-    function s.charge(amount)
+    function s.charge(amount, ref, page)
       return raw.require("till.flow.settlement_match").run(s.run, { reference = "txn_" .. amount,
         kind = "charge", source = "ch_" .. amount, payment_id = s.payment, currency = "GBP",
-        amount = amount, fee = 59, at_ms = s.time.now_ms() })
+        provider_ref = ref, page_prefix = page, amount = amount, fee = 59,
+        at_ms = s.time.now_ms() })
     end
     function s.cash() return tonumber(raw.sql.one("SELECT COALESCE(SUM(amount), 0) AS n"
       .. " FROM ledger_entries WHERE account = 'cash:test'").n) end
@@ -55,6 +56,19 @@ t.describe("a movement at a provider", function()
     t.same({ s.cash(), s.shop.count("orders", "payment_status = 'captured'") },
       { s.total - 59, 1 })
   end))
+
+  t.it("of something else that bears the payment's name is told, and pays no order", with_order(
+    function(s)
+      t.equal(s.charge(s.total, "pi_of_another"), "missing_here")
+      t.equal(s.charge(s.total, "pi_of_another", "cs_"), "missing_here")
+      t.same({ s.cash(), s.shop.count("payment_events", "kind = 'captured'"),
+        s.shop.count("orders", "payment_status = 'authorized'") }, { 0, 0, 1 })
+      local told = s.shop.must(s.raw.admin("GET",
+        "/admin/v1/alerts?kind=settlement.missing_here&state=open")).data
+      t.ok(told[1].detail.reason:find("another reference", 1, true), told[1].detail.reason)
+      s.raw.sql.exec "UPDATE payments SET provider_ref = 'cs_his_page'"
+      t.equal(s.charge(s.total, "pi_behind_it", "cs_"), "matched")
+    end))
 end)
 
 
