@@ -19,7 +19,7 @@ const SCRIPT = path.join(ROOT, "tests/bench/journey.lua");
 const WORDS = ["hanging heart", "lunch bag", "cake stand", "mug", "candle", "vintage", "red bag", "clock", "box set", "tea"];
 
 let counter = 0;
-const uniqueKey = () => `bench-${process.pid}-${Date.now()}-${++counter}`;
+const uniqueKey = () => `bench-p${process.pid}-t${Date.now().toString(36)}-n${++counter}`;
 const any = (list) => list[Math.floor(Math.random() * list.length)];
 
 /** Steps in their order; each gets the client and what the steps before it have found. */
