@@ -6,7 +6,7 @@
 -- completion alone: most of what is done to a cart comes over the same connection. Who changes one
 -- takes it out of memory; where the table has another version by now, or anything is refused, the
 -- cart is read and all is done once more. An answer to GET is always read.
--- A change of a cart that holds stock makes it hold it for longer: the shopper is still there.
+-- A change of a cart that holds stock makes it hold what it has for longer (till.flow.cart_hold).
 --
 --   create(auth, { currency, country }) -> cart
 --   get(auth, id) -> cart | nil, err(not_found)    of another key or another customer: not found
@@ -19,7 +19,7 @@
 --   add, set_quantity, remove, set_fields    make such an fn; so do those of till.flow.cart_codes
 local carts = require "till.store.carts"
 local catalog = require "till.flow.catalog"
-local channel = require "till.flow.channel"
+local cart_hold = require "till.flow.cart_hold"
 local co = require "till.prim.co"
 local conf = require "till.prim.conf"
 local db = require "till.store.db"
@@ -27,11 +27,9 @@ local err = require "till.util.err"
 local hints = require "till.flow.live_hints"
 local id = require "till.util.id"
 local iso = require "till.util.iso"
-local log = require "till.prim.log"
 local lru = require "till.util.lru"
 local money = require "till.money"
 local pricing = require "till.flow.pricing"
-local reservations = require "till.store.reservations"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 local turns = require "till.flow.turns"
@@ -212,13 +210,6 @@ function cart_flow.forget(cart_id)
 end
 
 
--- A shopper who is still about it keeps what he holds. Where that fails it ends when it would have.
-local function keep_held(cart)
-  local ok, e = reservations.extend(cart.id, channel.hold_until(cart))
-  if ok == nil then log.warn("cart.extend", { cart_id = cart.id, error = tostring(e) }) end
-end
-
-
 -- What is remembered of a cart may be out of date: what is refused of that is asked of the cart as
 -- it is now. What failed may be done all the same, and only who asked may ask for it again.
 local function may_be_outdated(e)
@@ -234,9 +225,10 @@ local function change(ctx, cart_id, fn, respond)
     local saved, e
     if not cart then cart, e = cart_flow.get(ctx.auth, cart_id) end
     if not cart then return nil, e end
+    local before = cart.priced
     saved, e = attempt(ctx, cart, fn, respond)
     if saved then
-      if cart.may_hold then keep_held(cart) end
+      if cart.may_hold then cart_hold.keep(cart, before) end
       remember(cart)
       hints.cart(cart.id)
       return cart

@@ -6,7 +6,8 @@
 --   list(ctx, cart_id) -> { set, left, cart } | nil, err     what pays for it, oldest first, and
 --       minor units that nobody has chosen to pay yet, below zero where it is too much
 --   remove(ctx, cart_id, payment_id) -> as list     it pays for nothing from then on; what is
---       held of it is let go of at once, or by till.flow.sweep where its provider does not answer
+--       held of it is let go of at once, or by till.flow.sweep where its provider does not answer;
+--       the goods with the last one
 --
 -- Where the cart holds nothing yet and all of it is there, as nearly always, it is one
 -- till.store.script. Everything else goes statement by statement: what was held is let go of, what
@@ -16,6 +17,7 @@ local abandoned = require "till.store.abandoned"
 local capabilities = require "till.flow.capabilities"
 local carts = require "till.store.carts"
 local cart_flow = require "till.flow.cart"
+local cart_hold = require "till.flow.cart_hold"
 local channel = require "till.flow.channel"
 local err = require "till.util.err"
 local json = require "till.prim.json"
@@ -228,6 +230,18 @@ local function let_go(p, claim)
 end
 
 
+-- Where nothing pays for the cart any more, nothing is held for it.
+local function release(cart, claim)
+  local list, e = payments.of_cart(cart.id)
+  for _, p in ipairs(list or {}) do
+    if parts.LIVE[p.state] and not kept.is_let_go(p) then return end
+  end
+  local ok
+  if list then ok, e = cart_hold.release(cart.id, claim) end
+  if not ok then log.warn("cart.release", { cart_id = cart.id, error = tostring(e) }) end
+end
+
+
 local function in_progress()
   return nil, err.new("completion_in_progress", "the cart is being completed, or was changed just"
     .. " now; wait for its end")
@@ -244,7 +258,10 @@ local function remove_claimed(cart, payment_id, claim)
   end
   local p, e2 = find(cart, payment_id)
   if not p then return nil, e2 end
-  return let_go(p, claim)
+  local gone, e3 = let_go(p, claim)
+  if not gone then return nil, e3 end
+  release(cart, claim)
+  return true
 end
 
 

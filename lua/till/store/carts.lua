@@ -2,7 +2,7 @@
 -- was read: who comes second is told so and reads again. Its lines are those that were priced.
 --
 --   create(fields, tx) -> cart
---   get(id [, tx])     -> cart | false | nil, err
+--   get(id [, tx [, locked]]) -> cart | false | nil, err; locked until the end
 --   save(tx, cart)     -> true | false (somebody else was first) | nil, err; the cart is then as
 --                     the table has it, and cart.may_hold says whether it may hold stock
 --   is_still(tx, cart) -> true | false | nil, err: the row is as it was read and nobody completes
@@ -68,9 +68,9 @@ local function to_cart(row)
 end
 
 
-function carts.get(cart_id, tx)
-  local row, e = db.on(tx):one("SELECT " .. COLUMNS .. " FROM carts WHERE id = ?",
-    db.bin("cart", cart_id))
+function carts.get(cart_id, tx, locked)
+  local row, e = db.on(tx):one("SELECT " .. COLUMNS .. " FROM carts WHERE id = ?"
+    .. (locked and " FOR UPDATE" or ""), db.bin("cart", cart_id))
   if not row then return row, e end
   return to_cart(row)
 end

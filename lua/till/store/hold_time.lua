@@ -1,7 +1,8 @@
 -- till/store/hold_time - until when carts hold what they hold, and for how long at most.
 --
---   extend(cart_id, until_ms [, most_ms])     held ones only; most_ms: of each no longer than that
---                                  from when the cart began to hold of it
+--   extend(cart_id, until_ms [, most_ms [, variants]])     held ones only; most_ms: of each no
+--                                  longer than that from when the cart began to hold of it;
+--                                  variants: ids of those that are meant
 --   extend_in(tx, cart_id, until_ms [, most_ms])   the same in a transaction
 --   extend_with(script, cart_id, until_ms, n)   refused where it is not n rows that gain by it
 --   shorten(cart_id, until_ms, most_ms)   to what it is by itself: whoever held it longer is done
@@ -22,40 +23,49 @@ local FOR_EVER_MS = 100 * 365 * 86400000
 local BOUND = "TIMESTAMPADD(MICROSECOND, ?, COALESCE(held_since, created_at))"
 local GAINS = " WHERE cart_id = ? AND state = 'held' AND expires_at < LEAST(?, "
   .. BOUND:gsub("%?", "? - " .. MIN_GAIN_MS * 1000) .. ")"
-local EXTEND = "UPDATE reservations SET expires_at = LEAST(?, " .. BOUND .. ")" .. GAINS
+local EXTEND = "UPDATE reservations SET expires_at = LEAST(?, " .. BOUND .. ")" .. GAINS .. "%s"
 local EXTENDED = "INSERT INTO stock_events (variant_id, location_id, type, quantity,"
   .. " on_hand_delta, reserved_delta, reference, at) SELECT variant_id, location_id, 'extended',"
-  .. " quantity, 0, 0, ?, ? FROM reservations" .. GAINS .. " FOR UPDATE"
+  .. " quantity, 0, 0, ?, ? FROM reservations" .. GAINS .. "%s FOR UPDATE"
 
 
--- Logged first, for the condition of the one is that of the other.
-local function extending(cart_id, until_ms, most_ms)
-  local bin, at, most = db.bin("cart", cart_id), db.at_ms(until_ms), (most_ms or FOR_EVER_MS) * 1000
-  local gain_at = db.at_ms(until_ms - MIN_GAIN_MS)
-  return { cart_id, db.now(), bin, gain_at, most }, { at, most, bin, gain_at, most }
+local function statement(text, variants, args)
+  for _, bin in ipairs(variants) do args[#args + 1] = bin end
+  local some = variants[1] and (" AND variant_id IN (%s)"):format(sql.marks(#variants)) or ""
+  return text:format(some), args
 end
 
 
-function hold_time.extend(cart_id, until_ms, most_ms)
-  local s, logged, extended = script.new(), extending(cart_id, until_ms, most_ms)
-  s:must("long enough", 1, EXTENDED, unpack(logged))
-  s:exec(EXTEND, unpack(extended))
+-- Logged first, for the condition of the one is that of the other.
+local function extending(cart_id, until_ms, most_ms, ids)
+  local bin, at, most = db.bin("cart", cart_id), db.at_ms(until_ms), (most_ms or FOR_EVER_MS) * 1000
+  local gain_at, variants = db.at_ms(until_ms - MIN_GAIN_MS), db.bins("var", ids or {})
+  local log, logged = statement(EXTENDED, variants, { cart_id, db.now(), bin, gain_at, most })
+  local extend, extended = statement(EXTEND, variants, { at, most, bin, gain_at, most })
+  return log, logged, extend, extended
+end
+
+
+function hold_time.extend(cart_id, until_ms, most_ms, ids)
+  local s, log, logged, extend, extended = script.new(), extending(cart_id, until_ms, most_ms, ids)
+  s:must("long enough", 1, log, unpack(logged))
+  s:exec(extend, unpack(extended))
   return s:run()
 end
 
 
 function hold_time.extend_in(tx, cart_id, until_ms, most_ms)
-  local logged, extended = extending(cart_id, until_ms, most_ms)
-  local done, e = tx:exec(EXTENDED, unpack(logged))
+  local log, logged, extend, extended = extending(cart_id, until_ms, most_ms)
+  local done, e = tx:exec(log, unpack(logged))
   if not done or done.affected == 0 then return done, e end
-  return tx:exec(EXTEND, unpack(extended))
+  return tx:exec(extend, unpack(extended))
 end
 
 
 function hold_time.extend_with(s, cart_id, until_ms, n)
-  local logged, extended = extending(cart_id, until_ms)
-  s:must("not held", n, EXTENDED, unpack(logged))
-  s:exec(EXTEND, unpack(extended))
+  local log, logged, extend, extended = extending(cart_id, until_ms)
+  s:must("not held", n, log, unpack(logged))
+  s:exec(extend, unpack(extended))
 end
 
 

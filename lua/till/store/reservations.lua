@@ -4,6 +4,7 @@
 --                                      held before is let go of where it is not the same
 --   extend, extend_with, shorten, ends_at   as till.store.hold_time has them
 --   release(tx, cart_id)
+--   trim(tx, cart_id, items)           lets go of what is held besides
 --   lock(tx, cart_id) -> rows | nil, err, let_go(tx, rows, state)     the same in two, of several
 --                                      carts: all rows are locked before any of stock
 --   expire(limit, within_ms) -> how many ended | nil, err
@@ -62,8 +63,8 @@ local function set_state(tx, rows, state)
 end
 
 
--- Gives back reservations that this transaction has locked, the rows of stock last.
-function reservations.let_go(tx, rows, state)
+-- The units of rows that hold none, or fewer, from now on; the rows of stock last.
+local function give_back(tx, rows, state)
   if #rows == 0 then return true end
   local events = {}
   for i, row in ipairs(rows) do
@@ -71,10 +72,17 @@ function reservations.let_go(tx, rows, state)
       quantity = row.quantity, reserved = -row.quantity,
       reference = id.text("cart", row.cart_id) }
   end
-  local ok, e = set_state(tx, rows, state)
-  if ok then ok, e = stock_log.add(tx, events) end
+  local ok, e = stock_log.add(tx, events)
   if ok then ok, e = units.let_go(tx, rows) end
   return ok, e
+end
+
+
+-- Gives back reservations that this transaction has locked.
+function reservations.let_go(tx, rows, state)
+  local ok, e = set_state(tx, rows, state)
+  if not ok then return nil, e end
+  return give_back(tx, rows, state)
 end
 
 
@@ -269,6 +277,48 @@ function reservations.is_held(held, items)
     if left[key_of(item.variant_id, item.bundle_id)] ~= item.quantity then return false end
   end
   return n == #items
+end
+
+
+-- How many units of each row are not wanted. Those that are there stay before those that are
+-- promised.
+local function surplus(rows, items)
+  local wanted, out = {}, {}
+  for _, item in ipairs(items) do
+    local key = key_of(item.variant_id, item.bundle_id)
+    wanted[key] = (wanted[key] or 0) + item.quantity
+  end
+  local function add(row)
+    local key = key_of_row(row)
+    local stays = math.min(row.quantity, wanted[key] or 0)
+    wanted[key] = (wanted[key] or 0) - stays
+    if stays < row.quantity then out[#out + 1] = { row = row, stays = stays } end
+  end
+  for _, row in ipairs(rows) do if row.location_id then add(row) end end
+  for _, row in ipairs(rows) do if not row.location_id then add(row) end end
+  return out
+end
+
+
+function reservations.trim(tx, cart_id, items)
+  local rows, e = reservations.lock(tx, cart_id)
+  if not rows then return nil, e end
+  local whole, all = {}, {}
+  for _, part in ipairs(surplus(rows, items)) do
+    local row = part.row
+    all[#all + 1] = row
+    if part.stays == 0 then
+      whole[#whole + 1] = row
+    else
+      local done, e2 = tx:exec("UPDATE reservations SET quantity = ? WHERE id = ?", part.stays,
+        sql.bytes(row.id))
+      if not done then return nil, e2 end
+      row.quantity = row.quantity - part.stays
+    end
+  end
+  local ok, e3 = set_state(tx, whole, "released")
+  if not ok then return nil, e3 end
+  return give_back(tx, all, "released")
 end
 
 

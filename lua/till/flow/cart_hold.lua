@@ -1,0 +1,79 @@
+-- till/flow/cart_hold - what a cart holds follows what is in it.
+--
+--   keep(cart, before)   it was changed, and saved: units that it has no more are anybody's, the
+--                        others are held for longer, for the shopper is still about it; before:
+--                        `priced` as it was
+--   release(cart_id, claim) -> true | nil, err     nothing is held, for who has the cart claimed
+--
+-- Units are let go of after the change is saved, under the lock of the cart and by what it has
+-- then. Where that fails, or its worker dies before it, they are held until their time is over:
+-- what is not in the cart is not held for longer.
+local carts = require "till.store.carts"
+local channel = require "till.flow.channel"
+local log = require "till.prim.log"
+local reservations = require "till.store.reservations"
+local sql = require "till.prim.sql"
+local stock = require "till.store.stock"
+
+local cart_hold = {}
+
+
+local function units_of(priced)
+  local out, ids = {}, {}
+  for _, item in ipairs(priced and stock.items(priced) or {}) do
+    local key = item.variant_id .. (item.bundle_id or "")
+    out[key] = (out[key] or 0) + item.quantity
+    ids[#ids + 1] = item.variant_id
+  end
+  return out, ids
+end
+
+
+local function has_less(before, now)
+  for key, quantity in pairs(before) do
+    if (now[key] or 0) < quantity then return true end
+  end
+  return false
+end
+
+
+-- Who begins to complete it meanwhile sees to what it holds himself.
+local function trim(cart_id)
+  return sql.transaction(function(tx)
+    local cart, e = carts.get(cart_id, tx, true)
+    if not cart then return nil, e end
+    if cart.state ~= "open" then return true end
+    return reservations.trim(tx, cart_id, stock.items(cart.priced))
+  end)
+end
+
+
+local function tell(event, cart_id, e)
+  log.warn(event, { cart_id = cart_id, error = tostring(e) })
+end
+
+
+function cart_hold.keep(cart, before)
+  local now, ids = units_of(cart.priced)
+  if has_less(units_of(before), now) then
+    local ok, e = trim(cart.id)
+    if not ok then tell("cart.trim", cart.id, e) end
+  end
+  if not ids[1] then return end
+  local until_ms, most_ms = channel.hold_until(cart)
+  local ok, e = reservations.extend(cart.id, until_ms, most_ms, ids)
+  if ok == nil then tell("cart.extend", cart.id, e) end
+end
+
+
+function cart_hold.release(cart_id, claim)
+  return sql.transaction(function(tx)
+    local cart, e = carts.get(cart_id, tx, true)
+    if cart == nil then return nil, e end
+    if not cart or cart.state ~= "completing" or cart.claim ~= claim then return true end
+    return reservations.release(tx, cart_id)
+  end)
+end
+
+
+return cart_hold

@@ -1,0 +1,109 @@
+-- What a cart holds follows what is in it.
+local t = require "till.test"
+local with_shop = require "tests.support.stock"
+
+
+local function path_of(cart, more) return "/store/v1/carts/" .. cart .. (more or "") end
+
+
+local function line_of(shop, raw, cart, variant)
+  for _, line in ipairs(shop.must(raw.store("GET", path_of(cart))).cart.lines) do
+    if line.variant_id == variant then return path_of(cart, "/lines/" .. line.id) end
+  end
+end
+
+
+local function set(shop, raw, cart, variant, quantity)
+  shop.must(raw.store("PATCH", line_of(shop, raw, cart, variant), { quantity = quantity }))
+end
+
+
+local function reserved(shop, ...)
+  local out = {}
+  for i, sku in ipairs { ... } do out[i] = shop.inventory(sku).reserved end
+  return out
+end
+
+
+t.describe("a cart that holds goods", function()
+  t.it("holds no longer what is taken out of it", with_shop(function(shop, raw)
+    local tea, cup = shop.product("TEA", 1000, 5), shop.product("CUP", 1000, 5)
+    local cart = shop.cart { { tea, 5 }, { cup, 2 } }
+    t.equal((shop.pay(cart)), 201)
+    shop.must(raw.store("DELETE", line_of(shop, raw, cart, tea)))
+    t.same(reserved(shop, "TEA", "CUP"), { 0, 2 })
+    t.equal((shop.pay(shop.cart { { tea, 5 } })), 201)
+    t.equal(shop.count("stock_events", "type = 'released' AND quantity = 5"), 1)
+  end))
+
+  t.it("gives back as many units as it has less, and is sold", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 5)
+    local cart = shop.cart { { tea, 5 } }
+    shop.pay(cart)
+    set(shop, raw, cart, tea, 2)
+    t.same(reserved(shop, "TEA"), { 2 })
+    set(shop, raw, cart, tea, 3)
+    t.same(reserved(shop, "TEA"), { 2 }, "more is held by the next session")
+    shop.pay(cart)
+    t.equal((select(2, shop.complete(cart))).type, "order")
+    t.same({ shop.inventory("TEA").on_hand, reserved(shop, "TEA")[1] }, { 2, 0 })
+  end))
+
+  t.it("gives back what is promised before what is there", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 3)
+    shop.policy("TEA", { policy = "backorder", limit = 10 })
+    local cart = shop.cart { { tea, 5 } }
+    shop.pay(cart)
+    set(shop, raw, cart, tea, 4)
+    t.same({ reserved(shop, "TEA")[1], shop.promised("TEA") }, { 3, 1 })
+    set(shop, raw, cart, tea, 1)
+    t.same({ reserved(shop, "TEA")[1], shop.promised("TEA") }, { 1, 0 })
+  end))
+
+  t.it("gives back parts of a bundle, not those that are bought by themselves", with_shop(
+    function(shop, raw)
+      local tea, box = shop.product("TEA", 1000, 9), shop.product("BOX", 3000, 0)
+      shop.must(shop.parts(box, { { tea, 2 } }))
+      local cart = shop.cart { { box, 3 }, { tea, 1 } }
+      t.equal((shop.pay(cart)), 201)
+      set(shop, raw, cart, box, 1)
+      t.same(reserved(shop, "TEA"), { 3 })
+      shop.must(raw.store("DELETE", line_of(shop, raw, cart, box)))
+      t.same(reserved(shop, "TEA"), { 1 })
+    end))
+
+  t.it("holds for longer only what is in it", with_shop(function(shop, raw)
+    local tea, cup = shop.product("TEA", 1000, 5), shop.product("CUP", 1000, 5)
+    local cart = shop.cart { { tea, 5 }, { cup, 1 } }
+    shop.pay(cart)
+    local reservations = raw.require "till.store.reservations"
+    local trim, err = reservations.trim, raw.require "till.util.err"
+    reservations.trim = function() return nil, err.new("internal", "spec") end
+    shop.must(raw.store("DELETE", line_of(shop, raw, cart, tea)))
+    reservations.trim = trim
+    t.same(reserved(shop, "TEA", "CUP"), { 5, 1 }, "as where its worker dies")
+    for minutes = 10, 20, 10 do
+      raw.clock.skip_ms = minutes * 60000
+      shop.must(raw.store("PATCH", path_of(cart), { email = "b" .. minutes .. "@example.org" }))
+    end
+    reservations.expire(100, 100)
+    t.same(reserved(shop, "TEA", "CUP"), { 0, 1 })
+  end))
+
+  t.it("holds nothing once its last payment session is deleted", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 5)
+    local cart, sessions = shop.cart { { tea, 5 } }, {}
+    local path = path_of(cart, "/payment-sessions")
+    for i = 1, 2 do
+      sessions[i] = shop.must(raw.store("POST", path, { provider = "test",
+        data = { token = "tok_ok" }, amount = { amount = 1000, currency = "GBP" } }))
+        .payment_session.id
+    end
+    shop.must(raw.store("DELETE", path .. "/" .. sessions[1]))
+    t.same(reserved(shop, "TEA"), { 5 })
+    shop.must(raw.store("DELETE", path .. "/" .. sessions[2]))
+    t.same(reserved(shop, "TEA"), { 0 })
+    shop.pay(cart)
+    t.equal((select(2, shop.complete(cart))).type, "order")
+  end))
+end)
