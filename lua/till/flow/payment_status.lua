@@ -77,6 +77,7 @@ function payment_status.move(order, list, lost, is_added)
   if is_added and to == "partially_captured" and IS_PAID[from] and from ~= "refunded" then
     return "add"
   end
+  if from == "voided" and not is_added then return nil end
   if (lost or 0) > 0 and IS_PAID[to] and not IS_PAID[from] then to = "partially_captured" end
   return to and to ~= from and EVENTS[from] and EVENTS[from][to] or nil
 end
