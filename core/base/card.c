@@ -132,7 +132,8 @@ static const char *card_at(const char *at, const char *end)
             return found;
         in_twos = in_twos && at - next == 2;
         groups = groups << 4 | (uint32_t)(at - next < 16 ? at - next : 0);
-        if (!in_twos && (!rare || is_embossed(groups)) && n >= TILL_CARD_MIN_DIGITS && is_issued(digits, n) && has_check_digit(digits, n))
+        if (!in_twos && (!rare || is_embossed(groups)) && n >= TILL_CARD_MIN_DIGITS && is_issued(digits, n) &&
+            has_check_digit(digits, n))
             found = at;
     }
     return found;

@@ -295,7 +295,8 @@ static bool bind_and_execute(till_sql_conn_t *conn)
     return true;
 }
 
-/* max_prepared_stmt_count bounds those of all clients together: half of ours make room. @return whether there were any */
+/* max_prepared_stmt_count bounds those of all clients together: half of ours make room. @return whether there were any
+ */
 static bool prepare_again(till_sql_conn_t *conn)
 {
     unsigned left = conn->stmts.count / 2;

@@ -209,7 +209,6 @@ end
 -- Whoever resumes it may be of another generation, whose rules of price make something else of
 -- `given`: what was shown and is paid for goes along.
 local function frozen(cart, quote, env)
-  env.anew = true
   local data = freeze(cart, quote)
   data.result, data.only_payment = quote.result, env.only_payment
   data.key = begin.name_of(env.once)
@@ -228,6 +227,7 @@ end
 
 
 local function as_flow(cart, quote, env)
+  env.anew = true
   return drive(cart, frozen(cart, quote, env), env)
 end
 

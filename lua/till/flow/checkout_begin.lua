@@ -79,7 +79,7 @@ function checkout_begin.begin(cart, data, env)
   if claimed then claimed() end
   local claim, id = got.begun:match("^(%d+) (%d+)$")
   row.id, p.state = tonumber(id), "sending"
-  env.begun, env.sent, env.is_held = row, p, true
+  env.anew, env.begun, env.sent, env.is_held = true, row, p, true -- never where there is a flow
   return tonumber(claim)
 end
 

@@ -124,8 +124,8 @@ local OF_VALUES = { [1048] = true, [1264] = true, [1366] = true, [1406] = true, 
 local function as_fault(failure, found, ctx)
   if failure.code ~= "rejected" or failure.public or not failure.errcode
     or OF_VALUES[failure.errcode] then return failure end
-  report(found.path, ctx.req, tostring(failure) .. ": is the database migrated, and may this user do"
-    .. " what docs/operations.md grants him?")
+  report(found.path, ctx.req, tostring(failure) .. ": is the database migrated, and may this user"
+    .. " do what docs/operations.md grants him?")
   return err.new("internal", "a fault")
 end
 

@@ -64,7 +64,7 @@ t.describe("sessions of a cart", function()
 
   t.it("take no more data than a completion should read", with_shop(function(shop, raw)
     local cart = cart_of(shop)
-    local ask = { provider = "payment-test", data = { pad = ("x"):rep(17000) } }
+    local ask = { provider = "test", data = { pad = ("x"):rep(17000) } }
     local status, body = raw.store("POST", "/store/v1/carts/" .. cart .. "/payment-sessions", ask)
     t.same({ status, body.code, body.errors[1].pointer }, { 422, "invalid_request", "/data" })
     t.equal(shop.count("payments"), 0)

@@ -165,7 +165,8 @@ local function statements(report, vars, facts)
     limit, need)
   if limit < need then
     report.warn("database.statements", finding, ("Set max_prepared_stmt_count to %d or more, with"
-      .. " room for each other machine: statements are prepared again and again otherwise."):format(need))
+      .. " room for each other machine: what does not fit is prepared again and again."):format(
+      need))
   else
     report.ok("database.statements", finding)
   end
@@ -254,8 +255,8 @@ local function examine(report, facts)
       ADVICE[number] or "Start it, and see mysql.socket, mysql.host and mysql.port.")
     return
   end
-  for _, check in ipairs { version, safety, binlog, cluster, isolation, charset, connections, sizes,
-    buffer_pool, clock, schema, disk } do
+  for _, check in ipairs { version, safety, binlog, cluster, isolation, charset, connections, statements,
+    sizes, buffer_pool, clock, schema, disk } do
     check(report, vars, facts)
   end
 end
