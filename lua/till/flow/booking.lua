@@ -33,11 +33,12 @@
 -- later, the event of that kind and amount is given the name, and nothing is booked again but the
 -- fee, where it had none. A payment has many refunds of one amount: there it is so only of one that
 -- the provider knows as ours (`event.is_ours`), and where that was not written down yet, who asked
--- for it will.
+-- for it will, as long as he waits for one of that amount.
 --
 -- Money without an order is on `suspense:<provider>`; the order it pays for takes it from there
 -- when it is placed (till.flow.place), with all that was booked before.
 local attempt = require "till.prim.attempt"
+local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
 local figures = require "till.flow.cancellation_figures"
 local ledger = require "till.store.ledger"
@@ -271,7 +272,7 @@ local function is_booked(tx, p, list, event)
     if event.kind == "refunded" and not event.is_ours then return false end
     local named, e = payment_events.name(tx, p.id, event)
     if named == nil then return nil, e end
-    if not named then return event.is_ours == true end
+    if not named then return cancellations.is_awaited(tx, p.id, event) end
   end
   local ok, e = charge(tx, p, event)
   if not ok then return nil, e end

@@ -126,7 +126,7 @@ function booking_batch.add(seen, event)
   local new = copy_of(seen, event)
   local known = known_of(seen.list, new)
   if known then return complete(seen, known, new) end
-  if new.is_ours then return "known" end
+  if new.is_ours then return nil end -- is it waited for?
   local now = booking.parts.fold_with(seen.list, new)
   if not now then return nil end
   local all = { payments.projected(seen.payment, now) }

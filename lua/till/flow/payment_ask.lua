@@ -89,22 +89,33 @@ function asking.ask_void(p, again)
 end
 
 
--- Its key makes it safe to ask again, and a lookup tells only of all refunds together. What they
--- come to is read after it: whatever the provider has counted was decided before.
+-- Its key makes it safe to ask again. A lookup tells only of all refunds together, and there may be
+-- one among them that staff made there and that we have not heard of: that all went back is proof,
+-- less is not. What they come to is read after it: whatever the provider has counted was decided
+-- before. Where it may be done it was perhaps the answer that was lost: he is asked again at once.
+local function after_silence(p, part, asked)
+  local seen = ask(p, "payment.lookup")
+  if seen.outcome == "refunded" then return seen end
+  if part.old then
+    return nil, err.new("unknown_outcome", "the provider may have forgotten the key of this refund:"
+      .. " look there, and resolve it by hand", { final = true })
+  end
+  local all, e = part.due()
+  if not all then return nil, e end
+  local again = (seen.refunded_amount or 0) >= all and ask(p, "payment.refund", asked)
+  if not again or again.outcome == "unknown" then return nil, no_answer(p) end
+  return again
+end
+
+
 local function refund_part(p, part)
   local key = p.idem_key .. "-refund-" .. part.id:match("[^_]*$")
   if part.again then key = key .. "-" .. part.again end
-  local answer = part.old and { outcome = "unknown" } or ask(p, "payment.refund",
-    { idem_key = key, amount = part.amount })
-  if answer.outcome == "unknown" then
-    local seen = ask(p, "payment.lookup")
-    local all, e = part.due()
-    if not all then return nil, e end
-    if seen.outcome == "refunded" or (seen.refunded_amount or 0) >= all then return seen end
-    if not part.old then return nil, no_answer(p) end
-    return nil, err.new("unknown_outcome", "the provider may have forgotten the key of this refund:"
-      .. " look there, and resolve it by hand", { final = true })
-  elseif answer.outcome ~= "refunded" then
+  local asked, answer, e = { idem_key = key, amount = part.amount }, nil, nil
+  if not part.old then answer = ask(p, "payment.refund", asked) end
+  if not answer or answer.outcome == "unknown" then answer, e = after_silence(p, part, asked) end
+  if not answer then return nil, e end
+  if answer.outcome ~= "refunded" then
     return nil, err.new("payment_declined", "the provider refused: " .. tostring(answer.reason),
       { final = true })
   end

@@ -12,6 +12,8 @@
 --   given_by(tx, order_id, actor) -> minor units that he gave back of it so far, or agreed to
 --   is_voiding(payment)            is one of its order asking for it to be voided?
 --   due(tx, payment_id)            what was given back of it, and what is to be: as of one moment
+--   is_awaited(tx, payment_id, event) -> boolean    is it ours (`is_ours`), and is a refund of its
+--                                  amount not booked yet?
 --   done(tx, id) -> true | false   false where it was done already
 --   whole(c [, tx]) -> c           with the shares of other payments (of a cancellation of an order
 --                                  with several): amount, money and state are of all, `parts` its
@@ -180,6 +182,16 @@ function cancellations.due(tx, payment_id)
     .. " WHERE p.id = ?", db.bin("pay", payment_id))
   if not row then return nil, e end
   return row.due
+end
+
+
+function cancellations.is_awaited(tx, payment_id, event)
+  if not event.is_ours then return false end
+  local row, e = db.on(tx):one("SELECT 1 AS yes FROM cancellations WHERE payment_id = ?"
+    .. " AND state = 'pending' AND money = 'refund' AND amount - released_amount = ? LIMIT 1",
+    db.bin("pay", payment_id), event.amount)
+  if row == nil then return nil, e end
+  return row ~= false
 end
 
 
