@@ -11,19 +11,26 @@
 -- lock before anything is written. So a pass costs the same in each second, however large the shop.
 -- Whoever dies loses a slice that is done again: a finding is noted once a pass, and a repair finds
 -- nothing more to do.
+--
+-- A slice that cannot be added up in time is halved, and meanwhile the checkpoints of rows with
+-- long logs move on. A single row that cannot is noted and passed over: the next pass begins at the
+-- checkpoint to which this one has come.
 local alerts = require "till.store.alerts"
 local checks = require "till.store.stock_checks"
 local compare = require "till.store.stock_compare"
 local conf = require "till.prim.conf"
 local fault = require "till.prim.fault"
+local findings = require "till.flow.stock_findings"
 local id = require "till.util.id"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local sql = require "till.prim.sql"
+local stock_sums = require "till.store.stock_sums"
 local stock_view = require "till.flow.stock_view"
 local time = require "till.prim.time"
 
-local reconcile = {}
+-- most_steps: by which checkpoints move on where a slice was too much; jobs wait meanwhile
+local reconcile = { most_steps = 50 }
 
 local SLICE = 50
 local LAST = ("\255"):rep(16)
@@ -31,37 +38,8 @@ local LEASE_MS = 60000
 local KEPT_EVENTS = 500 -- that are summed up before a checkpoint spares it
 local SETTLED_MS = 3600000 -- no transaction is open for so long
 local OVERDUE_MS = 600000
-local ALERT = "stock.differs"
 
-
-local function count(kind, repaired)
-  metrics.add("till_stock_differences_total", { kind = kind, repaired = tostring(repaired) }, 1)
-end
-
-
--- What it was noted as, in this very transaction.
-local function tell(tx, pass, finding)
-  finding.check_id = pass.id
-  local is_new, e = checks.note(tx, finding)
-  if not is_new then return is_new, e end
-  local detail = { check_id = pass.id, kind = finding.kind, repaired = finding.repaired or false,
-    found = finding.detail }
-  local opened, e2 = alerts.raise(tx, ALERT, finding.subject, { detail = detail })
-  if opened == nil then return nil, e2 end
-  count(finding.kind, finding.repaired or false)
-  log.warn("stock.differs", { check = pass.id, kind = finding.kind, subject = finding.subject,
-    repaired = detail.repaired })
-  return true
-end
-
-
-local function note(pass, finding)
-  return sql.transaction(function(tx)
-    local ok, e = tell(tx, pass, finding)
-    if ok == nil then return nil, e end
-    return true
-  end)
-end
+local width = SLICE -- of the next slice, after the last one was too much
 
 
 local function detail_of(row)
@@ -70,19 +48,30 @@ local function detail_of(row)
 end
 
 
--- -> true, also where it was only a moment's difference
-local function put_right(pass, row)
+local function repair(pass, row, base)
   local reference = pass.repairs == 1 and "check:" .. pass.id or nil
   return sql.transaction(function(tx)
-    local found, e = compare.repair(tx, row, reference)
+    local found, e = compare.repair(tx, row, reference, base)
     if found == nil then return nil, e end
     if not found then return true end
     fault.crash "reconcile.in_repair"
-    local ok, e2 = tell(tx, pass, { kind = "projection", subject = id.text("var", row.variant_id),
-      location_id = row.location_id, detail = detail_of(found), repaired = found.repaired })
+    local ok, e2 = findings.tell(tx, pass, { kind = "projection", detail = detail_of(found),
+      subject = id.text("var", row.variant_id), location_id = row.location_id,
+      repaired = found.repaired })
     if ok == nil then return nil, e2 end
     return true
   end)
+end
+
+
+-- Nearly all of the log is added up before the row is locked: nobody waits for that.
+-- -> true, also where it was only a moment's difference
+local function put_right(pass, row)
+  local settled = time.now_ms() - SETTLED_MS
+  local done, e = stock_sums.add(row, 0, settled)
+  if done then done, e = repair(pass, row, { at_ms = settled, sum = done }) end
+  if done or e.code ~= "timeout" then return done, e end
+  return findings.not_summed(pass, row)
 end
 
 
@@ -92,9 +81,9 @@ local function keep_promise(pass, row)
     local found, e = compare.repair_promise(tx, row.variant_id, reference)
     if found == nil then return nil, e end
     if not found then return true end
-    local ok, e2 = tell(tx, pass, { kind = "promised", subject = id.text("var", row.variant_id),
-      repaired = found.repaired, detail = { sku = found.sku, promised = found.promised,
-        log_promised = found.log_promised, held = found.held } })
+    local ok, e2 = findings.tell(tx, pass, { kind = "promised", repaired = found.repaired,
+      subject = id.text("var", row.variant_id), detail = { sku = found.sku,
+        promised = found.promised, log_promised = found.log_promised, held = found.held } })
     if ok == nil then return nil, e2 end
     return true
   end)
@@ -127,7 +116,11 @@ local function keep_checkpoints(keys, rows)
   for _, key in ipairs(keys) do by[key.variant_id .. key.location_id] = key end
   for _, row in ipairs(rows) do
     if row.events > KEPT_EVENTS and compare.is_equal(row) then
-      local ok, e = compare.keep(by[row.variant_id .. row.location_id], time.now_ms() - SETTLED_MS)
+      local key, settled = by[row.variant_id .. row.location_id], time.now_ms() - SETTLED_MS
+      local ok, e = compare.keep(key, settled)
+      if not ok and e.code == "timeout" then
+        ok, e = stock_sums.catch_up({ key }, settled, reconcile.most_steps)
+      end
       if not ok then return nil, e end
     end
   end
@@ -152,7 +145,7 @@ local function reservations(pass, variants)
   if not since then return nil, e end
   local function finding(kind)
     return function(row)
-      return note(pass, { kind = kind, subject = id.text("cart", row.cart_id), detail = {
+      return findings.note(pass, { kind = kind, subject = id.text("cart", row.cart_id), detail = {
         variant_id = id.text("var", row.variant_id), quantity = row.quantity } })
     end
   end
@@ -171,7 +164,7 @@ local function shown(pass, variants)
   local wrong, e = stock_view.differs(ids)
   if not wrong then return nil, e end
   for variant_id, found in pairs(wrong) do
-    local ok, e2 = note(pass, { kind = "read_model", subject = variant_id, detail = found,
+    local ok, e2 = findings.note(pass, { kind = "read_model", subject = variant_id, detail = found,
       repaired = true })
     if not ok then return nil, e2 end
   end
@@ -179,17 +172,59 @@ local function shown(pass, variants)
 end
 
 
--- Of variants after the last one of the slice before.
-local function promises(pass, last)
-  local rows, e = compare.promises(pass.variant_id, last)
-  return each(rows, e, function(row)
-    return compare.is_kept(row) or keep_promise(pass, row)
+local function promise(pass, row)
+  local done, e = compare.is_kept(row), nil
+  if not done then done, e = keep_promise(pass, row) end
+  if done or e.code ~= "timeout" then return done, e end
+  return findings.not_summed(pass, { variant_id = row.variant_id })
+end
+
+
+local function promises_one_by_one(pass, last)
+  local variants, e = compare.promised(pass.variant_id, last)
+  return each(variants, e, function(key)
+    local row, e2 = compare.promise(key.variant_id)
+    if row then return promise(pass, row) end
+    if row == false then return true end
+    if e2.code ~= "timeout" then return nil, e2 end
+    return findings.not_summed(pass, { variant_id = key.variant_id })
   end)
 end
 
 
-local function slice(pass, keys)
+-- Of variants after the last one of the slice before.
+local function promises(pass, last)
+  local rows, e = compare.promises(pass.variant_id, last)
+  if not rows and e.code == "timeout" then return promises_one_by_one(pass, last) end
+  return each(rows, e, function(row) return promise(pass, row) end)
+end
+
+
+-- -> rows that differ, all rows; false: it is done again with fewer | nil, err
+local function look_or_halve(pass, keys)
   local wrong, rows = reconcile.look(keys)
+  if wrong or rows.code ~= "timeout" then
+    if wrong then width = math.min(SLICE, width * 2) end
+    return wrong, rows
+  end
+  local moved, e = stock_sums.catch_up(keys, time.now_ms() - SETTLED_MS, reconcile.most_steps)
+  if not moved then return nil, e end
+  if #keys > 1 then
+    width = math.ceil(#keys / 2)
+    return false
+  end
+  wrong, rows = reconcile.look(keys)
+  if wrong or rows.code ~= "timeout" then return wrong, rows end
+  local ok, e2 = findings.not_summed(pass, keys[1])
+  if not ok then return nil, e2 end
+  return {}, {}
+end
+
+
+-- -> true; false: it is done again with fewer | nil, err
+local function slice(pass, keys)
+  local wrong, rows = look_or_halve(pass, keys)
+  if wrong == false then return false end
   local ok, e = each(wrong, rows, function(row) return put_right(pass, row) end)
   if not ok then return nil, e end
   ok, e = promises(pass, keys[#keys].variant_id)
@@ -211,11 +246,11 @@ local function finish(pass)
   if not since then return nil, e end
   local rows, e2 = compare.orders_without(since, time.now_ms())
   local ok, e3 = each(rows, e2, function(row)
-    return note(pass, { kind = "order_without_sale", subject = id.text("ord", row.id),
+    return findings.note(pass, { kind = "order_without_sale", subject = id.text("ord", row.id),
       detail = {} })
   end)
   if not ok then return nil, e3 end
-  local closed, e4 = alerts.close_unseen(ALERT, checks.began(pass))
+  local closed, e4 = alerts.close_unseen(findings.ALERT, checks.began(pass))
   if closed == nil then return nil, e4 end
   local done, e5 = checks.finish(pass)
   if done == nil then return nil, e5 end
@@ -226,7 +261,7 @@ end
 
 -- -> are there more? | nil, err
 local function go_on(pass)
-  local keys, e = compare.slice(pass, SLICE)
+  local keys, e = compare.slice(pass, width)
   if not keys then return nil, e end
   if #keys == 0 then
     local ok, e2 = finish(pass)
@@ -234,10 +269,11 @@ local function go_on(pass)
     return false
   end
   local ok, e3 = slice(pass, keys)
-  if not ok then return nil, e3 end
+  if ok == nil then return nil, e3 end
   fault.crash "reconcile.before_advance"
-  local last = keys[#keys]
-  ok, e3 = checks.advance(pass, last, #keys)
+  local last, n = keys[#keys], #keys
+  if not ok then last, n = pass, 0 end
+  ok, e3 = checks.advance(pass, last, n)
   if ok == nil then return nil, e3 end
   return true
 end

@@ -1,17 +1,19 @@
 -- till/store/stock_compare - stock, its log, reservations and orders against each other, and
 -- putting stock right.
 --
---   slice(after, limit) -> keys { variant_id, location_id, at, on_hand, reserved } of the rows that
---                       come after the row `after` { variant_id, location_id }
+--   slice(after, limit) -> keys { variant_id, location_id, sku, at, on_hand, reserved } of the rows
+--                       that come after the row `after` { variant_id, location_id }
 --   of_variant(variant) -> keys of one variant, from the log's beginning
 --   rows(keys)       -> rows { variant_id, location_id, sku, on_hand, reserved, log_on_hand,
 --                       log_reserved, held, events }: one statement, so one snapshot; what is only
 --                       under way is not in it.  is_equal(row)
 --   keep(key, before_ms)      a checkpoint; forget(key)
---   repair(tx, key, reference) -> row, repaired or not | false: it is equal | nil, err; without a
---                       reference nothing is repaired
+--   repair(tx, key, reference, base) -> row, repaired or not | false: it is equal | nil, err;
+--                       without a reference nothing is repaired. base { at_ms, sum }: of the log
+--                       from its beginning (till.store.stock_sums)
 --   promises(after, last)     the same of `backorders`: { variant_id, sku, promised, log_promised,
 --                       held } of variants after the one and up to the other.  is_kept(row)
+--   promised(after, last) -> { variant_id } of the same;  promise(variant) -> one of them, or false
 --   repair_promise(tx, variant, reference)    likewise
 --   lost_sales(variants, since_ms)   sold reservations that no order has
 --   orders_without(from_ms, to_ms)   orders from carts that have no sale
@@ -24,6 +26,7 @@
 local db = require "till.store.db"
 local sql = require "till.prim.sql"
 local stock_log = require "till.store.stock_log"
+local time = require "till.prim.time"
 
 local compare = {}
 
@@ -32,7 +35,8 @@ local EPOCH = "1970-01-01T00:00:00Z"
 
 -- ---- looking -------------------------------------------------------------------------------
 
-local KEYS = "SELECT s.variant_id, s.location_id, c.at, COALESCE(c.on_hand, 0) AS on_hand,"
+local KEYS = "SELECT s.variant_id, s.location_id, (SELECT v.sku FROM variants v"
+  .. " WHERE v.id = s.variant_id) AS sku, c.at, COALESCE(c.on_hand, 0) AS on_hand,"
   .. " COALESCE(c.reserved, 0) AS reserved FROM stock s LEFT JOIN stock_checkpoints c"
   .. " ON c.variant_id = s.variant_id AND c.location_id = s.location_id WHERE "
 
@@ -122,14 +126,15 @@ local function compensate(tx, row, reference)
 end
 
 
---- Looked at again under the lock of the row, from the log's beginning: whoever changes it has
--- either committed all of his change or none.
-function compare.repair(tx, key, reference)
+--- Looked at again under the lock of the row, from `base` on: whoever changes it has either
+-- committed all of his change or none. No checkpoint is believed.
+function compare.repair(tx, key, reference, base)
   local locked, e = tx:one("SELECT version FROM stock WHERE variant_id = ? AND location_id = ?"
     .. " FOR UPDATE", sql.bytes(key.variant_id), sql.bytes(key.location_id))
   if not locked then return locked, e end
   local rows, e2 = compare.rows({ { variant_id = key.variant_id, location_id = key.location_id,
-    on_hand = 0, reserved = 0 } }, tx)
+    at = time.rfc3339(base.at_ms), on_hand = base.sum.on_hand, reserved = base.sum.reserved } },
+    tx)
   if not rows then return nil, e2 end
   local row = rows[1]
   local ok, e3 = compare.forget(key, tx)
@@ -161,6 +166,17 @@ function compare.promises(after, last, tx)
 end
 
 
+function compare.promised(after, last)
+  return sql.query("SELECT variant_id FROM backorders WHERE variant_id > ? AND variant_id <= ?",
+    sql.bytes(after), sql.bytes(last))
+end
+
+
+function compare.promise(variant, tx)
+  return db.on(tx):one(PROMISES .. "b.variant_id = ?", sql.bytes(variant))
+end
+
+
 function compare.is_kept(row)
   return row.promised == row.log_promised and row.promised == row.held
 end
@@ -171,7 +187,7 @@ function compare.repair_promise(tx, variant, reference)
   local bin = sql.bytes(variant)
   local locked, e = tx:one("SELECT version FROM backorders WHERE variant_id = ? FOR UPDATE", bin)
   if not locked then return locked, e end
-  local row, e2 = tx:one(PROMISES .. "b.variant_id = ?", bin)
+  local row, e2 = compare.promise(variant, tx)
   if not row then return nil, e2 end
   if compare.is_kept(row) then return false end
   if not reference or row.policy ~= "deny" and row.held > row.unit_limit then return row end

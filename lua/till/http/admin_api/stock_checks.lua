@@ -19,7 +19,7 @@ local CHECK = s.object({
 
 local FINDING = s.object({
   id = s.integer {}, kind = s.string { enum = { "projection", "promised", "read_model",
-    "sale_without_order", "order_without_sale", "held_too_long" } },
+    "sale_without_order", "order_without_sale", "held_too_long", "not_summed" } },
   subject = s.string { doc = "Public id of a variant, a cart or an order." },
   location = s.nullable(s.string {}), repaired = s.boolean {}, detail = s.any {},
   at = s.string { format = "date-time" },
