@@ -1,6 +1,7 @@
 -- till/flow/schedules_own - what the server itself does again and again, once for all machines.
 --
 -- { name =, when =, run = fn() -> anything but nil | nil, err }; see till.flow.schedules.
+local ahead = require "till.store.ahead"
 local authorizations = require "till.flow.authorizations"
 local conf = require "till.prim.conf"
 local dead = require "till.store.dead"
@@ -38,6 +39,7 @@ return {
   { name = "server:sweep-payments", when = "every minute", run = sweep.run },
   { name = "server:watch-authorizations", when = "every minute", run = authorizations.run },
   { name = "server:purge-webhooks", when = "every minute", run = purge_webhooks },
+  { name = "server:pull-back-times", when = "every minute", run = ahead.pull_back },
   { name = "server:reseal", when = "every minute", run = reseal.run },
   { name = "server:settle-payments", when = "20 4 * * *", run = settlement.daily },
   { name = "server:go-on-settlements", when = "every minute", run = settlement.go_on },

@@ -11,6 +11,7 @@
 --                                 though there is money; by id
 --   settled_payments(ids) -> { id = true } of those that have an order, or are no money any more
 -- Items, and what is compared with them, are till.store.settlement_items'.
+local conf = require "till.prim.conf"
 local db = require "till.store.db"
 local err = require "till.util.err"
 local page = require "till.store.page"
@@ -119,13 +120,15 @@ function settlements.settled_payments(ids)
 end
 
 
+--- One that is being asked for just now is left out: to ask about it would shut it.
 function settlements.to_resolve(s, after, limit)
   local rows, e = sql.query("SELECT " .. payments.COLUMNS .. " FROM payments WHERE provider = ?"
     .. " AND created_at >= ? AND created_at < ? AND id > ?"
-    .. " AND (state IN ('sending', 'unknown', 'requires_action')"
+    .. " AND (state IN ('unknown', 'requires_action') OR state = 'sending' AND updated_at < ?"
     .. " OR state IN ('authorized', 'captured') AND order_id IS NULL) ORDER BY id LIMIT ?",
     s.provider, db.at_ms(s.from_ms), db.at_ms(s.to_ms),
-    after and db.bin("pay", after) or sql.bytes(("\0"):rep(16)), limit)
+    after and db.bin("pay", after) or sql.bytes(("\0"):rep(16)),
+    db.at_ms(time.now_ms() - conf.get("payments.not_found_after_ms")), limit)
   if not rows then return nil, e end
   for i, row in ipairs(rows) do rows[i] = payments.of_row(row) end
   return rows

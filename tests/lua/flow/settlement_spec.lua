@@ -118,3 +118,15 @@ t.describe("money that went back without an order", function()
     t.same({ done, e and e.code }, { nil, "rejected" })
   end))
 end)
+
+
+t.describe("a payment that is being asked for just now", function()
+  t.it("is left alone by a reconciliation, until nobody can be at it", with_order(function(s)
+    s.raw.sql.exec("UPDATE payments SET state = 'sending', updated_at = ?",
+      s.raw.require("till.store.db").now())
+    local function found() return #s.store.to_resolve(s.run, nil, 10) end
+    t.equal(found(), 0)
+    s.raw.clock.skip_ms = 41000
+    t.equal(found(), 1)
+  end))
+end)
