@@ -283,7 +283,7 @@ local MONEY = { captured = true, refunded = true }
 
 function payment.void(p)
   if p.state == "created" then return move(p, "void") end
-  if payment.states.final[p.state] then return p end
+  if payment.states.over[p.state] then return p end
   if p.state == "sending" or p.state == "unknown" then
     local _, e = payment.settle(p)
     if p.state == "sending" or p.state == "unknown" then return nil, e end

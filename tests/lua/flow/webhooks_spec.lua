@@ -229,6 +229,24 @@ t.describe("webhooks of many payments", function()
 end)
 
 
+t.describe("what a provider tells and does not fit", function()
+  t.it("holds up nothing else, and staff hear of it", with_orders(1, function(s)
+    local events = s.answers[1].events
+    events[2] = { kind = "disputed", amount = 5000, reference = "dp_1", reason = "fraudulent" }
+    events[3] = { kind = "refunded", amount = 50, reference = "re_1" }
+    s.tell(1)
+    s.run()
+    t.same(s.states(), { "parked" })
+    local row = s.raw.sql.one "SELECT reason FROM webhook_events"
+    t.equal(row.reason, "disputed does not fit what is booked: too_much")
+    t.equal(s.shop.count("alerts", "kind = 'webhook.parked' AND state = 'open'"), 1)
+    t.equal(s.shop.count("alerts", "kind = 'payment.disputed'"), 0)
+    t.same(s.raw.sql.query "SELECT state, refunded_amount, disputed_amount FROM payments",
+      { { state = "captured", refunded_amount = 50, disputed_amount = 0 } })
+  end))
+end)
+
+
 t.describe("what was claimed", function()
   t.it("and not begun goes back untried", with_orders(0, function(s)
     local time, apply = s.raw.require "till.prim.time", s.raw.require "till.flow.webhook_apply"
