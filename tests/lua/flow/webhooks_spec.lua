@@ -161,7 +161,7 @@ t.describe("webhooks of many payments", function()
       return answers[2]
     end
     s.answers[3] = function()
-      s.raw.sql.exec("UPDATE orders SET payment_status = 'voided', version = version + 1"
+      s.raw.sql.exec("UPDATE orders SET payment_status = 'refunded', version = version + 1"
         .. " WHERE id = (SELECT order_id FROM payments WHERE id = ?)",
         s.raw.require("till.store.db").bin("pay", s.payments[3].id))
       return answers[3]
@@ -171,7 +171,7 @@ t.describe("webhooks of many payments", function()
     t.same(s.states(), all(3, "applied"))
     t.equal(s.shop.count("payment_events", "kind = 'captured'"), 3)
     t.equal(s.shop.count("ledger_entries", "account = 'cash:test' AND amount > 0"), 3)
-    t.equal(s.shop.count("orders", "payment_status = 'voided'"), 1, "as it was meanwhile")
+    t.equal(s.shop.count("orders", "payment_status = 'refunded'"), 1, "as it was meanwhile")
     t.equal(#s.raw.require("till.store.ledger").unbalanced(), 0)
   end))
 
