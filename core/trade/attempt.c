@@ -6,7 +6,13 @@ typedef till_attempt_refusal_t edge_fn(till_attempt_t *attempt, int64_t amount);
 
 int64_t till_attempt_left(const till_attempt_t *a) { return a->authorized - a->captured - a->voided; }
 
-int64_t till_attempt_held(const till_attempt_t *a) { return a->captured - a->refunded - a->disputed - a->lost; }
+/* A bank may take back what went back already: nothing is held then, and no less. */
+int64_t till_attempt_held(const till_attempt_t *a)
+{
+    int64_t held = a->captured - a->refunded - a->disputed - a->lost;
+
+    return held > 0 ? held : 0;
+}
 
 /* ---- amounts ---- */
 
@@ -112,7 +118,7 @@ static till_attempt_refusal_t on_voided(till_attempt_t *a, int64_t amount)
     a->voided += amount;
     if (a->state == TILL_ATTEMPT_AUTHORIZED && till_attempt_left(a) == 0)
         a->state = TILL_ATTEMPT_VOIDED;
-    else if (a->refunded != 0 && is_all_refunded(a))
+    else if (a->refunded != 0 && is_all_refunded(a) && a->disputed == 0 && a->lost == 0)
         a->state = TILL_ATTEMPT_REFUNDED;
     return TILL_ATTEMPT_TAKEN;
 }
@@ -130,9 +136,10 @@ static till_attempt_refusal_t on_refunded(till_attempt_t *a, int64_t amount)
     return TILL_ATTEMPT_TAKEN;
 }
 
+/* The bank takes what it is told was paid, whether or not some of it went back. */
 static till_attempt_refusal_t on_disputed(till_attempt_t *a, int64_t amount)
 {
-    till_attempt_refusal_t refusal = check_part(a, amount, till_attempt_held(a));
+    till_attempt_refusal_t refusal = check_part(a, amount, a->captured - a->disputed - a->lost);
 
     if (refusal != TILL_ATTEMPT_TAKEN)
         return refusal;
@@ -143,8 +150,10 @@ static till_attempt_refusal_t on_disputed(till_attempt_t *a, int64_t amount)
 
 static till_attempt_refusal_t on_won(till_attempt_t *a, int64_t amount)
 {
+    bool is_back = a->refunded != 0 && is_all_refunded(a) && a->lost == 0;
+
     a->disputed = 0;
-    return move(a, amount, TILL_ATTEMPT_WON);
+    return move(a, amount, is_back ? TILL_ATTEMPT_REFUNDED : TILL_ATTEMPT_WON);
 }
 
 static till_attempt_refusal_t on_lost(till_attempt_t *a, int64_t amount)
@@ -177,7 +186,7 @@ static const struct edge {
     [TILL_ATTEMPT_ON_FAILED] =          {"failed",          on_failed,          IN(SENDING)},
     [TILL_ATTEMPT_ON_VOIDED] =          {"voided",          on_voided,          WITH_PROVIDER | IN(CREATED) | IN(AUTHORIZED) | PAID | IN(DISPUTED)},
     [TILL_ATTEMPT_ON_REFUNDED] =        {"refunded",        on_refunded,        PAID | IN(DISPUTED)},
-    [TILL_ATTEMPT_ON_DISPUTED] =        {"disputed",        on_disputed,        PAID},
+    [TILL_ATTEMPT_ON_DISPUTED] =        {"disputed",        on_disputed,        PAID | IN(REFUNDED)},
     [TILL_ATTEMPT_ON_WON] =             {"won",             on_won,             IN(DISPUTED)},
     [TILL_ATTEMPT_ON_LOST] =            {"lost",            on_lost,            IN(DISPUTED)},
 };
@@ -187,7 +196,7 @@ static bool is_sound(const till_attempt_t *a)
 {
     return a->amount >= 0 && a->authorized >= 0 && a->captured >= 0 && a->voided >= 0 && a->refunded >= 0 &&
            a->disputed >= 0 && a->lost >= 0 && a->authorized <= a->amount && till_attempt_left(a) >= 0 &&
-           till_attempt_held(a) >= 0;
+           a->refunded <= a->captured && a->disputed + a->lost <= a->captured;
 }
 
 till_attempt_refusal_t till_attempt_apply(till_attempt_t *attempt, till_attempt_event_t event)
@@ -242,4 +251,7 @@ const char *till_attempt_refusal_name(till_attempt_refusal_t refusal)
     return names[refusal];
 }
 
-bool till_attempt_is_final(till_attempt_state_t state) { return state >= TILL_ATTEMPT_DECLINED; }
+bool till_attempt_is_final(till_attempt_state_t state)
+{
+    return state >= TILL_ATTEMPT_DECLINED && state != TILL_ATTEMPT_REFUNDED;
+}

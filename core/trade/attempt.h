@@ -30,15 +30,20 @@
  *                                   v      v
  *                                 WON      LOST     both as CAPTURED: on_refunded, on_disputed
  *
+ * REFUNDED --on_disputed--> DISPUTED as well: a bank takes back what it is told was paid, though it
+ * went back already. on_won leads to REFUNDED again where all went back and nothing was lost.
+ *
  * on_captured and on_voided, each of a part, stay in DISPUTED, WON and LOST: what was on its way when
  * a dispute came is counted, and what is held besides can be let go.
  *
  * Invariants
- *  1. 0 <= captured + voided <= authorized <= amount, and
- *     0 <= refunded + disputed + lost <= captured. No order of events, and none that comes twice,
- *     makes more money of what was agreed to.
+ *  1. 0 <= captured + voided <= authorized <= amount, 0 <= refunded <= captured and
+ *     0 <= disputed + lost <= captured. No order of events, and none that comes twice, makes more
+ *     money of what was agreed to. No refund is taken of what is disputed or lost; a dispute is, of
+ *     what was refunded: the shop has given that twice then, and its cash is less than nothing.
  *  2. An event that does not fit is refused with a reason and changes nothing.
- *  3. DECLINED, FAILED, VOIDED and REFUNDED are final: every event is refused there.
+ *  3. DECLINED, FAILED and VOIDED are final: every event is refused there. In REFUNDED it is all but
+ *     a dispute.
  *  4. UNKNOWN is a state and not a failure: nothing but an answer of the provider leads out of it,
  *     and SEND does not. So nobody is charged twice because an answer was lost.
  *  5. Amounts are 0 .. TILL_ATTEMPT_MAX, and every sum is bounded by one: nothing overflows. An
@@ -134,7 +139,7 @@ till_attempt_refusal_t till_attempt_fold(till_attempt_t *out, const till_attempt
 /* What may still be done, in money. */
 /** What may be captured or voided. */
 int64_t till_attempt_left(const till_attempt_t *attempt);
-/** What may be refunded or disputed. */
+/** What may be refunded; never less than 0. */
 int64_t till_attempt_held(const till_attempt_t *attempt);
 
 #endif

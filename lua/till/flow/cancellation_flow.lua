@@ -6,7 +6,8 @@
 --   enqueue(tx, rows)              of those that are pending, with what was decided
 --   resume(saga_row)               by the jobs worker
 --   by_hand(tx, saga_row, actor, reason) -> order | nil, err    the money went back in some other
---                                  way: books it; the caller ends the saga in the same transaction
+--                                  way: books it; the caller ends the saga in the same transaction.
+--                                  What a bank has taken meanwhile: till.flow.cancellation_short
 --   found(id [, tx]) -> cancellation | nil, err
 --   name_of(id) -> "cancellation" | "return" | "refund"    as its timeline says
 --
@@ -28,6 +29,7 @@ local payments = require "till.store.payments"
 local refunds = require "till.store.refunds"
 local saga = require "till.flow.saga"
 local sagas = require "till.store.sagas"
+local short = require "till.flow.cancellation_short"
 local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
 local time = require "till.prim.time"
@@ -151,18 +153,24 @@ local SECOND_MS = 1000 -- providers tell when by the second
 
 
 -- The provider may have told of it already: it is booked once. Where all of the payment went back
--- by what it told of, as other amounts than ours, nothing is left to be booked.
+-- by what it told of, as other amounts than ours, nothing is left to be booked. `actor`: staff say
+-- that it went back.
 local function book_refund(tx, order, p, c, flow, actor, about)
   local told_by = actor or "provider:" .. p.provider
   if flow.is_back then return tell(tx, order, "refunded", told_by, about) end
   local amount = flow.amount_back or c.refund_amount
   if c.money == "void" then amount = nil end -- all that is held
-  local ok, e = booking.own(tx, p.id, { kind = "refunded", amount = amount,
-    actor = c.actor or "system", reference = flow.refund_ref, since = flow.since,
+  local event = { kind = "refunded", amount = amount, actor = c.actor or "system",
+    reference = flow.refund_ref, since = flow.since,
     since_ms = math.floor(time.parse(c.created_at) / SECOND_MS) * SECOND_MS, about = about,
-    told_by = told_by })
-  if ok or p.state ~= "refunded" or e.reason ~= "impossible" then return ok, e end
-  return tell(tx, order, "refunded", told_by, about)
+    told_by = told_by }
+  local ok, e = booking.own(tx, p.id, event)
+  if ok or not e.reason then return ok, e end
+  if p.state == "refunded" and e.reason == "impossible" then
+    return tell(tx, order, "refunded", told_by, about)
+  end
+  if not actor then return nil, e end
+  return short.book(tx, order, p, c, amount or c.refund_amount, event)
 end
 
 

@@ -5,8 +5,8 @@
 --                          transaction that books event { kind = "voided", amount, reference,
 --                          reason }
 --
--- The alert ends when the order is cancelled or paid anew (till.flow.authorizations), for then
--- nothing is owed.
+-- The alert ends when the order is cancelled, paid anew, or came back (till.flow.authorizations),
+-- for then nothing is owed.
 local alerts = require "till.store.alerts"
 
 local lost_authorization = { ALERT = "payment.lost_authorization" }

@@ -22,6 +22,7 @@
 local err = require "till.util.err"
 local fsm = require "till.util.fsm"
 local json = require "till.prim.json"
+local order_owed = require "till.flow.order_owed"
 local orders = require "till.store.orders"
 
 local states = {}
@@ -69,7 +70,7 @@ local function nothing_sent(order)
 end
 
 
--- Voided: nothing of it was captured, nothing may be.
+-- Voided: nothing of it may be captured; whether it is owed tells till.flow.order_owed.
 local OWED_NO_MORE = { captured = true, partially_refunded = true, refunded = true, voided = true }
 
 
@@ -257,8 +258,7 @@ end
 
 
 function states.begin(field, event)
-  local machine = MACHINES[field]
-  return assert(machine:next(machine.initial, event))
+  return assert(MACHINES[field]:next(MACHINES[field].initial, event))
 end
 
 
@@ -337,10 +337,10 @@ function states.change(tx, order, moves)
     if not to then return states.refuse(order, why) end
     fields[field], order[field] = to, to
   end
-  if MACHINES.status:can(order.status, "complete", order) then
-    fields.status, order.status = "completed", "completed"
-  end
-  local ok, e = orders.set(tx, order.id, fields)
+  local is_over, e = order_owed.completes(tx, order, MACHINES.status)
+  if is_over then fields.status, order.status = "completed", "completed" end
+  local ok = is_over ~= nil
+  if ok then ok, e = orders.set(tx, order.id, fields) end
   if not ok then return nil, e end
   order.version = order.version + 1
   return true

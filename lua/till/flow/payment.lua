@@ -281,9 +281,24 @@ end
 local MONEY = { captured = true, refunded = true }
 
 
+-- What had gone back there by itself is an event of its own: so reconciliation finds both. Who dies
+-- behind it finds all of it given back there, and books what is left.
+local function book_back_before(p, back)
+  if not back then return true end
+  return sql.transaction(function(tx)
+    local ours, e = booking.lock(tx, p.id)
+    if not ours then return nil, e end
+    local now, e2 = booking.amounts(p.id, tx)
+    if not now then return nil, e2 end
+    if back <= now.refunded then return true end
+    return booking.book(tx, p.id, { kind = "refunded", amount = back - now.refunded })
+  end)
+end
+
+
 function payment.void(p)
   if p.state == "created" then return move(p, "void") end
-  if payment.states.final[p.state] then return p end
+  if payment.states.over[p.state] then return p end
   if p.state == "sending" or p.state == "unknown" then
     local _, e = payment.settle(p)
     if p.state == "sending" or p.state == "unknown" then return nil, e end
@@ -296,6 +311,8 @@ function payment.void(p)
   if p.state == "captured" or p.state == "won" then
     local given_back, e = payment.ask_refund(p)
     if not given_back then return nil, e end
+    local ok, e2 = book_back_before(p, given_back.back_before)
+    if not ok then return nil, e2 end
     return booking.all_back(p, given_back.refund_ref)
   end
   local answer, e, seen = payment.ask_void(p)

@@ -5,7 +5,8 @@
 --   ask_refund(payment [, part]) -> answer, with refund_ref where there is one | nil, err
 --                       part { id, amount, due, again, old }: known by its id; due() is all that
 --                       went back or is to go. An `old` one is only looked up: the provider may
---                       have forgotten its key
+--                       have forgotten its key. Without a part: all of it; answer.back_before is
+--                       what of it had gone back there by itself, in minor units, or nil
 --
 -- What he declined he declines for ever under its key, and he refuses another amount under one that
 -- he knows: so each attempt, and each part, has a key of its own.
@@ -123,9 +124,28 @@ local function refund_part(p, part)
 end
 
 
+-- All of it is refused where a part went back there by itself: then the rest is asked for, under a
+-- key that says how much. Who asks once more finds it refunded, or asks for the same.
+local function refund_all(p)
+  local answer, e, seen = finish(p, "payment.refund", "refunded", "-refund")
+  if answer or not err.is(e, "payment_declined") or seen.outcome ~= "captured" then
+    return answer, e, seen
+  end
+  local back = seen.refunded_amount or 0
+  local rest = payments.to_capture(p) - back
+  if back <= 0 or rest <= 0 then return nil, e, seen end
+  answer = ask(p, "payment.refund", { idem_key = p.idem_key .. "-refund-rest-" .. rest,
+    amount = rest })
+  if answer.outcome == "unknown" then return nil, no_answer(p), seen end
+  if answer.outcome ~= "refunded" then return nil, e, seen end
+  answer.back_before = back
+  return answer
+end
+
+
 function asking.ask_refund(p, part)
   if part then return refund_part(p, part) end
-  return finish(p, "payment.refund", "refunded", "-refund")
+  return refund_all(p)
 end
 
 

@@ -1,9 +1,12 @@
 -- till/flow/payment_states - the states of an attempt to be paid, as till.flow.payment moves it.
+--
+--   over[state]    nothing is left to be done about its money. Beyond those that are final: what
+--                  went back may be disputed still
 local fsm = require "till.util.fsm"
 
 
-return fsm.define("payment", {
-  initial = "created", final = { "declined", "voided", "failed", "refunded" },
+local states = fsm.define("payment", {
+  initial = "created", final = { "declined", "voided", "failed" },
   { from = "created", event = "send", to = "sending" },
   { from = "created", event = "void", to = "voided" },
   { from = "sending", event = "authorized", to = "authorized" },
@@ -31,6 +34,7 @@ return fsm.define("payment", {
   { from = "captured", event = "refunded", to = "refunded" },
   -- Of all that is held; parts are summed up by core/trade/attempt.h alone.
   { from = "captured", event = "disputed", to = "disputed" },
+  { from = "refunded", event = "disputed", to = "disputed" }, -- it went back already
   { from = "disputed", event = "won", to = "won" },
   { from = "disputed", event = "lost", to = "lost" },
   { from = "won", event = "refunded", to = "refunded" },
@@ -38,3 +42,9 @@ return fsm.define("payment", {
   { from = "lost", event = "refunded", to = "lost" }, -- of what was not lost
   { from = "lost", event = "disputed", to = "disputed" },
 })
+
+states.over = { refunded = true }
+for state in pairs(states.final) do states.over[state] = true end
+
+
+return states

@@ -61,7 +61,7 @@ end
 
 -- From then on no order can be placed with it, however slow the provider is.
 local function mark(p)
-  if payment.states.final[p.state] or kept.is_let_go(p) then return true end
+  if payment.states.over[p.state] or kept.is_let_go(p) then return true end
   local marked, e = sql.transaction(function(tx) return abandoned.let_go(tx, p) end)
   if marked then return true end
   return nil, e or err.new("busy", "the payment was changed just now")

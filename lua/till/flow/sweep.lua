@@ -70,7 +70,7 @@ end
 local function let_go(p, claim)
   if not kept.is_let_go(p) then
     payment.settle(p)
-    if payment.states.final[p.state] then return true end
+    if payment.states.over[p.state] then return true end
     if STILL_OPEN[p.state] then return false end
     local ok, e = mark(p, claim)
     if not ok then return not e.is_taken and nil, e end
@@ -158,7 +158,7 @@ local function one(p)
     if done ~= false then return done, e3 end
     local now, e4 = payments.get(p.id)
     if not now then return nil, e4 end
-    if payment.states.final[now.state] then return settled.tell(now, e3) end
+    if payment.states.over[now.state] then return settled.tell(now, e3) end
   end
   if is_young(p) then return false end
   return sweep.release(p)

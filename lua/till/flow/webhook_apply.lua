@@ -138,19 +138,23 @@ local function tell(tx, p, event)
 end
 
 
+-- One that does not fit holds up none of the others. -> reasons of those that do not | nil, err
 local function book_all(tx, group, p, events)
+  local misfits = {}
   for _, event in ipairs(events) do
     event.actor = "provider:" .. p.provider
     local booked, e = booking.book(tx, p.id, event)
-    if booked == nil then return nil, e end
-    if booked then
+    if booked == nil and not (err.is(e, "conflict") and e.reason) then return nil, e end
+    if booked == nil then
+      misfits[#misfits + 1] = ("%s does not fit what is booked: %s"):format(event.kind, e.reason)
+    elseif booked then
       local ok, e2 = tell(tx, p, event)
       if not ok then return nil, e2 end
       log.info("webhook.booked", { provider = group.provider, payment_id = p.id,
         kind = event.kind })
     end
   end
-  return true
+  return misfits
 end
 
 
@@ -171,19 +175,27 @@ local function untold(group, answer)
 end
 
 
--- With what is booked it is parked where a refund failed. -> the state of its rows
-local function end_of(tx, group, claim, p, failed)
-  local reasons = {}
+-- With what is booked it is parked where a refund failed, or something did not fit.
+-- -> the state of its rows, why
+local function end_of(tx, group, claim, p, failed, misfits)
+  local reasons, misfit = {}, misfits[1] and table.concat(misfits, "; ")
   for i, refund in ipairs(failed) do
     local ok, e = raise(tx, PARKED, group, subject_of_refund(group, refund),
       { reason = refund.reason, payment_id = p.id })
     if not ok then return nil, e end
     reasons[i] = refund.reason
   end
-  local state = failed[1] and "parked" or "applied"
-  local ok, e = settle(tx, group, claim, state,
-    { payment_id = p.id, reason = failed[1] and table.concat(reasons, "; ") })
-  return ok and state, e
+  if misfit then
+    local ok, e = raise(tx, PARKED, group, subject_of(group),
+      { reason = misfit, payment_id = p.id })
+    if not ok then return nil, e end
+    reasons[#reasons + 1] = misfit
+  end
+  local why = reasons[1] and table.concat(reasons, "; ")
+  local state = why and "parked" or "applied"
+  local ok, e = settle(tx, group, claim, state, { payment_id = p.id, reason = why })
+  if not ok then return nil, e end
+  return state, why
 end
 
 
@@ -224,24 +236,21 @@ local function book(group, claim, answer, p)
   if not events then return nil, e2 end
   local failed, e4 = untold(group, answer)
   if not failed then return nil, e4 end
+  local why
   local state, e3 = sql.transaction(function(tx)
-    local done, why = book_all(tx, group, p, events)
+    local misfits, e5 = book_all(tx, group, p, events)
+    if not misfits then return nil, e5 end
     local state
-    if done then state, why = end_of(tx, group, claim, p, failed) end
+    state, why = end_of(tx, group, claim, p, failed, misfits)
     if state then fault.crash "webhook.before_commit" end
     return state, why
   end)
-  if state then
-    fault.crash "webhook.after_commit"
-    count(group, state)
-    for _, refund in ipairs(failed) do log_told(group, PARKED, refund.reason) end
-    close_alerts(group, answer, p, events)
-    return true
-  end
-  if err.is(e3, "conflict") and e3.reason then
-    return park(group, claim, "it does not fit what is booked: " .. e3.reason, p.id)
-  end
-  return nil, e3
+  if not state then return nil, e3 end
+  fault.crash "webhook.after_commit"
+  count(group, state)
+  if why then log_told(group, PARKED, why) end
+  close_alerts(group, answer, p, events)
+  return true
 end
 
 

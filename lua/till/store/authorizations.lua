@@ -69,10 +69,12 @@ function authorizations.look_at(payment_id, ms, expires_ms)
 end
 
 
---- Cancelled, or paid anew.
+--- Cancelled, or nothing of it is owed any more: it was paid otherwise, or came back.
 function authorizations.over(order_ids)
   return db.ids_of("ord", "SELECT id FROM orders WHERE id IN (%s) AND (status = 'cancelled'"
-    .. " OR payment_status IN ('captured', 'partially_refunded', 'refunded'))", order_ids)
+    .. " OR payment_status IN ('captured', 'partially_refunded', 'refunded') OR 0 >= (SELECT"
+    .. " COALESCE(SUM(l.amount), 1) FROM ledger_entries l WHERE l.order_id = orders.id"
+    .. " AND l.account = 'receivable'))", order_ids)
 end
 
 

@@ -14,6 +14,7 @@
 --   due(tx, payment_id)            what was given back of it, and what is to be: as of one moment
 --   is_awaited(tx, payment_id, event) -> boolean    is it ours (`is_ours`), and is a refund of its
 --                                  amount not booked yet?
+--   lower(tx, id, amount)          it comes to less by that
 --   done(tx, id) -> true | false   false where it was done already
 --   whole(c [, tx]) -> c           with the shares of other payments (of a cancellation of an order
 --                                  with several): amount, money and state are of all, `parts` its
@@ -197,6 +198,12 @@ end
 
 function cancellations.to_refund(tx, cancellation_id)
   return tx:exec("UPDATE cancellations SET money = 'refund' WHERE id = ? AND state = 'pending'",
+    bin_of(cancellation_id))
+end
+
+
+function cancellations.lower(tx, cancellation_id, amount)
+  return tx:exec("UPDATE cancellations SET amount = amount - ? WHERE id = ?", amount,
     bin_of(cancellation_id))
 end
 

@@ -85,7 +85,9 @@ static void check_promises(const list_t *list, const till_attempt_t *a)
     MUST(a->disputed == disputed_with(list, TILL_ATTEMPT_KINDS));
     MUST(a->authorized <= asked);
     MUST(a->captured + a->voided <= a->authorized);
-    MUST(a->refunded + a->disputed + a->lost <= a->captured);
+    MUST(a->refunded <= a->captured);
+    MUST(a->disputed + a->lost <= a->captured);
+    MUST(till_attempt_held(a) >= 0 && till_attempt_held(a) <= a->captured - a->refunded);
     MUST((a->disputed != 0 || (asked == 0 && a->state == TILL_ATTEMPT_DISPUTED)) ==
          (a->state == TILL_ATTEMPT_DISPUTED));
     MUST(count(list, TILL_ATTEMPT_ON_AUTHORIZED) <= 1);
@@ -118,6 +120,10 @@ static bool try_event(list_t *list, till_attempt_t *a, till_attempt_event_t even
     MUST(!till_attempt_is_final(before.state));
     if (before.state == TILL_ATTEMPT_UNKNOWN) /* invariant 4 */
         MUST(event.kind != TILL_ATTEMPT_ON_SEND);
+    if (event.kind == TILL_ATTEMPT_ON_REFUNDED) /* never of what a bank has */
+        MUST(event.amount <= before.captured - before.refunded - before.disputed - before.lost);
+    if (before.state == TILL_ATTEMPT_REFUNDED)
+        MUST(event.kind == TILL_ATTEMPT_ON_DISPUTED);
     list->events[list->n++] = event;
     MUST(till_attempt_fold(&folded, list->events, list->n, &at) == TILL_ATTEMPT_TAKEN);
     MUST(at == list->n);
@@ -146,10 +152,11 @@ static const struct {
     {"captured", "refunded", "refunded"}, {"captured", "disputed", "disputed"},
     {"disputed", "won", "won"}, {"disputed", "lost", "lost"},
     {"won", "refunded", "refunded"}, {"won", "disputed", "disputed"},
+    {"refunded", "disputed", "disputed"}, {"disputed", "won", "refunded"}, /* of what went back */
 };
 /* clang-format on */
 
-enum { ALL = 7 };
+enum { ALL = 7, EDGES = sizeof(edges) / sizeof(edges[0]) };
 
 static int64_t amount_of(const till_attempt_t *a, till_attempt_kind_t kind)
 {
@@ -168,7 +175,7 @@ static int64_t amount_of(const till_attempt_t *a, till_attempt_kind_t kind)
 }
 
 /* Walks from `a` to every state that whole amounts reach, and marks what was taken. */
-static void walk(till_attempt_t a, bool seen[TILL_ATTEMPT_STATES][TILL_ATTEMPT_KINDS], int depth)
+static void walk(till_attempt_t a, bool seen[EDGES], int depth)
 {
     for (int kind = 0; depth != 0 && kind != TILL_ATTEMPT_KINDS; ++kind) {
         till_attempt_t next = a;
@@ -176,27 +183,26 @@ static void walk(till_attempt_t a, bool seen[TILL_ATTEMPT_STATES][TILL_ATTEMPT_K
         if (till_attempt_apply(&next, event) != TILL_ATTEMPT_TAKEN)
             continue;
         bool is_listed = false;
-        for (size_t i = 0; i != sizeof(edges) / sizeof(edges[0]); ++i)
-            is_listed |= strcmp(edges[i].from, till_attempt_state_name(a.state)) == 0 &&
+        for (size_t i = 0; i != EDGES; ++i) {
+            bool is_it = strcmp(edges[i].from, till_attempt_state_name(a.state)) == 0 &&
                          strcmp(edges[i].event, till_attempt_kind_name(event.kind)) == 0 &&
                          strcmp(edges[i].to, till_attempt_state_name(next.state)) == 0;
+            is_listed |= is_it;
+            seen[i] |= is_it;
+        }
         ck_assert_msg(is_listed, "%s --%s--> %s", till_attempt_state_name(a.state), till_attempt_kind_name(event.kind),
                       till_attempt_state_name(next.state));
-        seen[a.state][kind] = true;
         walk(next, seen, depth - 1);
     }
 }
 
 START_TEST(the_edges_are_those_of_the_table)
 {
-    static bool seen[TILL_ATTEMPT_STATES][TILL_ATTEMPT_KINDS];
-    size_t n = 0;
+    bool seen[EDGES] = {false};
 
     walk((till_attempt_t){.state = TILL_ATTEMPT_NONE}, seen, 9);
-    for (int state = 0; state != TILL_ATTEMPT_STATES; ++state)
-        for (int kind = 0; kind != TILL_ATTEMPT_KINDS; ++kind)
-            n += seen[state][kind];
-    ck_assert_uint_eq(n, sizeof(edges) / sizeof(edges[0]));
+    for (size_t i = 0; i != EDGES; ++i)
+        ck_assert_msg(seen[i], "%s --%s--> %s", edges[i].from, edges[i].event, edges[i].to);
 }
 END_TEST
 
@@ -352,6 +358,45 @@ START_TEST(a_dispute_holds_what_it_is_about)
 }
 END_TEST
 
+/* The shop gave 100 of it back, and the bank takes all of it. */
+START_TEST(a_dispute_may_be_of_what_went_back)
+{
+    const till_attempt_event_t events[] = {ON(CREATED, 500), ON(SEND, 0), ON(CAPTURED, 500), ON(REFUNDED, 100),
+                                           ON(DISPUTED, 500)};
+    till_attempt_t a, won, lost;
+    size_t at;
+
+    ck_assert_int_eq(till_attempt_fold(&a, events, 5, &at), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.disputed, 500);
+    ck_assert_int_eq(till_attempt_held(&a), 0);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUNDED, 1)), TILL_ATTEMPT_TOO_MUCH);
+    won = lost = a;
+    ck_assert_int_eq(till_attempt_apply(&won, ON(WON, 0)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(till_attempt_held(&won), 400);
+    ck_assert_int_eq(till_attempt_apply(&lost, ON(LOST, 0)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(lost.lost, 500);
+    ck_assert_int_eq(till_attempt_apply(&lost, ON(DISPUTED, 1)), TILL_ATTEMPT_TOO_MUCH);
+    ck_assert_int_eq(till_attempt_apply(&lost, ON(REFUNDED, 1)), TILL_ATTEMPT_TOO_MUCH);
+}
+END_TEST
+
+START_TEST(a_dispute_of_what_went_back_as_a_whole_ends_where_it_began)
+{
+    const till_attempt_event_t events[] = {ON(CREATED, 500), ON(SEND, 0), ON(CAPTURED, 500), ON(REFUNDED, 500)};
+    till_attempt_t a, lost;
+    size_t at;
+
+    ck_assert_int_eq(till_attempt_fold(&a, events, 4, &at), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(DISPUTED, 501)), TILL_ATTEMPT_TOO_MUCH);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(DISPUTED, 500)), TILL_ATTEMPT_TAKEN);
+    lost = a;
+    ck_assert_int_eq(till_attempt_apply(&a, ON(WON, 0)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_REFUNDED);
+    ck_assert_int_eq(till_attempt_apply(&lost, ON(LOST, 0)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(lost.state, TILL_ATTEMPT_LOST);
+}
+END_TEST
+
 START_TEST(what_was_on_its_way_when_a_dispute_came_is_counted)
 {
     const till_attempt_event_t events[] = {ON(CREATED, 900), ON(SEND, 0), ON(AUTHORIZED, 900), ON(CAPTURED, 300),
@@ -428,6 +473,8 @@ Suite *attempt_suite(void)
     tcase_add_test(tc, captured_and_refunded_in_parts);
     tcase_add_test(tc, an_answer_that_comes_twice_counts_once);
     tcase_add_test(tc, a_dispute_holds_what_it_is_about);
+    tcase_add_test(tc, a_dispute_may_be_of_what_went_back);
+    tcase_add_test(tc, a_dispute_of_what_went_back_as_a_whole_ends_where_it_began);
     tcase_add_test(tc, what_was_on_its_way_when_a_dispute_came_is_counted);
     tcase_add_test(tc, what_was_won_is_given_back_when_nothing_is_held_besides);
     tcase_add_test(tc, a_list_is_taken_up_to_the_event_that_does_not_fit);

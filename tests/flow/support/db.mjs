@@ -88,6 +88,9 @@ const MONEY = `SELECT p.order_id, p.id, p.refunded_amount AS refunded, c.capture
     FROM payments) c ON c.id = p.id`;
 const SUMS = `SELECT order_id, SUM(captured) AS captured, SUM(captured + held) AS authorized, SUM(refunded) AS refunded,
     SUM(COALESCE(awaited, 0)) AS awaited, SUM(lost) AS lost, SUM(let_go) AS let_go FROM (${MONEY}) m GROUP BY order_id`;
+// What banks took back for good of what an order had not given back by itself.
+const LOST = `COALESCE((SELECT SUM(LEAST(lost_amount, COALESCE(capture_amount, amount) - refunded_amount)) FROM payments x
+    WHERE x.order_id = o.id AND x.lost_amount > 0), 0)`;
 const NOTHING_PENDING = "NOT EXISTS (SELECT 1 FROM cancellations x WHERE x.order_id = o.id AND x.state = 'pending')";
 const PAID = "('captured', 'partially_refunded', 'refunded')";
 
@@ -230,7 +233,7 @@ const INVARIANTS = {
         FROM order_lines GROUP BY order_id) l ON l.order_id = o.id
     JOIN (SELECT order_id, SUM(amount) AS gone, MAX(kind) AS kind FROM cancellations GROUP BY order_id) c ON c.order_id = o.id
     WHERE o.cart_id IS NOT NULL AND l.kept = 0
-      AND c.gone <> o.total - COALESCE((SELECT SUM(lost_amount) FROM payments x WHERE x.order_id = o.id), 0)
+      AND c.gone <> o.total - ${LOST}
       AND (SELECT kind FROM cancellations x WHERE x.order_id = o.id ORDER BY position DESC LIMIT 1) = 'return'`,
   "an order is where its units are": `
     SELECT o.number, o.status, o.fulfilment_status, u.sent, u.gone, u.open FROM orders o JOIN (
@@ -264,13 +267,14 @@ const INVARIANTS = {
        OR e.captured <> IF(p.state IN ('captured', 'refunded', 'disputed', 'won', 'lost'), COALESCE(p.capture_amount, p.amount), 0)
        OR p.disputed_amount + p.lost_amount > e.disputed OR (p.state = 'disputed' AND p.disputed_amount = 0)
        OR NOT CASE l.kind WHEN 'send' THEN p.state = 'sending' WHEN 'not_found' THEN p.state = 'failed'
+            WHEN 'won' THEN p.state IN ('won', 'refunded')
             WHEN 'voided' THEN p.state IN ('voided', 'authorized', 'captured', 'refunded')
             WHEN 'refunded' THEN p.state IN ('refunded', 'captured', 'disputed', 'won', 'lost') ELSE p.state = l.kind END`,
   "no more goes back than was captured": "SELECT HEX(id) FROM payments WHERE refunded_amount > COALESCE(capture_amount, amount)",
   "a cancelled order was given back to the cent": `
     SELECT o.number, o.total, SUM(c.amount) FROM orders o JOIN cancellations c ON c.order_id = o.id
     WHERE o.status = 'cancelled' GROUP BY o.id
-    HAVING SUM(c.amount) <> o.total - COALESCE((SELECT SUM(lost_amount) FROM payments x WHERE x.order_id = o.id), 0)`,
+    HAVING SUM(c.amount) <> o.total - ${LOST}`,
   "what waits for its money has a flow that sees to it": `
     SELECT * FROM (SELECT (SELECT COUNT(*) FROM cancellations WHERE state = 'pending') AS waits,
       (SELECT COUNT(*) FROM sagas WHERE name = 'cancellation' AND state IN ('running', 'waiting', 'parked')) AS flows) n WHERE waits <> flows`,

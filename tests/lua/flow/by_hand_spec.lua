@@ -120,6 +120,78 @@ t.describe("a refund that was parked and made at the provider by hand", function
 end)
 
 
+t.describe("money that was to go back, and that a bank has taken meanwhile", function()
+  local function disputed(s, amount)
+    s.told { kind = "disputed", amount = amount, reference = "dp_one" }
+  end
+
+  local function lost(s, amount)
+    disputed(s, amount)
+    s.told { kind = "lost", reference = "dp_one" }
+  end
+
+  local function amounts(s)
+    return s.raw.sql.query("SELECT kind, amount FROM cancellations WHERE state = 'done'"
+      .. " ORDER BY position")
+  end
+
+  t.it("is resolved once it was lost, and the loss is none any more", with_order(true, function(s)
+    s.provider "voided"
+    t.equal((s.cancel()), 202)
+    disputed(s)
+    local status, problem = s.resolve()
+    t.same({ status, problem.code }, { 409, "conflict" })
+    t.ok(problem.detail:find("wait until the dispute", 1, true), problem.detail)
+    s.told { kind = "lost", reference = "dp_one" }
+    s.shop.must(s.resolve())
+    t.same({ s.refunded(), s.sums() }, { 0, {} })
+    t.same(amounts(s), { { kind = "cancel", amount = 0 } })
+    t.equal(s.shop.count("sagas", "name = 'cancellation' AND state = 'parked'"), 0)
+  end))
+
+  t.it("is resolved with what is held where a part was lost", with_order(true, function(s)
+    s.provider "voided"
+    t.equal((s.cancel()), 202)
+    lost(s, 500)
+    s.shop.must(s.resolve())
+    t.same({ s.refunded(), s.sums() }, { s.total - 500, {} })
+    t.same(amounts(s), { { kind = "cancel", amount = s.total - 500 } })
+  end))
+
+  t.it("was not given as goodwill", with_order(true, function(s)
+    s.provider "voided"
+    t.equal((s.refund(300)), 202)
+    lost(s)
+    s.shop.must(s.resolve())
+    t.same(amounts(s), { { kind = "refund", amount = 0 } })
+    t.equal(s.sums().goodwill, nil)
+    s.shop.must(s.cancel())
+    t.same({ s.refunded(), s.sums() }, { 0, {} })
+  end))
+
+  -- What was told of pays for its part, and is no loss.
+  t.it("is resolved with what is held where a part went back there", with_order(true, function(s)
+    s.provider "voided"
+    t.equal((s.cancel()), 202)
+    s.told { kind = "refunded", amount = 1000, reference = "re_hand" }
+    s.shop.must(s.resolve())
+    t.same({ s.refunded(), s.sums() }, { s.total, {} })
+    t.same(amounts(s), { { kind = "cancel", amount = s.total } })
+  end))
+
+  t.it("is resolved where a part went back there and the rest was lost", with_order(true,
+    function(s)
+      s.provider "voided"
+      t.equal((s.cancel()), 202)
+      s.told { kind = "refunded", amount = 1000, reference = "re_hand" }
+      lost(s, s.total - 1000)
+      s.shop.must(s.resolve())
+      t.same({ s.refunded(), s.sums() }, { 1000, {} })
+      t.same(amounts(s), { { kind = "cancel", amount = 1000 } })
+    end))
+end)
+
+
 t.describe("a cancellation of what was captured at the provider by hand", function()
   t.it("gives it back", with_order(false, function(s)
     s.provider "captured"

@@ -112,4 +112,35 @@ t.describe("an order whose payment was disputed", function()
     s.shop.must(s.cancel())
     t.same(s.sums(), {})
   end))
+
+  -- The bank knows nothing of what the shop gave back by itself.
+  t.it("is disputed as a whole though a part went back", with_order(function(s)
+    s.shop.must(s.refund(400))
+    s.book { kind = "disputed", amount = s.total, reference = "dp_one" }
+    t.equal((s.cancel()), 409)
+    s.book { kind = "lost", reference = "dp_one" }
+    local sums = s.sums()
+    t.same({ sums["cash:test"], sums["losses:test"], sums.goodwill, sums["disputed:test"],
+      sums.receivable }, { -400, s.total, 400, nil, nil })
+    local body = s.shop.must(s.cancel())
+    t.same({ body.cancellation.money, body.cancellation.amount.amount }, { "none", 0 })
+    t.same(s.sums(), { ["cash:test"] = -400, goodwill = 400 })
+    t.equal(s.raw.sql.one("SELECT refunded_amount AS n FROM payments").n, 400)
+  end))
+
+  t.it("is disputed though all of it went back, and is as it was when that is won", with_order(
+    function(s)
+      s.shop.must(s.refund(s.total))
+      local before = s.sums()
+      local function state() return s.raw.sql.one("SELECT state FROM payments").state end
+      s.book { kind = "disputed", amount = s.total, reference = "dp_one" }
+      t.equal(state(), "disputed")
+      t.equal(s.sums()["disputed:test"], s.total)
+      s.book { kind = "won", reference = "dp_one" }
+      t.equal(state(), "refunded")
+      t.same(s.sums(), before)
+      s.book { kind = "disputed", amount = s.total, reference = "dp_two" }
+      s.book { kind = "lost", reference = "dp_two" }
+      t.equal(s.sums()["losses:test"], s.total)
+    end))
 end)

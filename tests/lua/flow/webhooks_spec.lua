@@ -161,7 +161,7 @@ t.describe("webhooks of many payments", function()
       return answers[2]
     end
     s.answers[3] = function()
-      s.raw.sql.exec("UPDATE orders SET payment_status = 'voided', version = version + 1"
+      s.raw.sql.exec("UPDATE orders SET payment_status = 'refunded', version = version + 1"
         .. " WHERE id = (SELECT order_id FROM payments WHERE id = ?)",
         s.raw.require("till.store.db").bin("pay", s.payments[3].id))
       return answers[3]
@@ -171,7 +171,7 @@ t.describe("webhooks of many payments", function()
     t.same(s.states(), all(3, "applied"))
     t.equal(s.shop.count("payment_events", "kind = 'captured'"), 3)
     t.equal(s.shop.count("ledger_entries", "account = 'cash:test' AND amount > 0"), 3)
-    t.equal(s.shop.count("orders", "payment_status = 'voided'"), 1, "as it was meanwhile")
+    t.equal(s.shop.count("orders", "payment_status = 'refunded'"), 1, "as it was meanwhile")
     t.equal(#s.raw.require("till.store.ledger").unbalanced(), 0)
   end))
 
@@ -226,6 +226,24 @@ t.describe("webhooks of many payments", function()
         .. " AND state = 'received'"), 2)
       t.equal(s.shop.count("payments", "state = 'captured'"), 2)
     end))
+end)
+
+
+t.describe("what a provider tells and does not fit", function()
+  t.it("holds up nothing else, and staff hear of it", with_orders(1, function(s)
+    local events = s.answers[1].events
+    events[2] = { kind = "disputed", amount = 5000, reference = "dp_1", reason = "fraudulent" }
+    events[3] = { kind = "refunded", amount = 50, reference = "re_1" }
+    s.tell(1)
+    s.run()
+    t.same(s.states(), { "parked" })
+    local row = s.raw.sql.one "SELECT reason FROM webhook_events"
+    t.equal(row.reason, "disputed does not fit what is booked: too_much")
+    t.equal(s.shop.count("alerts", "kind = 'webhook.parked' AND state = 'open'"), 1)
+    t.equal(s.shop.count("alerts", "kind = 'payment.disputed'"), 0)
+    t.same(s.raw.sql.query "SELECT state, refunded_amount, disputed_amount FROM payments",
+      { { state = "captured", refunded_amount = 50, disputed_amount = 0 } })
+  end))
 end)
 
 

@@ -64,6 +64,8 @@ t.describe("till.prim.attempt", function()
       amount = 501, reason = "too_much", at = 4 },
     { why = "a second time", names = { "send", "captured", "refunded" }, event = "refunded",
       amount = 1, reason = "impossible", at = 5 },
+    { why = "a dispute of more than was captured", names = { "send", "captured", "refunded" },
+      event = "disputed", amount = 501, reason = "too_much", at = 5 },
     { why = "sending what has no answer", names = { "send", "unknown" }, event = "send",
       reason = "impossible", at = 4 },
     { why = "a fraction", names = { "send" }, event = "captured", amount = 0.5,
