@@ -255,8 +255,8 @@ local function examine(report, facts)
       ADVICE[number] or "Start it, and see mysql.socket, mysql.host and mysql.port.")
     return
   end
-  for _, check in ipairs { version, safety, binlog, cluster, isolation, charset, connections, statements,
-    sizes, buffer_pool, clock, schema, disk } do
+  for _, check in ipairs { version, safety, binlog, cluster, isolation, charset, connections,
+    statements, sizes, buffer_pool, clock, schema, disk } do
     check(report, vars, facts)
   end
 end
