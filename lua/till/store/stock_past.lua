@@ -116,7 +116,7 @@ end
 local function settle(tx, at, past)
   local place, b = { variant_id = at.variant, location_id = at.location }, past.bounds
   local from, to = math.min(b.from, past.recent), math.min(b.to, past.recent)
-  local was, e = sums.at(place, to, tx)
+  local was, e = sums.at(place, to, tx, true)
   if was == nil then return nil, e end
   was = was or { on_hand = 0 }
   local after, e2 = sums.add(place, from, to, tx, b.is_out, b.value)

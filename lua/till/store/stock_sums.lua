@@ -4,9 +4,11 @@
 --   add(place, from, before [, tx [, also, value]]) -> { on_hand, reserved, events, said }
 --                      | nil, err     of events from one time and before the other, in ms; said:
 --                      how many of them say how many there are; also: a condition, its value
---   at(place, before [, tx]) -> { on_hand, reserved [, read_to, said] } | false: there was nothing
---                      yet | nil, err     from the checkpoint or the log's beginning, whichever is
---                      nearer. read_to, said: of a checkpoint that is later, and events up to it
+--   at(place, before [, tx [, reads_later]]) -> { on_hand, reserved [, read_to, said] }
+--                      | false: there was nothing yet | nil, err     from the checkpoint or the
+--                      log's beginning, whichever is nearer; from a checkpoint that is later also
+--                      where the caller reads what is later anyhow (reads_later). Then read_to says
+--                      how far it went, and said is of those events
 --   catch_up(keys, before, most) -> steps | nil, err    checkpoints of rows that have more than a
 --                      step of events since move on, step by step, by `most` steps at the most
 --   SAID               SQL: does an event say how many there are?
@@ -147,14 +149,15 @@ local function first(place, tx)
 end
 
 
-function sums.at(place, before, tx)
+function sums.at(place, before, tx, reads_later)
   local began, e = first(place, tx)
   if began == nil then return nil, e end
   if not began or began >= before then return false end
   local known, e2 = checkpoint(place, tx)
   if known == nil then return nil, e2 end
   local at = known and time.parse(known.at)
-  if not known or before - began < math.abs(before - at) then
+  local is_far = known and before - began < math.abs(before - at)
+  if not known or is_far and not (reads_later and at > before) then
     local all, e3 = sums.add(place, began, before, tx)
     return all and { on_hand = all.on_hand, reserved = all.reserved }, e3
   end
