@@ -210,7 +210,7 @@ local function make_room(tx, at, wanted_of)
 end
 
 
---- @param wanted_of(row)  what there is to be | nil, err
+--- @param wanted_of(row, is_locked)  what there is to be | nil, err
 local function settle(tx, at, change, event, wanted_of)
   local released, e = {}, nil
   if change.override then released, e = make_room(tx, at, wanted_of) end
@@ -219,7 +219,7 @@ local function settle(tx, at, change, event, wanted_of)
   if not row then return nil, e2 end
   local ok, why = expected(row, change.expected_quantity)
   if not ok then return nil, why end
-  local wanted, why2 = wanted_of(row)
+  local wanted, why2 = wanted_of(row, true)
   if not wanted then return nil, why2 end
   if wanted < math.max(0, row.reserved) then return nil, too_few(row, wanted) end
   event.on_hand = wanted - row.on_hand
@@ -253,15 +253,13 @@ end
 
 -- What the log says of that time is put right; what came and went since stays on top. Asked again
 -- under the lock of the row: then nobody can say anything in between.
-local function counted(tx, at, change, row)
-  local stale, e = stock_past.counted_since(tx, at, change)
-  if stale == nil then return nil, e end
+local function counted(tx, at, change, past, row, is_locked)
+  local was, stale = stock_past.on_hand_at(tx, at, past, row, is_locked)
+  if was == nil then return nil, stale end
   if stale then
     return nil, err.new("conflict", "somebody has said how many there are since this count was"
       .. " taken; count again")
   end
-  local was, e2 = stock_past.on_hand_at(tx, at, change)
-  if not was then return nil, e2 end
   return row.on_hand + change.quantity - was, was
 end
 
@@ -276,9 +274,11 @@ function inventory.count(tx, change)
     return nil, err.new("invalid_request", "there is no event of that number yet", { errors = {
       { pointer = "/event_id", detail = "must be an event of the log", code = "range" } } })
   end
+  local past, e3 = stock_past.before(tx, at, change)
+  if not past then return nil, e3 end
   local was
-  local done, why = settle(tx, at, change, event_of(change, "counted"), function(row)
-    local wanted, why = counted(tx, at, change, row)
+  local done, why = settle(tx, at, change, event_of(change, "counted"), function(row, is_locked)
+    local wanted, why = counted(tx, at, change, past, row, is_locked)
     if not wanted then return nil, why end
     was = why
     return wanted

@@ -4,8 +4,11 @@
 --   add(place, from, before [, tx [, also, value]]) -> { on_hand, reserved, events, said }
 --                      | nil, err     of events from one time and before the other, in ms; said:
 --                      how many of them say how many there are; also: a condition, its value
---   at(place, before [, tx]) -> { on_hand, reserved } | false: there was nothing yet | nil, err
---                      from the checkpoint or the log's beginning, whichever is nearer
+--   at(place, before [, tx [, reads_later]]) -> { on_hand, reserved [, read_to, said] }
+--                      | false: there was nothing yet | nil, err     from the checkpoint or the
+--                      log's beginning, whichever is nearer; from a checkpoint that is later also
+--                      where the caller reads what is later anyhow (reads_later). Then read_to says
+--                      how far it went, and said is of those events
 --   catch_up(keys, before, most) -> steps | nil, err    checkpoints of rows that have more than a
 --                      step of events since move on, step by step, by `most` steps at the most
 --   SAID               SQL: does an event say how many there are?
@@ -35,10 +38,12 @@ local OF_PLACE = " FROM stock_events WHERE variant_id = ? AND location_id = ? AN
   .. " AND at < ?"
 
 
--- The index has it all: no event is read. -> where the step ends, is there more behind it?
+-- The index has it all: no event is read. In its order, too, which is not asked for: MariaDB would
+-- read it from the row's first event on then. Any time would be a right end of a step.
+-- -> where the step ends, is there more behind it?
 local function step_end(place, from, before, size, tx)
   local variant, location = of(place)
-  local row, e = db.on(tx):one("SELECT at" .. OF_PLACE .. " ORDER BY at LIMIT 1 OFFSET ?", variant,
+  local row, e = db.on(tx):one("SELECT at" .. OF_PLACE .. " LIMIT 1 OFFSET ?", variant,
     location, db.at_ms(from), db.at_ms(before), size)
   if row == nil then return nil, e end
   if not row then return before, false end
@@ -144,21 +149,23 @@ local function first(place, tx)
 end
 
 
-function sums.at(place, before, tx)
+function sums.at(place, before, tx, reads_later)
   local began, e = first(place, tx)
   if began == nil then return nil, e end
   if not began or began >= before then return false end
   local known, e2 = checkpoint(place, tx)
   if known == nil then return nil, e2 end
   local at = known and time.parse(known.at)
-  if not known or before - began < math.abs(before - at) then
-    return sums.add(place, began, before, tx)
+  local is_far = known and before - began < math.abs(before - at)
+  if not known or is_far and not (reads_later and at > before) then
+    local all, e3 = sums.add(place, began, before, tx)
+    return all and { on_hand = all.on_hand, reserved = all.reserved }, e3
   end
   local sign = at <= before and 1 or -1
-  local part, e3 = sums.add(place, math.min(at, before), math.max(at, before), tx)
-  if not part then return nil, e3 end
-  return { on_hand = known.on_hand + sign * part.on_hand,
-    reserved = known.reserved + sign * part.reserved }
+  local part, e4 = sums.add(place, math.min(at, before), math.max(at, before), tx)
+  if not part then return nil, e4 end
+  return { on_hand = known.on_hand + sign * part.on_hand, said = sign < 0 and part.said or nil,
+    reserved = known.reserved + sign * part.reserved, read_to = sign < 0 and at or nil }
 end
 
 
