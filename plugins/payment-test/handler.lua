@@ -182,8 +182,9 @@ handler["payment.capture"] = function(_, payment)
   if is_part and row.state == "captured" then is_part = has_parts(key) end
   if is_part == nil then return unknown() end
   if is_part then return capture_part(payment, key, row) end
-  local ok = sql.exec("UPDATE payment_test_attempts SET captured_amount = LEAST(amount, ?)"
-    .. " WHERE idem_key = ? AND state = 'authorized'", payment.amount, key)
+  -- One statement: who comes again finds all of it done, or nothing.
+  local ok = sql.exec("UPDATE payment_test_attempts SET captured_amount = LEAST(amount, ?),"
+    .. " state = 'captured' WHERE idem_key = ? AND state = 'authorized'", payment.amount, key)
   if not ok then return unknown() end
   return move(payment, "authorized", "captured")
 end
