@@ -9,9 +9,13 @@
 
 #define REGION_SIZE ((size_t)2 * 1024 * 1024) /* of one huge page */
 
+#define ROOM (REGION_SIZE - sizeof(till_region_t))
+
+enum { FIRST_SWEEP = 16 }; /* regions: below 32 MB it is not worth it */
+
 struct till_region {
     till_region_t *next;
-    size_t unused; /* keeps what follows aligned to 16 */
+    size_t free; /* bytes of it in the lists, as the last sweep has counted them */
     char bytes[];
 };
 
@@ -68,10 +72,63 @@ static void give_back(till_heap_t *heap, void *block, unsigned class)
     heap->_free[class] = block;
 }
 
+static till_region_t *region_of(void *block) { return (till_region_t *)((uintptr_t)block & ~(REGION_SIZE - 1)); }
+
+static void *next_of(void *block)
+{
+    void *next;
+
+    memcpy(&next, block, sizeof(next));
+    return next;
+}
+
+static void count_free(till_heap_t *heap)
+{
+    for (till_region_t *region = heap->_regions; region != NULL; region = region->next)
+        region->free = 0;
+    for (unsigned class = 0; class != TILL_HEAP_CLASSES; ++class) {
+        for (void *block = heap->_free[class]; block != NULL; block = next_of(block))
+            region_of(block)->free += size_of(class);
+    }
+}
+
+static void drop_blocks_of_empty(till_heap_t *heap)
+{
+    for (unsigned class = 0; class != TILL_HEAP_CLASSES; ++class) {
+        void *block = heap->_free[class], *next;
+        heap->_free[class] = NULL;
+        for (; block != NULL; block = next) {
+            next = next_of(block);
+            if (region_of(block)->free != ROOM)
+                give_back(heap, block, class);
+        }
+    }
+}
+
+/* Between two regions: of the last one all is in the lists, or used. */
+static void sweep(till_heap_t *heap)
+{
+    till_region_t **at = &heap->_regions;
+
+    count_free(heap);
+    drop_blocks_of_empty(heap);
+    while (*at != NULL) {
+        till_region_t *region = *at;
+        if (region->free != ROOM) {
+            at = &region->next;
+            continue;
+        }
+        *at = region->next;
+        munmap(region, REGION_SIZE);
+        heap->_count--;
+    }
+    heap->_sweep_at = heap->_count < FIRST_SWEEP / 2 ? FIRST_SWEEP : 2 * heap->_count;
+}
+
 /* What is left of the old region goes to the lists, in as few pieces as there are classes for. */
 static void add_region(till_heap_t *heap)
 {
-    till_region_t *region = map_region();
+    till_region_t *region;
 
     while (heap->_end != heap->_next) {
         size_t left = (size_t)(heap->_end - heap->_next);
@@ -81,8 +138,12 @@ static void add_region(till_heap_t *heap)
         give_back(heap, heap->_next, class);
         heap->_next += size_of(class);
     }
+    if (heap->_count >= (heap->_sweep_at != 0 ? heap->_sweep_at : FIRST_SWEEP))
+        sweep(heap);
+    region = map_region();
     region->next = heap->_regions;
     heap->_regions = region;
+    heap->_count++;
     heap->_next = region->bytes;
     heap->_end = (char *)region + REGION_SIZE;
 }

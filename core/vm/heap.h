@@ -2,8 +2,9 @@
  *
  * Lua makes and drops a great many small tables and strings; malloc's care for
  * threads and for neighbours was a fifth of a worker's CPU. Here a small block is
- * taken from the list of its size and given back to it. Regions are kept until the
- * heap is disposed of, so memory stays at its highest mark: the cap bounds that.
+ * taken from the list of its size and given back to it. Regions are kept for what
+ * comes next; each time they have doubled those of which nothing is used are given
+ * back, for blocks of one size are of no use to those of another.
  *
  * A region is one huge page where the kernel has them. Lua's objects lie all over
  * its heap, and to find each by pages of 4 KB was an eighth of a worker's CPU.
@@ -25,6 +26,8 @@ typedef struct till_heap {
     void *_free[TILL_HEAP_CLASSES];
     till_region_t *_regions;
     char *_next, *_end; /* what is left of the newest region */
+    unsigned _count;    /* of regions */
+    unsigned _sweep_at; /* so many: then it is looked for empty ones; 0 before the first time */
 } till_heap_t;
 
 /** As realloc: `old` NULL allocates, `size` 0 frees and gives NULL. `old_size` must be what was asked for. */

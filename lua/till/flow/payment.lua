@@ -222,6 +222,7 @@ end
 
 
 local ON_ITS_WAY = { sending = true, unknown = true }
+local AHEAD_MS = 3600000 -- the clock of whoever sent it was wrong, and who knows since when
 
 
 --- Its request may still be on its way: who asks again later may hear of money.
@@ -230,8 +231,10 @@ function payment.on_its_way(p)
   if not ON_ITS_WAY[p.state] then return false end
   local sent_ms, e = payment_events.sent_ms(p.id)
   if not sent_ms then return sent_ms, e end
+  local now_ms = time.now_ms()
+  if sent_ms > now_ms + AHEAD_MS then return false end
   local until_ms = sent_ms + conf.get("payments.not_found_after_ms")
-  return until_ms > time.now_ms() and until_ms
+  return until_ms > now_ms and until_ms
 end
 
 

@@ -24,6 +24,12 @@ local function longest_hold_ms()
 end
 
 
+local function free(cart, now_ms)
+  return sql.exec("UPDATE carts SET claimed_until = ? WHERE id = ? AND state = 'completing'"
+    .. " AND claimed_until > ?", db.at_ms(now_ms), cart, db.at_ms(now_ms + HOUR_MS))
+end
+
+
 -- Their carts first: goods of a cart that somebody has claimed are not let go of.
 local function holds(now_ms)
   local longest, e = longest_hold_ms()
@@ -34,9 +40,7 @@ local function holds(now_ms)
   if not rows then return nil, e2 end
   local ends = db.at_ms(now_ms + conf.get "cart.reservation_minutes" * 60000)
   for _, row in ipairs(rows) do
-    local ok, e3 = sql.exec("UPDATE carts SET claimed_until = ? WHERE id = ? AND state ="
-      .. " 'completing' AND claimed_until > ?", db.at_ms(now_ms), sql.bytes(row.cart_id),
-      db.at_ms(now_ms + HOUR_MS))
+    local ok, e3 = free(sql.bytes(row.cart_id), now_ms)
     if ok then
       ok, e3 = sql.exec("UPDATE reservations SET expires_at = ? WHERE id = ? AND state = 'held'"
         .. " AND expires_at > ?", ends, sql.bytes(row.id), beyond)
@@ -47,16 +51,26 @@ local function holds(now_ms)
 end
 
 
+-- With the carts that they have claimed, whether goods are held for them or not.
 local function flows(now_ms)
   local now, beyond = db.at_ms(now_ms), db.at_ms(now_ms + HOUR_MS
     + conf.get "payments.not_found_after_ms" + conf.get "cart.completion_claim_ms")
-  local ran, e = sql.exec("UPDATE sagas SET claimed_until = ? WHERE state = 'running'"
-    .. " AND claimed_until > ? LIMIT " .. AT_ONCE, now, beyond)
-  if not ran then return nil, e end
-  local waited, e2 = sql.exec("UPDATE sagas SET next_at = ? WHERE state = 'waiting'"
-    .. " AND next_at > ? LIMIT " .. AT_ONCE, now, beyond)
-  if not waited then return nil, e2 end
-  return ran.affected + waited.affected
+  local rows, e = sql.query("SELECT id, name, aggregate FROM sagas WHERE state = 'running'"
+    .. " AND claimed_until > ? OR state = 'waiting' AND next_at > ? LIMIT " .. AT_ONCE, beyond,
+    beyond)
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do
+    local ok, e2 = true, nil
+    if row.name == "checkout" then
+      ok, e2 = free(db.bin("cart", row.aggregate), now_ms)
+    end
+    if ok then
+      ok, e2 = sql.exec("UPDATE sagas SET claimed_until = IF(claimed_until > ?, ?, claimed_until),"
+        .. " next_at = IF(next_at > ?, ?, next_at) WHERE id = ?", beyond, now, beyond, now, row.id)
+    end
+    if not ok then return nil, e2 end
+  end
+  return #rows
 end
 
 

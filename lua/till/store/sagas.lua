@@ -263,9 +263,9 @@ end
 
 
 function sagas.release(tx, saga)
-  return tx:exec("UPDATE sagas SET state = 'waiting', next_at = ?, tries = 0, stuck_since = NULL,"
+  return tx:exec("UPDATE sagas SET state = 'waiting', next_at = ?, tries = 0, stuck_since = ?,"
     .. " parked_at = NULL, updated_at = ? WHERE id = ? AND state = 'parked'", db.now(), db.now(),
-    saga.id)
+    db.now(), saga.id)
 end
 
 

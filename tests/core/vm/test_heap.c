@@ -84,6 +84,28 @@ static unsigned next_number(void)
     return state ^= state << 5;
 }
 
+/* One size after the other: what is kept for the former ones is of no use to the next. */
+START_TEST(regions_of_which_nothing_is_used_are_given_back)
+{
+    enum { BYTES = 24 * 1024 * 1024, MOST = BYTES / 2048 };
+    static void *blocks[MOST];
+    char *kept = till_heap_resize(&heap, NULL, 0, 2100);
+
+    memset(kept, 'k', 2100);
+    for (size_t size = 2048; size <= TILL_HEAP_SMALL; size += size / 4) {
+        size_t n = BYTES / size;
+        for (size_t i = 0; i != n; ++i)
+            memset(blocks[i] = till_heap_resize(&heap, NULL, 0, size), 'x', size);
+        for (size_t i = 0; i != n; ++i)
+            till_heap_resize(&heap, blocks[i], size, 0);
+    }
+    ck_assert_uint_eq(count_regions(), heap._count);
+    ck_assert_uint_le(heap._count, 4 * BYTES / REGION_SIZE); /* it would be twelve times as much */
+    for (size_t i = 0; i != 2100; ++i)
+        ck_assert_int_eq(kept[i], 'k');
+}
+END_TEST
+
 START_TEST(blocks_keep_what_was_written_through_any_change_of_size)
 {
     static struct block blocks[500];
@@ -113,6 +135,7 @@ Suite *heap_suite(void)
     tcase_add_test(tc, each_size_has_the_smallest_class_that_holds_it);
     tcase_add_test(tc, a_block_that_was_dropped_is_the_next_of_its_class);
     tcase_add_test(tc, what_is_left_of_a_region_is_used);
+    tcase_add_test(tc, regions_of_which_nothing_is_used_are_given_back);
     tcase_add_test(tc, blocks_keep_what_was_written_through_any_change_of_size);
     suite_add_tcase(suite, tc);
     return suite;

@@ -47,6 +47,26 @@ t.describe("a clock that was a year ahead", function()
       t.equal(shop.count("orders"), 2)
     end))
 
+  t.it("leaves no cart shut of which nothing is held, and no payment that is on its way", with_shop(
+    function(shop, raw)
+      local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+      raw.clock.skip_ms = YEAR_MS
+      shop.pay(cart, "test", "tok_unknown_lost")
+      t.equal((shop.complete(cart)), 202)
+      raw.sql.exec("UPDATE sagas SET state = 'running', next_at = NULL, claimed_until ="
+        .. " UTC_TIMESTAMP(3) + INTERVAL 365 DAY")
+      raw.sql.exec "UPDATE carts SET claimed_until = UTC_TIMESTAMP(3) + INTERVAL 365 DAY"
+      raw.sql.exec "UPDATE reservations SET expires_at = UTC_TIMESTAMP(3) + INTERVAL 10 MINUTE"
+      raw.clock.skip_ms = 0
+      t.equal(assert(raw.require("till.store.ahead").pull_back()), 1)
+      raw.clock.skip_ms = MINUTE_MS
+      for _, row in ipairs(raw.require("till.store.sagas").stuck(10)) do
+        raw.require("till.flow.checkout").resume(row)
+      end
+      t.same({ shop.count("sagas", "state = 'undone'"), shop.count("payments", "state = 'failed'"),
+        shop.count("carts", "state = 'open' OR claimed_until < UTC_TIMESTAMP(3)") }, { 1, 1, 1 })
+    end))
+
   t.it("is not seen in what is as it should be", with_shop(function(shop, raw)
     local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
     shop.pay(cart, "test", "tok_timeout")
