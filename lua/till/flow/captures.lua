@@ -98,8 +98,7 @@ local function allow(order, p, wish)
   elseif left == 0 then
     return states.refuse(order, "nothing is left to be captured")
   end
-  ok, e = states.allow(order, "capture")
-  if not ok then return nil, e end
+  if order.status == "cancelled" then return states.refuse(order, "the order is cancelled") end
   local amount = wish.amount or left
   local is_last = wish.final or amount == left
   local why = cannot(p, amount, left, is_last)

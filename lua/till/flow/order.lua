@@ -113,8 +113,7 @@ local function intend(tx, order_id, payment_id, actor, is_begun)
     if part == nil then return nil, e4 end
     if part then return p, part end
   end
-  local ok, e3 = states.allow(order, "capture")
-  if not ok then return nil, e3 end
+  if order.status == "cancelled" then return states.refuse(order, "the order is cancelled") end
   local amount = payments.to_capture(p)
   if p.state ~= "authorized" or amount == 0 or kept.is_let_go(p) then
     return states.refuse(order, amount == 0 and "nothing is left to be captured"

@@ -13,6 +13,7 @@
 local amount_due = require "till.flow.amount_due"
 local booking = require "till.flow.booking"
 local capture_queue = require "till.flow.capture_queue"
+local err = require "till.util.err"
 local figures = require "till.flow.cancellation_figures"
 local kept = require "till.flow.payment_kept"
 local orders = require "till.store.orders"
@@ -82,12 +83,20 @@ local function events_of(order, p, from, move)
 end
 
 
+-- Of which something may be captured still.
+local CAPTURES = { awaiting = true, authorized = true, partially_captured = true }
+
+
 local function tell(tx, order, p)
   local list, e = payments.of_order(order.id, tx)
   if not list then return nil, e end
   local lost, e2 = figures.lost(tx, order, list)
   if not lost then return nil, e2 end
   local from, move = order.payment_status, payment_status.move(order, list, lost, true)
+  if not move and payments.left(p) > 0 and not CAPTURES[from] then
+    return nil, err.new("internal", ("an order that is %s has no move for payment %s, which is to"
+      .. " be captured"):format(from, p.id))
+  end
   local ok, e3 = states.change(tx, order, move and { { "payment_status", move } } or {})
   if ok then
     ok, e3 = orders.event(tx, order.id, "payment_added", order.customer_id or "shopper",

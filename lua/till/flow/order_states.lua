@@ -24,6 +24,7 @@ local fsm = require "till.util.fsm"
 local json = require "till.prim.json"
 local order_owed = require "till.flow.order_owed"
 local orders = require "till.store.orders"
+local payment_moves = require "till.flow.payment_moves"
 
 local states = {}
 
@@ -82,12 +83,7 @@ local function is_settled(order)
 end
 
 
-local MORE, REST = "a part was captured, more may be", "the rest was captured, or let go"
-local REST_PART = REST .. ", and a part went back"
-local OUTSIDE = "what was to be paid outside was let go of, the rest is authorized"
-local PART, ALL_BACK = "a part of what was captured went back", "all that was captured went back"
 local SOME_CAME = "units that were sent came back, others did not"
-local AGAIN = "a new payment is made for what is owed"
 
 local MACHINES = {
   status = fsm.define("order", {
@@ -98,38 +94,7 @@ local MACHINES = {
       when = "all that was not cancelled is shipped, and paid, or nothing is owed any more" },
   }),
 
-  payment_status = fsm.define("payment_status", {
-    initial = "unpaid", final = { "refunded" },
-    { from = "unpaid", event = "await", to = "awaiting",
-      when = "placed, to be paid outside of the shop" },
-    { from = "unpaid", event = "authorize", to = "authorized",
-      when = "placed, the provider has authorized it" },
-    { from = "unpaid", event = "capture", to = "captured",
-      when = "placed, and paid already or nothing to pay" },
-    { from = "awaiting", event = "capture", to = "captured" },
-    { from = "awaiting", event = "capture_part", to = "partially_captured", when = MORE },
-    { from = "awaiting", event = "authorize", to = "authorized", when = OUTSIDE },
-    { from = "awaiting", event = "refund_part", to = "partially_refunded", when = REST_PART },
-    { from = "awaiting", event = "refund_rest", to = "refunded", when = ALL_BACK },
-    { from = "awaiting", event = "void", to = "voided" },
-    { from = "voided", event = "await_again", to = "awaiting", when = AGAIN },
-    { from = "voided", event = "authorize_again", to = "authorized", when = AGAIN },
-    { from = "voided", event = "capture_again", to = "captured", when = AGAIN },
-    { from = "authorized", event = "capture", to = "captured" },
-    { from = "authorized", event = "capture_part", to = "partially_captured", when = MORE },
-    { from = "authorized", event = "void", to = "voided" },
-    { from = "partially_captured", event = "capture_part", to = "partially_captured", when = MORE },
-    { from = "partially_captured", event = "capture", to = "captured", when = REST },
-    { from = "partially_captured", event = "refund_part", to = "partially_refunded",
-      when = REST_PART },
-    { from = "partially_captured", event = "refund_rest", to = "refunded", when = ALL_BACK },
-    { from = "captured", event = "refund_part", to = "partially_refunded", when = PART },
-    { from = "captured", event = "refund_rest", to = "refunded", when = ALL_BACK },
-    { from = "captured", event = "add", to = "partially_captured", when = AGAIN },
-    { from = "partially_refunded", event = "refund_part", to = "partially_refunded", when = PART },
-    { from = "partially_refunded", event = "refund_rest", to = "refunded", when = ALL_BACK },
-    { from = "partially_refunded", event = "add", to = "partially_captured", when = AGAIN },
-  }),
+  payment_status = payment_moves,
 
   fulfilment_status = fsm.define("fulfilment_status", {
     initial = "unfulfilled", final = { "cancelled" },

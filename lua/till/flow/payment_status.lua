@@ -62,10 +62,11 @@ local EVENTS = {
   partially_captured = { captured = "capture", partially_refunded = "refund_part",
     refunded = "refund_rest" },
   captured = { partially_refunded = "refund_part", refunded = "refund_rest" },
-  voided = { awaiting = "await_again", authorized = "authorize_again",
-    captured = "capture_again" },
   partially_refunded = { refunded = "refund_rest" },
 }
+-- What was over goes on with a new payment.
+local ADDED = { awaiting = "await_again", authorized = "authorize_again",
+  captured = "capture_again", partially_captured = "add", partially_refunded = "add_refunded" }
 local IS_PAID = { captured = true, partially_refunded = true, refunded = true }
 
 
@@ -74,12 +75,10 @@ function payment_status.move(order, list, lost, is_added)
   local sums = {}
   for _, p in ipairs(list) do sums[#sums + 1] = payment_status.amounts(p) end
   local from, to = order.payment_status, payment_status.of(sums)
-  if is_added and to == "partially_captured" and IS_PAID[from] and from ~= "refunded" then
-    return "add"
-  end
   if from == "voided" and not is_added then return nil end
   if (lost or 0) > 0 and IS_PAID[to] and not IS_PAID[from] then to = "partially_captured" end
-  return to and to ~= from and EVENTS[from] and EVENTS[from][to] or nil
+  if not to or to == from then return nil end
+  return EVENTS[from] and EVENTS[from][to] or is_added and ADDED[to] or nil
 end
 
 
@@ -88,6 +87,7 @@ local NOT_PAID = { awaiting = true, authorized = true, partially_captured = true
 
 local function is_paid_by(from, move)
   if move == "capture" or move == "capture_again" then return true end
+  if move == "add_refunded" then return from == "voided" end
   return move == "refund_part" and NOT_PAID[from] or false
 end
 

@@ -115,12 +115,14 @@ const INVARIANTS = {
     GROUP BY transaction_id, currency HAVING SUM(amount) <> 0`,
   "an order is paid at most once": `
     SELECT o.number, COUNT(*) FROM payments p JOIN orders o ON o.id = p.order_id WHERE p.state IN ('authorized', 'captured', 'disputed', 'won', 'lost')
-    GROUP BY o.id HAVING COUNT(*) > 1 AND (SUM(p.amount) > MAX(o.total) OR SUM(JSON_VALUE(p.data, '$.till.part') IS NULL) > 0)`,
+    GROUP BY o.id HAVING COUNT(*) > 1 AND SUM(JSON_VALUE(p.data, '$.till.order') IS NOT NULL) = 0
+      AND (SUM(p.amount) > MAX(o.total) OR SUM(JSON_VALUE(p.data, '$.till.part') IS NULL) > 0)`,
   "an order that says it is paid has what pays for it": `
     SELECT o.number, o.payment_status, GROUP_CONCAT(p.state) FROM orders o LEFT JOIN payments p ON p.order_id = o.id
     WHERE o.cart_id IS NOT NULL AND o.total > 0 AND o.payment_status IN ('authorized', 'captured', 'partially_captured')
-    GROUP BY o.id HAVING COALESCE(SUM(IF(p.state IN ('disputed', 'won', 'lost'), 'captured', p.state)
-      = REPLACE(o.payment_status, 'partially_', '')), 0) NOT BETWEEN 1 AND IF(SUM(JSON_VALUE(p.data, '$.till.part') IS NULL) > 0, 1, 5)`,
+    GROUP BY o.id HAVING COALESCE(SUM(IF(p.state IN ('disputed', 'won', 'lost') OR p.state = 'refunded' AND o.payment_status LIKE 'part%', 'captured', p.state)
+      = REPLACE(o.payment_status, 'partially_', '')), 0) NOT BETWEEN 1 AND IF(SUM(JSON_VALUE(p.data, '$.till.order') IS NOT NULL) > 0, 99,
+        IF(SUM(JSON_VALUE(p.data, '$.till.part') IS NULL) > 0, 1, 5))`,
   "what was captured of a payment is the sum of its captures, and no more than was authorized": `
     SELECT HEX(p.id), p.amount, p.capture_amount, p.released_amount, SUM(e.amount) FROM payments p
     JOIN payment_events e ON e.payment_id = p.id AND e.kind = 'captured' AND p.state IN ('captured', 'refunded', 'disputed', 'won', 'lost')
