@@ -4,6 +4,9 @@
 --       due: minor units that the shopper is asked for; owed: that nothing holds and nothing is to
 --       bring; lost: that banks took back for good; request: of till.store.payment_requests or
 --       false; payments: those that the order has, the last-made first
+--   most(found) -> minor units     that may be asked for
+--   lower(tx, order) -> true | nil, err     less is owed by now: no more than that stays asked for,
+--       so that what is owed once more is not due before staff say so
 --   sessions(order [, tx]) -> payments that were begun for it and are not its own yet, the newest
 --       first | nil, err
 --   firm(sessions [, but]) -> minor units that are on their way, or there: another one is of the
@@ -35,9 +38,14 @@ function amount_due.losses(order_id, tx)
 end
 
 
+function amount_due.most(found)
+  return math.max(0, found.owed) + found.lost
+end
+
+
 local function due_of(order, found)
   if not found.request or order.status == "cancelled" then return 0 end
-  return math.min(found.request.amount, math.max(0, found.owed) + found.lost)
+  return math.min(found.request.amount, amount_due.most(found))
 end
 
 
@@ -53,6 +61,15 @@ function amount_due.of(order, tx)
   local found = { request = asked, payments = list, owed = owed, lost = lost }
   found.due = due_of(order, found)
   return found
+end
+
+
+function amount_due.lower(tx, order)
+  local asked, e = requests.get(order.id, tx)
+  if not asked then return asked == false or nil, e end
+  local found, e2 = amount_due.of(order, tx)
+  if not found then return nil, e2 end
+  return requests.lower(tx, order.id, order.status == "cancelled" and 0 or amount_due.most(found))
 end
 
 

@@ -19,6 +19,7 @@
 --
 -- What is decided comes first, in one transaction; the money follows by the saga of
 -- till.flow.cancellation_flow, where a provider has to be asked.
+local amount_due = require "till.flow.amount_due"
 local answers = require "till.flow.cancellation_answer"
 local captures = require "till.flow.captures"
 local cancellations = require "till.store.cancellations"
@@ -67,6 +68,7 @@ local function write(tx, kind, order, c, p, found, wish)
     ok, e = states.change(tx, order, moves)
   end
   if ok then ok, e = rest.capture_due(tx, order, c) end
+  if ok then ok, e = amount_due.lower(tx, order) end
   if ok then ok, e = kind.tell(tx, order, c, wish) end
   if ok then ok, e = flow.enqueue(tx, rows) end
   if ok then ok, e = kind.stock(tx, order, c) end

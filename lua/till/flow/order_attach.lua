@@ -65,6 +65,7 @@ local function book_money(tx, order, p, found)
   end
   if ok then ok, e = payment_marks.give_to(tx, p.id, order.id) end
   if ok then ok, e = requests.pay(tx, order.id, p.amount) end
+  if ok then ok, e = requests.lower(tx, order.id, amount_due.most(found) - p.amount) end
   return ok, e
 end
 

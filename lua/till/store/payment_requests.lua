@@ -4,6 +4,7 @@
 --                                    the one before
 --   get(order_id [, tx]) -> { order_id, amount, reason, instead_of, actor, asked_at } | false
 --   pay(tx, order_id, amount)        so much of it was paid; with the last of it the row goes
+--   lower(tx, order_id, most) -> true    it asks for no more than that; of 0 or less the row goes
 --   withdraw(tx, order_id) -> was there one?
 --
 -- Minor units of the order's currency. Who writes holds the row of the order.
@@ -36,6 +37,15 @@ function requests.pay(tx, order_id, amount)
   if not ok then return nil, e end
   return tx:exec("UPDATE payment_requests SET amount = amount - ? WHERE order_id = ?"
     .. " AND amount > ?", amount, bin, amount)
+end
+
+
+function requests.lower(tx, order_id, most)
+  if most <= 0 then
+    return tx:exec("DELETE FROM payment_requests WHERE order_id = ?", db.bin("ord", order_id))
+  end
+  return tx:exec("UPDATE payment_requests SET amount = ? WHERE order_id = ? AND amount > ?", most,
+    db.bin("ord", order_id), most)
 end
 
 

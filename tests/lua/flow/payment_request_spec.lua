@@ -143,3 +143,33 @@ t.describe("what goes back of an order that was paid anew", function()
       t.same({ sums(raw), states(raw) }, { {}, { "refunded", "refunded" } })
     end))
 end)
+
+
+t.describe("the shopper is asked for no more than staff said", function()
+  t.it("once what was asked for is paid with less", with_shop(function(shop, raw)
+    local order = again.asked(shop, raw)
+    local line = of_order(shop, raw, order).lines[1].id
+    shop.must(raw.admin("POST", "/admin/v1/orders/" .. order.id .. "/cancel",
+      { lines = { { line_id = line, quantity = 1 } }, reason = "spec" }, shop.key()))
+    local left = due(shop, raw, order)
+    t.same({ left < TOTAL, raw.sql.one("SELECT amount FROM payment_requests").amount },
+      { true, left })
+    shop.must(pay(shop, raw, order, session(shop, raw, order)))
+    again.lose(raw, order)
+    t.same({ due(shop, raw, order), shop.count("payment_requests") }, { 0, 0 })
+  end))
+
+  t.it("where something of it was paid another way meanwhile", with_shop(function(shop, raw)
+    local order = again.asked(shop, raw)
+    raw.sql.exec("UPDATE payment_requests SET amount = amount + 700")
+    shop.must(pay(shop, raw, order, session(shop, raw, order)))
+    again.lose(raw, order)
+    t.same({ due(shop, raw, order), shop.count("payment_requests") }, { 0, 0 })
+  end))
+
+  t.it("and an order that was cancelled asks for nothing", with_shop(function(shop, raw)
+    local order = again.asked(shop, raw)
+    shop.must(shop.cancel(order.id))
+    t.equal(shop.count("payment_requests"), 0)
+  end))
+end)
