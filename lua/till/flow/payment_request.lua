@@ -2,7 +2,8 @@
 -- placed.
 --
 --   ask(order_id, wish, actor, transaction, respond) -> what transaction returned | nil, err
---       wish { amount or nil: all that is owed, currency, reason, instead_of = payment id or nil };
+--       wish { amount or nil: all that is owed, currency, reason, instead_of = payment id or nil,
+--       noted(tx) -> true | nil, err: instead_of is let go of from now on };
 --       respond(order, found) makes the answer, found of till.flow.amount_due
 --   withdraw(tx, order_id, actor) -> order | nil, err
 --   go_on(payload) -> true | nil, err      the job: payload { payment_id, order_id, actor }
@@ -76,9 +77,10 @@ local function to_replace(tx, order, payment_id)
 end
 
 
-local function mark(tx, order, p, actor)
+local function mark(tx, order, p, wish, actor)
   if p.state == "voided" or kept.is_let_go(p) then return true end
   local ok, e = payment_marks.mark(tx, p.id, "replaced")
+  if ok then ok, e = wish.noted(tx) end
   if not ok then return nil, e end
   return outbox.append(tx, { { aggregate = "payment:" .. p.id, type = "payment.replaced",
     payload = { payment_id = p.id, order_id = order.id, actor = actor },
@@ -151,13 +153,8 @@ local function amount_of(order, wish, most)
 end
 
 
-local function most_of(found)
-  return math.max(0, found.owed) + found.lost
-end
-
-
 local function write(tx, order, wish, actor, found)
-  local amount, e = amount_of(order, wish, most_of(found))
+  local amount, e = amount_of(order, wish, amount_due.most(found))
   if not amount then return nil, e end
   local ok, e2 = requests.put(tx, order.id, { amount = amount, reason = wish.reason,
     instead_of = wish.instead_of, actor = actor })
@@ -184,9 +181,9 @@ local function begin_instead(order_id, wish, actor)
     if not p then return nil, e2 end
     local found, e3 = amount_due.of(order, tx)
     if not found then return nil, e3 end
-    local good, e4 = amount_of(order, wish, most_of(found) + payments.left(p))
+    local good, e4 = amount_of(order, wish, amount_due.most(found) + payments.left(p))
     if not good then return nil, e4 end
-    return mark(tx, order, p, actor)
+    return mark(tx, order, p, wish, actor)
   end)
 end
 

@@ -73,6 +73,24 @@ t.describe("a payment that will never come", function()
     t.equal(due(shop, raw, order), TOTAL)
   end))
 
+  t.it("is let go of by who may void it alone, and it is written down", with_shop(
+    function(shop, raw)
+      local order = placed(shop, "test", "tok_capture_declined")
+      shop.work()
+      local old = of_order(shop, raw, order).payments[1]
+      local permissions = raw.require "till.http.permissions"
+      local allows = permissions.allows
+      permissions.allows = function(_, what) return allows({ "support" }, what) end
+      local status, body = ask(shop, raw, order, { instead_of = old.id })
+      permissions.allows = allows
+      t.same({ status, body.code, states(raw) }, { 403, "forbidden", { "authorized" } })
+      local noted = "action = 'payment_request.let_go'"
+      t.equal(shop.count("audit_entries", noted), 0)
+      raw.sql.exec("UPDATE payment_test_attempts SET state = 'captured', captured_amount = amount")
+      t.same({ (ask(shop, raw, order, { instead_of = old.id })),
+        shop.count("audit_entries", noted) }, { 409, 1 })
+    end))
+
   t.it("is none of another order", with_shop(function(shop, raw)
     local order = lost(shop, raw)
     local status, body = ask(shop, raw, order, { instead_of = order.id:gsub("ord", "pay") })

@@ -1,8 +1,10 @@
 -- till/http/admin_api/payment_requests - staff ask the shopper to pay what is owed for an order.
 local actor = require "till.http.actor"
 local audit = require "till.store.audit"
+local err = require "till.util.err"
 local payment_request = require "till.flow.payment_request"
 local payment_request_json = require "till.http.payment_request_json"
+local permissions = require "till.http.permissions"
 local render = require "till.http.render"
 local route = require "till.http.route"
 local s = require "till.util.schema"
@@ -18,10 +20,23 @@ local function note(tx, ctx, action, detail)
 end
 
 
+-- What it lets go of is money that is held: as for a void.
+local function may_let_go(ctx, payment_id)
+  if not payment_id or permissions.allows(ctx.auth.roles, "payments.write") then return true end
+  return nil, err.new("forbidden", "`instead_of` lets go of a payment: that takes the permission"
+    .. " payments.write besides. Leave it out, or let somebody ask who has it.")
+end
+
+
 local function ask(ctx)
   local body = ctx.body
+  local may, why = may_let_go(ctx, body.instead_of)
+  if not may then return nil, why end
   local wish = { amount = body.amount and body.amount.amount, reason = body.reason,
     currency = body.amount and body.amount.currency, instead_of = body.instead_of }
+  function wish.noted(tx)
+    return note(tx, ctx, "let_go", { reason = wish.reason, instead_of = wish.instead_of })
+  end
   return payment_request.ask(ctx.params.id, wish, actor.of(ctx), function(fn)
     return ctx:transaction(function(tx)
       local response, e = fn(tx)
@@ -56,7 +71,7 @@ return {
     auth = "admin", permission = "orders.write", params = PARAMS, idempotency = "required",
     doc = "Owed is what no payment holds: an authorization was lost, or a bank took it back."
       .. " `instead_of` names a payment that holds money which will never come; it is let go of"
-      .. " first. In place of what was asked for before.",
+      .. " first, which takes `payments.write` besides. In place of what was asked for before.",
     body = s.object({ amount = s.money(), reason = s.string { min = 1, max = 255 },
       instead_of = s.id("pay") }, { required = { "reason" } }),
     returns = { [201] = ONE }, handler = ask, errors = { "conflict" },
