@@ -8,7 +8,7 @@
 --   lower(tx, order) -> true | nil, err     less is owed by now: no more than that stays asked for,
 --       so that what is owed once more is not due before staff say so
 --   sessions(order [, tx]) -> payments that were begun for it and are not its own yet, the newest
---       first | nil, err
+--       first, number that were begun for it in all | nil, err
 --   firm(sessions [, but]) -> minor units that are on their way, or there: another one is of the
 --       rest
 --
@@ -76,12 +76,14 @@ end
 function amount_due.sessions(order, tx)
   local list, e = payments.of_cart(order.cart_id, tx)
   if not list then return nil, e end
-  local out = {}
+  local out, begun = {}, 0
   for _, p in ipairs(list) do
-    local ours = not p.order_id and kept.order(p) == order.id
+    local is_for_it = kept.order(p) == order.id
+    local ours = not p.order_id and is_for_it
+    begun = begun + (is_for_it and 1 or 0)
     if ours and parts.LIVE[p.state] and not kept.is_let_go(p) then out[#out + 1] = p end
   end
-  return out
+  return out, begun
 end
 
 

@@ -155,6 +155,14 @@ local function pick(data, env)
 end
 
 
+local function fits(p, env)
+  if p.state ~= "requires_action" or not env.payment_data then return true end
+  local fit, e = kept.fits(p.data, env.payment_data)
+  if not fit then e.for_shopper = true end
+  return fit, e
+end
+
+
 -- Nothing was asked for yet: whose plugin is gone meanwhile will never take it.
 local function check_provider(p, env)
   local asks = p.state == "created" or p.state == "requires_action" and env.payment_data
@@ -204,6 +212,7 @@ local function authorize(data, env)
   end
   for _, p in ipairs(set) do
     local ok, e3 = check_provider(p, env)
+    if ok then ok, e3 = fits(p, env) end
     if not ok then return nil, e3 end
   end
   if not env.is_held then reservations.extend(data.cart_id, time.now_ms() + PROVIDER_MS) end

@@ -85,11 +85,22 @@ local function amount_of(order, wish, left)
 end
 
 
-local function counted(found, sessions)
+-- Those that pay for it, or are asked for; `but` is another one.
+local function is_room(found, sessions, but)
   local n = 0
   for _, p in ipairs(found.payments) do n = n + (parts.LIVE[p.state] and 1 or 0) end
-  for _, p in ipairs(sessions) do n = n + (p.state ~= "created" and 1 or 0) end
-  return n
+  for _, p in ipairs(sessions) do
+    n = n + (p.state ~= "created" and p.id ~= but and 1 or 0)
+  end
+  if n < parts.MOST then return true end
+  return conflict(("an order takes %d payments, and has them"):format(parts.MOST))
+end
+
+
+local function may_begin(begun)
+  if begun < parts.MOST_BEGUN then return true end
+  return conflict(("%d payment sessions were begun for this order, no further one is: ask the shop"
+    .. " how to pay"):format(begun))
 end
 
 
@@ -124,15 +135,15 @@ end
 local function state_of(order, tx)
   local found, e = amount_due.of(order, tx)
   if not found then return nil, e end
-  local sessions, e2 = amount_due.sessions(order, tx)
-  if not sessions then return nil, e2 end
-  return found, sessions
+  local sessions, begun = amount_due.sessions(order, tx)
+  if not sessions then return nil, begun end
+  return found, sessions, begun
 end
 
 
 -- -> payment, left | nil, err    under the lock of the order
 local function begin(tx, order, wish, read)
-  local found, sessions = state_of(order, tx)
+  local found, sessions, begun = state_of(order, tx)
   if not found then return nil, sessions end
   local room = found.due - amount_due.firm(sessions)
   local amount, e = amount_of(order, wish, room)
@@ -140,11 +151,10 @@ local function begin(tx, order, wish, read)
   if amount ~= read.amount then
     return nil, err.new("busy", "what is due has changed just now; try again")
   end
-  local ok, e2 = give_way(tx, sessions, room - amount)
+  local ok, e2 = may_begin(begun)
+  if ok then ok, e2 = is_room(found, sessions) end
+  if ok then ok, e2 = give_way(tx, sessions, room - amount) end
   if not ok then return nil, e2 end
-  if counted(found, sessions) >= parts.MOST then
-    return conflict(("an order takes %d payments"):format(parts.MOST))
-  end
   local p, e3 = payments.create(tx, { cart_id = order.cart_id, provider = wish.provider,
     currency = order.currency, amount = amount,
     data = kept.begin(wish.data, read.offer, nil, order.id) })
@@ -210,7 +220,9 @@ local function gate_of(order_id, p)
     end
     local found, sessions = state_of(order, tx)
     if not found then return nil, sessions end
-    if p.amount + amount_due.firm(sessions, p.id) <= found.due then return true end
+    if p.amount + amount_due.firm(sessions, p.id) <= found.due then
+      return is_room(found, sessions, p.id)
+    end
     return conflict(order.status == "cancelled" and "the order is cancelled: nothing is due for it"
       or "less is due for this order by now, or another payment of it is on its way: look at the"
       .. " order, then begin another payment session")
@@ -257,6 +269,8 @@ function order_payment.pay(auth, order_id, payment_id, data)
   if not order then return nil, e end
   local p, e2 = find(order, payment_id)
   if not p then return nil, e2 end
+  local fit, e5 = kept.fits(p.data, data)
+  if not fit then return nil, e5 end
   if p.order_id then return { type = "order", order = order } end
   if kept.is_let_go(p) then return let_go_of(order, p) end
   if p.state == "voided" then return conflict(REPLACED) end

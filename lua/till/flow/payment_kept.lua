@@ -3,6 +3,8 @@
 --   kept.begin(data, offer [, part, order_id]) -> data    with what the provider said of itself
 --                                      when the session began
 --   kept.with(data, more) -> data      with what the client brought back
+--   kept.fits(data or nil [, more]) -> true | nil, err(invalid_request)    is it small enough, with
+--                                      what he brings back besides?
 --   kept.for_provider(data) -> data    without what is ours
 --   kept.policy(p) -> { capture =, offline = } | nil      as it was said then; nil of an old one
 --   kept.part(p) -> "part" | "rest" | nil    of several of a cart: till.flow.payment_parts
@@ -12,6 +14,9 @@
 -- It stands under `till` in the payment's data. A client cannot say it: what it gives there is
 -- dropped. The policy is frozen, for the provider may be gone, or say otherwise, when the order is
 -- placed; without it an order would be placed whose money nobody ever captures.
+local err = require "till.util.err"
+local json = require "till.prim.json"
+
 local kept = {}
 
 
@@ -40,6 +45,20 @@ function kept.with(data, more)
   local out = without(more, without(data, {}))
   out.till = data and data.till
   return out
+end
+
+
+-- It is read with the others at each completion.
+local MOST_DATA = 16384
+
+
+function kept.fits(data, more)
+  if more ~= nil then data = kept.with(data, more) end
+  local size = data ~= nil and #json.encode(data) or 0
+  if size <= MOST_DATA then return true end
+  local why = ("%d bytes of JSON, where %d are taken"):format(size, MOST_DATA)
+  return nil, err.new("invalid_request", why, { errors = { { pointer = "/data", detail = why,
+    code = "too_long" } } })
 end
 
 

@@ -20,7 +20,6 @@ local cart_flow = require "till.flow.cart"
 local cart_hold = require "till.flow.cart_hold"
 local channel = require "till.flow.channel"
 local err = require "till.util.err"
-local json = require "till.prim.json"
 local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
 local parts = require "till.flow.payment_parts"
@@ -99,23 +98,10 @@ local function step_by_step(ctx, cart, ask)
 end
 
 
--- It is read with the others at each completion.
-local MOST_DATA = 16384
-
-
-local function fits(data)
-  local size = data and #json.encode(data) or 0
-  if size <= MOST_DATA then return true end
-  local why = ("%d bytes of JSON, where %d are taken"):format(size, MOST_DATA)
-  return nil, err.new("invalid_request", why, { errors = { { pointer = "/data", detail = why,
-    code = "too_long" } } })
-end
-
-
 --- about { currency, country, amount }, data of the shopper's or nil -> what its plugin says of
 --- itself | nil, err
 function payment_session.offer(provider, about, data)
-  local fit, e = fits(data)
+  local fit, e = kept.fits(data)
   if not fit then return nil, e end
   local offer, is_taken, why = payment.describe(provider, about), nil, nil
   if offer then is_taken, why = capabilities.offers(provider, about) end

@@ -257,3 +257,47 @@ t.describe("who pays and does not come back", function()
     t.equal(shop.count("alerts", "kind = 'payment.abandoned' AND state = 'open'"), 1)
   end))
 end)
+
+
+t.describe("who begins without an end", function()
+  t.it("is not let begin for ever", with_shop(function(shop, raw)
+    local order, begun = asked(shop, raw), {}
+    for i = 1, 51 do begun[i] = begin(shop, raw, order, "tok_ok", 100) end
+    t.same({ begun[50], begun[51], due(shop, raw, order) }, { 201, 409, TOTAL })
+  end))
+
+  t.it("pays with five and no more", with_shop(function(shop, raw)
+    local order, ways, paid = asked(shop, raw), {}, {}
+    for i = 1, 7 do ways[i] = session(shop, raw, order, "tok_ok", 200) end
+    for i, one in ipairs(ways) do paid[i] = pay(shop, raw, order, one) end
+    t.same({ paid, #of_order(shop, raw, order).payments, shop.count("payment_test_attempts") },
+      { { 200, 200, 200, 200, 200, 409, 409 }, 6, 6 })
+  end))
+
+  t.it("brings back no more than is kept", with_shop(function(shop, raw)
+    local order = asked(shop, raw)
+    local one = session(shop, raw, order, "tok_requires_action")
+    pay(shop, raw, order, one)
+    local status, body = pay(shop, raw, order, one, { action_done = true, blob = ("x"):rep(20000) })
+    t.same({ status, body.errors[1].pointer }, { 422, "/data" })
+    local half = ("x"):rep(9000)
+    t.equal((pay(shop, raw, order, one, { a = half })), 200)
+    t.equal((pay(shop, raw, order, one, { b = half })), 422)
+    t.equal(shop.must(pay(shop, raw, order, one, { action_done = true })).type, "order")
+  end))
+
+  t.it("nor for a cart", with_shop(function(shop, raw)
+    local cart = several.cart_of(shop)
+    shop.must(shop.pay(cart, "test", "tok_requires_action"))
+    local path = "/store/v1/carts/" .. cart .. "/complete"
+    local function complete(data) return raw.store("POST", path, { data = data }, shop.key()) end
+    complete()
+    local half = ("x"):rep(9000)
+    t.equal((complete { a = half .. half }), 422)
+    t.equal((complete { a = half }), 200)
+    local _, body = complete { b = half }
+    t.same({ body.code or body.error.code, states(raw) },
+      { "invalid_request", { "requires_action" } })
+    t.equal(shop.must(complete { action_done = true }).type, "order")
+  end))
+end)

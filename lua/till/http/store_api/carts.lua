@@ -4,6 +4,7 @@ local cart_flow = require "till.flow.cart"
 local cart_merge = require "till.flow.cart_merge"
 local catalog = require "till.flow.catalog"
 local checkout = require "till.flow.checkout"
+local kept = require "till.flow.payment_kept"
 local live_hints = require "till.flow.live_hints"
 local orders = require "till.store.orders"
 local payment_methods = require "till.flow.payment_methods"
@@ -145,6 +146,8 @@ end
 
 
 local function complete(ctx)
+  local fit, why = kept.fits(ctx.body and ctx.body.data)
+  if not fit then return nil, why end
   local env = completion(ctx)
   local result, e = checkout.complete(ctx, ctx.params.id, env)
   live_hints.cart(ctx.params.id)
