@@ -116,9 +116,10 @@ local function as_failure(thrown, where, req)
 end
 
 
--- What MariaDB says of a value that was given to it; all else that it refuses is a fault of ours.
-local OF_VALUES = { [1048] = true, [1264] = true, [1366] = true, [1406] = true, [1451] = true,
-  [1452] = true, [4025] = true }
+-- What MariaDB says of a value that was given to it, letters among them that a code in ASCII is
+-- compared with; all else that it refuses is a fault of ours.
+local OF_VALUES = { [1048] = true, [1264] = true, [1267] = true, [1270] = true, [1271] = true,
+  [1366] = true, [1406] = true, [1451] = true, [1452] = true, [4025] = true }
 
 
 local function as_fault(failure, found, ctx)
