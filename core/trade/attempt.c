@@ -42,8 +42,11 @@ static bool is_authorized(const till_attempt_t *a)
     return a->state == TILL_ATTEMPT_AUTHORIZED || a->state == TILL_ATTEMPT_CAPTURED || is_disputed_once(a);
 }
 
+/* What has not been given back: a bank's is among it, for who gives back need not know of a dispute. */
+static int64_t not_refunded(const till_attempt_t *a) { return a->captured - a->refunded; }
+
 /* Is all that was captured back with the shopper, and nothing left to be captured? */
-static bool is_all_refunded(const till_attempt_t *a) { return till_attempt_left(a) == 0 && a->refunded == a->captured; }
+static bool is_all_refunded(const till_attempt_t *a) { return till_attempt_left(a) == 0 && not_refunded(a) == 0; }
 
 /* ---- one function for each edge of the diagram ---- */
 
@@ -123,15 +126,16 @@ static till_attempt_refusal_t on_voided(till_attempt_t *a, int64_t amount)
     return TILL_ATTEMPT_TAKEN;
 }
 
-/* A dispute that goes on, or was lost, stays what is told of the attempt. */
+/* It has happened, before a dispute was told of or beside it: so what a bank has is no limit. Whoever decides to give
+ * back asks till_attempt_held. A dispute that goes on, or was lost, stays what is told of the attempt. */
 static till_attempt_refusal_t on_refunded(till_attempt_t *a, int64_t amount)
 {
-    till_attempt_refusal_t refusal = check_part(a, amount, till_attempt_held(a));
+    till_attempt_refusal_t refusal = check_part(a, amount, not_refunded(a));
 
     if (refusal != TILL_ATTEMPT_TAKEN)
         return refusal;
     a->refunded += amount;
-    if (is_all_refunded(a))
+    if (is_all_refunded(a) && a->disputed == 0 && a->lost == 0)
         a->state = TILL_ATTEMPT_REFUNDED;
     return TILL_ATTEMPT_TAKEN;
 }

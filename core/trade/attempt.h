@@ -32,6 +32,8 @@
  *
  * REFUNDED --on_disputed--> DISPUTED as well: a bank takes back what it is told was paid, though it
  * went back already. on_won leads to REFUNDED again where all went back and nothing was lost.
+ * on_refunded, of a part or of all, stays in DISPUTED, and in LOST: it may be told after a dispute
+ * that it was before.
  *
  * on_captured and on_voided, each of a part, stay in DISPUTED, WON and LOST: what was on its way when
  * a dispute came is counted, and what is held besides can be let go.
@@ -39,8 +41,10 @@
  * Invariants
  *  1. 0 <= captured + voided <= authorized <= amount, 0 <= refunded <= captured and
  *     0 <= disputed + lost <= captured. No order of events, and none that comes twice, makes more
- *     money of what was agreed to. No refund is taken of what is disputed or lost; a dispute is, of
- *     what was refunded: the shop has given that twice then, and its cash is less than nothing.
+ *     money of what was agreed to. A dispute is taken of what was refunded, and a refund of what is
+ *     disputed or lost, for both have happened, whichever is told first: the shop has given that
+ *     twice then, and its cash is less than nothing. What it may decide to give is `held`, of which
+ *     nothing is disputed or lost.
  *  2. An event that does not fit is refused with a reason and changes nothing.
  *  3. DECLINED, FAILED and VOIDED are final: every event is refused there. In REFUNDED it is all but
  *     a dispute.
@@ -139,7 +143,7 @@ till_attempt_refusal_t till_attempt_fold(till_attempt_t *out, const till_attempt
 /* What may still be done, in money. */
 /** What may be captured or voided. */
 int64_t till_attempt_left(const till_attempt_t *attempt);
-/** What may be refunded; never less than 0. */
+/** What may be asked for as a refund; never less than 0. More than that can have been refunded. */
 int64_t till_attempt_held(const till_attempt_t *attempt);
 
 #endif

@@ -15,12 +15,11 @@
 --       decided; event.since_ms: or when that was. Where a provider has told of it before we
 --       came to write it down (by `reference`; where the answer had none: the same amount since
 --       then) that is ours, and is not booked again. event.about: what its line in the timeline
---       tells besides
+--       tells besides. event.by_word, of a refund: staff say so; not of more than is held
 --   all_back(payment, ref or nil) -> payment | nil, err    all that was left was given back; also
 --       where that was booked before
 --   to_order(payment) -> entries | nil, err    of the ledger, of the order that is placed with
---       it, less what was posted before. For a payment as it was read; who places sees whether it
---       still is
+--       it, less what was posted before. Of a payment as it was read; who places sees if it is so
 --   lock(tx, payment_id) -> payment, order or false | nil, err    both rows are ours
 --   amounts(payment_id [, tx]) -> { state, amount, authorized, captured, voided, refunded,
 --       disputed, lost, left, held, is_final } | nil, err    summed up from its events, whatever
@@ -125,14 +124,16 @@ local function is_known(list, event)
 end
 
 
+-- What a provider has done is done; by the word of staff nothing goes back that a bank has.
 local function fold_with(list, event)
   local all = {}
   for i, known in ipairs(list) do all[i] = known end
   all[#all + 1] = { event = event.kind, amount = event.amount }
   local now, refusal = attempt.fold(all)
-  if not refusal then return now end
+  local is_more = event.by_word and event.amount > attempt.fold(list).held
+  if not refusal and not is_more then return now end
   return nil, err.new("conflict", ("the payment is %s: %s of %d does not fit"):format(now.state,
-    event.kind, event.amount), { reason = refusal.reason })
+    event.kind, event.amount), { reason = refusal and refusal.reason or "too_much" })
 end
 
 

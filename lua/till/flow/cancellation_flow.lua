@@ -154,7 +154,7 @@ local SECOND_MS = 1000 -- providers tell when by the second
 
 -- The provider may have told of it already: it is booked once. Where all of the payment went back
 -- by what it told of, as other amounts than ours, nothing is left to be booked. `actor`: staff say
--- that it went back.
+-- that it went back; where the provider has named its refund to us, that needs no word.
 local function book_refund(tx, order, p, c, flow, actor, about)
   local told_by = actor or "provider:" .. p.provider
   if flow.is_back then return tell(tx, order, "refunded", told_by, about) end
@@ -163,7 +163,7 @@ local function book_refund(tx, order, p, c, flow, actor, about)
   local event = { kind = "refunded", amount = amount, actor = c.actor or "system",
     reference = flow.refund_ref, since = flow.since,
     since_ms = math.floor(time.parse(c.created_at) / SECOND_MS) * SECOND_MS, about = about,
-    told_by = told_by }
+    told_by = told_by, by_word = actor ~= nil and not flow.refund_ref }
   local ok, e = booking.own(tx, p.id, event)
   if ok or not e.reason then return ok, e end
   if p.state == "refunded" and e.reason == "impossible" then

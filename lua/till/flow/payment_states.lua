@@ -37,9 +37,10 @@ local states = fsm.define("payment", {
   { from = "refunded", event = "disputed", to = "disputed" }, -- it went back already
   { from = "disputed", event = "won", to = "won" },
   { from = "disputed", event = "lost", to = "lost" },
+  { from = "disputed", event = "refunded", to = "disputed" }, -- told after it
   { from = "won", event = "refunded", to = "refunded" },
   { from = "won", event = "disputed", to = "disputed" },
-  { from = "lost", event = "refunded", to = "lost" }, -- of what was not lost
+  { from = "lost", event = "refunded", to = "lost" },
   { from = "lost", event = "disputed", to = "disputed" },
 })
 

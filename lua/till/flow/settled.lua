@@ -25,7 +25,7 @@
 --                               incomplete. It is voided or given back, staff are told, and the
 --                               shopper finds his cart open; payments.reason says why, and so does
 --                               the answer to his next completion until he has paid otherwise. Who
---                               dies after the provider has let go leaves neither word
+--                               dies, or hears nothing of the provider, leaves the word to staff
 local abandoned = require "till.store.abandoned"
 local alerts = require "till.store.alerts"
 local carts = require "till.store.carts"
@@ -46,25 +46,41 @@ local AGAIN = { completion_in_progress = true, busy = true, unknown_outcome = tr
   internal = true, conflict = true, payment_requires_action = true }
 
 
-function settled.tell(p, reason)
+local function raise(tx, p, reason)
+  local opened, e = alerts.raise(tx, ALERT, p.id, { detail = { payment_id = p.id,
+    cart_id = p.cart_id, amount = p.amount, currency = p.currency, reason = reason } })
+  return opened ~= nil, e
+end
+
+
+-- is_raised: staff were told when it was decided.
+local function tell(p, reason, is_raised)
   log.warn("payment.given_back", { payment_id = p.id, cart_id = p.cart_id, reason = reason })
   return sql.transaction(function(tx)
     local ok, e = abandoned.given_back(tx, p, reason)
+    if ok and not is_raised then ok, e = raise(tx, p, reason) end
     if not ok then return nil, e end
-    local opened, e2 = alerts.raise(tx, ALERT, p.id, { detail = { payment_id = p.id,
-      cart_id = p.cart_id, amount = p.amount, currency = p.currency, reason = reason } })
-    if opened == nil then return nil, e2 end
     return true
   end)
 end
 
 
--- From then on no order can be placed with it, however slow the provider is.
-local function mark(p)
-  if payment.states.over[p.state] or kept.is_let_go(p) then return true end
-  local marked, e = sql.transaction(function(tx) return abandoned.let_go(tx, p) end)
-  if marked then return true end
-  return nil, e or err.new("busy", "the payment was changed just now")
+function settled.tell(p, reason) return tell(p, reason, false) end
+
+
+-- From then on no order can be placed with it, however slow the provider is. Staff are told with
+-- it: where he gives no answer, till.flow.sweep lets go of it, and does not know why.
+-- -> true, were they told? | nil, err
+local function mark(p, reason)
+  if payment.states.over[p.state] or kept.is_let_go(p) then return true, false end
+  local marked, e = sql.transaction(function(tx)
+    local ok, e = abandoned.let_go(tx, p)
+    if ok then ok, e = raise(tx, p, reason) end
+    if not ok then return nil, e or err.new("busy", "the payment was changed just now") end
+    return true
+  end)
+  if not marked then return nil, e end
+  return true, true
 end
 
 
@@ -73,11 +89,11 @@ local function let_go(p, reason)
   local now, e = payments.get(p.id)
   if not now then return nil, e end
   if now.order_id then return true end
-  local marked, e3 = mark(now)
-  if not marked then return nil, e3 end
+  local marked, is_told = mark(now, reason)
+  if not marked then return nil, is_told end
   local gone, e2 = payment.void(now)
   if not gone then return nil, e2 end
-  return settled.tell(now, reason)
+  return tell(now, reason, is_told)
 end
 
 

@@ -11,6 +11,7 @@
 -- applied is one transaction, and under the claim: who lost it books nothing.
 --
 -- A payment that has no order yet is its completion's business: till.flow.settled goes on with it.
+-- Of one that went back without an order only disputes are booked.
 local alerts = require "till.store.alerts"
 local booking = require "till.flow.booking"
 local capabilities = require "till.flow.capabilities"
@@ -260,12 +261,25 @@ local function book_without(group, claim, answer, p)
 end
 
 
--- Money there and none of ours: who gave the payment up could not let go of it. What was given back
--- is over, though the provider calls it paid still.
-local function without_order(group, claim, answer, p)
-  if not PAID[answer.state] or p.state == "refunded" then
-    return book_without(group, claim, answer, p)
+-- What was given back pays for nothing, though the provider calls it paid still. A bank may take it
+-- all the same: then it went twice.
+local BACK = { refunded = true, disputed = true, lost = true }
+local BY_BANK = { disputed = true, won = true, lost = true }
+
+
+local function book_disputes(group, claim, answer, p)
+  local events = {}
+  for _, event in ipairs(answer.events or {}) do
+    if BY_BANK[event.kind] then events[#events + 1] = event end
   end
+  return book(group, claim, { failed = answer.failed, events = events }, p)
+end
+
+
+-- Money there and none of ours: who gave the payment up could not let go of it.
+local function without_order(group, claim, answer, p)
+  if BACK[p.state] then return book_disputes(group, claim, answer, p) end
+  if not PAID[answer.state] then return book_without(group, claim, answer, p) end
   if GIVEN_UP[p.state] then
     return park(group, claim, "it was paid after it had been given up here", p.id)
   end

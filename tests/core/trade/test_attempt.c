@@ -92,11 +92,22 @@ static void check_promises(const list_t *list, const till_attempt_t *a)
          (a->state == TILL_ATTEMPT_DISPUTED));
     MUST(count(list, TILL_ATTEMPT_ON_AUTHORIZED) <= 1);
     if (a->state == TILL_ATTEMPT_REFUNDED)
-        MUST(a->refunded == a->captured);
+        MUST(a->refunded == a->captured && a->disputed == 0 && a->lost == 0);
     if (a->state == TILL_ATTEMPT_VOIDED || a->state == TILL_ATTEMPT_DECLINED || a->state == TILL_ATTEMPT_FAILED)
         MUST(a->captured == 0);
     if (a->captured != 0)
         MUST(a->state >= TILL_ATTEMPT_CAPTURED);
+}
+
+/* What has gone back is told of, whatever a bank has meanwhile: then it is no refusal that helps. */
+static bool must_fit(const till_attempt_t *a, till_attempt_event_t event)
+{
+    bool is_paid = a->state == TILL_ATTEMPT_CAPTURED || a->state == TILL_ATTEMPT_DISPUTED ||
+                   a->state == TILL_ATTEMPT_WON || a->state == TILL_ATTEMPT_LOST;
+    int64_t room = a->captured - a->refunded;
+
+    return event.kind == TILL_ATTEMPT_ON_REFUNDED && is_paid && event.amount <= room &&
+           (a->amount == 0 ? event.amount == 0 : event.amount > 0);
 }
 
 static bool is_same(const till_attempt_t *a, const till_attempt_t *b)
@@ -114,14 +125,13 @@ static bool try_event(list_t *list, till_attempt_t *a, till_attempt_event_t even
     till_attempt_refusal_t refusal = till_attempt_apply(a, event);
 
     if (refusal != TILL_ATTEMPT_TAKEN) {
+        MUST(!must_fit(&before, event));
         MUST(is_same(a, &before));
         return false;
     }
     MUST(!till_attempt_is_final(before.state));
     if (before.state == TILL_ATTEMPT_UNKNOWN) /* invariant 4 */
         MUST(event.kind != TILL_ATTEMPT_ON_SEND);
-    if (event.kind == TILL_ATTEMPT_ON_REFUNDED) /* never of what a bank has */
-        MUST(event.amount <= before.captured - before.refunded - before.disputed - before.lost);
     if (before.state == TILL_ATTEMPT_REFUNDED)
         MUST(event.kind == TILL_ATTEMPT_ON_DISPUTED);
     list->events[list->n++] = event;
@@ -153,6 +163,7 @@ static const struct {
     {"disputed", "won", "won"}, {"disputed", "lost", "lost"},
     {"won", "refunded", "refunded"}, {"won", "disputed", "disputed"},
     {"refunded", "disputed", "disputed"}, {"disputed", "won", "refunded"}, /* of what went back */
+    {"disputed", "refunded", "disputed"}, {"lost", "refunded", "lost"}, /* told after the dispute */
 };
 /* clang-format on */
 
@@ -257,7 +268,7 @@ static int64_t draw_amount(const till_attempt_t *a, till_attempt_kind_t kind)
 {
     static const int64_t odd[] = {INT64_MIN,        INT64_MIN + 1,        -1,       0, 1,
                                   TILL_ATTEMPT_MAX, TILL_ATTEMPT_MAX + 1, INT64_MAX};
-    int64_t room = a->state >= TILL_ATTEMPT_AUTHORIZED ? till_attempt_left(a) + till_attempt_held(a) : a->amount;
+    int64_t room = a->state >= TILL_ATTEMPT_AUTHORIZED ? till_attempt_left(a) + a->captured - a->refunded : a->amount;
 
     if (draw(2) == 0 && amount_of(a, kind) == 0)
         return 0;
@@ -343,7 +354,7 @@ START_TEST(a_dispute_holds_what_it_is_about)
 
     ck_assert_int_eq(till_attempt_fold(&a, events, 5, &at), TILL_ATTEMPT_TAKEN);
     ck_assert_int_eq(till_attempt_apply(&a, ON(DISPUTED, 1)), TILL_ATTEMPT_IMPOSSIBLE);
-    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUNDED, 101)), TILL_ATTEMPT_TOO_MUCH);
+    ck_assert_int_eq(till_attempt_held(&a), 100);
     won = lost = a;
     ck_assert_int_eq(till_attempt_apply(&won, ON(WON, 0)), TILL_ATTEMPT_TAKEN);
     ck_assert_int_eq(till_attempt_held(&won), 400);
@@ -354,6 +365,32 @@ START_TEST(a_dispute_holds_what_it_is_about)
     ck_assert_int_eq(till_attempt_held(&lost), 100);
     ck_assert_int_eq(till_attempt_apply(&lost, ON(REFUNDED, 100)), TILL_ATTEMPT_TAKEN);
     ck_assert_int_eq(lost.state, TILL_ATTEMPT_LOST);
+    ck_assert_int_eq(till_attempt_held(&lost), 0);
+}
+END_TEST
+
+/* One that was asked for before the dispute, or made at the provider, and is told of after it. */
+START_TEST(a_refund_may_be_told_after_a_dispute_of_all)
+{
+    const till_attempt_event_t events[] = {ON(CREATED, 500), ON(SEND, 0), ON(CAPTURED, 500), ON(DISPUTED, 500),
+                                           ON(REFUNDED, 100)};
+    till_attempt_t a, won, lost;
+    size_t at;
+
+    ck_assert_int_eq(till_attempt_fold(&a, events, 5, &at), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_DISPUTED);
+    ck_assert_int_eq(till_attempt_held(&a), 0);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUNDED, 401)), TILL_ATTEMPT_TOO_MUCH);
+    won = lost = a;
+    ck_assert_int_eq(till_attempt_apply(&won, ON(REFUNDED, 400)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(won.state, TILL_ATTEMPT_DISPUTED);
+    ck_assert_int_eq(till_attempt_apply(&won, ON(WON, 0)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(won.state, TILL_ATTEMPT_REFUNDED);
+    ck_assert_int_eq(till_attempt_apply(&lost, ON(LOST, 0)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(till_attempt_apply(&lost, ON(REFUNDED, 400)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(lost.state, TILL_ATTEMPT_LOST);
+    ck_assert_int_eq(lost.refunded, 500);
+    ck_assert_int_eq(lost.lost, 500);
     ck_assert_int_eq(till_attempt_apply(&lost, ON(REFUNDED, 1)), TILL_ATTEMPT_TOO_MUCH);
 }
 END_TEST
@@ -369,14 +406,13 @@ START_TEST(a_dispute_may_be_of_what_went_back)
     ck_assert_int_eq(till_attempt_fold(&a, events, 5, &at), TILL_ATTEMPT_TAKEN);
     ck_assert_int_eq(a.disputed, 500);
     ck_assert_int_eq(till_attempt_held(&a), 0);
-    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUNDED, 1)), TILL_ATTEMPT_TOO_MUCH);
     won = lost = a;
     ck_assert_int_eq(till_attempt_apply(&won, ON(WON, 0)), TILL_ATTEMPT_TAKEN);
     ck_assert_int_eq(till_attempt_held(&won), 400);
     ck_assert_int_eq(till_attempt_apply(&lost, ON(LOST, 0)), TILL_ATTEMPT_TAKEN);
     ck_assert_int_eq(lost.lost, 500);
     ck_assert_int_eq(till_attempt_apply(&lost, ON(DISPUTED, 1)), TILL_ATTEMPT_TOO_MUCH);
-    ck_assert_int_eq(till_attempt_apply(&lost, ON(REFUNDED, 1)), TILL_ATTEMPT_TOO_MUCH);
+    ck_assert_int_eq(till_attempt_held(&lost), 0);
 }
 END_TEST
 
@@ -473,6 +509,7 @@ Suite *attempt_suite(void)
     tcase_add_test(tc, captured_and_refunded_in_parts);
     tcase_add_test(tc, an_answer_that_comes_twice_counts_once);
     tcase_add_test(tc, a_dispute_holds_what_it_is_about);
+    tcase_add_test(tc, a_refund_may_be_told_after_a_dispute_of_all);
     tcase_add_test(tc, a_dispute_may_be_of_what_went_back);
     tcase_add_test(tc, a_dispute_of_what_went_back_as_a_whole_ends_where_it_began);
     tcase_add_test(tc, what_was_on_its_way_when_a_dispute_came_is_counted);

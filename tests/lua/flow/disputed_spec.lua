@@ -1,6 +1,7 @@
 local t = require "till.test"
 local live = require "tests.support.live"
 local make_shop = require "tests.support.shop"
+local several = require "tests.support.several"
 
 
 local function path_of(order, rest) return "/admin/v1/orders/" .. order.id .. rest end
@@ -17,12 +18,33 @@ local function with_order(fn)
       shop.work()
       local s = { raw = raw, shop = shop, order = body.order, total = body.order.total.amount }
       s.payment = shop.must(raw.admin("GET", "/admin/v1/payments")).data[1].id
-      function s.book(event)
-        local booking = raw.require "till.flow.booking"
+      function s.told(event)
         local done, e = raw.sql.transaction(function(tx)
-          return booking.book(tx, s.payment, event)
+          local booked, why = raw.require("till.flow.booking").book(tx, s.payment, event)
+          if booked == nil then return nil, why end
+          return { booked } -- false is no failure
         end)
+        if not done then return nil, e end
+        return done[1]
+      end
+      function s.book(event)
+        local done, e = s.told(event)
         t.ok(done, tostring(e))
+      end
+      function s.row()
+        local p = raw.sql.one "SELECT state, refunded_amount AS n FROM payments"
+        return { p.state, p.n }
+      end
+      function s.resume()
+        several.later(raw, 60)
+        for _, row in ipairs(raw.require("till.store.sagas").stuck(20)) do
+          raw.require("till.flow.cancellation_flow").resume(row)
+        end
+      end
+      function s.resolve()
+        local saga = shop.must(raw.admin("GET", "/admin/v1/sagas?state=parked")).data[1]
+        return raw.admin("POST", ("/admin/v1/sagas/%d/resolve"):format(saga.id),
+          { as = "done", reason = "by hand" }, shop.key())
       end
       function s.cancel() return raw.admin("POST", path_of(s.order, "/cancel"), { reason = "x" },
         shop.key()) end
@@ -143,4 +165,67 @@ t.describe("an order whose payment was disputed", function()
       s.book { kind = "lost", reference = "dp_two" }
       t.equal(s.sums()["losses:test"], s.total)
     end))
+
+  -- One webhook tells of both, and what it has of the refund waits for who asked for it.
+  t.it("books a refund whose answer was lost, and that is heard of after the dispute of all",
+    with_order(function(s)
+      local dispatch, is_lost = s.raw.require "till.plugin.dispatch", true
+      local was = dispatch.plugin
+      dispatch.plugin = function(name, hook, ...)
+        local answer, e = was(name, hook, ...)
+        if hook ~= "payment.refund" then return answer, e end
+        return is_lost and { outcome = "unknown" } or { outcome = "refunded", refund_ref = "re_1" }
+      end
+      t.equal((s.refund(400)), 202)
+      local ours = { kind = "refunded", amount = 400, reference = "re_1", is_ours = true }
+      t.equal(s.told(ours), false)
+      s.book { kind = "disputed", amount = s.total, reference = "dp_one" }
+      is_lost = false
+      s.resume()
+      dispatch.plugin = was
+      t.equal(s.shop.count("sagas", "state = 'done' AND name = 'cancellation'"), 1)
+      t.same(s.row(), { "disputed", 400 })
+      t.same({ s.sums()["cash:test"], s.sums().goodwill }, { -400, 400 })
+      t.equal(s.told(ours), false)
+      s.book { kind = "lost", reference = "dp_one" }
+      s.shop.must(s.cancel())
+      t.same(s.sums(), { ["cash:test"] = -400, goodwill = 400 })
+    end))
+
+  t.it("books what was given back at the provider though a bank has it", with_order(function(s)
+    s.book { kind = "disputed", reference = "dp_one" }
+    s.book { kind = "refunded", amount = 400, reference = "re_1" }
+    t.same(s.row(), { "disputed", 400 })
+    s.book { kind = "lost", reference = "dp_one" }
+    s.book { kind = "refunded", amount = s.total - 400, reference = "re_2" }
+    t.same(s.row(), { "lost", s.total })
+    t.equal(s.sums()["cash:test"], -s.total)
+    local done, e = s.told { kind = "refunded", amount = 1, reference = "re_3" }
+    t.same({ done == nil, e.reason }, { true, "too_much" })
+  end))
+
+  -- fn(s): a refund of 400 that is parked, of what a bank has taken for good
+  local function parked(fn)
+    return with_order(function(s)
+      s.raw.sql.exec("UPDATE payment_test_attempts SET state = 'voided'")
+      t.equal((s.refund(400)), 202)
+      s.book { kind = "disputed", reference = "dp_one" }
+      s.book { kind = "lost", reference = "dp_one" }
+      fn(s)
+    end)
+  end
+
+  t.it("takes no word of staff that something went back which a bank has", parked(function(s)
+    s.shop.must(s.resolve())
+    t.same({ s.row(), s.sums()["losses:test"] }, { { "lost", 0 }, s.total })
+    t.equal(s.shop.count("cancellations", "amount = 0"), 1)
+  end))
+
+  t.it("takes the word of staff for a refund that the provider has named", parked(function(s)
+    s.raw.sql.exec("UPDATE sagas SET data = JSON_SET(data, '$.refund_ref', 're_1')"
+      .. " WHERE name = 'cancellation'")
+    s.shop.must(s.resolve())
+    t.same({ s.row(), s.sums()["cash:test"] }, { { "lost", 400 }, -400 })
+    t.equal(s.shop.count("cancellations", "amount = 400"), 1)
+  end))
 end)

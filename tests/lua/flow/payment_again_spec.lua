@@ -1,5 +1,6 @@
 -- An order that was placed and is owed money is paid again, with a new payment.
 local again = require "tests.support.again"
+local with_provider = require("tests.support.provider").with
 local several = require "tests.support.several"
 local t = require "till.test"
 local with_shop = require "tests.support.stock"
@@ -255,6 +256,39 @@ t.describe("who pays and does not come back", function()
     sweep(raw)
     t.same({ states(raw), at_provider(raw) }, { { "voided", "voided" }, { "voided", "voided" } })
     t.equal(shop.count("alerts", "kind = 'payment.abandoned' AND state = 'open'"), 1)
+  end))
+
+  -- The provider is silent when it is let go of, so the sweep has to do it, which knows no reason.
+  t.it("and staff are told why, where its provider gave no answer", with_provider(
+    function(shop, raw, say)
+      local order = asked(shop, raw)
+      local one, is_silent = session(shop, raw, order, "tok_requires_action"), true
+      pay(shop, raw, order, one)
+      shop.must(raw.admin("DELETE", "/admin/v1/orders/" .. order.id .. "/payment-request"))
+      say_yes(raw)
+      say["payment.void"] = function() return is_silent and { outcome = "unknown" } or nil end
+      local _, body = pay(shop, raw, order, one)
+      t.same({ body.type, states(raw) }, { "processing", { "voided", "authorized" } })
+      is_silent = false
+      later(raw, 10)
+      sweep(raw)
+      t.same({ states(raw), at_provider(raw) }, { { "voided", "voided" }, { "voided", "voided" } })
+      local told = shop.must(raw.admin("GET", "/admin/v1/alerts?kind=payment.given_back")).data
+      t.same({ #told, told[1].detail.payment_id, told[1].times }, { 1, one.id, 1 })
+      t.ok(told[1].detail.reason:find("owed 0 by now", 1, true), told[1].detail.reason)
+    end, function(_, has) return has end))
+
+  t.it("and staff are told once, where it answered", with_shop(function(shop, raw)
+    local order = asked(shop, raw)
+    local one = session(shop, raw, order, "tok_requires_action")
+    pay(shop, raw, order, one)
+    shop.must(raw.admin("DELETE", "/admin/v1/orders/" .. order.id .. "/payment-request"))
+    say_yes(raw)
+    pay(shop, raw, order, one)
+    t.same(states(raw), { "voided", "voided" })
+    t.equal(raw.sql.one("SELECT times FROM alerts WHERE kind = 'payment.given_back'").times, 1)
+    t.equal(count_events(shop, "payment.given_back"), 1)
+    t.ok(raw.require("till.store.payments").get(one.id).reason:find("owed 0 by now", 1, true))
   end))
 end)
 

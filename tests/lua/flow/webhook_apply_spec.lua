@@ -1,16 +1,35 @@
 local t = require "till.test"
 local live = require "tests.support.live"
 local make_shop = require "tests.support.shop"
+local several = require "tests.support.several"
 
 
--- fn(s): an order that is captured; s.tells(events): its provider says so when it is asked
-local function with_order(fn)
+local function buy(shop, cart)
+  shop.pay(cart, "test", "tok_ok")
+  shop.must(shop.complete(cart))
+  shop.work()
+end
+
+
+-- It was paid when nobody came back for it.
+local function give_back(shop, cart, raw)
+  shop.pay(cart, "test", "tok_requires_action")
+  shop.complete(cart)
+  raw.sql.exec("UPDATE payment_test_attempts SET state = 'captured', captured_amount = amount")
+  raw.sql.exec("UPDATE stock SET on_hand = 0, reserved = 0")
+  raw.sql.exec("UPDATE reservations SET state = 'expired'")
+  several.later(raw, 120)
+  assert(raw.require("till.flow.sweep").run())
+end
+
+
+-- fn(s): an order that is captured, or what `pay` makes of its cart; s.tells(events): its provider
+-- says so when it is asked
+local function with_order(fn, pay)
   return live.test(function(raw)
     local shop = make_shop(raw)
-    local cart = shop.cart { { shop.product("TEA", 999, 5), 3 } }
-    shop.pay(cart, "test", "tok_ok")
-    shop.must(shop.complete(cart))
-    shop.work()
+    local cart = shop.cart { { shop.product("TEA", 999, 5), 3 } };
+    (pay or buy)(shop, cart, raw)
     local p = raw.require("till.store.payments").of_cart(cart)[1]
     local dispatch, n = raw.require "till.plugin.dispatch", 0
     local was, events = dispatch.plugin, {}
@@ -75,4 +94,37 @@ t.describe("disputes of one payment", function()
       s.tells { dispute(300, "dp_one"), { kind = "won", reference = "dp_one" } }
       t.same(s.open(), {})
     end))
+
+  t.it("are told and booked of what went back without an order", with_order(function(s)
+    local function state() return s.raw.sql.one("SELECT state FROM payments").state end
+    local function sums()
+      local out = {}
+      for _, row in ipairs(s.raw.require("till.store.ledger").balance()) do
+        if row.amount ~= 0 then out[row.account] = row.amount end
+      end
+      return out
+    end
+    local all = s.payment.amount
+    local there = { kind = "captured", sum = all, reference = "ch_one" }
+    local back = { kind = "refunded", amount = all, reference = "re_one" }
+    local one, two = dispute(all, "dp_one"), dispute(all, "dp_two")
+    local won, lost = { kind = "won", reference = "dp_one" }, { kind = "lost",
+      reference = "dp_two" }
+    t.same({ state(), s.payment.order_id }, { "refunded" })
+    s.tells { there, back }
+    t.same({ state(), sums() }, { "refunded", {} })
+    for _ = 1, 2 do
+      s.tells { there, back, one }
+      t.same({ state(), s.open(), sums() }, { "disputed", { all },
+        { ["disputed:test"] = all, ["cash:test"] = -all } })
+    end
+    s.tells { there, back, one, won }
+    t.same({ state(), s.open(), sums() }, { "refunded", {}, {} })
+    s.tells { there, back, one, won, two }
+    for _ = 1, 2 do
+      s.tells { there, back, one, won, two, lost }
+      t.same({ state(), s.open(), sums() }, { "lost", {},
+        { ["losses:test"] = all, ["cash:test"] = -all } })
+    end
+  end, give_back))
 end)
