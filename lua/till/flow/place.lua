@@ -40,6 +40,7 @@ local time = require "till.prim.time"
 local place = {}
 
 local HOLD_MS = 60000
+local BEFORE_PAID = 1 -- the step of a flow behind which its payments are authorized
 
 
 local function policy_of(data, p)
@@ -267,6 +268,15 @@ local function result_of(data)
 end
 
 
+-- The order may be placed for all that is known, or its database away: then this is refused, or
+-- fails as well, and the payment is looked up. But it may be given up by now, and nobody else knows
+-- that there is money. It goes on from where a payment is looked up whatever its state.
+local function give_word(heard, env)
+  payment.written(heard, env)
+  env.saga.step = BEFORE_PAID
+end
+
+
 -- The order and what its provider has just said, at the first try: what was held when it was begun
 -- is held. -> true | false: the answer is written down by itself, it is placed as any | nil, err
 local function with_answer(data, env)
@@ -279,6 +289,7 @@ local function with_answer(data, env)
     env.saga.state, env.saga.step = "done", env.steps
     return true
   elseif done == nil and e.retryable then
+    give_word(heard, env)
     return nil, e
   end
   local paid, why = payment.written(heard, env)

@@ -286,20 +286,62 @@ t.describe("what the provider answers", function()
     t.same({ shop.count("orders"), shop.count("payment_test_attempts") }, { 1, 1 })
   end))
 
-  t.it("is looked up by the order's own step, where that was saved", with_shop(function(shop, raw)
-    local cart, sql = ready(shop, 1), raw.require "till.prim.sql"
-    local whole, err = sql.whole, raw.require "till.util.err"
+  -- The order's script, and `more` after it, are not sent: nobody has got there.
+  local function order_fails(raw, code, more, fn)
+    local sql, err = raw.require "till.prim.sql", raw.require "till.util.err"
+    local whole, left = sql.whole, more + 1
     before_order(raw, function()
+      if fn then fn() end
       sql.whole = function()
-        sql.whole = whole
-        return nil, err.new("conn_lost", "spec", { retryable = true })
+        left = left - 1
+        if left == 0 then sql.whole = whole end
+        return nil, err.new(code, "spec", { retryable = true })
       end
     end)
+  end
+
+  t.it("is written down where the order's transaction fails", with_shop(function(shop, raw)
+    local cart = ready(shop, 1)
+    order_fails(raw, "deadlock", 0)
     t.equal((shop.complete(cart)), 202)
-    t.same({ shop.count("sagas", "state = 'waiting' AND step = 2"), events(raw) },
+    t.same({ shop.count("sagas", "state = 'waiting' AND step = 1"), events(raw) },
+      { 1, "created send authorized" })
+    resumed(raw)
+    t.equal(events(raw), "created send authorized")
+    t.same({ shop.count("orders"), shop.count("payment_test_attempts") }, { 1, 1 })
+  end))
+
+  t.it("is looked up where nothing can be written", with_shop(function(shop, raw)
+    local cart = ready(shop, 1)
+    order_fails(raw, "conn_lost", 1)
+    t.equal((shop.complete(cart)), 202)
+    t.same({ shop.count("sagas", "state = 'waiting' AND step = 1"), events(raw) },
       { 1, "created send" })
     resumed(raw)
     t.equal(events(raw), "created send authorized")
     t.same({ shop.count("orders"), shop.count("payment_test_attempts") }, { 1, 1 })
   end))
+
+  for _, code in ipairs { "deadlock", "timeout" } do
+    t.it("is let go of where it was given up and the order meets a " .. code, with_shop(
+      function(shop, raw)
+        local cart = ready(shop, 1)
+        local dispatch = raw.require "till.plugin.dispatch"
+        local plugin = dispatch.plugin
+        order_fails(raw, code, 0, function()
+          dispatch.plugin = function(name, hook, ...)
+            if hook == "payment.lookup" then return { outcome = "not_found" } end
+            return plugin(name, hook, ...)
+          end
+          raw.clock.skip_ms = raw.clock.skip_ms + 30000
+          resumed(raw)
+          dispatch.plugin = plugin
+          t.equal(shop.count("payments", "state = 'failed'"), 1)
+        end)
+        shop.complete(cart)
+        t.same({ shop.count("orders"), shop.count("outbox", "type = 'payment.too_late'"),
+          shop.count("payment_test_attempts", "state = 'authorized'"),
+          shop.count("payment_test_attempts", "state = 'voided'") }, { 0, 1, 0, 1 })
+      end))
+  end
 end)
