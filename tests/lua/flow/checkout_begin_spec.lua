@@ -197,6 +197,13 @@ t.describe("who asks again under his key, and was not told how it ended", functi
     t.same({ shop.count("orders"), shop.inventory("TEA").reserved }, { 0, 0 })
   end))
 
+  t.it("buys with the payment that he has chosen since", with_shop(function(shop, raw)
+    local cart, key = undone_with(shop, raw, "sold_out")
+    raw.clock.skip_ms = raw.clock.skip_ms + 1000
+    shop.pay(cart, "test", "tok_ok")
+    t.equal(select(2, shop.complete(cart, key)).type, "order")
+  end))
+
   t.it("is not kept from trying again under another", with_shop(function(shop, raw)
     local cart = undone_with(shop, raw, "sold_out")
     shop.pay(cart, "test", "tok_ok")
