@@ -1,6 +1,8 @@
 -- till/flow/checkout_flow - the steps of a completion that somebody outside takes part in:
 -- reserve, authorize, place. till.flow.checkout says when they are needed, and what holds where
 -- they break off.
+local carts = require "till.store.carts"
+local channel = require "till.flow.channel"
 local confirmed = require "till.flow.payment_confirmed"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
@@ -34,12 +36,38 @@ local function reserve(data, env)
 end
 
 
-local function unreserve(data)
-  return sql.transaction(function(tx) return reservations.release(tx, data.cart_id) end)
+local LIVE = parts.LIVE
+
+
+-- Its shopper has changed it since and pays for it anew: what it holds is his, for as long as any.
+local function is_his(tx, data, cart)
+  if not cart or cart.state ~= "open" or cart.version == data.cart_version then return false end
+  local list, e = payments.of_cart(data.cart_id, tx)
+  if not list then return nil, e end
+  for _, p in ipairs(list) do
+    if LIVE[p.state] then return true end
+  end
+  return false
 end
 
 
-local LIVE = parts.LIVE
+local function unreserve(data)
+  local cart, his
+  local done, e = sql.transaction(function(tx)
+    local e2
+    cart, e2 = carts.get(data.cart_id, tx, true)
+    if cart == nil then return nil, e2 end
+    his, e2 = is_his(tx, data, cart)
+    if his == nil then return nil, e2 end
+    if his then return true end
+    return reservations.release(tx, data.cart_id)
+  end)
+  if not done then return nil, e end
+  if his then reservations.shorten(data.cart_id, channel.hold_until(cart)) end
+  return true
+end
+
+
 local REFUSED = { declined = true, failed = true }
 
 
