@@ -47,6 +47,7 @@ local cart_flow = require "till.flow.cart"
 local channel = require "till.flow.channel"
 local check_cart = require "till.flow.checkout_check"
 local checkouts = require "till.store.checkouts"
+local confirmed = require "till.flow.payment_confirmed"
 local co = require "till.prim.co"
 local conf = require "till.prim.conf"
 local flow = require "till.flow.checkout_flow"
@@ -60,14 +61,11 @@ local reservations = require "till.store.reservations"
 local sagas = require "till.store.sagas"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
+local told = require "till.flow.checkout_told"
 
 local checkout = {}
 
 local TOTALS = { "subtotal", "discount_total", "shipping_total", "tax_total", "total" }
--- What the shopper can do something about: he gets his cart back, with the reason.
-local FOR_SHOPPER = { payment_declined = true, payment_requires_action = true, sold_out = true,
-  price_changed = true, promotion_refused = true, shipping_unavailable = true,
-  payment_provider_unknown = true }
 
 
 local function is_changed(shown, priced)
@@ -115,7 +113,7 @@ local function answer(cart, state, e, env)
   end
   reservations.shorten(cart.id, channel.hold_until(cart)) -- it was held for the provider's answer
   carts.unclaim(nil, cart.id, env.claim)
-  if not e or not FOR_SHOPPER[e.code] then return nil, e end
+  if not e or not told.FOR_SHOPPER[e.code] then return nil, e end
   local now, e2 = carts.get(cart.id)
   if not now then return nil, e2 or e end
   return { type = "cart", cart = now, error = e }
@@ -226,9 +224,16 @@ local function begun(cart, quote, env)
 end
 
 
+-- What the shopper has seen of his payments is in the row from its first moment.
 local function as_flow(cart, quote, env)
+  local data = frozen(cart, quote, env)
+  if data.total > 0 then
+    local seen, e = confirmed.of(cart.id, not env.is_tried and env.state or nil)
+    if not seen then return nil, e end
+    data.confirmed = seen
+  end
   env.anew = true
-  return drive(cart, frozen(cart, quote, env), env)
+  return drive(cart, data, env)
 end
 
 
@@ -245,24 +250,10 @@ local function at_once(ctx, cart, quote, parts, env)
 end
 
 
--- Who asks again under his key, for the answer was lost or not there yet, hears how it ended. To
--- try again might say something else: the stock was anybody's since, his payment is let go of.
-local function told(cart, env)
-  if cart.state ~= "open" or not cart.claim or not env.once.key then return false end
-  local row, e = sagas.find("checkout", cart.id)
-  if not row then return row, e end
-  local why = row.state == "undone" and row.data.undoing
-  if not why or not FOR_SHOPPER[why.code] or row.data.key ~= begin.name_of(env.once) then
-    return false
-  end
-  return { type = "cart", cart = cart, error = err.new(why.code, why.message) }
-end
-
-
 local function fresh(ctx, cart, env)
   local ok, e2 = cart_flow.check_open(cart)
   if not ok then return nil, e2 end
-  local before, e4 = told(cart, env)
+  local before, e4 = told.of(cart, env.once)
   if before ~= false then return before, e4 end
   local quote, e3 = pricing.price(cart)
   if not quote then return nil, e3 end
@@ -278,6 +269,7 @@ end
 
 
 local function go_on(cart, row, env)
+  env.left_at = row.updated_at
   return drive(cart, row.data, env, row.state == "waiting" and cart.claim or nil)
 end
 
@@ -343,7 +335,7 @@ function checkout.resume(row)
   end
   local env = {}
   if not is_of(row, cart) then return flow:abandon(row, env) end
-  return drive(cart, row.data, env, row.state == "waiting" and cart.claim or nil)
+  return go_on(cart, row, env)
 end
 
 

@@ -1,6 +1,8 @@
 -- till/flow/checkout_flow - the steps of a completion that somebody outside takes part in:
 -- reserve, authorize, place. till.flow.checkout says when they are needed, and what holds where
 -- they break off.
+local carts = require "till.store.carts"
+local channel = require "till.flow.channel"
 local confirmed = require "till.flow.payment_confirmed"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
@@ -17,17 +19,8 @@ local time = require "till.prim.time"
 local PROVIDER_MS = require("till.flow.checkout_begin").PROVIDER_MS
 
 
--- Held for as long as a provider may take to answer. What the shopper has seen of his payments is
--- written with it.
+-- Held for as long as a provider may take to answer.
 local function reserve(data, env)
-  if env.anew and data.total > 0 then
-    local seen, e = confirmed.of(data.cart_id, not env.is_tried and env.state or nil)
-    if not seen then
-      env.saga.step = 0
-      return nil, e
-    end
-    data.confirmed = seen
-  end
   local done, e = sql.transaction(function(tx)
     local held, why = reservations.hold(tx, data.cart_id, data.items,
       time.now_ms() + PROVIDER_MS)
@@ -43,12 +36,38 @@ local function reserve(data, env)
 end
 
 
-local function unreserve(data)
-  return sql.transaction(function(tx) return reservations.release(tx, data.cart_id) end)
+local LIVE = parts.LIVE
+
+
+-- Its shopper has changed it since and pays for it anew: what it holds is his, for as long as any.
+local function is_his(tx, data, cart)
+  if not cart or cart.state ~= "open" or cart.version == data.cart_version then return false end
+  local list, e = payments.of_cart(data.cart_id, tx)
+  if not list then return nil, e end
+  for _, p in ipairs(list) do
+    if LIVE[p.state] then return true end
+  end
+  return false
 end
 
 
-local LIVE = parts.LIVE
+local function unreserve(data)
+  local cart, his
+  local done, e = sql.transaction(function(tx)
+    local e2
+    cart, e2 = carts.get(data.cart_id, tx, true)
+    if cart == nil then return nil, e2 end
+    his, e2 = is_his(tx, data, cart)
+    if his == nil then return nil, e2 end
+    if his then return true end
+    return reservations.release(tx, data.cart_id)
+  end)
+  if not done then return nil, e end
+  if his then reservations.shorten(data.cart_id, channel.hold_until(cart)) end
+  return true
+end
+
+
 local REFUSED = { declined = true, failed = true }
 
 
@@ -130,6 +149,17 @@ local function refused(list, data, missing)
 end
 
 
+-- What the shopper has before him when he asks is what he has confirmed, also where the flow was
+-- begun for others. That is stored before any of those is let go of.
+local function seen(all, data, env)
+  if not is_shopper(env) then return confirmed.only(all, data, env.left_at) end
+  if not confirmed.note(all, data) then return all end
+  local saved, e = saga.note(nil, env, env.saga.step)
+  if not saved then return nil, e end
+  return all
+end
+
+
 -- The sessions that pay for it, oldest first; others are let go of. false: none was chosen. Where
 -- the shopper is not there, none that he has chosen since is.
 local function pick(data, env)
@@ -138,7 +168,8 @@ local function pick(data, env)
   if data.only_payment then return pick_only(data, all) end
   local only = told(data, all, env)
   if only then return let_go_of_others(all, only) end
-  local list = is_shopper(env) and all or confirmed.only(all, data)
+  local list, e4 = seen(all, data, env)
+  if not list then return nil, e4 end
   local set = parts.chosen(list, data.total, data.currency)
   local missing = data.total - parts.sum(set)
   local off = missing ~= 0 and refused(list, data, missing)

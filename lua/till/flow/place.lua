@@ -15,6 +15,7 @@
 --
 -- env.answer(script, order), where there is a request: makes the response and has it recorded with
 -- the order; env.order is the order once it is there.
+local begin = require "till.flow.checkout_begin"
 local booking = require "till.flow.booking"
 local carts = require "till.store.carts"
 local checkouts = require "till.store.checkouts"
@@ -40,6 +41,7 @@ local time = require "till.prim.time"
 local place = {}
 
 local HOLD_MS = 60000
+local BEFORE_PAID = 1 -- the step of a flow behind which its payments are authorized
 
 
 local function policy_of(data, p)
@@ -204,13 +206,25 @@ local function to_error(refusal)
 end
 
 
--- Exactly what is sold is held; where it is not any more, it is held now.
-local function held_for(data)
-  local state, e = checkouts.state(data.cart_id)
-  if not state or reservations.is_held(state.held, data.items) then return state, e end
-  local done, e2 = sql.transaction(function(tx)
+-- Whoever has lost his claim holds nothing any more: the cart is an order, or its shopper's, who
+-- may have changed what it is to hold.
+local function hold_anew(data, env)
+  return sql.transaction(function(tx)
+    local cart, e = carts.get(data.cart_id, tx, true)
+    if cart == nil then return nil, e end
+    if not cart or cart.state ~= "completing" or cart.claim ~= env.claim then
+      return nil, to_error(carts.TAKEN)
+    end
     return reservations.hold(tx, data.cart_id, data.items, time.now_ms() + HOLD_MS)
   end)
+end
+
+
+-- Exactly what is sold is held; where it is not any more, it is held now.
+local function held_for(data, env)
+  local state, e = checkouts.state(data.cart_id)
+  if not state or reservations.is_held(state.held, data.items) then return state, e end
+  local done, e2 = hold_anew(data, env)
   if not done then return nil, e2 end
   return checkouts.state(data.cart_id)
 end
@@ -220,10 +234,11 @@ end
 local PAYS = { authorized = true, captured = true, won = true }
 
 
-local function payment_of(payment_id, env)
+local function payment_of(data, payment_id, env)
   local p, e = payments.get(payment_id)
   if not p then return nil, e or err.new("internal", "the payment of the checkout is not there") end
   if p.state == "sending" or p.state == "unknown" then -- its answer was lost with an order
+    reservations.extend(data.cart_id, time.now_ms() + begin.PROVIDER_MS)
     local paid, e2 = payment.settle(p, env.saga.claim)
     if not paid then return nil, e2 end
   end
@@ -234,7 +249,7 @@ end
 
 
 local function read(data, payment_id, env)
-  local p, e = payment_of(payment_id, env)
+  local p, e = payment_of(data, payment_id, env)
   if not p then return nil, e end
   local part = { payment = p, policy = policy_of(data, p) }
   if payments.was_captured(p) then
@@ -267,6 +282,14 @@ local function result_of(data)
 end
 
 
+-- Placed after all, or the database away: it is refused, or fails too. Given up meanwhile: nobody
+-- else knows that there is money. It goes on from where a payment is looked up whatever its state.
+local function give_word(heard, env)
+  payment.written(heard, env)
+  env.saga.step = BEFORE_PAID
+end
+
+
 -- The order and what its provider has just said, at the first try: what was held when it was begun
 -- is held. -> true | false: the answer is written down by itself, it is placed as any | nil, err
 local function with_answer(data, env)
@@ -279,6 +302,7 @@ local function with_answer(data, env)
     env.saga.state, env.saga.step = "done", env.steps
     return true
   elseif done == nil and e.retryable then
+    give_word(heard, env)
     return nil, e
   end
   local paid, why = payment.written(heard, env)
@@ -296,7 +320,7 @@ function place.run(data, env)
   if not paid then return nil, e end
   local parts, refusal = { paid = paid, result = result_of(data) }, nil
   for _ = 1, ATTEMPTS do
-    local state, e2 = held_for(data)
+    local state, e2 = held_for(data, env)
     if not state then return nil, e2 end
     parts.held = state.held
     local done

@@ -237,7 +237,7 @@ local function save_in(tx, env, fields)
 end
 
 
---- Inside a step's transaction: the step is done when its effect is.
+--- Inside a step's transaction: the step is done when its effect is. tx may be nil.
 function saga.note(tx, env, step)
   return save_in(tx, env, { step = step })
 end

@@ -1,4 +1,4 @@
--- What a completion with somebody outside writes before it asks him, and what it leaves to the end.
+-- What a completion with somebody outside writes before it asks him.
 local t = require "till.test"
 local with_shop = require "tests.support.stock"
 
@@ -197,6 +197,13 @@ t.describe("who asks again under his key, and was not told how it ended", functi
     t.same({ shop.count("orders"), shop.inventory("TEA").reserved }, { 0, 0 })
   end))
 
+  t.it("buys with the payment that he has chosen since", with_shop(function(shop, raw)
+    local cart, key = undone_with(shop, raw, "sold_out")
+    raw.clock.skip_ms = raw.clock.skip_ms + 1000
+    shop.pay(cart, "test", "tok_ok")
+    t.equal(select(2, shop.complete(cart, key)).type, "order")
+  end))
+
   t.it("is not kept from trying again under another", with_shop(function(shop, raw)
     local cart = undone_with(shop, raw, "sold_out")
     shop.pay(cart, "test", "tok_ok")
@@ -208,98 +215,5 @@ t.describe("who asks again under his key, and was not told how it ended", functi
     shop.must(raw.store("PATCH", "/store/v1/carts/" .. cart, { email = "b@example.org" }))
     shop.pay(cart, "test", "tok_ok")
     t.equal(select(2, shop.complete(cart, key)).type, "order")
-  end))
-end)
-
-
-t.describe("what the provider answers", function()
-  local function events(raw)
-    local out = {}
-    for i, row in ipairs(raw.sql.query "SELECT kind FROM payment_events ORDER BY seq") do
-      out[i] = row.kind
-    end
-    return table.concat(out, " ")
-  end
-
-  -- Does something before the statements of the order are sent for the first time.
-  local function before_order(raw, fn)
-    local payments = raw.require "till.store.payments"
-    local authorize = payments.authorize
-    payments.authorize = function(...)
-      payments.authorize = authorize
-      fn()
-      return authorize(...)
-    end
-  end
-
-  t.it("is written down with the order", with_shop(function(shop, raw)
-    local cart = ready(shop, 1)
-    local n = calls_of(raw, "till.store.payments", "move", function()
-      t.equal(select(2, shop.complete(cart)).type, "order")
-    end)
-    t.equal(n, 0)
-    t.equal(events(raw), "created send authorized")
-    local p = raw.sql.one "SELECT state, provider_ref, order_id FROM payments"
-    t.equal(p.state, "authorized")
-    t.ok(p.provider_ref and p.order_id)
-  end))
-
-  t.it("may have been told by himself before", with_shop(function(shop, raw)
-    local cart = ready(shop, 1)
-    before_order(raw, function() raw.sql.exec "UPDATE payments SET state = 'authorized'" end)
-    t.equal(select(2, shop.complete(cart)).type, "order")
-    t.same({ shop.count("orders"), shop.count("payments", "order_id IS NOT NULL"),
-      shop.count("payment_test_attempts") }, { 1, 1, 1 })
-  end))
-
-  t.it("pays for nothing where it was let go of meanwhile", with_shop(function(shop, raw)
-    local cart = ready(shop, 1)
-    before_order(raw, function()
-      raw.sql.exec "UPDATE payments SET data = JSON_SET(data, '$.till.let_go', 'spec')"
-    end)
-    t.equal(select(2, shop.complete(cart)).error.code, "payment_declined")
-    t.same({ shop.count("orders"), shop.count("payment_test_attempts", "state = 'voided'") },
-      { 0, 1 })
-  end))
-
-  t.it("is written down by itself where the order cannot be placed", with_shop(function(shop, raw)
-    local cart = ready(shop, 1)
-    before_order(raw, function()
-      raw.sql.exec "UPDATE reservations SET expires_at = '2020-01-01'"
-      raw.sql.exec "UPDATE carts SET state = 'open'"
-      raw.require("till.store.reservations").expire(10, 1000)
-      raw.sql.exec "UPDATE carts SET state = 'completing'"
-      shop.must(raw.admin("POST", "/admin/v1/inventory/TEA/adjustments",
-        { set_to = 0, reason = "damaged" }, { ["idempotency-key"] = "none" }))
-    end)
-    t.equal(select(2, shop.complete(cart)).error.code, "sold_out")
-    t.equal(events(raw), "created send authorized voided")
-    t.equal(shop.count("payment_test_attempts", "state = 'voided'"), 1)
-  end))
-
-  t.it("is looked up where its hearer died", with_shop(function(shop, raw)
-    local cart = ready(shop, 1)
-    dies_in(raw, "till.store.orders", "place", function() t.equal((shop.complete(cart)), 500) end)
-    t.equal(events(raw), "created send")
-    resumed(raw)
-    t.equal(events(raw), "created send authorized")
-    t.same({ shop.count("orders"), shop.count("payment_test_attempts") }, { 1, 1 })
-  end))
-
-  t.it("is looked up by the order's own step, where that was saved", with_shop(function(shop, raw)
-    local cart, sql = ready(shop, 1), raw.require "till.prim.sql"
-    local whole, err = sql.whole, raw.require "till.util.err"
-    before_order(raw, function()
-      sql.whole = function()
-        sql.whole = whole
-        return nil, err.new("conn_lost", "spec", { retryable = true })
-      end
-    end)
-    t.equal((shop.complete(cart)), 202)
-    t.same({ shop.count("sagas", "state = 'waiting' AND step = 2"), events(raw) },
-      { 1, "created send" })
-    resumed(raw)
-    t.equal(events(raw), "created send authorized")
-    t.same({ shop.count("orders"), shop.count("payment_test_attempts") }, { 1, 1 })
   end))
 end)

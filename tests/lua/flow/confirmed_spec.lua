@@ -108,3 +108,110 @@ t.describe("what was there when he completed", function()
       t.equal(shop.count("orders"), 1)
     end, as_it_is))
 end)
+
+
+local function dies_in(raw, module, name, fn)
+  local m = raw.require(module)
+  local was = m[name]
+  m[name] = function() error("killed", 0) end
+  fn()
+  m[name] = was
+end
+
+
+-- A flow was there before, so that the next one goes step by step.
+local function after_a_decline(shop)
+  local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+  shop.pay(cart, "test", "tok_declined")
+  t.equal(select(2, shop.complete(cart)).error.code, "payment_declined")
+  shop.pay(cart, "test", "tok_ok")
+  return cart
+end
+
+
+t.describe("what he has confirmed", function()
+  t.it("is known of a flow that was dropped before its first step", provider.with(
+    function(shop, raw)
+      local cart = after_a_decline(shop)
+      dies_in(raw, "till.store.reservations", "hold", function()
+        t.equal((shop.complete(cart)), 500)
+      end)
+      several.later(raw, 1)
+      resume(raw)
+      t.same(several.states(raw), { "declined", "authorized" })
+      t.equal(shop.count("orders"), 1)
+    end, as_it_is))
+
+  t.it("is read before anything is begun: where that fails nothing is", provider.with(
+    function(shop, raw)
+      local cart = after_a_decline(shop)
+      local module, err = raw.require "till.flow.payment_confirmed", raw.require "till.util.err"
+      local of = module.of
+      module.of = function()
+        module.of = of
+        return nil, err.new("timeout", "spec")
+      end
+      local status = shop.complete(cart)
+      t.ok(status >= 500, "status " .. status)
+      t.same({ shop.count("sagas", "state = 'undone'"), shop.count("carts", "state = 'open'") },
+        { 1, 1 })
+      t.equal(select(2, shop.complete(cart)).type, "order")
+      t.same(several.states(raw), { "declined", "authorized" })
+    end, as_it_is))
+
+  t.it("is what was there, of a flow that an older server has left", provider.with(
+    function(shop, raw)
+      local cart = after_a_decline(shop)
+      dies_in(raw, "till.flow.payment", "authorize", function()
+        t.equal((shop.complete(cart)), 500)
+      end)
+      raw.sql.exec("UPDATE sagas SET updated_at = updated_at,"
+        .. " data = JSON_REMOVE(data, '$.confirmed', '$.key')")
+      several.later(raw, 1)
+      resume(raw)
+      t.same(several.states(raw), { "declined", "authorized" })
+      t.equal(shop.count("orders"), 1)
+    end, as_it_is))
+
+  t.it("is not what came after it, of such a flow", provider.with(function(shop, raw)
+    local cart = after_a_decline(shop)
+    dies_in(raw, "till.flow.payment", "authorize", function()
+      t.equal((shop.complete(cart)), 500)
+    end)
+    raw.sql.exec("UPDATE sagas SET updated_at = updated_at,"
+      .. " data = JSON_REMOVE(data, '$.confirmed', '$.key')")
+    several.later(raw, 1)
+    shop.pay(cart, "test", "tok_ok")
+    resume(raw)
+    t.same(several.states(raw), { "declined", "authorized", "voided" })
+    t.equal(shop.count("orders"), 1)
+  end, as_it_is))
+end)
+
+
+t.describe("who completes again with another payment", function()
+  t.it("is charged for that one by whoever goes on without him", provider.with(
+    function(shop, raw, say)
+      local cart = chosen_anew(shop, raw, say)
+      say["payment.lookup"] = { outcome = "unknown" }
+      t.equal((shop.complete(cart)), 202)
+      say["payment.lookup"] = nil
+      several.later(raw, 10)
+      resume(raw)
+      t.same(several.states(raw), { "voided", "authorized" })
+      t.same(several.at_provider(raw), { "voided", "authorized" })
+      t.equal(shop.count("orders"), 1)
+    end, as_it_is))
+
+  t.it("is so where that worker died before it let go of the first", provider.with(
+    function(shop, raw, say)
+      local cart = chosen_anew(shop, raw, say)
+      dies_in(raw, "till.flow.payment", "void", function()
+        t.equal((shop.complete(cart)), 500)
+      end)
+      several.later(raw, 10)
+      resume(raw)
+      t.same(several.states(raw), { "voided", "authorized" })
+      t.equal(shop.count("orders"), 1)
+    end, as_it_is))
+end)
