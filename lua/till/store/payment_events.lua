@@ -179,7 +179,9 @@ local READ = "SELECT payment_id, seq, kind AS event, amount, reference, reason, 
 
 
 function payment_events.of(id, tx)
-  return db.on(tx):query(READ:format "= ?", db.bin("pay", id))
+  local rows, e = db.on(tx):query(READ:format "= ?", db.bin("pay", id))
+  for _, row in ipairs(rows or {}) do row.payment_id = nil end -- bytes, which no answer should show
+  return rows, e
 end
 
 

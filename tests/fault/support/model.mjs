@@ -134,6 +134,44 @@ function edit(op, fn) {
   }];
 }
 
+/** What the cart has no more it gives back: what is promised first, else from wherever it is. */
+function trimmed(state, number) {
+  const at = allCarts(state).findIndex((cart) => cart.number === number), cart = allCarts(state)[at], wanted = {};
+  if (cart.state !== "open") return [clone(state)];
+  for (const { line, sku, n } of itemsOf(cart.lines)) change(wanted, `${line}/${sku}`, n);
+  let found = [clone(state)];
+  for (const group of new Set(Object.keys(cart.held).map((key) => key.slice(0, key.lastIndexOf("/"))))) {
+    found = found.flatMap((s) => permutations(LOCATIONS).map((locations) => {
+      const next = clone(s), { held } = allCarts(next)[at], keys = [PROMISED, ...locations].map((l) => `${group}/${l}`);
+      let surplus = keys.reduce((all, key) => all + (held[key] ?? 0), 0) - (wanted[group] ?? 0);
+      for (const key of keys) {
+        const gone = Math.min(surplus, held[key] ?? 0);
+        if (gone > 0) change(held, key, -gone);
+        if (gone > 0) surplus -= gone;
+      }
+      return next;
+    }));
+  }
+  return found;
+}
+
+let edits = 0;
+
+/** A change that leaves less: first it is saved, then units are given back, then it is answered. */
+function withTrim(op, change) {
+  const mine = ++edits;
+  return [(state) => change(state).map(({ state: next, answer }) => {
+    const { number, lines } = state.carts[op.cart];
+    if (answer.status !== 200 || (lines[op.variant] ?? 0) <= op.quantity) return { state: next, answer };
+    return { state: { ...next, told: { ...next.told, [mine]: { answer, number } } } };
+  }), (state) => trimmed(state, state.told[mine].number).map((next) => {
+    const { answer } = next.told[mine];
+    delete next.told[mine];
+    if (isEmpty(next.told)) delete next.told;
+    return { state: next, answer };
+  })];
+}
+
 const shown = (cart) => ({ status: 200, lines: { ...cart.lines }, ...totalsOf(cart) });
 
 /**
@@ -316,7 +354,8 @@ const STEPS = {
       else cart.lines[op.variant] = op.quantity;
     });
     // the line may have been taken out and put in again by those who are at the cart as well: it has another id then
-    return [(state) => [...change(state), ...(op.isShared && state.carts[op.cart].state === "open" ? one(state, missing) : [])]];
+    return withTrim(op, (state) => [...change(state),
+      ...(op.isShared && state.carts[op.cart].state === "open" ? one(state, missing) : [])]);
   },
   code: (op) => [(state) => {
     const cart = state.carts[op.cart];
