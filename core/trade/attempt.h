@@ -58,8 +58,8 @@
  * whose every edge is one here, to the same state (tests/lua/prim/attempt_spec.lua holds the two
  * together). There the sum of its captures stands in `capture_amount`, what was let go in
  * `released_amount` and parts of a refund in `refunded_amount`, and the row stays `captured`
- * meanwhile, as here. DISPUTED, WON and LOST are new: no plugin tells of disputes yet. The first
- * event of a list is `created`, which there is the INSERT; `void` of a created one is `voided`.
+ * meanwhile, as here. The first event of a list is `created`, which there is the INSERT; `void` of a
+ * created one is `voided`.
  *
  * Thread: any. Owns: nothing.
  */

@@ -34,21 +34,16 @@ export async function few(n, width, fn) {
   return out;
 }
 
-/**
- * Repeats what the server asks to be repeated, when it says. Nothing else of its own making may come: no other 5xx, but 504
- * for who asks under a key (`isKeyed`): what was begun may have happened, and the same key tells.
- */
-export async function settled(ask, { limitMs = 120_000, isKeyed = false } = {}) {
+/** Repeats what the server asks to be repeated, when it says. Nothing else of its own making may come: no other 5xx. */
+export async function settled(ask, limitMs = 120_000) {
   const end = Date.now() + limitMs;
   for (;;) {
     const answer = await ask();
-    const isOver = isKeyed && answer.status === 504;
-    if (isOver) assert.equal(answer.body?.code, "timeout", answer.text);
-    if (answer.status >= 500 && !isOver) {
+    if (answer.status >= 500) {
       assert.equal(answer.status, 503, answer.text);
       assert.ok(Number(answer.headers["retry-after"]) >= 1, `503 says when to come again: ${answer.text}`);
     }
-    if (answer.status !== 202 && answer.status !== 503 && !isOver && !AGAIN.includes(answer.body?.code)) return answer;
+    if (answer.status !== 202 && answer.status !== 503 && !AGAIN.includes(answer.body?.code)) return answer;
     assert.ok(Date.now() < end, `it was never settled: ${answer.status} ${answer.text}`);
     const pause = answer.status === 503 ? 1000 * Number(answer.headers["retry-after"]) : 50;
     await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random())));
@@ -82,9 +77,9 @@ export const CARD = { provider: "test", data: { token: "tok_ok" } };
 export const INVOICE = { provider: "manual", data: undefined };
 
 export const pay = (ask, cart, { provider, data } = CARD, headers = idem()) =>
-  settled(() => ask("POST", `/carts/${cart.id}/payment-sessions`, { headers, body: { provider, data } }), { isKeyed: true });
+  settled(() => ask("POST", `/carts/${cart.id}/payment-sessions`, { headers, body: { provider, data } }));
 
-export const complete = (ask, cart, key = newKey()) => settled(() => completeOnce(ask, cart, key), { isKeyed: true });
+export const complete = (ask, cart, key = newKey()) => settled(() => completeOnce(ask, cart, key));
 
 /** Pays, and completes where there is something to be had. */
 export async function purchase(ask, cart, payment) {

@@ -1,13 +1,9 @@
 -- What a completion with somebody outside writes before it asks him.
 local t = require "till.test"
+local dying = require "tests.support.dying"
 local with_shop = require "tests.support.stock"
 
-
-local function ready(shop, quantity)
-  local cart = shop.cart { { shop.product("TEA", 1000, 5), quantity } }
-  shop.pay(cart, "test", "tok_ok")
-  return cart
-end
+local ready, dies_in, resumed = dying.ready, dying.dies_in, dying.resumed
 
 
 -- Calls of one function of a module while fn runs.
@@ -22,23 +18,6 @@ local function calls_of(raw, module, name, fn)
   m[name] = was
   if not good then error(e, 0) end
   return n
-end
-
-
-local function dies_in(raw, module, name, fn)
-  local m = raw.require(module)
-  local was = m[name]
-  m[name] = function() error("killed", 0) end
-  fn()
-  m[name] = was
-end
-
-
-local function resumed(raw)
-  raw.clock.skip_ms = raw.clock.skip_ms + 31000
-  for _, row in ipairs(raw.require("till.store.sagas").stuck(10)) do
-    t.ok(raw.require("till.flow.checkout").resume(row))
-  end
 end
 
 
