@@ -5,6 +5,6 @@ set -eu
 cd "$(dirname "$0")/.."
 scripts/deps.sh bench
 scripts/build.sh release
-scripts/build.sh release bench_handler bench_order bench_combine bench_sql bench_box
+scripts/build.sh release bench_handler bench_order bench_combine bench_hot bench_sql bench_box
 ulimit -n "$(ulimit -Hn)" # 10,000 clients and their connections
 exec node tests/bench/bench.mjs "$@"

@@ -14,7 +14,7 @@ import { BUILD, ROOT } from "./lib/ground.mjs";
 process.env.MOONTILL = path.join(BUILD, "moontill");
 const { Shop, tempDir, SLICE } = await import("../flow/support/shop.mjs");
 
-const NAMES = ["handler", "pages", "points", "redis", "price", "box", "memory", "clients", "streams", "journey", "orders", "expiry",
+const NAMES = ["handler", "pages", "points", "redis", "price", "box", "memory", "clients", "streams", "journey", "orders", "hot", "expiry",
   "reload", "generations", "import", "webhooks", "payments"];
 
 function options(words) {
