@@ -90,10 +90,17 @@ static void dequeue(till_sql_pool_t *pool, till_sql_waiter_t *waiter)
     pool->stats.wait_ms_total += till_loop_now(pool->loop) - waiter->since;
 }
 
+/* Of what never went to a connection. */
+static void fail_unsent(till_sql_call_t *call, unsigned errcode, const char *message)
+{
+    till_sql_call_fail(call, errcode, message);
+    call->result.unsent = true;
+}
+
 static void refuse(till_sql_waiter_t *waiter, till_status_t status, unsigned errcode, const char *message)
 {
     if (waiter->is_call)
-        till_sql_call_fail((till_sql_call_t *)waiter, errcode, message);
+        fail_unsent((till_sql_call_t *)waiter, errcode, message);
     till_op_finish(&waiter->op, status);
 }
 
@@ -468,10 +475,11 @@ static void on_abort(till_op_t *op, till_status_t why)
     till_sql_call_t *call = (till_sql_call_t *)waiter;
 
     pool->stats.timeouts += why == TILL_TIMEOUT;
+    if (waiter->is_call)
+        (waiter->queued ? fail_unsent : till_sql_call_fail)(
+            call, 0, why == TILL_TIMEOUT ? "it did not end before its deadline" : "it was cancelled");
     if (waiter->queued)
         dequeue(pool, waiter);
-    if (waiter->is_call)
-        till_sql_call_fail(call, 0, why == TILL_TIMEOUT ? "it did not end before its deadline" : "it was cancelled");
     if (conn == NULL)
         return;
     waiter->conn = NULL;

@@ -275,6 +275,14 @@ static void exchange_destroy(till_exchange_t *exchange)
     free(exchange);
 }
 
+static void answer_too_much(till_server_t *server, h2o_req_t *req, const char *detail)
+{
+    static const till_admit_t calm = {0};
+
+    till_respond_problem(req, TILL_OVERLOADED, detail,
+                         till_admit_retry_after(server->opts.admit != NULL ? server->opts.admit : &calm));
+}
+
 static void answer(till_exchange_t *exchange, till_status_t status, const till_response_t *response)
 {
     h2o_req_t *req = exchange->req;
@@ -286,6 +294,10 @@ static void answer(till_exchange_t *exchange, till_status_t status, const till_r
         till_respond(req, response);
     else if (status == TILL_TIMEOUT)
         till_respond_problem(req, TILL_TIMEOUT, "The request ran out of its time.", 0);
+    else if (status == TILL_OVERLOADED)
+        answer_too_much(exchange->server, req,
+                        "Nothing was done: the time was over before its turn came. Try again after the time in"
+                        " Retry-After.");
     else /* cancelled though its client waits: the generation or the worker ends */
         till_respond_problem(req, TILL_UNAVAILABLE, "The server is being restarted. Please try again.", 1);
 }
@@ -476,12 +488,9 @@ static const char *why_not(till_server_t *server, h2o_req_t *req, till_priority_
 
 static void shed(till_server_t *server, h2o_req_t *req, till_priority_t priority, const char *why)
 {
-    static const till_admit_t calm = {0};
-
     till_note_of(req)->shed = true;
     till_shed_count(server->opts.metrics, priority, why);
-    till_respond_problem(req, TILL_OVERLOADED, "Too much is asked at once. Try again after the time in Retry-After.",
-                         till_admit_retry_after(server->opts.admit != NULL ? server->opts.admit : &calm));
+    answer_too_much(server, req, "Too much is asked at once. Try again after the time in Retry-After.");
 }
 
 static int on_request(h2o_handler_t *super, h2o_req_t *req)

@@ -132,6 +132,7 @@ static int l_publish(lua_State *L)
     till_co_t *co = till_co_of(L);
     if (till_co_refused(L, co))
         return 2;
+    till_co_changes(co);
     return till_co_park(co, L, till_amqp_publish(amqp, &target, messages, n, time_ms, on_published, co), 0);
 }
 

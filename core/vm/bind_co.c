@@ -146,6 +146,7 @@ static void release_task(till_box_t *box)
     if (task->spawn != NULL)
         task->spawn->is_dropped = true;
     if (task->co != NULL) {
+        till_co_changes(task->owner); /* nobody waits for what it has just asked for */
         task->co->task = NULL;
         till_co_cancel(task->co, TILL_CANCELLED);
     }
@@ -171,6 +172,7 @@ static int l_task(lua_State *L)
 
     luaL_checktype(L, 2, LUA_TFUNCTION);
     task = till_box_new(L, &task_type, sizeof(*task), till_co_of(L));
+    task->owner = till_co_of(L);
     lua_insert(L, 1); /* below fn and its arguments */
     lua_remove(L, 2);
     till_spawn_t *spawn = till_vm_spawn(L, 2, false);

@@ -51,7 +51,7 @@ static void lead(struct box *box, till_combine_seat_t *seat)
     if (co->over) { /* before anything was done */
         till_combine_step_down(seat);
         till_box_release(&box->head);
-        till_co_fail(co, TILL_CANCELLED, "the call was over before its turn came");
+        till_co_fail(co, till_co_only_waited(co, TILL_CANCELLED), "the call was over before its turn came");
         return;
     }
     box->seat = seat;
@@ -65,9 +65,10 @@ static void fail(struct box *box, till_status_t status)
 
     till_box_release(&box->head);
     if (status != TILL_INTERNAL) {
-        till_co_fail(co, status, "its turn did not come");
+        till_co_fail(co, till_co_only_waited(co, status), "its turn did not come");
         return;
     }
+    till_co_changes(co);
     till_push_failure(L, status, "whoever did it for this one and others did not end it");
     lua_pushboolean(L, 1);
     lua_setfield(L, -2, "unknown_outcome");
@@ -84,6 +85,7 @@ static void on_told(void *data, till_status_t status, till_combine_seat_t *seat)
         lead(box, seat);
     } else {
         till_co_t *co = box->co;
+        till_co_changes(co); /* what the leader did he did for this one */
         till_box_release(&box->head);
         lua_pushboolean(till_co_stack(co), 0);
         till_co_resume(co, 1);

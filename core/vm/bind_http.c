@@ -27,6 +27,8 @@ static void on_response(void *data, till_status_t status, const till_http_respon
     till_co_t *co = data;
     lua_State *L = till_co_stack(co);
 
+    if (status == TILL_OK || response->sent)
+        till_co_changes(co);
     if (status == TILL_OK) {
         push_response(L, response);
         till_co_resume(co, 1);

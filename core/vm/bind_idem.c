@@ -78,7 +78,7 @@ static void on_claim(void *data, till_status_t status, const till_idem_answer_t 
     till_co_t *co = data;
 
     if (status != TILL_OK) {
-        till_co_fail(co, status, "idem.claim");
+        till_co_fail(co, till_co_only_waited(co, status), "idem.claim"); /* claimed or not: it may be asked again */
         return;
     }
     push_answer(till_co_stack(co), answer);

@@ -4,9 +4,13 @@
  * (return, error, cancel, the VM itself), the box is released with it, and the
  * pool rolls back what was open. COMMIT alone is not cancelled: a commit whose
  * answer we do not wait for is an unknown outcome made by ourselves.
+ *
+ * What was done in a transaction counts as done (till_co_changes) when its COMMIT
+ * is sent, and not at all where it only read.
  */
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 #include "vm/vm_priv.h"
 
 #define DEFAULT_MS 5000
@@ -21,6 +25,7 @@ struct tx {
     uint64_t due;          /* of the loop's clock; 0: as the call */
     till_status_t failed;  /* the transaction is gone although nobody ended it */
     bool busy;
+    bool changes; /* something, if it commits */
 };
 
 /* ---- parameters ---------------------------------------------------------------- */
@@ -176,7 +181,11 @@ static int push_exec(lua_State *L, const till_sql_result_t *result)
 /* What the server says may hold values: it stands in `log` for the log, the message stays general. */
 static int push_sql_failure(lua_State *L, till_co_t *co, till_status_t status, const till_sql_result_t *result)
 {
-    if (status == TILL_CANCELLED && co->over)
+    bool is_unsent = result == NULL || result->unsent;
+
+    if (is_unsent)
+        status = till_co_only_waited(co, status);
+    else if (status == TILL_CANCELLED && co->over)
         status = co->why;
     if (result != NULL && result->errcode != 0)
         till_push_failuref(L, status, "the database answered %u", result->errcode);
@@ -189,6 +198,10 @@ static int push_sql_failure(lua_State *L, till_co_t *co, till_status_t status, c
     if (result != NULL && result->message != NULL) {
         lua_pushstring(L, result->message);
         lua_setfield(L, -2, "log");
+    }
+    if (is_unsent) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "unsent");
     }
     return 2;
 }
@@ -209,19 +222,28 @@ static void resume_with(till_co_t *co, till_status_t status, const till_sql_resu
 
 /* ---- statements by themselves -------------------------------------------------------- */
 
+static bool is_select(till_slice_t text) { return text.len >= 6 && strncasecmp(text.base, "SELECT", 6) == 0; }
+
+static void resume_alone(till_co_t *co, till_status_t status, const till_sql_result_t *result, enum shape shape)
+{
+    if (!result->unsent && !co->selects)
+        till_co_changes(co);
+    resume_with(co, status, result, shape);
+}
+
 static void on_rows(void *data, till_status_t status, const till_sql_result_t *result)
 {
-    resume_with(data, status, result, ROWS);
+    resume_alone(data, status, result, ROWS);
 }
 
 static void on_one(void *data, till_status_t status, const till_sql_result_t *result)
 {
-    resume_with(data, status, result, ONE);
+    resume_alone(data, status, result, ONE);
 }
 
 static void on_exec(void *data, till_status_t status, const till_sql_result_t *result)
 {
-    resume_with(data, status, result, EXEC);
+    resume_alone(data, status, result, EXEC);
 }
 
 /* Of one statement, its wait for a connection included. */
@@ -252,6 +274,7 @@ static int query(lua_State *L, const char *what, till_sql_cb cb)
     if (till_co_refused_sql(L, co))
         return 2;
     const till_sql_value_t *params = check_params(L, 2, &n);
+    co->selects = is_select(text);
     till_op_t *op = till_sql_query(pool, text, params, n, till_co_time_left(L, limit_ms(L)), cb, co);
     return till_co_park(co, L, till_co_asks_sql(co, op), 0);
 }
@@ -262,8 +285,10 @@ static int l_one(lua_State *L) { return query(L, "sql.one", on_one); }
 
 static int l_exec(lua_State *L) { return query(L, "sql.exec", on_exec); }
 
-static void set_unknown_outcome(lua_State *L, till_status_t status)
+static void set_unknown_outcome(lua_State *L, till_status_t status, const till_sql_result_t *result)
 {
+    if (result->unsent)
+        return;
     if (status != TILL_CONN_LOST && status != TILL_TIMEOUT && status != TILL_CANCELLED)
         return;
     lua_pushboolean(L, 1);
@@ -276,11 +301,13 @@ static void on_whole(void *data, till_status_t status, const till_sql_result_t *
     lua_State *L = till_co_stack(co);
     int n;
 
+    if (!result->unsent)
+        till_co_changes(co);
     if (status == TILL_OK) {
         n = push_rows(L, result, true);
     } else {
         n = push_sql_failure(L, co, status, result);
-        set_unknown_outcome(L, status);
+        set_unknown_outcome(L, status, result);
     }
     till_co_resume(co, n);
 }
@@ -368,7 +395,7 @@ static void on_begun(void *data, till_status_t status, const till_sql_result_t *
         return;
     }
     till_box_release(&tx->box);
-    till_co_resume(co, push_sql_failure(L, co, status, result));
+    till_co_resume(co, push_sql_failure(L, co, till_co_only_waited(co, status), result));
 }
 
 static void on_acquired(void *data, till_status_t status, till_sql_conn_t *conn)
@@ -439,6 +466,7 @@ static int tx_query(lua_State *L, const char *what, till_sql_cb cb)
         return till_push_failure(L, tx->failed, "the transaction has ended already");
     const till_sql_value_t *params = check_params(L, 3, &n);
     tx->busy = true;
+    tx->changes = tx->changes || !is_select(text);
     till_op_t *op = till_sql_run(tx->conn, text, params, n, tx_time(L, tx, limit_ms(L)), cb, co);
     lua_settop(L, 1);
     return till_co_park(co, L, op, 1);
@@ -464,7 +492,7 @@ static void on_committed(void *data, till_status_t status, const till_sql_result
         return;
     }
     push_sql_failure(L, co, status, result);
-    set_unknown_outcome(L, status);
+    set_unknown_outcome(L, status, result);
     till_co_resume(co, 2);
 }
 
@@ -481,6 +509,8 @@ static int l_tx_commit(lua_State *L)
     if (tx->failed != TILL_OK)
         return till_push_failure(L, tx->failed, "the transaction has ended already");
     tx->busy = true;
+    if (tx->changes)
+        till_co_changes(co);
     till_sql_run(tx->conn, text, NULL, 0, DEFAULT_MS, on_committed, co);
     lua_settop(L, 1);
     return till_co_park_firmly(co, L, 1);
@@ -503,7 +533,7 @@ till_sql_conn_t *till_tx_use(lua_State *L, int index)
 
     if (tx->failed != TILL_OK)
         luaL_argerror(L, index, "the transaction has failed");
-    tx->busy = true;
+    tx->busy = tx->changes = true;
     return tx->conn;
 }
 

@@ -86,7 +86,7 @@ till_co_t *till_co_begin(till_vm_t *vm, enum till_co_kind kind, uint64_t timeout
     co->kind = kind;
     co->parked_on = NULL;
     co->op = NULL;
-    co->wakeable = co->background = co->over = co->asked = false;
+    co->wakeable = co->background = co->over = co->asked = co->changed = false;
     co->refusals = 0;
     co->boxes = NULL;
     co->task = NULL;
@@ -281,6 +281,43 @@ till_op_t *till_co_asks_sql(till_co_t *co, till_op_t *op)
         till_sql_op_is_new(op);
     co->asked = true;
     return op;
+}
+
+/* ---- what has happened for it -------------------------------------------------- */
+
+/* Whoever waits for it in the end. */
+static till_co_t *first_of(till_co_t *co)
+{
+    while (co->task != NULL)
+        co = co->task->owner;
+    return co;
+}
+
+void till_co_changes(till_co_t *co)
+{
+    for (co->changed = true; co->task != NULL; co->changed = true)
+        co = co->task->owner;
+}
+
+static bool is_out_of_time(const till_co_t *co)
+{
+    return co->over || (co->due != 0 && co->due <= till_loop_now(co->vm->env.loop));
+}
+
+till_status_t till_co_only_waited(till_co_t *co, till_status_t status)
+{
+    const till_co_t *first = first_of(co);
+
+    if (status == TILL_CANCELLED && co->over)
+        status = co->why;
+    if (status != TILL_TIMEOUT || first->request == NULL || first->changed)
+        return status;
+    if (is_out_of_time(co)) { /* its own timer may come a moment after that of what it waited for */
+        co->op = NULL;        /* it is through, whose callback this is */
+        till_co_cancel(co, TILL_OVERLOADED);
+        co->why = TILL_OVERLOADED;
+    }
+    return TILL_OVERLOADED;
 }
 
 /* ---- park and resume ------------------------------------------------------------ */

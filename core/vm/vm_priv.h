@@ -84,7 +84,9 @@ struct till_co {
     bool background; /* told to end when the VM retires */
     bool over;       /* cancelled or out of time: `why` */
     till_status_t why;
-    bool asked; /* the database, once: it was let in */
+    bool asked;   /* the database, once: it was let in */
+    bool selects; /* the statement by itself that it waits for is a SELECT */
+    bool changed; /* something went out for it that may have changed something; see till_co_changes */
     unsigned refusals;
     till_timer_t timer;
     uint64_t due; /* of the loop's clock; 0: never */
@@ -110,7 +112,8 @@ struct till_call {
 
 /* Work that one call has another do: the other ends with it. Either side may go first. */
 typedef struct till_task {
-    till_box_t box; /* of the call that waits */
+    till_box_t box;   /* of `owner` */
+    till_co_t *owner; /* who waits; it outlives the task */
     struct till_spawn *spawn;
     till_co_t *co; /* once it has begun; both are NULL when it is over */
 } till_task_t;
@@ -216,6 +219,15 @@ int till_co_refused(lua_State *L, till_co_t *co);
 int till_co_refused_sql(lua_State *L, till_co_t *co);
 /** The operation after it, which waits for a connection. @return op */
 till_op_t *till_co_asks_sql(till_co_t *co, till_op_t *op);
+/** From now on nobody can say that nothing was done for it, nor for the call whose task it is: a statement that is no
+ * SELECT was sent, a COMMIT, a message or a request to somebody. What Redis keeps is no trade; the claim of an
+ * Idempotency-Key says only who may ask. */
+void till_co_changes(till_co_t *co);
+/** What a failure is of that is no more than a wait for its turn at the database: TILL_OVERLOADED where the time of a
+ * request ended in it, or of a task of one, and nothing was changed before: whoever is told so knows that nothing
+ * happened, and that is what the call is over for then. Else `status`, or what the call is over for. From a callback
+ * only. */
+till_status_t till_co_only_waited(till_co_t *co, till_status_t status);
 /** From an operation's callback, instead of till_co_resume, to go on waiting for another one. */
 void till_co_wait_on(till_co_t *co, till_op_t *op);
 /** As park, for a wait that nothing but its own end interrupts (COMMIT). */

@@ -82,7 +82,7 @@ end
 -- The end of the leader's own call, or of what he may ask for; not that of what he ran.
 local function is_his_own(e)
   if type(e) ~= "table" then return co.cancelled() end
-  return (co.cancelled() or e.code == "overloaded") and not e.unknown_outcome
+  return (co.cancelled() or e.code == "overloaded" or e.unsent) and not e.unknown_outcome
 end
 
 

@@ -23,11 +23,13 @@
 -- A deadlock of a statement outside of a transaction is tried again too.
 -- Limit: mysql.query_timeout_ms a statement, never past the deadline of the call; then the database
 -- stops working on it as well. Under overload the first statement of a request may be refused:
--- overloaded, with err.retry_after_ms.
+-- overloaded, with err.retry_after_ms. So is one whose time ran out while it only waited for a
+-- connection, where nothing had been changed before for the request: a `timeout` may have happened.
 -- err.code: timeout, cancelled, conn_lost, unavailable, deadlock, duplicate, rejected, overloaded,
 -- out_of_range;
 -- err.errcode is MariaDB's number, err.log its words (for the log only: they may hold values).
--- err.unknown_outcome is true where a COMMIT, or a whole, was sent and its answer lost.
+-- err.unknown_outcome is true where a COMMIT, or a whole, was sent and its answer lost; err.unsent
+-- where this statement never was.
 local c = require "till.c.sql"
 local json = require "till.c.json"
 local time = require "till.c.time"

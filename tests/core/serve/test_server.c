@@ -187,6 +187,10 @@ START_TEST(time_up_and_nobody_there_are_problems)
     ask(&(test_ask_t){.path = "/late", .h2 = _i});
     ck_assert_int_eq(answer.status, 504);
     ck_assert_ptr_nonnull(strstr(answer.body, "\"code\":\"timeout\""));
+    ask(&(test_ask_t){.path = "/in-vain", .h2 = _i});
+    ck_assert_int_eq(answer.status, 503);
+    ck_assert_ptr_nonnull(strstr(answer.body, "\"code\":\"overloaded\""));
+    ck_assert_int_ge(atoi(header("retry-after")), 1);
     ask(&(test_ask_t){.path = "/none", .h2 = _i});
     ck_assert_int_eq(answer.status, 503);
     ck_assert_str_eq(header("retry-after"), "1");

@@ -137,6 +137,8 @@ static till_call_t *fake_http(void *data, const till_request_t *request, uint64_
         return wait_for(child, TILL_OK, is(request->query, "brief") ? 300 : 60000, done, done_data);
     if (is(request->path, "/late"))
         return wait_for(child, TILL_TIMEOUT, 0, done, done_data);
+    if (is(request->path, "/in-vain")) /* it only waited, until its time was over */
+        return wait_for(child, TILL_OVERLOADED, 0, done, done_data);
     if (is(request->path, "/none"))
         return NULL;
     if (is(request->path, "/bulk")) {

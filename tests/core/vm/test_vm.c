@@ -509,6 +509,109 @@ START_TEST(a_cancelled_transaction_rolls_back_and_frees_its_connection)
 }
 END_TEST
 
+/* ---- time that was over before there was a connection ---- */
+
+static const char BUSY_MAIN[] =
+    "local sql, co, time = require 'till.prim.sql', require 'till.prim.co', require 'till.prim.time'\n"
+    "local routes = {}\n"
+    "local function add(tx) return tx:exec('INSERT INTO vm_w VALUES ()') end\n"
+    "local function insert() return sql.exec('INSERT INTO vm_w VALUES ()') end\n"
+    "local function read() return sql.one('SELECT 1 AS one') end\n"
+    /* whoever asks afterwards waits for the one connection there is */
+    "local function hold() local task = co.task(60000, function() sql.query('SELECT SLEEP(20)') end)\n"
+    "  time.sleep(1) return task end\n"
+    "local function in_task(ms, fn) local waiter = co.waiter()\n"
+    "  local task = co.task(ms, function() local done, e = fn() waiter:signal { done, e } end)\n"
+    "  local got = waiter:wait(60000) return got[1], got[2], task end\n"
+    "routes['/setup'] = function() sql.exec('DROP TABLE IF EXISTS vm_w')\n"
+    "  return sql.exec('CREATE TABLE vm_w (id INT AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB') end\n"
+    "routes['/exec'] = insert\n"
+    "routes['/whole'] = function() return sql.whole('INSERT INTO vm_w VALUES ()') end\n"
+    "routes['/transaction'] = function() return sql.transaction(add) end\n"
+    "routes['/task'] = function() return in_task(200, function() return sql.transaction(add) end) end\n"
+    "routes['/late-task'] = function() insert() return in_task(200, function()\n"
+    "  local held = hold() local done, e = read() return done, e, held end) end\n"
+    "routes['/held-read'] = function() local held = hold() return read(), held end\n"
+    "routes['/held-transaction'] = function() local held = hold() sql.transaction(add) return held end\n"
+    "routes['/goes-on'] = function() local held = hold() sql.transaction(add) insert() return read(), held end\n"
+    "routes['/read-first'] = function() read() local held = hold() sql.transaction(add) return held end\n"
+    "routes['/rolled-back'] = function() sql.transaction(function(tx) add(tx) return nil, 'no' end)\n"
+    "  local held = hold() sql.transaction(add) return held end\n"
+    "routes['/wrote'] = function() insert() local held = hold() sql.transaction(add) return held end\n"
+    "routes['/committed'] = function() sql.transaction(add) local held = hold() read() return held end\n"
+    "routes['/task-wrote'] = function() in_task(60000, insert) local held = hold() read() return held end\n"
+    "routes['/slow'] = function() return sql.query('SELECT SLEEP(20)') end\n"
+    "routes['/count'] = function() return tostring(read() and sql.one('SELECT COUNT(*) AS n FROM vm_w').n) end\n"
+    "return { http = function(req)\n"
+    "  local done, e = routes[req.path]()\n"
+    "  if type(done) == 'string' then return 200, nil, done end\n"
+    "  if done then return 200, nil, 'done' end\n"
+    "  return 200, nil, ('%s %d %s %s'):format(e.code, e.http, tostring(e.unsent), tostring(e.unknown_outcome)) end }";
+
+static const struct busy_case {
+    const char *route;
+    uint64_t timeout_ms;
+    till_status_t outcome;
+    const char *rows; /* that are there then */
+} busy_cases[] = {
+    {"/held-read", 300, TILL_OVERLOADED, "0"},    {"/held-transaction", 300, TILL_OVERLOADED, "0"},
+    {"/goes-on", 300, TILL_OVERLOADED, "0"},      {"/read-first", 2000, TILL_OVERLOADED, "0"},
+    {"/rolled-back", 2000, TILL_OVERLOADED, "0"}, {"/slow", 300, TILL_TIMEOUT, "0"},
+    {"/wrote", 500, TILL_TIMEOUT, "1"},           {"/committed", 500, TILL_TIMEOUT, "1"},
+    {"/task-wrote", 500, TILL_TIMEOUT, "1"},
+};
+
+START_TEST(time_that_ends_while_it_only_waits_for_a_connection_is_a_refusal)
+{
+    const struct busy_case *one = &busy_cases[_i];
+    struct answer answer = {0};
+
+    env.sql = open_pool();
+    till_vm_t *vm = load(BUSY_MAIN);
+    ck_assert_msg(vm != NULL, "%s", fault);
+    ck_assert_str_eq(get(vm, "/setup").text, "done");
+    ask(vm, one->route, one->timeout_ms, &answer);
+    TEST_UNTIL(loop, answer.calls != 0);
+    ck_assert_msg(answer.outcome == one->outcome, "%s: %s", one->route, till_status_code(answer.outcome));
+    ck_assert_str_eq(get(vm, "/count").text, one->rows);
+    end(vm);
+    till_sql_pool_destroy(env.sql);
+    till_loop_turn(loop, 0);
+}
+END_TEST
+
+static void on_leased(void *data, till_status_t status, till_sql_conn_t *conn)
+{
+    ck_assert_int_eq(status, TILL_OK);
+    *(till_sql_conn_t **)data = conn;
+}
+
+/* The time of the statement is over, and not yet that of its request: Lua is told. */
+START_TEST(a_statement_that_never_had_a_connection_says_so)
+{
+    till_sql_conn_t *conn = NULL;
+
+    env.sql = open_pool();
+    env.sql_ms = 200;
+    till_vm_t *vm = load(BUSY_MAIN);
+    ck_assert_msg(vm != NULL, "%s", fault);
+    ck_assert_str_eq(get(vm, "/setup").text, "done");
+    till_sql_acquire(env.sql, 60000, on_leased, &conn);
+    TEST_UNTIL(loop, conn != NULL);
+    ck_assert_str_eq(get(vm, "/exec").text, "overloaded 503 true nil");
+    ck_assert_str_eq(get(vm, "/transaction").text, "overloaded 503 true nil");
+    ck_assert_str_eq(get(vm, "/whole").text, "overloaded 503 true nil");
+    ck_assert_str_eq(get(vm, "/task").text, "overloaded 503 true nil");
+    till_sql_release(conn);
+    ck_assert_str_eq(get(vm, "/slow").text, "timeout 504 nil nil");
+    ck_assert_str_eq(get(vm, "/late-task").text, "timeout 504 true nil");
+    ck_assert_str_eq(get(vm, "/count").text, "1");
+    end(vm);
+    till_sql_pool_destroy(env.sql);
+    till_loop_turn(loop, 0);
+}
+END_TEST
+
 Suite *vm_suite(void);
 Suite *vm_suite(void)
 {
@@ -538,6 +641,9 @@ Suite *vm_suite(void)
     tcase_add_test(tcase, the_memory_cap_ends_the_call_and_not_the_vm);
     tcase_add_test(tcase, generations_come_and_go_without_a_trace);
     tcase_add_test(tcase, a_cancelled_transaction_rolls_back_and_frees_its_connection);
+    tcase_add_loop_test(tcase, time_that_ends_while_it_only_waits_for_a_connection_is_a_refusal, 0,
+                        sizeof(busy_cases) / sizeof(busy_cases[0]));
+    tcase_add_test(tcase, a_statement_that_never_had_a_connection_says_so);
     suite_add_tcase(suite, tcase);
     return suite;
 }
