@@ -269,6 +269,8 @@ end
 
 
 handler["payment.settlement"] = settlement.page
+handler["payment.payout"] = settlement.payout
+handler["payment.balance"] = settlement.balance
 handler["webhook.receive"] = webhook.receive
 handler["webhook.apply"] = webhook.apply
 handler["webhook.poll"] = webhook.poll

@@ -8,8 +8,8 @@ return {
   doc = "Payments by Stripe's PaymentIntents, API version 2023-08-16.",
   hooks = { "payment.describe", "payment.capabilities", "payment.authorize", "payment.capture",
             "payment.void", "payment.refund", "payment.lookup", "payment.forget",
-            "payment.check", "payment.settlement", "webhook.receive", "webhook.apply",
-            "webhook.poll" },
+            "payment.check", "payment.settlement", "payment.payout", "payment.balance",
+            "webhook.receive", "webhook.apply", "webhook.poll" },
   capabilities = { "http:config.base_url" },
   config = {
     secret_key = { type = "secret", required = true, doc = "sk_live_… or sk_test_…" },

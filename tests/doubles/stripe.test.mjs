@@ -239,6 +239,32 @@ describe("the rest", () => {
     assert.equal((await refusal(stripe.events.retrieve(events.data[0].id))).statusCode, 404);
   });
 
+  it("a payout holds what moved until then, arrives, or comes back", async () => {
+    const paid = await payNow(stripe, { amount: 2000 });
+    const before = double.world.books.balance("balance").gbp;
+    assert.equal((await refusal(stripe.payouts.create({ amount: before + 1, currency: "gbp" }))).code, "balance_insufficient");
+    const own = await stripe.payouts.create({ amount: 100, currency: "gbp", metadata: { why: "rent" } });
+    assert.deepEqual([own.status, own.automatic, own.reconciliation_status], ["pending", false, "not_applicable"]);
+    assert.match((await refusal(stripe.balanceTransactions.list({ payout: own.id }))).message, /automatic/);
+    assert.equal((await stripe.payouts.update(own.id, { metadata: { why: "wages" } })).metadata.why, "wages");
+    assert.equal((await stripe.payouts.cancel(own.id)).status, "canceled");
+    assert.match((await refusal(stripe.payouts.cancel(own.id))).message, /pending/);
+    const made = double.do("payout");
+    assert.equal(made.amount, before, "what was taken back is held as well");
+    const held = (await stripe.balanceTransactions.list({ payout: made.id, limit: 100, expand: ["data.source"] })).data;
+    assert.equal(held.filter((one) => one.source?.id !== made.id).reduce((sum, one) => sum + one.net, 0), made.amount);
+    assert.ok(held.some((one) => one.source?.id === paid.latest_charge) && held.some((one) => one.source?.object === "payout" && one.amount === -made.amount));
+    assert.equal((await stripe.balance.retrieve()).available.find((one) => one.currency === "gbp").amount, 0);
+    double.do("end_payout", { payout: made.id, status: "paid" });
+    double.do("end_payout", { payout: made.id, status: "failed" });
+    const back = await stripe.payouts.retrieve(made.id, { expand: ["failure_balance_transaction"] });
+    assert.deepEqual([back.status, back.failure_code, back.failure_balance_transaction.type], ["failed", "account_closed", "payout_failure"]);
+    assert.throws(() => double.do("end_payout", { payout: made.id, status: "paid" }), /failed already/);
+    assert.equal((await stripe.payouts.list({ status: "failed" })).data.length, 1);
+    assert.equal(double.world.books.balance("bank").gbp ?? 0, 0);
+    check();
+  });
+
   it("charges, the account and endpoints for webhooks", async () => {
     const paid = await payNow(stripe);
     assert.equal((await stripe.charges.update(paid.latest_charge, { description: "Tea" })).description, "Tea");

@@ -153,7 +153,7 @@ describe("migrate", () => {
 });
 
 describe("every command", () => {
-  const commands = ["dev", "serve", "reload", "rollback", "generations", "status", "stop", "migrate", "import", "jobs", "sagas", "user", "key"];
+  const commands = ["dev", "serve", "reload", "rollback", "generations", "status", "stop", "migrate", "import", "jobs", "sagas", "orders", "user", "key"];
   it("helps, and knows what it does not know", async () => {
     const all = await moontill(["--help"]);
     assert.equal(all.code, 0);

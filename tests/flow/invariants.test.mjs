@@ -75,6 +75,8 @@ const CHANGES = {
     currency, amount, order_id, payment_id) SELECT transaction_id, account, currency, 1, order_id, payment_id FROM ledger_entries
     WHERE account = 'cash:test' AND amount > 0 LIMIT 1`,
   "what lies in suspense is held of payments without an order": "UPDATE ledger_entries SET account = 'suspense:test' WHERE account = 'cash:test'",
+  "what is at the bank is what was paid out, less what came back": `INSERT INTO settlement_items (provider, reference, kind, currency, amount,
+    verdict, detail, fee_booked, at, settlement_id) VALUES ('test', 'po', 'payout', 'GBP', -5, 'other', '{}', 1, NOW(3), 0)`,
   "what is promised is the sum of its events": "UPDATE backorders SET promised = promised + 1 WHERE policy <> 'deny'",
   "what is promised is waited for by somebody": "DELETE FROM reservations WHERE state = 'backordered'",
   "nothing waits that was not promised": "DELETE FROM backorders",

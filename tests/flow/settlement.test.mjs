@@ -198,6 +198,56 @@ describe("reconciliation with a provider", () => {
     assert.equal((await ended(settlement.id)).state, "done");
   });
 
+  it("books what was paid out and what came back, once, and tells of each payout what it holds", async () => {
+    const balances = async () => (await settle()).balances.find((one) => one.currency === "GBP");
+    const before = await balances();
+    const there = () => stripe.world.books.balance("balance").gbp, away = before.here - before.there;
+    assert.equal(before.there, there());
+    assert.equal(before.here, await sum("cash:stripe"));
+    await bought(2);
+    const lacks = stripe.world.all("balance_transaction").find((one) => one.type === "charge");
+    const made = stripe.do("payout", { status: "in_progress", lacks: [lacks.id] });
+    assert.ok(made.amount > 0);
+    const first = await settle();
+    const seen = (report) => report.payouts.find((one) => one.reference === made.id);
+    assert.deepEqual([seen(first).state, seen(first).amount, seen(first).movements, await sum("bank:stripe")], ["created", made.amount, undefined, made.amount]);
+    assert.deepEqual(first.balances.map((one) => [one.here, one.there]), [[away, 0]], "nothing is left there but what differed before");
+    stripe.do("end_payout", { payout: made.id, status: "in_transit", reconciliation: "completed" });
+    const short = seen(await settle());
+    assert.deepEqual([short.state, short.difference, short.is_listed], ["in_transit", lacks.net, true]);
+    assert.equal((await alerts("settlement.payout_differs"))[0].detail.reference, made.id);
+    stripe.world.payoutOf.set(lacks.id, made.id);
+    stripe.do("end_payout", { payout: made.id, status: "paid" });
+    const paid = seen(await settle());
+    assert.deepEqual([paid.state, paid.difference, paid.movements_amount, await sum("bank:stripe")], ["paid", 0, made.amount, made.amount]);
+    assert.equal((await alerts("settlement.payout_differs")).length, 0);
+    const held = assertOk(await shop.admin("GET", `/payouts/${paid.id}/movements?limit=100`), 200).data;
+    assert.equal(held.length, paid.movements + 1, "and its own");
+    assert.equal(held.find((one) => one.source === lacks.source).verdict, "matched");
+    stripe.do("end_payout", { payout: made.id, status: "failed" });
+    for (let i = 0; i < 2; ++i) {
+      const back = await settle(), one = seen(back);
+      assert.deepEqual([one.state, one.reason, await sum("bank:stripe")], ["failed", "account_closed: The bank account has been closed.", 0]);
+      assert.equal(back.balances[0].there, there());
+      assert.equal(back.balances[0].here - away, there());
+    }
+    assert.equal(await count(shop, "ledger_entries", "account = 'bank:stripe'"), 2);
+    assert.equal((await alerts("settlement.payout_failed")).length, 1);
+    const again = await (await ask("/v1/payouts", { amount: 250, currency: "gbp" })).json();
+    stripe.do("end_payout", { payout: again.id, status: "paid" });
+    const own = (await settle()).payouts.find((one) => one.reference === again.id);
+    assert.deepEqual([own.state, own.is_listed, own.movements, await sum("bank:stripe")], ["paid", false, undefined, 250]);
+    assert.equal((await alerts("settlement.payout_failed")).length, 0, "the bank takes them again");
+    const shown = await shop.cli("payments", "payouts", made.id, "--json", ...plugin);
+    assert.deepEqual([shown.code, JSON.parse(shown.stdout).payout.items.length], [0, held.length], shown.stderr);
+    assert.match((await shop.cli("payments", "payouts", ...plugin)).stdout, new RegExp(`${again.id}  250 GBP[^]*${made.id}.* failed .*difference 0`));
+    const nobody = await shop.cli("payments", "payouts", "po_nobody", ...plugin);
+    assert.deepEqual([nobody.code, /no payout/.test(nobody.stderr)], [1, true]);
+    assert.equal((await shop.admin("GET", "/payouts/999999")).status, 404);
+    stripe.check();
+    await assertInvariants(shop);
+  });
+
   it("tells of money that the provider does not know, and changes nothing", async () => {
     const { cart, order } = await bought(1);
     const was = await orderOf(order.id);

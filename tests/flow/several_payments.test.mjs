@@ -168,6 +168,50 @@ describe("an order that is paid anew", () => {
     return paid;
   }
 
+  it("is asked for on the command line as well, by the same rules and with the same audit", async () => {
+    const cart = await makeCart(shop, variant.id, { quantity: 2 });
+    assertOk(await session(cart, { provider: "manual" }), 201);
+    const { order } = assertOk(await outcome(cart), 200);
+    const [old] = (await orderOf(order.id)).payments, { amount } = order.total;
+    const cli = (...args) => shop.cli("orders", ...args), ask = (...args) => cli("request-payment", order.id, "--reason", "nothing came", ...args);
+    const due = async () => JSON.parse((await cli("due", order.id, "--json")).stdout);
+    for (const [args, why] of [[[], /due, request-payment/], [["due"], /ord_…/], [["due", "ord_1"], /ord_…/], [["due", order.id, "--reason", "x"], /no option --reason/],
+      [["request-payment", order.id], /--reason/], [["request-payment", order.id, "--reason", "x".repeat(256)], /255/], [["request-payment", order.id, "--reason", ""], /needs a value/],
+      [["request-payment", order.id, "--reason", "x", "--amount", "1.5"], /whole number/], [["request-payment", order.id, "--reason", "x", "--amount", "-1"], /whole number/],
+      [["request-payment", order.id, "--reason", "x", "--currency", "GBP"], /goes with --amount/], [["withdraw-request", order.id, order.id], /what is that/],
+      [["request-payment", order.id, "--reason", "x", "--instead-of", "it"], /pay_…/], [["due", order.id, "--json", "--author"], /no option/]]) {
+      const { code, stderr } = await cli(...args);
+      assert.deepEqual([code, why.test(stderr)], [2, true], `${args.join(" ")}: ${stderr}`);
+    }
+    const refused = [[["due", `ord_${"0".repeat(25)}1`], /no order/], [["due", "999999999"], /no order 999999999/], [["withdraw-request", order.id], /nothing is asked for/],
+      [["request-payment", order.id, "--reason", "x"], /nothing is owed/]];
+    for (const [args, why] of [...refused, [["request-payment", order.id, "--reason", "x", "--instead-of", old.id, "--amount", String(amount + 1)], /--amount: from 1 to/],
+      [["request-payment", order.id, "--reason", "x", "--instead-of", old.id, "--amount", "0"], /--amount: from 1 to/],
+      [["request-payment", order.id, "--reason", "x", "--instead-of", old.id, "--amount", "5", "--currency", "USD"], /--currency: .*GBP/],
+      [["request-payment", order.id, "--reason", "x", "--instead-of", `pay_${"0".repeat(25)}1`], /--instead-of: .*no such payment/]]) {
+      const { code, stderr } = await cli(...args);
+      assert.deepEqual([code, why.test(stderr)], [1, true], `${args.join(" ")}: ${stderr}`);
+    }
+    assert.equal((await orderOf(order.id)).payments[0].state, "authorized", "nothing was let go of");
+    const asked = await ask("--amount", "150", "--currency", "GBP", "--instead-of", old.id, "--author", "ada");
+    assert.deepEqual([asked.code, new RegExp(`^${order.id}  order \\d+  asked for 150 GBP.*by command:ada.*nothing came\n$`).test(asked.stdout)], [0, true], asked.stdout + asked.stderr);
+    assert.equal((await orderOf(order.id)).payments[0].state, "voided");
+    const all = JSON.parse((await ask("--json")).stdout).payment_request;
+    assert.deepEqual([all.amount.amount, all.amount_due, all.actor], [amount, { amount, currency: "GBP" }, "command"]);
+    const now = await due();
+    assert.deepEqual([now.owed.amount, now.lost.amount, now.amount_due.amount, now.payment_request.reason], [amount, 0, amount, "nothing came"]);
+    assert.match((await cli("due", String(order.number))).stdout, new RegExp(`^${order.id}.*owed ${amount}.*due ${amount}[^]*asked for ${amount}`));
+    assert.equal(assertOk(await shop.store("GET", `/orders/${order.id}`), 200).order.amount_due.amount, amount);
+    const gone = await cli("withdraw-request", order.id, "--author", "ada");
+    assert.deepEqual([gone.code, /nothing is asked for/.test(gone.stdout)], [0, true], gone.stderr);
+    const none = await due();
+    assert.deepEqual([none.amount_due.amount, none.payment_request, none.owed.amount], [0, null, amount]);
+    const audited = await query(shop, `SELECT action, actor FROM audit_entries WHERE subject = '${order.id}' ORDER BY id`);
+    assert.deepEqual(audited, [["payment_request.let_go", "command:ada"], ["payment_request.ask", "command:ada"], ["payment_request.ask", "command"],
+      ["payment_request.withdraw", "command:ada"]]);
+    await assertInvariants(shop);
+  });
+
   it("is charged once where the worker dies between authorizing and booking", async () => {
     const { cart, order } = await owed();
     const { payment_session: one } = assertOk(await sessionOf(order, card("pm_card_visa")), 201);

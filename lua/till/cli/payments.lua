@@ -1,9 +1,11 @@
 -- till/cli/payments - `moontill payments`. `reconcile`: a provider's account compared with our
 -- books, as POST /admin/v1/settlements does; this process does it and waits for its end. `list`,
--- `show` and `resolve` are till.cli.payments.attempts.
+-- `show` and `resolve` are till.cli.payments.attempts, `payouts` till.cli.payments.payouts.
 local attempts = require "till.cli.payments.attempts"
+local cli_payouts = require "till.cli.payments.payouts"
 local dispatch = require "till.plugin.dispatch"
 local json = require "till.prim.json"
+local payout_json = require "till.http.payout_json"
 local say = require "till.cli.say"
 local settlement = require "till.flow.settlement"
 local settlements = require "till.store.settlements"
@@ -17,6 +19,10 @@ usage: moontill payments reconcile [--provider NAME] [--from TIME] [--to TIME] [
        --provider NAME   e.g. stripe; all that can be asked, without it
        --from, --to      RFC 3339 (2026-11-01T00:00:00Z), or a day; the last three days without them
 Exit code 1 where something does not agree.
+       moontill payments payouts [--provider NAME] [--json]
+           the newest 200 payouts to the bank, as they were found, with the sum of what each holds
+       moontill payments payouts PAYOUT [--json]
+           one, by its number or the provider's id, with the movements that it holds
        moontill payments list [--state STATE] [--json]
            the newest 200 in a state; without it those whose outcome is unknown
        moontill payments show PAYMENT [--json]     state, amounts, and what happened to it
@@ -27,6 +33,7 @@ Exit code 1 where something does not agree.
 Exit code 1 where that was refused, with the reason.
 ]]
 local OPTIONS = { reconcile = { provider = true, from = true, to = true, json = true },
+  payouts = { id = true, provider = true, json = true },
   list = { state = true, json = true }, show = { id = true, json = true },
   resolve = { id = true, as = true, reason = true, author = true } }
 local DAYS_MS = 3 * 86400000
@@ -49,6 +56,19 @@ local function print_report(s, report)
         item.payment_id or "-", json.encode(item.detail)))
     end
   end
+  cli_payouts.print(report.payouts)
+  for _, row in ipairs(report.balances) do
+    term.write(("  %s  balance  here %d, there %d, difference %d\n"):format(row.currency, row.here,
+      row.there, row.here - row.there))
+  end
+end
+
+
+local function agrees(s, report)
+  for _, p in ipairs(report.payouts) do
+    if (p.difference or 0) ~= 0 then return false end
+  end
+  return s.state == "done" and #report.missing_here + #report.missing_there + #report.differs == 0
 end
 
 
@@ -76,13 +96,14 @@ local function one(provider, opts, out)
   if not report then return nil, e3 end
   if opts.json then
     for _, name in ipairs(LISTS) do report[name] = json.array(report[name]) end
-    report.totals = json.array(report.totals)
+    report.totals, report.balances = json.array(report.totals), json.array(report.balances)
+    report.payouts = payout_json.list(report.payouts)
     report.id, report.provider, report.state = s.id, s.provider, s.state
     out[#out + 1] = report
   else
     print_report(s, report)
   end
-  return s.state == "done" and #report.missing_here + #report.missing_there + #report.differs == 0
+  return agrees(s, report)
 end
 
 
@@ -95,14 +116,14 @@ end
 
 
 local function reconcile(opts)
-  local agrees, out = true, {}
+  local all, out = true, {}
   for _, provider in ipairs(providers_of(opts)) do
     local good, e = one(provider, opts, out)
     if good == nil then return say.refused("payments", e) end
-    agrees = agrees and good
+    all = all and good
   end
   if opts.json then term.write(json.encode({ data = json.array(out) }) .. "\n") end
-  return agrees and 0 or 1
+  return all and 0 or 1
 end
 
 
@@ -147,6 +168,7 @@ local function read(args)
     i = i + 1
   end
   if args[1] == "reconcile" then return period(opts) end
+  if args[1] == "payouts" then return opts end
   local wrong = attempts.misused(args[1], opts)
   if wrong then return nil, wrong end
   return opts
@@ -161,11 +183,12 @@ function cli.main(...)
     return 0
   end
   if not OPTIONS[args[1] or ""] then
-    return say.misused("payments", "list, show, resolve or reconcile?", HELP)
+    return say.misused("payments", "list, show, resolve, reconcile or payouts?", HELP)
   end
   local opts, why = read(args)
   if not opts then return say.misused("payments", why, HELP) end
   if args[1] == "reconcile" then return reconcile(opts) end
+  if args[1] == "payouts" then return cli_payouts.run(opts) end
   return attempts[args[1]](opts)
 end
 

@@ -10,12 +10,14 @@
 --   daily() -> true | nil, err            begins one for each provider that can be asked
 --   go_on() -> how many                   takes up those whose worker died or failed; ends the
 --                       alerts of payments that a flow, or staff, have seen to since
---   report(s) -> { totals, missing_here, missing_there, differs, other_currency }
+--   report(s) -> { totals, payouts, balances, and items by verdict: missing_here, missing_there,
+--                  differs, other_currency }
 --
--- First payments of the period whose outcome nobody knows are looked up, and where there is money
--- and no order the cart is completed or the money given back (till.flow.settled). Then each
--- movement is judged in a transaction of its own (till.flow.settlement_match), under the claim of
--- this run; then what the provider does not know is listed. What is listed moves no money.
+-- First payments of the period whose outcome nobody knows are looked up
+-- (till.flow.settlement_resolve). Then each movement is judged in a transaction of its own
+-- (till.flow.settlement_match), under the claim of this run; then payouts are looked at
+-- (till.flow.settlement_payouts), and what the provider does not know is listed. What is listed
+-- moves no money.
 --
 -- The provider's side is read from a day before the period to eight days after it: a capture is
 -- booked with the day of its authorization where the provider tells only that.
@@ -31,15 +33,14 @@ local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local items = require "till.store.settlement_items"
-local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
 local match = require "till.flow.settlement_match"
 local metrics = require "till.prim.metrics"
 local outbox = require "till.prim.outbox"
-local payment = require "till.flow.payment"
-local payments = require "till.store.payments"
-local settled = require "till.flow.settled"
+local payouts = require "till.flow.settlement_payouts"
+local resolve = require "till.flow.settlement_resolve"
 local settlements = require "till.store.settlements"
+local store_payouts = require "till.store.payouts"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
@@ -53,7 +54,6 @@ local DAILY_MS = 3 * DAY_MS
 local SOME, MOST_PAGES, MOST_TRIES = 50, 10000, 20
 local LISTED = 500
 local THERE, WITHOUT = "settlement.missing_there", "settlement.without_order"
-local PAID = { authorized = true, captured = true }
 local VERDICTS = { "missing_here", "missing_there", "differs", "other_currency" }
 
 
@@ -105,63 +105,6 @@ local function still_ours(s)
   if not is_ours then
     return nil, err.new("conflict", "another worker has taken this reconciliation over")
   end
-  return true
-end
-
-
--- ---- payments without an outcome ----------------------------------------------------------
-
-local function tell(s, p, outcome, e)
-  metrics.add("till_settlement_resolved_total", { provider = s.provider, outcome = outcome }, 1)
-  log.warn(WITHOUT, { provider = s.provider, payment_id = p.id, cart_id = p.cart_id,
-    outcome = outcome, error = e and tostring(e) or nil })
-  local ok, e2 = sql.transaction(function(tx)
-    local opened, e3 = alerts.raise(tx, WITHOUT, p.id, { detail = { payment_id = p.id,
-      cart_id = p.cart_id, order_id = p.order_id, amount = p.amount, currency = p.currency,
-      reason = outcome } })
-    if opened == nil then return nil, e3 end
-    return true
-  end)
-  if not ok then return nil, e2 end
-  if outcome ~= "open" then
-    alerts.close(WITHOUT, p.id)
-    local noted, e3 = settlements.resolved(s)
-    if noted == nil then return nil, e3 end
-  end
-  return true
-end
-
-
--- What does not end now is told, and looked at by the next run.
-local function go_on_with(s, p)
-  local done, e = settled.go_on(p)
-  if not done and err.is(e, "completion_in_progress") then return true end
-  local now, e2 = payments.get(p.id)
-  if not now then return nil, e2 end
-  local outcome = now.order_id and "order" or PAID[now.state] and "open" or "given_back"
-  return tell(s, now, outcome, not done and e or nil)
-end
-
-
-local function look_up(s, p)
-  if not PAID[p.state] then payment.settle(p) end
-  if p.order_id or not PAID[p.state] or kept.is_let_go(p) then return true end
-  return go_on_with(s, p)
-end
-
-
-local function resolve(s)
-  local after
-  repeat
-    local list, e = settlements.to_resolve(s, after, SOME)
-    if not list then return nil, e end
-    for _, p in ipairs(list) do
-      after = p.id
-      local ok, e2 = still_ours(s)
-      if ok then ok, e2 = look_up(s, p) end
-      if not ok then return nil, e2 end
-    end
-  until #list < SOME
   return true
 end
 
@@ -229,11 +172,23 @@ local function close_found(s, was)
 end
 
 
+-- At the end: what was found before is in the books then.
+local function weigh(s)
+  local balances, e = payouts.balances(s)
+  if balances == nil then return nil, e end
+  if not balances then return true end
+  local noted, e2 = settlements.weighed(s, balances)
+  if noted == nil then return nil, e2 end
+  return true
+end
+
+
 local function compare(s)
   local was, e = items.list(s, "missing_there", LISTED)
   if not was then return nil, e end
-  for _, step in ipairs { resolve, pages, missing_there } do
-    local ok, e2 = step(s)
+  local function keep() return still_ours(s) end
+  for _, step in ipairs { resolve.run, pages, payouts.look, missing_there, weigh } do
+    local ok, e2 = step(s, keep)
     if not ok then return nil, e2 end
   end
   return close_found(s, was)
@@ -328,6 +283,9 @@ function settlement.report(s)
     out[verdict], e = items.list(s, verdict, LISTED)
     if not out[verdict] then return nil, e end
   end
+  out.payouts, e = store_payouts.of_period(s, LISTED)
+  if not out.payouts then return nil, e end
+  out.balances = s.balances or {}
   return out
 end
 

@@ -10,13 +10,15 @@
 --                are not comparable, and the fee is not posted
 -- differs        it is that event, but amount, fee or date are others. Nothing is changed
 -- missing_here   we do not know it, and could not book it. Staff are told
--- other          fees by themselves, payouts: nothing of ours is compared with them
+-- other          fees by themselves, payouts: they are of no payment, and are booked as they are
+--                (till.flow.settlement_alone)
 --
 -- What was done at the provider by hand, and what we were never told of, is booked as a webhook
 -- would have it (till.flow.booking). A fee is posted once for each movement: that it was is written
 -- in the same transaction, under the locks of order and payment. Fees of a payment that has no
 -- order yet wait for the next run.
 local alerts = require "till.store.alerts"
+local alone = require "till.flow.settlement_alone"
 local booking = require "till.flow.booking"
 local err = require "till.util.err"
 local items = require "till.store.settlement_items"
@@ -230,23 +232,11 @@ local function of_payment(tx, s, item, p, known)
 end
 
 
--- A fee by itself: a month's, or that of a report. It is the whole movement.
-local function alone(tx, s, item, known)
-  if item.kind == "fee" and not (known and known.fee_booked == 1) then
-    local ok, e = ledger.post(tx, nil, nil, item.currency,
-      { { "fees:" .. s.provider, item.fee - item.amount },
-        { "cash:" .. s.provider, item.amount - item.fee } })
-    if not ok then return nil, e end
-  end
-  return put(tx, row_of(s, item, "other", { fee_booked = item.kind == "fee" }))
-end
-
-
 local function judge(tx, s, item, p)
+  if alone.KINDS[item.kind] then return alone.run(tx, s, item) end
   local known, e = items.lock(tx, s.provider, item.reference)
   if known == nil then return nil, e end
   if known and known.verdict == "matched" and known.fee_booked == 1 then return "matched" end
-  if item.kind == "fee" or item.kind == "payout" then return alone(tx, s, item, known) end
   if not p then return missing(tx, s, item, nil, "it names no payment of ours") end
   if is_another(item, p) then
     return missing(tx, s, item, p, ("it is of %s, another reference than that of the payment"

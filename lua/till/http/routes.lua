@@ -22,6 +22,7 @@ return {
   "till.http.admin_api.refunds",
   "till.http.admin_api.payment_providers",
   "till.http.admin_api.settlements",
+  "till.http.admin_api.payouts",
   "till.http.admin_api.promotions",
   "till.http.admin_api.rules",
   "till.http.admin_api.rule_trials",

@@ -52,6 +52,10 @@ local HOOKS = {
 
   ["payment.settlement"] = { many = false, may_yield = true, budget_ms = 20000, on_error = "stop",
     answer = "table" },
+  ["payment.payout"] = { many = false, may_yield = true, budget_ms = 20000, on_error = "stop",
+    answer = "table" },
+  ["payment.balance"] = { many = false, may_yield = true, budget_ms = 20000, on_error = "stop",
+    answer = "table" },
 
   ["order.placed"] = EVENT,
   ["order.paid"] = EVENT,

@@ -94,6 +94,14 @@ return {
     .. "page at a time, in any order; it is compared with our books. Without it nothing is.",
     takes = { { "wish", "till.SettlementWish", "Of which period." } },
     gives = "till.SettlementPage", none = "a failure" },
+  ["payment.payout"] = { doc = "What became of a payout to the shop's bank, and which movements it "
+    .. "holds, a page at a time. Asked of each that `payment.settlement` told of, until it has "
+    .. "ended. Without it a payout is booked, and that is all that is known of it.",
+    takes = { { "wish", "till.PayoutWish", "Which one." } }, gives = "till.PayoutPage",
+    none = "a failure" },
+  ["payment.balance"] = { doc = "What the provider has for the shop now, minor units by currency: "
+    .. "with what is not available yet, without payouts that are on their way. It is shown beside "
+    .. "our books.", takes = {}, gives = "table<string, integer>", none = "a failure" },
   ["plugin.check"] = { doc = "Do the options go together? Asked while a generation loads, after "
     .. "each option was checked by itself. A sentence refuses the generation.", takes = {},
     gives = "string", none = "they do" },

@@ -160,17 +160,30 @@ return {
     { "after?", "string", "Where the last page ended." } } },
   { "till.SettlementItem", "A movement of money at the provider.", {
     { "reference", "string", "The provider's id of the movement." },
-    { "kind", "string", "charge, refund, dispute, dispute_reversal, fee, payout or adjustment." },
+    { "kind", "string", "charge, refund, dispute, dispute_reversal, fee, payout, payout_reversal "
+      .. "or adjustment." },
     { "amount", "integer", "Before the fee; negative: it left the account." },
     { "fee", "integer", "That the provider kept; negative: that came back." },
     { "currency", "string" }, { "at_ms", "integer" },
-    { "source?", "string", "The provider's id of the charge, refund or dispute." },
+    { "source?", "string", "The provider's id of the charge, refund, dispute or payout." },
     { "payment_id?", "string", "Of its metadata." },
     { "provider_ref?", "string", "As payments have it: another payment's is not booked." },
     { "page_prefix?", "string", "How references begin that it has while it is paid on a page." },
     { "is_ours?", "boolean", "A refund that the shop asked for: who asked books it." } } },
   { "till.SettlementPage", "Some of them.", {
     { "items", "till.SettlementItem[]" },
+    { "after?", "string", "Where the next page begins; nil: there is none." } } },
+  { "till.PayoutWish", "Which payout.", {
+    { "payout", "string", "`source` of its movement." },
+    { "after?", "string", "Where the last page ended." } } },
+  { "till.Payout", "How it stands.", {
+    { "state?", "string", "created, in_transit, paid, failed or canceled." },
+    { "reason?", "string", "Why it failed." }, { "at_ms?", "integer" },
+    { "arrives_at_ms?", "integer" },
+    { "is_listed?", "boolean", "Is it told what it holds? false: never; nil: not yet." } } },
+  { "till.PayoutPage", "Some of what it holds; its own movement may be among it.", {
+    { "payout?", "till.Payout", "On the first page." },
+    { "items?", "till.SettlementItem[]", "nil: not told." },
     { "after?", "string", "Where the next page begins; nil: there is none." } } },
   { "till.Route", "A route, as lua/till/http/route.lua tells.", {
     { "method", "string" }, { "path", "string", "Below /plugins/NAME/." },

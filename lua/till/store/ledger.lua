@@ -7,6 +7,7 @@
 --                      amounts of a currency sum to zero. Accounts of nothing are left out
 --   unbalanced([tx]) -> { { transaction_id, currency, amount }, … }    what must be empty
 --   of_payment(payment_id [, tx]) -> { account -> sum } | nil, err
+--   of_account(account) -> { { currency, amount }, … } | nil, err
 --   of_order(order_id [, tx]) -> entries, oldest first
 --
 -- Entries are only ever added: what was wrong is posted the other way round. No other file writes
@@ -76,6 +77,12 @@ function ledger.of_payment(payment_id, tx)
   local out = {}
   for _, row in ipairs(rows) do out[row.account] = row.amount end
   return out
+end
+
+
+function ledger.of_account(account)
+  return sql.query("SELECT currency, CAST(SUM(amount) AS SIGNED) AS amount FROM ledger_entries"
+    .. " WHERE account = ? GROUP BY currency ORDER BY currency", account)
 end
 
 

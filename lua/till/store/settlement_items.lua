@@ -1,6 +1,8 @@
 -- till/store/settlement_items - movements of money at providers, and what they are in our books.
 --
 --   lock(tx, provider, reference) -> item | false
+--   begin(tx, item) -> item, locked     as put has it, of what is in no event of ours: it is there
+--                              now, whoever else is at it
 --   put(tx, item)              { provider, reference, kind, source, payment_id, seq, currency,
 --                              amount, fee, verdict, detail, fee_booked, at_ms, settlement_id }
 --   events(tx, payment_id, kind, item_id) -> { { seq, amount, reference, fee, at }, … } of that
@@ -11,15 +13,18 @@
 --   totals(s) -> { { currency, kind, verdict, count, amount, fee, booked }, … } of its period;
 --                              booked: the sum of the events that they are
 --   list(s, verdict, limit) -> items of its period, oldest first
+--   page(where, args, opts) -> items, a page of till.store.page
+--   known(provider, references) -> { reference = true } of those that are there
 -- `s` is a settlement of till.store.settlements with from_ms and to_ms.
 local db = require "till.store.db"
 local id = require "till.util.id"
+local page = require "till.store.page"
 local sql = require "till.prim.sql"
 
 local items = {}
 
 local COLUMNS = "id, reference, kind, source, payment_id, seq, currency, amount, fee, verdict,"
-  .. " detail, fee_booked, at"
+  .. " detail, fee_booked, at, payout"
 local MONEY = "('captured', 'refunded', 'disputed')" -- kinds of events that move an amount of it
 
 
@@ -43,12 +48,24 @@ function items.lock(tx, provider, reference)
 end
 
 
+-- A row that is not there cannot be locked, and two would book what it is at the same time.
+function items.begin(tx, i)
+  local ok, e = tx:exec("INSERT IGNORE INTO settlement_items (provider, reference, kind, source,"
+    .. " currency, amount, fee, verdict, detail, at, settlement_id)"
+    .. " VALUES (?, ?, ?, ?, ?, ?, ?, ?, '{}', ?, ?)", i.provider, i.reference, i.kind,
+    value(i.source), i.currency, i.amount, i.fee, i.verdict, db.at_ms(i.at_ms), i.settlement_id)
+  if not ok then return nil, e end
+  return items.lock(tx, i.provider, i.reference)
+end
+
+
 function items.put(tx, i)
   return tx:exec("INSERT INTO settlement_items (provider, reference, kind, source, payment_id, seq,"
     .. " currency, amount, fee, verdict, detail, fee_booked, at, settlement_id)"
     .. " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE"
-    .. " payment_id = VALUES(payment_id), seq = VALUES(seq), verdict = VALUES(verdict),"
-    .. " detail = VALUES(detail), fee_booked = GREATEST(fee_booked, VALUES(fee_booked)),"
+    .. " kind = VALUES(kind), payment_id = VALUES(payment_id), seq = VALUES(seq),"
+    .. " verdict = VALUES(verdict), detail = VALUES(detail),"
+    .. " fee_booked = GREATEST(fee_booked, VALUES(fee_booked)),"
     .. " settlement_id = VALUES(settlement_id)", i.provider, i.reference, i.kind, value(i.source),
     db.bin("pay", i.payment_id), value(i.seq), i.currency, i.amount, i.fee, i.verdict,
     db.to_json(i.detail or {}), i.fee_booked and 1 or 0, db.at_ms(i.at_ms), i.settlement_id)
@@ -121,6 +138,27 @@ function items.list(s, verdict, limit)
   if not rows then return nil, e end
   for _, row in ipairs(rows) do to_item(row) end
   return rows
+end
+
+
+function items.page(where, args, opts)
+  local rows, e = page.rows { select = COLUMNS, from = "settlement_items",
+    id = "id", where = where, args = args, opts = opts }
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do to_item(row) end
+  return rows
+end
+
+
+function items.known(provider, references)
+  if #references == 0 then return {} end
+  local args = db.padded(references)
+  local rows, e = sql.query("SELECT reference FROM settlement_items WHERE provider = ?"
+    .. " AND reference IN (" .. sql.marks(#args) .. ")", provider, unpack(args))
+  if not rows then return nil, e end
+  local out = {}
+  for _, row in ipairs(rows) do out[row.reference] = true end
+  return out
 end
 
 

@@ -6,6 +6,7 @@
 --   claim(id, lease_ms) -> settlement | false     false: it is done, or somebody is at it
 --   keep(s, lease_ms) -> is it still ours?
 --   finish(s, state, error) -> was it ours?       put_off(s, error)  somebody tries again later
+--   weighed(s, balances)                          at its end: what the account has, here and there
 --   resolved(s)                                   one more payment whose outcome was found out
 --   to_resolve(s, after, limit) -> payments of the period without an outcome, or without an order
 --                                 though there is money; by id
@@ -14,6 +15,7 @@
 local conf = require "till.prim.conf"
 local db = require "till.store.db"
 local err = require "till.util.err"
+local json = require "till.prim.json"
 local page = require "till.store.page"
 local payments = require "till.store.payments"
 local sql = require "till.prim.sql"
@@ -22,7 +24,7 @@ local time = require "till.prim.time"
 local settlements = {}
 
 local COLUMNS = "id, provider, state, from_at, to_at, claim, resolved, tries, error, actor,"
-  .. " started_at, finished_at"
+  .. " started_at, finished_at, balances"
 local FREE = "state = 'running' AND (claimed_until IS NULL OR claimed_until < ?)"
 
 
@@ -40,7 +42,10 @@ end
 
 
 function settlements.get(settlement_id, tx)
-  return db.on(tx):one("SELECT " .. COLUMNS .. " FROM settlements WHERE id = ?", settlement_id)
+  local row, e = db.on(tx):one("SELECT " .. COLUMNS .. " FROM settlements WHERE id = ?",
+    settlement_id)
+  if row then row.balances = db.json(row.balances) end
+  return row, e
 end
 
 
@@ -106,6 +111,11 @@ end
 
 function settlements.put_off(s, why)
   return ours(s, "error = ?, claimed_until = NULL", tostring(why):sub(1, 255))
+end
+
+
+function settlements.weighed(s, balances)
+  return ours(s, "balances = ?", db.to_json(json.array(balances)))
 end
 
 

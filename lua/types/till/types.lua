@@ -270,12 +270,12 @@
 --- A movement of money at the provider.
 ---@class till.SettlementItem
 ---@field reference string The provider's id of the movement.
----@field kind string charge, refund, dispute, dispute_reversal, fee, payout or adjustment.
+---@field kind string charge, refund, dispute, dispute_reversal, fee, payout, payout_reversal or adjustment.
 ---@field amount integer Before the fee; negative: it left the account.
 ---@field fee integer That the provider kept; negative: that came back.
 ---@field currency string
 ---@field at_ms integer
----@field source? string The provider's id of the charge, refund or dispute.
+---@field source? string The provider's id of the charge, refund, dispute or payout.
 ---@field payment_id? string Of its metadata.
 ---@field provider_ref? string As payments have it: another payment's is not booked.
 ---@field page_prefix? string How references begin that it has while it is paid on a page.
@@ -284,6 +284,25 @@
 --- Some of them.
 ---@class till.SettlementPage
 ---@field items till.SettlementItem[]
+---@field after? string Where the next page begins; nil: there is none.
+
+--- Which payout.
+---@class till.PayoutWish
+---@field payout string `source` of its movement.
+---@field after? string Where the last page ended.
+
+--- How it stands.
+---@class till.Payout
+---@field state? string created, in_transit, paid, failed or canceled.
+---@field reason? string Why it failed.
+---@field at_ms? integer
+---@field arrives_at_ms? integer
+---@field is_listed? boolean Is it told what it holds? false: never; nil: not yet.
+
+--- Some of what it holds; its own movement may be among it.
+---@class till.PayoutPage
+---@field payout? till.Payout On the first page.
+---@field items? till.SettlementItem[] nil: not told.
 ---@field after? string Where the next page begins; nil: there is none.
 
 --- A route, as lua/till/http/route.lua tells.
@@ -306,12 +325,14 @@
 ---@field ["order.payment_added"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["order.placed"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["payment.authorize"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["payment.balance"]? fun(config: table): table<string, integer>?, till.Err?
 ---@field ["payment.capabilities"]? fun(config: table): till.PaymentCapabilities?, till.Err?
 ---@field ["payment.capture"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
 ---@field ["payment.check"]? fun(config: table): till.PaymentCheck?, till.Err?
 ---@field ["payment.describe"]? fun(config: table, about: till.PaymentAbout): till.PaymentOffer?, till.Err?
 ---@field ["payment.forget"]? fun(config: table, about: till.SavedMethod): till.PaymentAnswer?, till.Err?
 ---@field ["payment.lookup"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
+---@field ["payment.payout"]? fun(config: table, wish: till.PayoutWish): till.PayoutPage?, till.Err?
 ---@field ["payment.refund"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?
 ---@field ["payment.requested"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["payment.settlement"]? fun(config: table, wish: till.SettlementWish): till.SettlementPage?, till.Err?

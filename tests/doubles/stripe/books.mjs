@@ -1,7 +1,7 @@
 // The double's own books: every movement of money is a transaction whose entries sum to zero, in whole minor units.
 //
 //   issuers    the shoppers' banks          balance    what the merchant has at Stripe
-//   fees       what Stripe earned
+//   fees       what Stripe earned              bank       what the merchant was paid out
 //
 // They are kept apart from the objects, so that a test can ask both: what the objects say must be what was moved.
 import assert from "node:assert/strict";

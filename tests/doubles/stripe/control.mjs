@@ -6,6 +6,7 @@ import { act, settle } from "./confirm.mjs";
 import { decide, failRefund, settleRefund } from "./refunds.mjs";
 import { finishSetup } from "./people.mjs";
 import { pay } from "./checkout.mjs";
+import { autoPayout, endPayout } from "./payouts.mjs";
 import { StripeError } from "./errors.mjs";
 
 /** The shopper's answer at his bank, for a PaymentIntent or a SetupIntent. */
@@ -34,6 +35,8 @@ const ACTIONS = {
   decide: (double, { dispute, won }) => decide(double.world, double.world.get("dispute", dispute), won),
   fail_refund: (double, { refund, reason }) => failRefund(double.world, double.world.get("refund", refund), reason),
   settle_refund: (double, { refund }) => settleRefund(double.world, double.world.get("refund", refund)),
+  payout: (double, options) => autoPayout(double.world, options),
+  end_payout: (double, { payout, ...how }) => endPayout(double.world, double.world.get("payout", payout), how),
   pay: (double, { session, payment_method }) => pay(double.world, double.world.get("checkout.session", session), payment_method),
 };
 

@@ -7,6 +7,7 @@ import fs from "node:fs";
 
 const OPERATIONS = {
   "/v1/account": ["get"],
+  "/v1/balance": ["get"],
   "/v1/balance_transactions": ["get"],
   "/v1/balance_transactions/{id}": ["get"],
   "/v1/charges": ["get"],
@@ -32,6 +33,9 @@ const OPERATIONS = {
   "/v1/payment_methods/{payment_method}": ["get"],
   "/v1/payment_methods/{payment_method}/attach": ["post"],
   "/v1/payment_methods/{payment_method}/detach": ["post"],
+  "/v1/payouts": ["get", "post"],
+  "/v1/payouts/{payout}": ["get", "post"],
+  "/v1/payouts/{payout}/cancel": ["post"],
   "/v1/refunds": ["get", "post"],
   "/v1/refunds/{refund}": ["get", "post"],
   "/v1/setup_intents": ["get", "post"],
@@ -42,7 +46,7 @@ const OPERATIONS = {
   "/v1/webhook_endpoints/{webhook_endpoint}": ["delete", "get", "post"],
 };
 const KINDS = new Set(["account", "balance_transaction", "charge", "checkout.session", "customer", "deleted_customer", "dispute",
-  "event", "payment_intent", "payment_method", "refund", "setup_intent", "webhook_endpoint", "deleted_webhook_endpoint"]);
+  "event", "payment_intent", "payment_method", "payout", "refund", "setup_intent", "webhook_endpoint", "deleted_webhook_endpoint"]);
 const PROSE = new Set(["description", "x-expandableFields", "x-resourceId", "x-stripeBypassValidation", "x-expansionResources", "title"]);
 
 const refName = (schema) => schema?.$ref?.split("/").at(-1);

@@ -21,12 +21,13 @@ import { paymentMethods } from "./cards.mjs";
 import { expireAuthorizations, intents } from "./intents.mjs";
 import { declineError, dispute, refunds } from "./refunds.mjs";
 import { people } from "./people.mjs";
+import { payouts } from "./payouts.mjs";
 import { checkout } from "./checkout.mjs";
 import { control, perform } from "./control.mjs";
 
 export const SPEC = JSON.parse(fs.readFileSync(new URL("openapi.json", import.meta.url), "utf8"));
 const ROUTES = routesOf(SPEC);
-const HANDLERS = { ...paymentMethods, ...intents, ...refunds, ...people, ...checkout };
+const HANDLERS = { ...paymentMethods, ...intents, ...refunds, ...people, ...payouts, ...checkout };
 const MAX_BODY = 1 << 20;
 const FORM = "application/x-www-form-urlencoded";
 const NOT_BEGUN = new Set([409, 429, 503]);

@@ -2,6 +2,7 @@
 import { StripeError, declineFields, invalid, missing } from "./errors.mjs";
 import { behaviourOf } from "./cards.mjs";
 import { mergeMetadata } from "./world.mjs";
+import { paidOut } from "./payouts.mjs";
 
 const DISPUTE_FEE = 1500;
 const REASONS = ["bank_cannot_process", "credit_not_processed", "customer_initiated", "debit_not_authorized", "duplicate", "fraudulent", "general",
@@ -149,7 +150,8 @@ export const refunds = {
     mustBeOpen(made);
     return decide(world, made, false);
   },
-  "GET /v1/balance_transactions": listOf("balance_transaction", ["type", "currency", "source"]),
+  "GET /v1/balance_transactions": ({ world, params, path }) => listOf("balance_transaction", ["type", "currency", "source"])({
+    world: params.payout ? paidOut(world, params.payout) : world, params, path }),
   "GET /v1/balance_transactions/{id}": ({ world, ids }) => {
     const found = world.find("balance_transaction", ids.id);
     if (!found) throw missing("balance transaction", ids.id);

@@ -6,16 +6,17 @@ import { invalid, missing } from "./errors.mjs";
 export const API_VERSION = "2023-08-16";
 
 const PREFIXES = { account: "acct", balance_transaction: "txn", charge: "ch", "checkout.session": "cs_test", customer: "cus", dispute: "dp",
-  event: "evt", payment_intent: "pi", payment_method: "pm", refund: "re", setup_intent: "seti", webhook_endpoint: "we", request: "req" };
+  event: "evt", payment_intent: "pi", payment_method: "pm", payout: "po", refund: "re", setup_intent: "seti", webhook_endpoint: "we", request: "req" };
 // Fields that hold an id and are given as the object where it is asked for.
-const EXPANDABLE = { balance_transaction: "balance_transaction", charge: "charge", customer: "customer", latest_charge: "charge",
-  payment_intent: "payment_intent", payment_method: "payment_method", setup_intent: "setup_intent" };
+const EXPANDABLE = { balance_transaction: "balance_transaction", failure_balance_transaction: "balance_transaction", charge: "charge", customer: "customer",
+  latest_charge: "charge", payment_intent: "payment_intent", payment_method: "payment_method", setup_intent: "setup_intent" };
 const EVENTS_KEPT_S = 30 * 86400;
 
 export class World {
   books = new Books();
   offset_s = 0; // what the clock was moved by
   onEvent = () => {};
+  payoutOf = new Map(); // id of a balance transaction -> of the payout that holds it
   #objects = new Map();
   #kinds = new Map(); // kind -> id -> object
   #ofIntent = new Map(); // kind and PaymentIntent -> objects
@@ -83,9 +84,9 @@ export class World {
     return event;
   }
 
-  /** A movement of the balance; `fee` goes to Stripe. `moves` are those of the books without the fee. */
-  move(type, source, { amount, fee = 0, about, currency }) {
-    this.books.post(about, currency, { issuers: -amount, balance: amount - fee, fees: fee });
+  /** A movement of the balance; `fee` goes to Stripe, the rest comes from the shoppers' banks, or goes to the merchant's. */
+  move(type, source, { amount, fee = 0, about, currency, from = "issuers" }) {
+    this.books.post(about, currency, { [from]: -amount, balance: amount - fee, fees: fee });
     return this.add("balance_transaction", { amount, fee, net: amount - fee, currency, type, source: source.id, status: "pending", livemode: undefined,
       reporting_category: type === "adjustment" ? "dispute" : type, available_on: this.now() + 2 * 86400, description: null, exchange_rate: null,
       fee_details: fee === 0 ? [] : [{ amount: fee, application: null, currency, description: "Stripe processing fees", type: "stripe_fee" }] });

@@ -165,6 +165,10 @@ const INVARIANTS = {
     JOIN (SELECT payment_id, SUM(amount) AS n FROM ledger_entries WHERE account LIKE 'suspense:%' GROUP BY payment_id) l
       ON l.payment_id = p.id
     WHERE l.n <> IF(p.order_id IS NULL, p.refunded_amount - COALESCE(p.capture_amount, p.amount), 0)`,
+  "what is at the bank is what was paid out, less what came back": `
+    SELECT account, currency, SUM(n) FROM (SELECT account, currency, amount AS n FROM ledger_entries WHERE account LIKE 'bank:%'
+      UNION ALL SELECT CONCAT('bank:', provider), currency, amount FROM settlement_items WHERE kind LIKE 'payout%' AND fee_booked = 1) moved
+    GROUP BY account, currency HAVING SUM(n) <> 0`,
   "what is promised is the sum of its events": `
     SELECT HEX(b.variant_id), b.promised, SUM(e.reserved_delta) FROM backorders b
     LEFT JOIN stock_events e ON e.variant_id = b.variant_id AND e.location_id IS NULL

@@ -1,6 +1,7 @@
 -- till/http/admin_api/settlements - providers' accounts compared with our books.
 local actor = require "till.http.actor"
 local err = require "till.util.err"
+local payout_json = require "till.http.payout_json"
 local render = require "till.http.render"
 local route = require "till.http.route"
 local s = require "till.util.schema"
@@ -28,15 +29,9 @@ local function view(row)
 end
 
 
-local function item_view(i)
-  return { reference = i.reference, kind = i.kind, source = i.source, payment_id = i.payment_id,
-    currency = i.currency, amount = i.amount, fee = i.fee, detail = i.detail, at = i.at }
-end
-
-
 local function views_of(list)
   local out = {}
-  for n, one in ipairs(list) do out[n] = item_view(one) end
+  for n, one in ipairs(list) do out[n] = payout_json.item(one) end
   return render.list(out)
 end
 
@@ -62,6 +57,8 @@ local function get(ctx)
   for _, verdict in ipairs { "missing_here", "missing_there", "differs", "other_currency" } do
     out[verdict] = views_of(report[verdict])
   end
+  out.payouts = payout_json.list(report.payouts)
+  out.balances = render.list(report.balances)
   return ctx:json(200, { settlement = out })
 end
 
@@ -99,7 +96,9 @@ return {
   route.get("/admin/v1/settlements/{id}", {
     summary = "One of them with its report", tag = "payments", auth = "admin",
     doc = "`totals` by currency, kind and verdict, in minor units: `amount` and `fee` as the"
-      .. " provider has them, `booked` as we have them. Lists of up to 500 movements.",
+      .. " provider has them, `booked` as we have them. Lists of up to 500 movements. `payouts`"
+      .. " that were made in the period, each with the sum of what it holds; `balances`: what the"
+      .. " account had at the end of the run, in our books and by the provider's word.",
     permission = "payments.read", params = NUMBER,
     returns = { [200] = shapes.one("settlement", SETTLEMENT) }, handler = get,
   }),
