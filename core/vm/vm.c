@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 #include <luajit.h>
+#include <lualib.h>
 #include "base/log.h"
 #include "base/mem.h"
 #include "trade/combine.h"
@@ -235,7 +236,25 @@ till_vm_t *till_vm_create(till_bundle_t *bundle, const till_vm_env_t *env, char 
     return vm;
 }
 
-void till_vm_attach(till_vm_t *vm) { vm->attached = true; }
+/* LuaJIT begins with the same numbers in each VM: workers that met once would step back equally long. */
+static int seed_vm(lua_State *L)
+{
+    uint32_t number;
+
+    till_random(&number, sizeof(number));
+    lua_getglobal(L, LUA_MATHLIBNAME);
+    lua_getfield(L, -1, "randomseed");
+    lua_pushnumber(L, number);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+void till_vm_attach(till_vm_t *vm)
+{
+    vm->attached = true;
+    if (lua_cpcall(vm->L, seed_vm, NULL) != 0)
+        lua_pop(vm->L, 1); /* out of memory: the first call will say so */
+}
 
 const char *till_vm_generation(const till_vm_t *vm) { return till_bundle_name(vm->bundle); }
 

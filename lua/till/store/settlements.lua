@@ -72,14 +72,14 @@ end
 
 
 function settlements.claim(settlement_id, lease_ms)
-  local claim = math.random(1, 2 ^ 52)
-  local done, e = sql.exec("UPDATE settlements SET claim = ?, claimed_until = ?, tries = tries + 1"
-    .. " WHERE id = ? AND " .. FREE, claim, db.now(lease_ms), settlement_id, db.now())
+  local done, e = sql.exec("UPDATE settlements SET claim = LAST_INSERT_ID(claim + 1),"
+    .. " claimed_until = ?, tries = tries + 1 WHERE id = ? AND " .. FREE, db.now(lease_ms),
+    settlement_id, db.now())
   if not done then return nil, e end
   if done.affected == 0 then return false end
   local row, e2 = settlements.get(settlement_id)
   if not row then return nil, e2 end
-  if row.claim ~= claim then return false end
+  if row.claim ~= done.insert_id then return false end
   row.from_ms, row.to_ms = time.parse(row.from_at), time.parse(row.to_at)
   return row
 end

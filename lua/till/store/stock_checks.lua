@@ -45,12 +45,11 @@ function checks.claim(lease_ms)
   local row, e = sql.one("SELECT " .. PASS .. " FROM stock_checks WHERE state = 'running'"
     .. " AND (claimed_until IS NULL OR claimed_until < ?) ORDER BY id LIMIT 1", db.now())
   if not row then return row, e end
-  local claim = math.random(1, 2 ^ 52)
-  local done, e2 = sql.exec("UPDATE stock_checks SET claim = ?, claimed_until = ? WHERE id = ?"
-    .. " AND claim = ? AND state = 'running'", claim, db.now(lease_ms), row.id, row.claim)
+  local done, e2 = sql.exec("UPDATE stock_checks SET claim = claim + 1, claimed_until = ?"
+    .. " WHERE id = ? AND claim = ? AND state = 'running'", db.now(lease_ms), row.id, row.claim)
   if not done then return nil, e2 end
   if done.affected == 0 then return false end
-  row.claim = claim
+  row.claim = row.claim + 1
   return row
 end
 

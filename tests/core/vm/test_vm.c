@@ -213,6 +213,17 @@ START_TEST(headers_may_be_strings_numbers_and_lists)
 }
 END_TEST
 
+START_TEST(each_vm_draws_numbers_of_its_own)
+{
+    static const char text[] = "return { http = function() return 200, nil, tostring(math.random(2 ^ 52)), '/n' end }";
+    till_vm_t *one = load(text), *other = load(text);
+
+    ck_assert_str_ne(get(one, "/").text, get(other, "/").text);
+    end(one);
+    end(other);
+}
+END_TEST
+
 START_TEST(interleaved_calls_get_their_own_answers)
 {
     enum { CALLS = 1000 };
@@ -628,6 +639,7 @@ Suite *vm_suite(void)
     tcase_add_test(tcase, c_modules_are_for_the_thin_files_alone);
     tcase_add_test(tcase, loading_cannot_wait);
     tcase_add_test(tcase, an_error_in_main_is_a_500_with_its_trace);
+    tcase_add_test(tcase, each_vm_draws_numbers_of_its_own);
     tcase_add_test(tcase, interleaved_calls_get_their_own_answers);
     tcase_add_test(tcase, a_call_out_of_time_unwinds_with_timeout);
     tcase_add_test(tcase, retiring_lets_calls_end_and_wakes_background);
