@@ -162,7 +162,9 @@ end
 -- `finish` writes the record of an Idempotency-Key along: its request happened if the change did.
 local function save(cart, finish)
   if finish then
+    local back = carts.as_read(cart)
     return sql.transaction(function(tx)
+      back()
       local saved, e = carts.save(tx, cart)
       if saved then return finish(tx) end
       return saved, e

@@ -137,9 +137,9 @@ end
 
 
 local function save(who, source, cart, target)
-  local version = cart.version
+  local back = carts.as_read(cart)
   local done, e = sql.transaction(function(tx)
-    cart.version = version
+    back()
     return write(tx, who, source, cart, target)
   end)
   if not done then return nil, e end

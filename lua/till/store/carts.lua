@@ -5,6 +5,8 @@
 --   get(id [, tx [, locked]]) -> cart | false | nil, err; locked until the end
 --   save(tx, cart)     -> true | false (somebody else was first) | nil, err; the cart is then as
 --                     the table has it, and cart.may_hold says whether it may hold stock
+--   as_read(cart) -> function() that puts back what `save` changes of it: the first thing in a
+--                     transaction, which runs again from what was read
 --   is_still(tx, cart) -> true | false | nil, err: the row is as it was read and nobody completes
 --                     it; locked until the end
 --   in_doubt(cart [, tx]) -> true | false | nil, err: its completion waits for an outcome, however
@@ -188,6 +190,16 @@ function carts.save(tx, cart)
   cart.version, cart.state, cart.updated_at = cart.version + 1, "open", time.rfc3339(now_ms)
   cart.claim, cart.claimed_until, cart.may_hold = nil, nil, done.insert_id == 1
   return true
+end
+
+
+function carts.as_read(cart)
+  local version, state, at = cart.version, cart.state, cart.updated_at
+  local claim, until_at = cart.claim, cart.claimed_until
+  return function()
+    cart.version, cart.state, cart.updated_at = version, state, at
+    cart.claim, cart.claimed_until = claim, until_at
+  end
 end
 
 

@@ -35,6 +35,33 @@ t.describe("a cart", function()
     t.same({ status, body.code }, { 404, "not_found" })
   end))
 
+  t.it("keeps what another device wrote while a transaction has to run again",
+    with_shop(function(shop, raw)
+      local tea, cup, cart = shop.product("TEA", 1000, 5), shop.product("CUP", 900, 5), new_cart(
+        shop, raw)
+      local carts, flow = raw.require "till.store.carts", raw.require "till.flow.cart"
+      local idem, err = raw.require "till.prim.idem", raw.require "till.util.err"
+      local save, finish, saves = carts.save, idem.finish, 0
+      function idem.finish()
+        idem.finish = finish
+        return nil, err.new("deadlock", "it was refused by the other nodes", { retryable = true })
+      end
+      function carts.save(tx, seen)
+        saves = saves + 1
+        if saves == 2 then
+          local now = carts.get(cart.id)
+          flow.add(cup, 1)(now)
+          flow.reprice(now)
+          t.ok(save(nil, now))
+        end
+        return save(tx, seen)
+      end
+      local body = shop.must(raw.store("POST", "/store/v1/carts/" .. cart.id .. "/lines",
+        { variant_id = tea, quantity = 1 }, shop.key()))
+      carts.save = save
+      t.same({ #body.cart.lines, saves }, { 2, 3 })
+    end))
+
   t.it("keeps what another worker wrote meanwhile", with_shop(function(shop, raw)
     local tea, cart = shop.product("TEA", 1000, 5), new_cart(shop, raw)
     local path = "/store/v1/carts/" .. cart.id
