@@ -251,6 +251,7 @@ end
 
 
 local function fresh(ctx, cart, env)
+  if env.state and env.state.version ~= cart.version then env.state = nil end -- of another one
   local ok, e2 = cart_flow.check_open(cart)
   if not ok then return nil, e2 end
   local before, e4 = told.of(cart, env.once)
@@ -297,7 +298,7 @@ end
 
 -- -> as complete | false: the cart has to be read
 local function recalled(ctx, cart, env)
-  local quote = cart and pricing.price(cart)
+  local quote = cart and env.state.version == cart.version and pricing.price(cart)
   if not quote or not check_cart(cart, quote) or is_changed(cart.priced, quote.priced) then
     return false
   end

@@ -1,10 +1,11 @@
 -- till/store/checkouts - what a completion has to know besides its cart, in one statement.
 --
---   state(cart_id [, once]) -> { is_used =, held =, payments = } | nil, err
+--   state(cart_id [, once]) -> { is_used =, version =, held =, payments = } | nil, err
 --
--- is_used: the Idempotency-Key `once` has a record already (till.store.records); held: what the
--- cart holds (till.store.reservations); payments: attempts that may still become money, two at
--- most.
+-- is_used: the Idempotency-Key `once` has a record already (till.store.records); version:
+-- the cart's at that moment, nil where there is none; held: what it held then
+-- (till.store.reservations), which says nothing of the cart at another version: a row that was made
+-- smaller keeps its id; payments: attempts that may still become money, two at most.
 local db = require "till.store.db"
 local payments = require "till.store.payments"
 local records = require "till.store.records"
@@ -21,8 +22,10 @@ end
 
 local function read(cart_id, is_used, ...)
   local bin, args = db.bin("cart", cart_id), { ... }
-  args[#args + 1], args[#args + 2] = bin, bin
-  return sql.query("SELECT " .. is_used .. " AS is_used, " .. reservations.HELD .. " AS held, "
+  args[#args + 1], args[#args + 2], args[#args + 3] = bin, bin, bin
+  return sql.query("SELECT " .. is_used .. " AS is_used,"
+    .. " (SELECT version FROM carts WHERE id = ?) AS version, "
+    .. reservations.HELD .. " AS held, "
     .. payments.COLUMNS .. " FROM (SELECT 1) one LEFT JOIN payments ON cart_id = ?"
     .. " AND state IN " .. payments.LIVE .. " LIMIT 2", unpack(args))
 end
@@ -31,8 +34,8 @@ end
 function checkouts.state(cart_id, once)
   local rows, e = read(cart_id, used(once))
   if not rows then return nil, e end
-  local out = { is_used = rows[1].is_used == 1, held = reservations.unpack(rows[1].held or ""),
-    payments = {} }
+  local out = { is_used = rows[1].is_used == 1, version = rows[1].version,
+    held = reservations.unpack(rows[1].held or ""), payments = {} }
   for i, row in ipairs(rows) do
     if row.id then out.payments[i] = payments.of_row(row) end
   end
