@@ -2,15 +2,19 @@
 --
 --   changed(variant_ids)   after `stock.changed`: is it few units by now? -> true | nil, err
 --   step(after)            some of all that have one, also by their rate of sale
---                          -> where to go on, "" after the last | nil, err
+--                          -> where to go on, "" after the last | nil, err; and the error of one
+--                          that could not be judged: the others were
 --
 -- Low: as many units as low_at or fewer, or fewer than are sold in cover_days at the rate of the
 -- last RATE_DAYS. It ends with a fifth more than that, so that one order more or less tells nobody
--- twice. Only step ends it: it alone looks at both.
+-- twice. Only step ends it: it alone looks at both; after the last one those without a threshold.
+local alert_ends = require "till.flow.alert_ends"
 local alerts = require "till.store.alerts"
 local id = require "till.util.id"
+local lru = require "till.util.lru"
 local sql = require "till.prim.sql"
 local thresholds = require "till.store.thresholds"
+local time = require "till.prim.time"
 
 local low_stock = {}
 
@@ -18,6 +22,10 @@ local KIND = "stock.low"
 local RATE_DAYS = 7
 local MARGIN = 1.2
 local STEP = 100
+
+-- A rate that takes long to add up is asked for again after a hundred times as long.
+local LONG_MS, PAUSE, KNOWN = 50, 100, 1000
+local known_rates = lru.new(KNOWN)
 
 
 -- How many units are few. @return the larger limit, or nil where neither is given
@@ -59,10 +67,22 @@ function low_stock.changed(variant_ids)
 end
 
 
+local function sold_lately(variant)
+  local began = time.mono_ms()
+  local sold = known_rates:get(variant, began)
+  if sold then return sold end
+  local units, e = thresholds.sold(variant, RATE_DAYS)
+  if not units then return nil, e end
+  local now = time.mono_ms()
+  if now - began > LONG_MS then known_rates:set(variant, units, now + PAUSE * (now - began)) end
+  return units
+end
+
+
 local function judge(row)
   local sold, e
   if row.cover_days then
-    sold, e = thresholds.sold(row.variant_id, RATE_DAYS)
+    sold, e = sold_lately(row.variant_id)
     if not sold then return nil, e end
   end
   local limit, why = limit_of(row, sold)
@@ -81,11 +101,14 @@ function low_stock.step(after)
   if not variants then return nil, e end
   local rows, e2 = thresholds.levels(variants)
   if not rows then return nil, e2 end
+  local failed
   for _, row in ipairs(rows) do
     local ok, e3 = judge(row)
-    if not ok then return nil, e3 end
+    if not ok then failed = failed or e3 end
   end
-  return variants[STEP] or ""
+  if variants[STEP] then return variants[STEP], failed end
+  local ended, e4 = alert_ends.close(KIND, "subject", thresholds.without)
+  return "", failed or not ended and e4 or nil
 end
 
 

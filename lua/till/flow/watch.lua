@@ -73,8 +73,8 @@ end
 
 local function low()
   local next_after, e = low_stock.step(after)
-  if not next_after then return nil, e end
-  after = next_after
+  after = next_after or after
+  if e then return nil, e end
   return true
 end
 

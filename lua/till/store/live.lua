@@ -2,7 +2,8 @@
 -- it is: the ids travel as one parameter.
 --
 --   heads(cart_ids)   -> { cart id -> { version, state, owner } } | nil, err
---   held(cart_ids)    -> { cart id -> { variant id -> units } } | nil, err: reserved for the cart
+--   held(cart_ids)    -> { cart id -> { variant id -> units } } | nil, err: reserved for the cart;
+--                     of a bundle as many as all its parts make
 --   names(variant_ids) -> { variant id -> sku } | nil, err
 --   owner(cart)       -> whose it is: of a customer, or of the key that it was begun with
 local crypto = require "till.prim.crypto"
@@ -44,15 +45,16 @@ end
 
 function live.held(cart_ids)
   if #cart_ids == 0 then return {} end
-  local rows, e = sql.query("SELECT r.cart_id, r.variant_id, r.quantity FROM " .. IDS
-    .. " STRAIGHT_JOIN reservations r ON r.cart_id = UNHEX(j.h) AND r.state = 'held'",
-    packed("cart", cart_ids))
+  local rows, e = sql.query("SELECT r.cart_id, COALESCE(r.bundle_id, r.variant_id) AS line_of,"
+    .. " CAST(FLOOR(SUM(r.quantity) / MAX(r.per_unit)) AS SIGNED) AS units FROM " .. IDS
+    .. " STRAIGHT_JOIN reservations r ON r.cart_id = UNHEX(j.h) AND r.state = 'held'"
+    .. " GROUP BY r.cart_id, r.bundle_id, r.variant_id", packed("cart", cart_ids))
   if not rows then return nil, e end
   local out = {}
   for _, row in ipairs(rows) do
-    local cart_id, variant_id = id.text("cart", row.cart_id), id.text("var", row.variant_id)
+    local cart_id, variant_id = id.text("cart", row.cart_id), id.text("var", row.line_of)
     out[cart_id] = out[cart_id] or {}
-    out[cart_id][variant_id] = (out[cart_id][variant_id] or 0) + row.quantity
+    out[cart_id][variant_id] = math.min(out[cart_id][variant_id] or row.units, row.units)
   end
   return out
 end

@@ -5,9 +5,13 @@
 --   levels(variants) -> rows { variant_id, sku, low_at, cover_days, available } of those that have
 --                       a threshold | nil, err; variants: 16 bytes each
 --   after(variant, limit) -> variants that have one, in order
+--   without(variant_ids) -> { variant id = true } of those that have none | nil, err
 --   sold(variant, days) -> units that were sold within so many days, by the log
 local db = require "till.store.db"
+local id = require "till.util.id"
 local sql = require "till.prim.sql"
+local stock_sums = require "till.store.stock_sums"
+local time = require "till.prim.time"
 
 local thresholds = {}
 
@@ -57,19 +61,35 @@ function thresholds.after(variant, limit)
 end
 
 
---- The index leads through one place in the order of time.
+function thresholds.without(variant_ids)
+  if #variant_ids == 0 then return {} end
+  local out, bins = {}, {}
+  for i, variant_id in ipairs(variant_ids) do
+    out[variant_id], bins[i] = true, db.bin("var", variant_id)
+  end
+  db.padded(bins)
+  local rows, e = sql.query("SELECT variant_id FROM stock_thresholds WHERE variant_id IN ("
+    .. sql.marks(#bins) .. ")", unpack(bins))
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do out[id.text("var", row.variant_id)] = nil end
+  return out
+end
+
+
+local DAY_MS, AHEAD_MS = 86400000, 60000 -- the clock of another server
+
+
+--- In steps that end in time, however much of it is sold.
 function thresholds.sold(variant, days)
-  local places, e = sql.query("SELECT location_id FROM stock WHERE variant_id = ?",
+  local places, e = sql.query("SELECT variant_id, location_id FROM stock WHERE variant_id = ?",
     sql.bytes(variant))
   if not places then return nil, e end
-  local since, units = db.now(-days * 86400000), 0
+  local now, units = time.now_ms(), 0
   for _, place in ipairs(places) do
-    local row, e2 = sql.one("SELECT CAST(COALESCE(SUM(-on_hand_delta), 0) AS SIGNED) AS units"
-      .. " FROM stock_events WHERE variant_id = ? AND location_id = ? AND at >= ?"
-      .. " AND type IN ('sold', 'returned')", sql.bytes(variant), sql.bytes(place.location_id),
-      since)
-    if not row then return nil, e2 end
-    units = units + row.units
+    local sum, e2 = stock_sums.add(place, now - days * DAY_MS, now + AHEAD_MS, nil,
+      "(type = 'sold' OR type = ?)", "returned")
+    if not sum then return nil, e2 end
+    units = units - sum.on_hand
   end
   return math.max(0, units)
 end

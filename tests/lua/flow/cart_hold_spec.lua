@@ -36,6 +36,17 @@ t.describe("a cart that holds goods", function()
     t.equal(shop.count("stock_events", "type = 'released' AND quantity = 5"), 1)
   end))
 
+  t.it("has a bundle in stock whose parts it holds", with_shop(function(shop, raw)
+    local tea, box = shop.product("TEA", 1000, 2), shop.product("BOX", 3000, 0)
+    shop.must(shop.parts(box, { { tea, 2 } }))
+    local cart_id = shop.cart { { box, 1 } }
+    shop.pay(cart_id)
+    local cart = raw.require("till.store.carts").get(cart_id)
+    local states = raw.require("till.flow.live").open_cart({ kind = "publishable",
+      key_id = cart.key_id }, cart_id)
+    t.ok(states[1].json:find('"availability":"in_stock"', 1, true), states[1].json)
+  end))
+
   t.it("is not sold by what it held before it was changed, twice, on another device",
     with_shop(function(shop, raw)
       local tea = shop.product("TEA", 1000, 10)

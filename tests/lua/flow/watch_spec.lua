@@ -1,4 +1,5 @@
 local t = require "till.test"
+local json = require "till.prim.json"
 local live = require "tests.support.live"
 local make_shop = require "tests.support.shop"
 
@@ -22,6 +23,35 @@ end
 
 
 t.describe("stock.low", function()
+  t.it("ends where nobody wants to be told any more, and begins anew", with_shop(function(shop, raw)
+    shop.product("TEA", 1000, 2)
+    set_thresholds(shop, raw, "TEA", { low_at = 3 })
+    shop.sweep()
+    t.equal(#shop.open "stock.low", 1)
+    set_thresholds(shop, raw, "TEA", { low_at = json.null, cover_days = json.null })
+    shop.sweep()
+    t.equal(#shop.open "stock.low", 0)
+    set_thresholds(shop, raw, "TEA", { low_at = 3 })
+    shop.sweep()
+    t.equal(shop.told "stock.low", 2)
+  end))
+
+  t.it("is told of all others where one cannot be judged", with_shop(function(shop, raw)
+    local thresholds = raw.require "till.store.thresholds"
+    local bad, sold = shop.product("TEA1", 1000, 2), thresholds.sold
+    for _, sku in ipairs { "TEA2", "TEA3" } do shop.product(sku, 1000, 2) end
+    for _, sku in ipairs { "TEA1", "TEA2", "TEA3" } do
+      set_thresholds(shop, raw, sku, { low_at = 3, cover_days = 5 })
+    end
+    function thresholds.sold(variant, days)
+      if variant ~= raw.require("till.util.id").bin("var", bad) then return sold(variant, days) end
+      return nil, raw.require("till.util.err").new("timeout", "it took too long")
+    end
+    t.equal(raw.require("till.flow.watch").sweep(), nil)
+    thresholds.sold = sold
+    t.equal(#shop.open "stock.low", 2)
+  end))
+
   t.it("is told once when it comes down to the threshold, until it is well above again",
     with_shop(function(shop, raw)
       shop.product("TEA", 1000, 20)
