@@ -116,7 +116,7 @@ end
 -- A claim whose time ran out holds nobody up, unless nobody knows yet what became of the payment:
 -- then the order may still come.
 local function check_claim(cart)
-  local left_ms = cart.claimed_until and time.parse(cart.claimed_until) - time.now_ms() or 0
+  local left_ms = carts.claim_left(cart)
   if left_ms > 0 then
     return nil, err.new("completion_in_progress", "the cart is being completed; wait for its end",
       { retry_after_ms = math.min(left_ms, 2000) })

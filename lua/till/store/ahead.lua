@@ -2,9 +2,10 @@
 --
 --   pull_back() -> n | nil, err     how many were brought back to what they can be at most
 --
--- Goods would be held, carts claimed and flows wait until a day in another year. What lies beyond
--- the longest that anything can be is over at once, or in as long as goods are held for where they
--- are. Who is at it still, on the machine whose clock it is, is fenced by his claim as always.
+-- Goods would be held and flows wait until a day in another year. What lies beyond the longest that
+-- anything can be is over at once, or in as long as goods are held for where they are. Who is at it
+-- still, on the machine whose clock it is, is fenced by his claim as always. Of carts nothing is
+-- brought back: a claim from so far ahead is none (till.store.carts).
 local conf = require "till.prim.conf"
 local db = require "till.store.db"
 local sql = require "till.prim.sql"
@@ -24,50 +25,34 @@ local function longest_hold_ms()
 end
 
 
-local function free(cart, now_ms)
-  return sql.exec("UPDATE carts SET claimed_until = ? WHERE id = ? AND state = 'completing'"
-    .. " AND claimed_until > ?", db.at_ms(now_ms), cart, db.at_ms(now_ms + HOUR_MS))
-end
-
-
--- Their carts first: goods of a cart that somebody has claimed are not let go of.
 local function holds(now_ms)
   local longest, e = longest_hold_ms()
   if not longest then return nil, e end
   local beyond = db.at_ms(now_ms + longest + HOUR_MS)
-  local rows, e2 = sql.query("SELECT id, cart_id FROM reservations FORCE INDEX"
+  local rows, e2 = sql.query("SELECT id FROM reservations FORCE INDEX"
     .. " (reservations_expiry) WHERE state = 'held' AND expires_at > ? LIMIT " .. AT_ONCE, beyond)
   if not rows then return nil, e2 end
   local ends = db.at_ms(now_ms + conf.get "cart.reservation_minutes" * 60000)
   for _, row in ipairs(rows) do
-    local ok, e3 = free(sql.bytes(row.cart_id), now_ms)
-    if ok then
-      ok, e3 = sql.exec("UPDATE reservations SET expires_at = ? WHERE id = ? AND state = 'held'"
-        .. " AND expires_at > ?", ends, sql.bytes(row.id), beyond)
-    end
+    local ok, e3 = sql.exec("UPDATE reservations SET expires_at = ? WHERE id = ? AND state = 'held'"
+      .. " AND expires_at > ?", ends, sql.bytes(row.id), beyond)
     if not ok then return nil, e3 end
   end
   return #rows
 end
 
 
--- With the carts that they have claimed, whether goods are held for them or not.
 local function flows(now_ms)
   local now, beyond = db.at_ms(now_ms), db.at_ms(now_ms + HOUR_MS
     + conf.get "payments.not_found_after_ms" + conf.get "cart.completion_claim_ms")
-  local rows, e = sql.query("SELECT id, name, aggregate FROM sagas WHERE state = 'running'"
+  local rows, e = sql.query("SELECT id FROM sagas WHERE state = 'running'"
     .. " AND claimed_until > ? OR state = 'waiting' AND next_at > ? LIMIT " .. AT_ONCE, beyond,
     beyond)
   if not rows then return nil, e end
   for _, row in ipairs(rows) do
-    local ok, e2 = true, nil
-    if row.name == "checkout" then
-      ok, e2 = free(db.bin("cart", row.aggregate), now_ms)
-    end
-    if ok then
-      ok, e2 = sql.exec("UPDATE sagas SET claimed_until = IF(claimed_until > ?, ?, claimed_until),"
-        .. " next_at = IF(next_at > ?, ?, next_at) WHERE id = ?", beyond, now, beyond, now, row.id)
-    end
+    local ok, e2 = sql.exec("UPDATE sagas SET claimed_until = IF(claimed_until > ?, ?,"
+      .. " claimed_until), next_at = IF(next_at > ?, ?, next_at) WHERE id = ?", beyond, now, beyond,
+      now, row.id)
     if not ok then return nil, e2 end
   end
   return #rows

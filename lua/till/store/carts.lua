@@ -18,6 +18,8 @@
 --   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
 --   claim_with(script, cart, until_ms)   with the script; refused (TAKEN) where claim says false
 --   unclaim(tx, id, claim)    back to open      lapse(id, claim)    the claim is over, no more
+--   claim_left(cart) -> ms that its claim keeps others away still; 0 where it is over, or void
+--   CLAIMED, claim_bounds()   the same as a condition, and its two arguments
 --   lock(script, cart)        for what is reserved for it next: refused (TAKEN) where it is not as
 --                     it was read, is being completed, may hold stock already, or is paid for in
 --                     parts; locked until the end
@@ -29,6 +31,9 @@
 -- shipping_option_id, customer_id, key_id, priced, generation, claim, claimed_until, order_id,
 -- merged_into, lines { id, variant_id, quantity }, codes, created_at, updated_at. `priced` is made
 -- from the lines before each save (till.flow.pricing).
+--
+-- A claim that ends later than any can is void: a clock that was far ahead has made it, and nobody
+-- may ever come by to end it. Who is at it still is fenced by its number, as where it is over.
 local db = require "till.store.db"
 local id = require "till.util.id"
 local json = require "till.prim.json"
@@ -36,7 +41,10 @@ local sagas = require "till.store.sagas"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
-local carts = { TAKEN = "taken" }
+local carts = { TAKEN = "taken", CLAIMED = "claimed_until BETWEEN ? AND ?" }
+
+-- The longest there is (cart.completion_claim_ms), by a clock that is an hour ahead.
+local LONGEST_CLAIM_MS = 600000 + 3600000
 
 local COLUMNS = "id, version, state, currency, country, email, shipping_address, billing_address,"
   .. " shipping_option_id, customer_id, key_id, priced, codes, generation, claim, claimed_until,"
@@ -78,8 +86,20 @@ function carts.get(cart_id, tx, locked)
 end
 
 
+function carts.claim_bounds()
+  return db.now(), db.now(LONGEST_CLAIM_MS)
+end
+
+
+function carts.claim_left(cart)
+  local left_ms = cart.claimed_until and time.parse(cart.claimed_until) - time.now_ms() or 0
+  return left_ms <= LONGEST_CLAIM_MS and math.max(0, left_ms) or 0
+end
+
+
 -- Of one that was read as completing: was that dropped, or is its outcome not known yet?
-local DROPPED = "(state = 'open' OR state = 'completing' AND claimed_until < ? AND NOT EXISTS"
+local DROPPED = "(state = 'open' OR state = 'completing' AND NOT " .. carts.CLAIMED
+  .. " AND NOT EXISTS"
   .. " (SELECT 1 FROM sagas s WHERE s.name = 'checkout' AND s.aggregate = ? AND "
   .. sagas.IN_DOUBT .. " AND JSON_VALUE(s.data, '$.cart_version') = carts.version))"
 
@@ -91,7 +111,9 @@ end
 
 
 local function free_args(cart)
-  if cart.state == "completing" then return db.now(), cart.id end
+  if cart.state ~= "completing" then return end
+  local now, longest = carts.claim_bounds()
+  return now, longest, cart.id
 end
 
 
@@ -106,10 +128,10 @@ end
 local function before(customer_id, currency, but, last, tx)
   local row, e = db.on(tx):one("SELECT " .. COLUMNS .. " FROM carts WHERE customer_id = ?"
     .. " AND (? IS NULL OR currency = ?) AND id <> ? AND (? IS NULL OR id < ?)"
-    .. " AND (state = 'open' OR state = 'completing' AND claimed_until < ?)"
+    .. " AND (state = 'open' OR state = 'completing' AND NOT " .. carts.CLAIMED .. ")"
     .. " ORDER BY id DESC LIMIT 1", db.bin("cus", customer_id), currency or sql.null,
     currency or sql.null, but and db.bin("cart", but) or sql.bytes(""), db.bin("cart", last),
-    db.bin("cart", last), db.now())
+    db.bin("cart", last), carts.claim_bounds())
   if not row then return row, e end
   return to_cart(row)
 end
@@ -216,12 +238,12 @@ end
 local CLAIM = "UPDATE carts SET state = 'completing',"
   .. " claim = LAST_INSERT_ID(GREATEST(COALESCE(claim, 0) + 1, ?)), claimed_until = ?"
   .. " WHERE id = ? AND version = ? AND (state = 'open' OR state = 'completing'"
-  .. " AND (claimed_until < ? OR claim = ?))"
+  .. " AND (claim = ? OR NOT " .. carts.CLAIMED .. "))"
 
 
 function carts.claim(tx, cart, until_ms, held)
   local done, e = db.on(tx):exec(CLAIM, time.now_ms(), db.at_ms(until_ms),
-    db.bin("cart", cart.id), cart.version, db.now(), held or 0)
+    db.bin("cart", cart.id), cart.version, held or 0, carts.claim_bounds())
   if not done then return nil, e end
   if done.affected == 0 then return false end
   return done.insert_id
@@ -231,7 +253,7 @@ end
 --- The same with a script, whose @till_claim it is then; refused (TAKEN) instead of false.
 function carts.claim_with(script, cart, until_ms)
   script:must(carts.TAKEN, 1, CLAIM, time.now_ms(), db.at_ms(until_ms), db.bin("cart", cart.id),
-    cart.version, db.now(), 0)
+    cart.version, 0, carts.claim_bounds())
   script:exec("SET @till_claim = LAST_INSERT_ID()")
 end
 

@@ -41,7 +41,13 @@ local FROM = "SELECT r.id, r.cart_id, r.variant_id, r.location_id, r.quantity, r
   .. " COALESCE(r.held_since, r.created_at) AS since FROM reservations r FORCE INDEX (%s) "
 -- What nobody completes just now. The table of carts is not locked by it.
 local OVER = "r.state = 'held' AND r.expires_at < ? AND NOT EXISTS (SELECT 1 FROM carts c"
-  .. " WHERE c.id = r.cart_id AND c.state = 'completing' AND c.claimed_until >= ?)"
+  .. " WHERE c.id = r.cart_id AND c.state = 'completing' AND c." .. carts.CLAIMED .. ")"
+
+
+local function over_args(...)
+  local now, longest = carts.claim_bounds()
+  return now, now, longest, ...
+end
 
 
 function reservations.lock(tx, cart_id)
@@ -100,7 +106,7 @@ end
 local function expire_some(limit)
   return sql.transaction(function(tx)
     local rows, e = tx:query(FROM:format "reservations_expiry" .. "WHERE " .. OVER
-      .. " ORDER BY r.expires_at LIMIT ? FOR UPDATE SKIP LOCKED", db.now(), db.now(), limit)
+      .. " ORDER BY r.expires_at LIMIT ? FOR UPDATE SKIP LOCKED", over_args(limit))
     if not rows then return nil, e end
     local ok, e2 = reservations.let_go(tx, rows, "expired")
     if not ok then return nil, e2 end
@@ -134,7 +140,7 @@ local function sweeper(tx, variant)
   return function(missing)
     local rows, e = tx:query(FROM:format "reservations_variant" .. "WHERE r.variant_id = ?"
       .. " AND r.location_id IS NOT NULL AND " .. OVER .. " ORDER BY r.expires_at LIMIT ?"
-      .. " FOR UPDATE SKIP LOCKED", sql.bytes(variant), db.now(), db.now(), BATCH)
+      .. " FOR UPDATE SKIP LOCKED", sql.bytes(variant), over_args(BATCH))
     if not rows then return nil, e end
     local some = {}
     while missing > 0 and rows[#some + 1] do
@@ -152,8 +158,7 @@ end
 -- after a deadlock.
 local function is_ending(tx, variant)
   local row, e = tx:one("SELECT 1 AS yes FROM reservations r WHERE r.variant_id = ?"
-    .. " AND r.location_id IS NOT NULL AND " .. OVER .. " LIMIT 1", sql.bytes(variant), db.now(),
-    db.now())
+    .. " AND r.location_id IS NOT NULL AND " .. OVER .. " LIMIT 1", sql.bytes(variant), over_args())
   if row == nil then return nil, e end
   return row ~= false
 end

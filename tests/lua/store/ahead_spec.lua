@@ -67,6 +67,35 @@ t.describe("a clock that was a year ahead", function()
         shop.count("carts", "state = 'open' OR claimed_until < UTC_TIMESTAMP(3)") }, { 1, 1, 1 })
     end))
 
+  -- Nothing but its claim says so of such a cart: no goods, no flow.
+  t.it("leaves no cart shut that somebody had only looked at", with_shop(function(shop, raw)
+    local carts, tea = raw.require "till.store.carts", shop.product("TEA", 1000, 9)
+    local function claimed(ahead_ms)
+      local cart_id = shop.cart { { tea, 1 } }
+      shop.must(shop.pay(cart_id))
+      raw.clock.skip_ms = ahead_ms
+      t.ok(carts.claim(nil, carts.get(cart_id), raw.require("till.prim.time").now_ms() + 120000))
+      raw.clock.skip_ms = 0
+      return cart_id
+    end
+    local function patch(cart_id)
+      return (raw.store("PATCH", "/store/v1/carts/" .. cart_id, { email = "ada@example.org" }))
+    end
+    t.equal(patch(claimed(YEAR_MS)), 200)
+    t.equal((shop.complete(claimed(YEAR_MS))), 200)
+    t.equal((shop.pay(claimed(YEAR_MS))), 201)
+    local dropped = claimed(YEAR_MS)
+    assert(raw.sql.exec("UPDATE reservations SET expires_at = '2020-01-01' WHERE cart_id = ?",
+      raw.require("till.store.db").bin("cart", dropped)))
+    t.equal(assert(raw.require("till.store.reservations").expire(10, 0)), 1)
+    local firm, soon = claimed(0), claimed(59 * MINUTE_MS)
+    for _, cart_id in ipairs { firm, soon } do
+      t.equal(patch(cart_id), 409)
+      t.equal((shop.complete(cart_id)), 409)
+    end
+    t.equal(assert(raw.require("till.store.ahead").pull_back()), 0)
+  end))
+
   t.it("is not seen in what is as it should be", with_shop(function(shop, raw)
     local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
     shop.pay(cart, "test", "tok_timeout")
