@@ -16,7 +16,10 @@ local answer, reason_of = outcome.answer, outcome.reason_of
 
 -- What the shopper did, or his bank: he can do otherwise. Everything else is the shop's affair.
 local SHOPPERS = { amount_too_small = true, amount_too_large = true, resource_missing = true,
-  payment_method_unexpected_state = true }
+  payment_method_unexpected_state = true, payment_intent_incompatible_payment_method = true,
+  payment_method_billing_details_address_missing = true, payment_method_currency_mismatch = true,
+  payment_method_customer_decline = true, payment_method_invalid_parameter = true,
+  payment_method_not_available = true, payment_method_provider_decline = true }
 -- What a lookup finds is told of an authorization in its own words.
 local OF_AUTHORIZE = { voided = "failed", not_found = "failed", refunded = "unknown" }
 
@@ -56,24 +59,36 @@ handler["payment.lookup"] = function(config, payment)
 end
 
 
-local function look_to_authorize(config, payment)
-  local found = outcome.look(config, payment)
-  found.outcome = OF_AUTHORIZE[found.outcome] or found.outcome
+local function of_authorize(found)
+  local told = OF_AUTHORIZE[found.outcome]
+  if told then found.outcome, found.answered = told, true end
   return found
 end
 
 
+local function look_to_authorize(config, payment)
+  return of_authorize(outcome.look(config, payment))
+end
+
+
+-- The one parameter that the shopper chose; not each way in which it does not fit has a code.
+local function is_shoppers(told, status)
+  return status == 402 or SHOPPERS[told.code] or told.param == "payment_method"
+end
+
+
+-- Stripe is well: it read the request, and says why it does not do it. That is no failure of its
+-- own, or whoever sends such requests would shut it for everybody else.
 local function refused(config, payment, id, told, status)
-  if status == 402 or SHOPPERS[told.code] then
-    if not id then return answer("declined", nil, { reason = reason_of(told) }) end
-    return outcome.give_up(config, payment, id, "declined", reason_of(told))
-  end
-  local reason = "the shop's request was refused; nothing was taken"
-  if not id then return answer("failed", nil, { reason = reason }) end
-  if told.code == "payment_intent_unexpected_state" then
+  local what, reason = "failed", "the shop's request was refused; nothing was taken"
+  if is_shoppers(told, status) then what, reason = "declined", reason_of(told) end
+  if not id then return answer(what, nil, { reason = reason, answered = true }) end
+  if what == "failed" and told.code == "payment_intent_unexpected_state" then
     return look_to_authorize(config, payment)
   end
-  return outcome.give_up(config, payment, id, "failed", reason)
+  local given_up = outcome.give_up(config, payment, id, what, reason)
+  if given_up.outcome == what then given_up.answered = true end
+  return given_up
 end
 
 
@@ -82,15 +97,13 @@ local function confirm(config, payment, id)
   local got = intent.confirm(config, payment, id)
   if got.ok then
     if not intent.is_ours(got.ok, payment) then return answer("unknown", id) end
-    local found = outcome.judge(config, got.ok, payment)
-    found.outcome = OF_AUTHORIZE[found.outcome] or found.outcome
-    return found
+    return of_authorize(outcome.judge(config, got.ok, payment))
   elseif got.refused then
     return refused(config, payment, id, got.refused, got.status)
   elseif got.unsent then
     return answer("failed", id, { reason = got.unsent })
   end
-  return answer("unknown", id)
+  return answer("unknown", id, { answered = got.is_conflict or nil })
 end
 
 

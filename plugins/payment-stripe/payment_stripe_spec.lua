@@ -116,6 +116,41 @@ t.plugin("payment-stripe", OPTIONS, function(plugin)
     t.equal(judged("canceled").reason, nil)
   end)
 
+  -- Answers of Stripe to a confirmation, with everything else going well.
+  local function confirmed(answer)
+    local api, made = require "plugins.payment-stripe.api", { object = "payment_intent",
+      id = "pi_1", status = "requires_payment_method", amount = 1000, currency = "gbp",
+      metadata = { payment = "pay_1", cart = "cart_1" } }
+    local request = api.request
+    api.request = function(_, _, path)
+      if path:find "/confirm$" then return answer end
+      if path:find "/cancel$" then made.status = "canceled" end
+      return { ok = made }
+    end
+    local out = require("plugins.payment-stripe.handler")["payment.authorize"](OPTIONS, pay())
+    api.request = request
+    return out
+  end
+
+  -- Otherwise one shopper, by confirming what does not fit, shuts Stripe for all (provider_calls).
+  t.it("is well where it refuses what a shopper chose, not where it turns us away", function()
+    local function refused(status, told) return confirmed { refused = told, status = status } end
+    for _, told in ipairs { { code = "payment_intent_incompatible_payment_method" },
+      { code = "payment_method_currency_mismatch" }, { param = "payment_method" } } do
+      told.message = "it does not fit"
+      local answer = refused(400, told)
+      t.same({ answer.outcome, answer.reason }, { "declined", "it does not fit" })
+    end
+    for _, status in ipairs { 400, 404 } do
+      local answer = refused(status, { code = "parameter_unknown" })
+      t.same({ answer.outcome, answer.answered }, { "failed", true })
+    end
+    t.same(refused(400, { code = "payment_intent_unexpected_state" }).answered, true)
+    t.same(confirmed({ unknown = "400", is_conflict = true }).answered, true)
+    t.same(confirmed { unsent = "429", status = 429 }.answered, nil)
+    t.same(confirmed { unknown = "500", status = 500 }.answered, nil)
+  end)
+
   local BODY = '{"id":"evt_1","object":"event","type":"charge.captured","created":1700000000,'
     .. '"livemode":false,"data":{"object":{"object":"charge","id":"ch_1","payment_intent":"pi_1"}}}'
 

@@ -75,6 +75,7 @@ t.describe("no failure of the provider", function()
     { why = "is a decline", answer = { outcome = "declined" } },
     { why = "is that it says itself that it does not know yet",
       answer = { outcome = "unknown", answered = true } },
+    { why = "is that it refused the request", answer = { outcome = "failed", answered = true } },
     { why = "is that whoever asked has gone", failure = "cancelled" },
   }, function(case)
     local ask, calls, name = new_provider()
