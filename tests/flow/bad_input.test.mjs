@@ -166,6 +166,19 @@ describe("the address", () => {
     await assert.rejects(ask("h2"), "headers that take more than a frame end the connection");
     for (const protocol of ["h2", "h1"]) assertOk(await shop[protocol]("GET", "/store/v1/products?limit=1"), 200);
   });
+
+  // A worker that is at one request for seconds is ended, with all that it has in flight: then there is no answer here.
+  it("is read in the time that its length takes, by whomever it is sent", async () => {
+    const many = 28_000, blanks = " ".repeat(many), order = `/store/v1/orders/ord_${NOBODY}`;
+    const cookies = [`till_session=x${blanks}b`, `x;${blanks}y`, `${";".repeat(many)}`, `till_session=${"a".repeat(many)}`, `${"=".repeat(many)}`];
+    for (const cookie of cookies) assertProblem(await shop.h1("GET", order, { key: null, headers: { cookie } }), 401, "unauthorized");
+    for (const authorization of [`Bearer x${blanks}y`, `Bearer ${blanks}x`])
+      assertProblem(await shop.h1("GET", order, { key: null, headers: { authorization } }), 401, "unauthorized");
+    assertProblem(await shop.h1("GET", `/store/v1/products?limit=${"1".repeat(many)}x`), 422, "invalid_request");
+    const type = `multipart/form-data; boundary=a${blanks}b`;
+    const form = await shop.h1("POST", "/admin/v1/imports", { key: shop.dev.admin_key, headers: { ...idem(), "content-type": type }, body: Buffer.from("x") });
+    assert.ok([400, 422].includes(form.status), form.text);
+  });
 });
 
 describe("an unknown id", () => {
