@@ -56,6 +56,17 @@ describe("the body", () => {
       assertPointsAt(answer, pointer);
   });
 
+  // As of headers below: a worker that is at one body for seconds is ended, and there is no answer.
+  it("is read in the time that its length takes, whatever it holds that nobody expects", async () => {
+    const many = (of) => Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`${of}${i.toString(26)}`, 1]));
+    const login = await shop.h1("POST", "/auth/v1/staff/sessions", { key: null, body: many("emai") });
+    assertProblem(login, 422, "invalid_request");
+    assert.equal(login.body.errors.length, 50);
+    assertProblem(await withoutEffect(() => shop.store("PATCH", cartPath(), { body: { shipping_address: many("addres") } })), 422, "invalid_request");
+    const lines = Array.from({ length: 400 }, () => Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`quantit${i}`, 1])));
+    assertProblem(await shop.admin("POST", "/rules/try", { body: { cart: { currency: "GBP", lines } } }), 422, "invalid_request");
+  });
+
   it("points at what it does not know and at what is missing", async () => {
     const unknown = await withoutEffect(() => shop.store("POST", cartPath("/lines"),
       { body: { variant_id: variant.id, quantity: 1, price: 1 } }));

@@ -307,6 +307,7 @@ end
 
 --- Called by the composites of till.util.schema_parts; not for others.
 schema.part = {
+  is_full = function(errors) return errors ~= nil and errors[MAX_ERRORS] ~= nil end,
   make = make, fail = fail, wrong_type = wrong_type, collect = collect, named = named,
   is_null = function(value) return value == nil or value == null end,
   is_list = function(value)
