@@ -13,7 +13,8 @@ t.describe("a cookie", function()
   end)
 
   t.it("is not there", function()
-    for _, header in ipairs { "", ";", "=", "sid", "xsid=1", "SID=1", "a=sid=1", "sid =1", "; ;" } do
+    for _, header in ipairs { "", ";", "=", "sid", "xsid=1", "SID=1", "a=sid=1", "sid =1",
+      "; ;" } do
       t.equal(cookie.get(header, "sid"), nil, header)
     end
   end)
