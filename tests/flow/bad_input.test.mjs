@@ -9,7 +9,7 @@ const NOBODY = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
 let shop, product, variant, cart, otherKey;
 before(async () => {
-  shop = await Shop.start();
+  shop = await Shop.start({ args: ["--set", "auth.max_attempts=4"] });
   ({ product, variant } = await makeProduct(shop, { stock: 50 }));
   cart = await makeCart(shop, variant.id);
   otherKey = (await makeKey("Another window")).key;
@@ -343,6 +343,21 @@ describe("Idempotency-Key", () => {
     const key = newKey();
     assert.equal((await shop.admin("POST", "/products", { headers: idem(key), body: { title: 5 } })).status, 422);
     assertOk(await shop.admin("POST", "/products", { headers: idem(key), body: { title: "Mended", handle: key, variants: [{ sku: key }] } }), 201);
+  });
+});
+
+describe("registering", () => {
+  it("is for one address as often as people in a house would: then 429, which says when", async () => {
+    const register = (key) => shop.h2("POST", "/auth/v1/customers", { key, body: { email: `${newKey()}@example.com`, password: "correct horse battery" } });
+    const first = await register(shop.dev.store_key);
+    assertOk(first, 201);
+    assert.match(first.headers["ratelimit-policy"], /^"registration";q=20;w=900$/);
+    const answers = await Promise.all(Array.from({ length: 20 }, () => register(shop.dev.store_key)));
+    assert.deepEqual(answers.map((one) => one.status).sort(), [...Array(19).fill(201), 429]);
+    const last = await register(shop.dev.store_key);
+    assertProblem(last, 429, "quota_exceeded");
+    assert.ok(Number(last.headers["retry-after"]) > 0);
+    assertOk(await register(shop.dev.admin_key), 201);
   });
 });
 
