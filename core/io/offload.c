@@ -1,4 +1,4 @@
-/* offload.c - a queue of jobs, its threads, and the way back through a mailbox.
+/* offload.c - lanes of jobs, the threads, and the way back through a mailbox.
  *
  * A task lives on two sides: its op on the loop's thread, its job in the queue
  * or on a thread. It is freed when both have ended: `told` says that the
@@ -22,19 +22,25 @@
 typedef struct task {
     till_op_t op;
     till_mail_t mail;
-    struct task *next; /* in the queue, under the lock */
+    struct task *next; /* in its lane, under the lock */
     till_offload_t *pool;
     till_job_t job;
     bool told, back;
 } task_t;
+
+typedef struct lane {
+    task_t *first, **tail;
+    unsigned len;
+} lane_t;
 
 struct till_offload {
     till_loop_t *loop;
     till_mailbox_t *mailbox;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    task_t *first, **tail; /* under the lock */
-    bool closing;          /* under the lock */
+    lane_t lanes[TILL_OFFLOAD_LANES]; /* under the lock */
+    unsigned turn;                    /* the lane that is next, under the lock */
+    bool closing;                     /* under the lock */
     unsigned threads;
     int niceness;
     pthread_t thread[];
@@ -79,20 +85,36 @@ static void on_done(till_op_t *op, till_status_t status)
     job.done(job.data, status, status == TILL_OK ? job.arg : NULL);
 }
 
-/* @return whether the task was still queued; it is not any more. */
-static bool unqueue(till_offload_t *pool, task_t *task)
+static void push(lane_t *lane, task_t *task)
+{
+    *lane->tail = task;
+    lane->tail = &task->next;
+    lane->len++;
+}
+
+/* @return whether it was there; it is not any more. */
+static bool take_out(lane_t *lane, const task_t *task)
 {
     task_t **at;
+
+    for (at = &lane->first; *at != NULL && *at != task; at = &(*at)->next)
+        ;
+    if (*at == NULL)
+        return false;
+    *at = task->next;
+    if (lane->tail == &task->next)
+        lane->tail = at;
+    lane->len--;
+    return true;
+}
+
+/* @return whether the task was still queued; it is not any more. */
+static bool unqueue(till_offload_t *pool, const task_t *task)
+{
     bool found;
 
     pthread_mutex_lock(&pool->lock);
-    for (at = &pool->first; *at != NULL && *at != task; at = &(*at)->next)
-        ;
-    if ((found = *at != NULL)) {
-        *at = task->next;
-        if (pool->tail == &task->next)
-            pool->tail = at;
-    }
+    found = take_out(&pool->lanes[task->job.lane], task);
     pthread_mutex_unlock(&pool->lock);
     return found;
 }
@@ -107,18 +129,29 @@ static void on_abort(till_op_t *op, till_status_t why)
         drop_result(task);
 }
 
+/* @return the first of the lane whose turn it is, or of the next that has one; NULL: there is none. Under the lock. */
+static task_t *first_of_turn(till_offload_t *pool)
+{
+    for (unsigned i = 0; i < TILL_OFFLOAD_LANES; i++) {
+        lane_t *lane = &pool->lanes[(pool->turn + i) % TILL_OFFLOAD_LANES];
+
+        if (lane->first != NULL)
+            return lane->first;
+    }
+    return NULL;
+}
+
 /* Waits for a job; NULL says that the pool closes. */
 static task_t *next_task(till_offload_t *pool)
 {
     task_t *task;
 
     pthread_mutex_lock(&pool->lock);
-    while (pool->first == NULL && !pool->closing)
+    while ((task = first_of_turn(pool)) == NULL && !pool->closing)
         pthread_cond_wait(&pool->wake, &pool->lock);
-    if ((task = pool->first) != NULL) {
-        pool->first = task->next;
-        if (pool->first == NULL)
-            pool->tail = &pool->first;
+    if (task != NULL) {
+        take_out(&pool->lanes[task->job.lane], task);
+        pool->turn = (task->job.lane + 1) % TILL_OFFLOAD_LANES;
     }
     pthread_mutex_unlock(&pool->lock);
     return task;
@@ -166,7 +199,8 @@ till_offload_t *till_offload_create(till_loop_t *loop, unsigned threads, int nic
     pool->mailbox = till_mailbox_create(loop);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
-    pool->tail = &pool->first;
+    for (unsigned i = 0; i < TILL_OFFLOAD_LANES; i++)
+        pool->lanes[i].tail = &pool->lanes[i].first;
     for (; pool->threads < threads; pool->threads++)
         create_thread(&pool->thread[pool->threads], run_thread, pool);
     return pool;
@@ -201,7 +235,7 @@ static task_t *first_queued(till_offload_t *pool)
     task_t *task;
 
     pthread_mutex_lock(&pool->lock);
-    task = pool->first;
+    task = first_of_turn(pool);
     pthread_mutex_unlock(&pool->lock);
     return task;
 }
@@ -228,14 +262,24 @@ till_op_t *till_offload_run(till_offload_t *pool, const till_job_t *job, uint64_
 {
     task_t *task = till_calloc(1, sizeof(*task));
 
+    assert(job->lane < TILL_OFFLOAD_LANES);
     task->pool = pool;
     task->job = *job;
     task->mail.deliver = on_back;
     till_op_init(&task->op, pool->loop, timeout_ms, on_abort, on_done);
     pthread_mutex_lock(&pool->lock);
-    *pool->tail = task;
-    pool->tail = &task->next;
+    push(&pool->lanes[job->lane], task);
     pthread_cond_signal(&pool->wake);
     pthread_mutex_unlock(&pool->lock);
     return &task->op;
+}
+
+unsigned till_offload_waiting(till_offload_t *pool, unsigned lane)
+{
+    unsigned len;
+
+    pthread_mutex_lock(&pool->lock);
+    len = pool->lanes[lane].len;
+    pthread_mutex_unlock(&pool->lock);
+    return len;
 }

@@ -86,6 +86,12 @@ static int l_equal(lua_State *L)
     return 1;
 }
 
+/* A password takes a core for 40 to 80 ms, and anybody may send one. Each kind of who asks has a lane, so that no one
+ * kind keeps out the others; and a lane that is this long is an answer within two seconds, more is refused at once. */
+enum { MOST_WAITING = 32 };
+
+static const char *const lanes[TILL_OFFLOAD_LANES + 1] = {"other", "staff", "customer", "registration", NULL};
+
 struct hashing {
     char *password;
     size_t len;
@@ -125,6 +131,7 @@ static int l_scrypt(lua_State *L)
 {
     till_slice_t password = till_check_slice(L, 1), salt = till_check_slice(L, 2);
     till_offload_t *offload = till_vm_env_of(L)->offload;
+    unsigned lane = (unsigned)luaL_checkoption(L, 3, lanes[0], lanes);
     struct hashing *hashing;
 
     luaL_argcheck(L, salt.len == 16, 2, "is not 16 bytes");
@@ -134,11 +141,13 @@ static int l_scrypt(lua_State *L)
     till_co_t *co = till_co_of(L);
     if (till_co_refused(L, co))
         return 2;
+    if (till_offload_waiting(offload, lane) >= MOST_WAITING)
+        return till_push_failure(L, TILL_OVERLOADED, "as many passwords are waiting as may");
     hashing = till_calloc(1, sizeof(*hashing));
     hashing->password = till_strndup(password.base, password.len);
     hashing->len = password.len;
     memcpy(hashing->salt, salt.base, 16);
-    const till_job_t job = {work, on_hashed, drop, hashing, co};
+    const till_job_t job = {work, on_hashed, drop, hashing, co, lane};
     return till_co_park(co, L, till_offload_run(offload, &job, till_co_time_left(L, 10000)), 0);
 }
 

@@ -166,8 +166,9 @@ end
 -- Only what the currency can hold exactly: more decimals than it has are refused, not rounded.
 function money.parse(text, what)
   local decimals = decimals_of(what)
-  local whole, part = tostring(text):match("^(%d+)%.?(%d*)$")
-  if not whole or #part > decimals then return nil end
+  local whole, rest = tostring(text):match("^(%d+)(.*)$")
+  local part = whole and rest:match("^%.?(%d*)$")
+  if not part or #part > decimals then return nil end
   local value = exact.parse(whole .. part .. ("0"):rep(decimals - #part))
   if type(value.n) ~= "number" then return nil end
   return value.n

@@ -9,7 +9,7 @@ const NOBODY = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
 let shop, product, variant, cart, otherKey;
 before(async () => {
-  shop = await Shop.start();
+  shop = await Shop.start({ args: ["--set", "auth.max_attempts=4"] });
   ({ product, variant } = await makeProduct(shop, { stock: 50 }));
   cart = await makeCart(shop, variant.id);
   otherKey = (await makeKey("Another window")).key;
@@ -54,6 +54,17 @@ describe("the body", () => {
     }));
     for (const pointer of ["/email", "/shipping_address/city", "/shipping_address/country", "/shipping_option_id"])
       assertPointsAt(answer, pointer);
+  });
+
+  // As of headers below: a worker that is at one body for seconds is ended, and there is no answer.
+  it("is read in the time that its length takes, whatever it holds that nobody expects", async () => {
+    const many = (of) => Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`${of}${i.toString(26)}`, 1]));
+    const login = await shop.h1("POST", "/auth/v1/staff/sessions", { key: null, body: many("emai") });
+    assertProblem(login, 422, "invalid_request");
+    assert.equal(login.body.errors.length, 50);
+    assertProblem(await withoutEffect(() => shop.store("PATCH", cartPath(), { body: { shipping_address: many("addres") } })), 422, "invalid_request");
+    const lines = Array.from({ length: 400 }, () => Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`quantit${i}`, 1])));
+    assertProblem(await shop.admin("POST", "/rules/try", { body: { cart: { currency: "GBP", lines } } }), 422, "invalid_request");
   });
 
   it("points at what it does not know and at what is missing", async () => {
@@ -165,6 +176,19 @@ describe("the address", () => {
     assertProblem(await ask("h1"), 431, "headers_too_large");
     await assert.rejects(ask("h2"), "headers that take more than a frame end the connection");
     for (const protocol of ["h2", "h1"]) assertOk(await shop[protocol]("GET", "/store/v1/products?limit=1"), 200);
+  });
+
+  // A worker that is at one request for seconds is ended, with all that it has in flight: then there is no answer here.
+  it("is read in the time that its length takes, by whomever it is sent", async () => {
+    const many = 28_000, blanks = " ".repeat(many), order = `/store/v1/orders/ord_${NOBODY}`;
+    const cookies = [`till_session=x${blanks}b`, `x;${blanks}y`, `${";".repeat(many)}`, `till_session=${"a".repeat(many)}`, `${"=".repeat(many)}`];
+    for (const cookie of cookies) assertProblem(await shop.h1("GET", order, { key: null, headers: { cookie } }), 401, "unauthorized");
+    for (const authorization of [`Bearer x${blanks}y`, `Bearer ${blanks}x`])
+      assertProblem(await shop.h1("GET", order, { key: null, headers: { authorization } }), 401, "unauthorized");
+    assertProblem(await shop.h1("GET", `/store/v1/products?limit=${"1".repeat(many)}x`), 422, "invalid_request");
+    const type = `multipart/form-data; boundary=a${blanks}b`;
+    const form = await shop.h1("POST", "/admin/v1/imports", { key: shop.dev.admin_key, headers: { ...idem(), "content-type": type }, body: Buffer.from("x") });
+    assert.ok([400, 422].includes(form.status), form.text);
   });
 });
 
@@ -319,6 +343,21 @@ describe("Idempotency-Key", () => {
     const key = newKey();
     assert.equal((await shop.admin("POST", "/products", { headers: idem(key), body: { title: 5 } })).status, 422);
     assertOk(await shop.admin("POST", "/products", { headers: idem(key), body: { title: "Mended", handle: key, variants: [{ sku: key }] } }), 201);
+  });
+});
+
+describe("registering", () => {
+  it("is for one address as often as people in a house would: then 429, which says when", async () => {
+    const register = (key) => shop.h2("POST", "/auth/v1/customers", { key, body: { email: `${newKey()}@example.com`, password: "correct horse battery" } });
+    const first = await register(shop.dev.store_key);
+    assertOk(first, 201);
+    assert.match(first.headers["ratelimit-policy"], /^"registration";q=20;w=900$/);
+    const answers = await Promise.all(Array.from({ length: 20 }, () => register(shop.dev.store_key)));
+    assert.deepEqual(answers.map((one) => one.status).sort(), [...Array(19).fill(201), 429]);
+    const last = await register(shop.dev.store_key);
+    assertProblem(last, 429, "quota_exceeded");
+    assert.ok(Number(last.headers["retry-after"]) > 0);
+    assertOk(await register(shop.dev.admin_key), 201);
   });
 });
 

@@ -65,7 +65,7 @@ end
 local function password(args)
   local f, why = parse(args)
   if not f then return misuse(why) end
-  local digest, e = access.digest(f.password)
+  local digest, e = access.digest(f.password, "staff")
   if not digest then return refuse(e) end
   local done, e2 = people.staff.set_password(f.email, digest)
   if done == nil then return refuse(e2) end

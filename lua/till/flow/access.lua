@@ -1,12 +1,15 @@
 -- till/flow/access - passwords and logging in.
 --
---   digest(password) -> { salt, hash } | nil, err
---   create_staff{ email, name, password, roles } -> staff;  register{ email, password, … }
+--   digest(password, who) -> { salt, hash } | nil, err     who: as of crypto.scrypt
+--   create_staff{ email, name, password, roles } -> staff | nil, err
+--   register({ email, password, … }, peer) -> customer | nil, err, quota    peer nil: not counted
 --   login(kind, email, password, peer) -> { token, expires_at, who } | nil, err, quota
+--   quota { max, window, left, reset, exceeded }     seconds
 --
 -- An unknown address costs the same time and says the same as a wrong password: the digest of a
 -- password that nobody has is computed for it. Attempts are counted by address of the account and
--- of the peer in Redis; without Redis nobody is kept out.
+-- of the peer in Redis, registrations by the peer; without Redis nobody is kept out. What takes the
+-- computer's time is bounded all the same (crypto.scrypt): who comes when too many wait hears so.
 local conf = require "till.prim.conf"
 local crypto = require "till.prim.crypto"
 local err = require "till.util.err"
@@ -20,21 +23,22 @@ local time = require "till.prim.time"
 local access = {}
 
 local WINDOW_S = 900
-local LIMIT = { limit = "login" }
+local OF_PEER = 5 -- times auth.max_attempts: a household may have many people
+local LIMITS = { login = { limit = "login" }, registration = { limit = "registration" } }
 local NOBODY = ("\0"):rep(16)
 local KINDS = { staff = people.staff, customer = people.customers }
 
 
-function access.digest(password)
+function access.digest(password, who)
   local salt = crypto.random(16)
-  local hash, e = crypto.scrypt(password, salt)
+  local hash, e = crypto.scrypt(password, salt, who)
   if not hash then return nil, e end
   return { salt = salt, hash = hash }
 end
 
 
-local function with_digest(fields)
-  local digest, e = access.digest(fields.password)
+local function with_digest(fields, who)
+  local digest, e = access.digest(fields.password, who)
   if not digest then return nil, e end
   local out = {}
   for name, value in pairs(fields) do out[name] = value end
@@ -44,16 +48,9 @@ end
 
 
 function access.create_staff(fields)
-  local f, e = with_digest(fields)
+  local f, e = with_digest(fields, "staff")
   if not f then return nil, e end
   return people.staff.create(f)
-end
-
-
-function access.register(fields)
-  local f, e = with_digest(fields)
-  if not f then return nil, e end
-  return people.customers.create(f)
 end
 
 
@@ -72,20 +69,45 @@ local function count(name)
 end
 
 
--- A household may have many people: its address gets more attempts than an account.
+local function refused(q, what)
+  metrics.add("till_rate_limited_total", LIMITS[what], 1)
+  return nil, err.new("quota_exceeded", "too many attempts; wait a while",
+    { retry_after_ms = q.reset * 1000 }), q
+end
+
+
+-- Each costs a password's time and leaves a row behind, and anybody may ask.
+local function quota_of_registrations(peer)
+  local max = conf.get("auth.max_attempts") * OF_PEER
+  local n, left = count("registration|" .. peer)
+  return { max = max, window = WINDOW_S, left = math.max(0, max - n), reset = left,
+    exceeded = n > max }
+end
+
+
+function access.register(fields, peer)
+  local q = peer and quota_of_registrations(peer)
+  if q and q.exceeded then return refused(q, "registration") end
+  local f, e = with_digest(fields, "registration")
+  if not f then return nil, e, q end
+  local made, e2 = people.customers.create(f)
+  return made, e2, q
+end
+
+
 local function quota(kind, email, peer)
   local max = conf.get("auth.max_attempts")
   local n, left = count(("%s|%s"):format(kind, email))
   local n2, left2 = count(("%s|%s"):format(kind, peer or "?"))
-  local used = math.max(n, math.ceil(n2 / 5))
+  local used = math.max(n, math.ceil(n2 / OF_PEER))
   return { max = max, window = WINDOW_S, left = math.max(0, max - used),
-    reset = n2 > 5 * max and left2 or left, exceeded = used > max }
+    reset = n2 > OF_PEER * max and left2 or left, exceeded = used > max }
 end
 
 
-local function verify(row, password)
+local function verify(kind, row, password)
   local known = row and row.password_hash
-  local hash, e = crypto.scrypt(password, known and row.password_salt or NOBODY)
+  local hash, e = crypto.scrypt(password, known and row.password_salt or NOBODY, kind)
   if not hash then return nil, e end
   return known and crypto.equal(hash, row.password_hash) or false
 end
@@ -101,13 +123,11 @@ function access.login(kind, email, password, peer)
   local q = quota(kind, email, peer)
   if q.exceeded then
     tally(kind, "limited")
-    metrics.add("till_rate_limited_total", LIMIT, 1)
-    return nil, err.new("quota_exceeded", "too many attempts; wait a while",
-      { retry_after_ms = q.reset * 1000 }), q
+    return refused(q, "login")
   end
   local row, e = KINDS[kind].by_email(email)
   if row == nil then return nil, e, q end
-  local good, e2 = verify(row, password)
+  local good, e2 = verify(kind, row, password)
   if good == nil then return nil, e2, q end
   if not good then
     tally(kind, "refused")

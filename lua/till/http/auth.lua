@@ -101,7 +101,7 @@ end
 local function cookie_token(req)
   local header = req.headers.cookie
   local value = header and cookies.get(header, "till_session")
-  return value and value:match("^mtses_[%w_-]+$")
+  return value and #value <= MAX_TOKEN and value:match("^mtses_[%w_-]+$") or nil
 end
 
 

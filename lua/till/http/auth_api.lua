@@ -24,10 +24,10 @@ end
 
 
 -- IETF ratelimit-headers, draft 10.
-local function limits(q)
+local function limits(q, what)
   if not q then return {} end
-  return { ["ratelimit-policy"] = ('"login";q=%d;w=%d'):format(q.max, q.window),
-    ratelimit = ('"login";r=%d;t=%d'):format(q.left, q.reset) }
+  return { ["ratelimit-policy"] = ('"%s";q=%d;w=%d'):format(what, q.max, q.window),
+    ratelimit = ('"%s";r=%d;t=%d'):format(what, q.left, q.reset) }
 end
 
 
@@ -57,9 +57,9 @@ local function login(kind, view)
     local session, e, q = access.login(kind, ctx.body.email, ctx.body.password, ctx.req.peer)
     if not session then
       if e.code ~= "quota_exceeded" and e.code ~= "unauthorized" then return nil, e end
-      return with_headers(problem.response(e, ctx.req), limits(q))
+      return with_headers(problem.response(e, ctx.req), limits(q, "login"))
     end
-    local headers = limits(q)
+    local headers = limits(q, "login")
     headers["set-cookie"] = cookie(session.token, conf.get("auth.session_hours") * 3600)
     headers["cache-control"] = "no-store"
     local body = { token = session.token, expires_at = session.expires_at,
@@ -80,10 +80,16 @@ local function logout(ctx)
 end
 
 
+-- Through a shop's own server, which has a secret key, everybody comes from one address.
 local function register(ctx)
-  local made, e = access.register(ctx.body)
-  if not made then return nil, e end
-  return ctx:json(201, { customer = views.customer(made) })
+  local peer = ctx.auth.kind ~= "secret" and ctx.req.peer or nil
+  local made, e, q = access.register(ctx.body, peer)
+  if not made then
+    if e.code ~= "quota_exceeded" then return nil, e end
+    return with_headers(problem.response(e, ctx.req), limits(q, "registration"))
+  end
+  return ctx:json(201, { customer = views.customer(made) },
+    { headers = limits(q, "registration") })
 end
 
 
@@ -91,7 +97,7 @@ return {
   route.post("/auth/v1/staff/sessions", {
     summary = "Log in as staff", tag = "auth", auth = "none", body = LOGIN,
     returns = { [201] = true }, handler = login("staff", views.staff),
-    errors = { "unauthorized", "quota_exceeded" },
+    errors = { "unauthorized", "quota_exceeded", "overloaded" },
   }),
   route.delete("/auth/v1/staff/sessions", {
     summary = "Log out", tag = "auth", auth = "admin", permission = "any",
@@ -103,7 +109,10 @@ return {
       password = s.string { min = 10, max = 200 }, first_name = s.string { max = 120 },
       last_name = s.string { max = 120 }, phone = s.string { max = 40 } },
       { required = { "email", "password" } }),
-    returns = { [201] = true }, handler = register, errors = { "duplicate" },
+    returns = { [201] = true }, handler = register,
+    errors = { "duplicate", "quota_exceeded", "overloaded" },
+    doc = "An address may register 5 times as many as `auth.max_attempts` within 15 minutes; a"
+      .. " secret key is not counted. 503: as many passwords wait to be computed as may.",
   }),
   route.post("/auth/v1/customers/sessions", {
     summary = "Log in as a customer; cart_id: a guest's cart that becomes his", tag = "auth",
@@ -111,7 +120,7 @@ return {
       password = s.string { min = 1, max = 200 }, cart_id = s.nullable(s.id("cart")) },
       { required = { "email", "password" }, name = "CustomerLogin" }),
     returns = { [201] = true }, handler = login("customer", views.customer),
-    errors = { "unauthorized", "quota_exceeded" },
+    errors = { "unauthorized", "quota_exceeded", "overloaded" },
   }),
   route.delete("/auth/v1/customers/sessions", {
     summary = "Log out", tag = "auth", auth = "customer", returns = { [204] = true },

@@ -42,7 +42,7 @@ return {
     { "base64url_decode", "s: string", "bytes: string?", "nil where it is none." },
     { "equal", "a: string; b: string", "are_they: boolean", "In constant time: for signatures." },
     { "scrypt", "password: string; salt: string", "key: string?; err: till.Err?",
-      "Waits, some 40 ms. A salt of 16 bytes gives 32." },
+      "Waits, some 40 ms. A salt of 16 bytes gives 32. `overloaded` at once where many wait." },
   } },
 
   { module = "till.prim.http", needs = "http",

@@ -37,6 +37,8 @@ return {
     { "valid", "s: string", "is_it: boolean", "Is it UTF-8?" },
     { "clean", "s: string", "is_it: boolean", "Is it UTF-8 without NUL?" },
     { "length", "s: string", "characters: integer", "Of UTF-8." },
+    { "trim", "s: string; from?: integer; to?: integer", "text: string",
+      "Without blanks and tabs at both ends." },
     { "nearest", "word: string; list: string[]", "near: string?",
       "The closest of the list, where it may be a slip of the pen." },
     { "list", "words: string[]; last?: string", "text: string", "\"a, b or c\"." },

@@ -5,7 +5,9 @@
 --   hex(s), base64url(s)            -> text
 --   hex_decode(s), base64url_decode(s) -> bytes | nil: it is none
 --   equal(a, b)                     in constant time
---   scrypt(password, salt16)        waits, some 40 ms on another thread -> 32 bytes | nil, err
+--   scrypt(password, salt16 [, who])    waits, some 40 ms on another thread -> 32 bytes | nil, err:
+--                                   `overloaded` at once where 32 of this `who` wait already:
+--                                   "staff", "customer", "registration", "other": they take turns
 -- Not as a tail call: the binding looks at who asks for it.
 local c = require "till.c.crypto"
 

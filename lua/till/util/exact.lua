@@ -126,8 +126,9 @@ function exact.parse(text)
     text = string.format("%.14g", text)
   end
   if type(text) ~= "string" then return nil end
-  local whole, decimals = text:match("^%+?(%d*)%.?(%d*)$")
-  if not whole or whole .. decimals == "" then return nil end
+  local whole, rest = text:match("^%+?(%d*)(.*)$")
+  local decimals = rest:match("^%.?(%d*)$")
+  if not decimals or whole .. decimals == "" then return nil end
   return fraction(digits_to_whole(whole .. decimals), digits_to_whole("1" .. ("0"):rep(#decimals)))
 end
 

@@ -18,8 +18,9 @@ local BOUNDARY = "^[%w'()+_,%-./:=? ]*[%w'()+_,%-./:=?]$"
 local function boundary_of(content_type)
   local kind, rest = content_type:match("^%s*([^;%s]+)%s*(.*)$")
   if not kind or kind:lower() ~= "multipart/form-data" then return nil end
-  local name, value = rest:match("^;%s*([%a]+)=(.-)%s*$")
+  local name, value = rest:match("^;%s*([%a]+)=(.*)$")
   if not name or name:lower() ~= "boundary" then return nil end
+  value = text.trim(value)
   value = value:match('^"(.*)"$') or value
   return #value <= 70 and value:find(BOUNDARY) and value or nil
 end
@@ -47,9 +48,9 @@ end
 local function headers_of(head)
   local out = {}
   for line in (head .. "\r\n"):gmatch("(.-)\r\n") do
-    local name, value = line:match("^([%w-]+):[ \t]*([^%z\r\n]-)[ \t]*$")
+    local name, value = line:match("^([%w-]+):([^%z\r\n]*)$")
     if not name or out[name:lower()] then return nil end
-    out[name:lower()] = value
+    out[name:lower()] = text.trim(value)
   end
   return out
 end

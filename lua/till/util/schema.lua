@@ -27,6 +27,7 @@ local meta = { __index = methods }
 
 local MAX_INT = 2 ^ 53 - 1
 local MAX_STRING = 10000
+local MAX_DIGITS = 32 -- of a number in a query; above, its pattern would take its time
 local MAX_ERRORS = 50
 local named = {}
 local null, array_mt
@@ -113,7 +114,7 @@ end
 
 local function from_text(self, value)
   if self.kind == "integer" or self.kind == "number" then
-    return value:find("^%-?%d+%.?%d*$") and tonumber(value) or value
+    return #value <= MAX_DIGITS and value:find("^%-?%d+%.?%d*$") and tonumber(value) or value
   elseif self.kind == "boolean" then
     if value == "true" then return true elseif value == "false" then return false end
   elseif self.kind == "nullable" then
@@ -306,6 +307,7 @@ end
 
 --- Called by the composites of till.util.schema_parts; not for others.
 schema.part = {
+  is_full = function(errors) return errors ~= nil and errors[MAX_ERRORS] ~= nil end,
   make = make, fail = fail, wrong_type = wrong_type, collect = collect, named = named,
   is_null = function(value) return value == nil or value == null end,
   is_list = function(value)

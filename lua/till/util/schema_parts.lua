@@ -1,12 +1,18 @@
 -- till/util/schema_parts - the schemas that are made of others: array, object, map, one_of, money.
 -- A part of till.util.schema, which is the manual.
+--
+-- Nobody looks on once there are as many errors as are told: a body of 1 MB may be wrong in a
+-- hundred thousand places, and the worker does nothing else meanwhile.
 local text = require "till.util.text"
+
+local GUESSES = 10
 
 
 local function add_array(schema, part)
   local function items_of(of, list)
     local errors
     for i = 1, #list do
+      if part.is_full(errors) then break end
       local value, bad = of.run(list[i])
       if bad then errors = part.collect(errors, i - 1, bad) else list[i] = value end
     end
@@ -42,8 +48,9 @@ local function sorted_keys(map)
 end
 
 
+-- What may be meant is looked for a few times only: it costs far more than to refuse.
 local function unknown(errors, part, key, names)
-  local near = text.nearest(tostring(key), names)
+  local near = not (errors and errors[GUESSES]) and text.nearest(tostring(key), names)
   local detail = near and ("is not known here; was %s meant?"):format(near)
     or #names == 0 and "is not known here; nothing is expected"
     or "is not known here; leave it out"
@@ -56,6 +63,7 @@ end
 local function object_run(part, fields, names, required, additional)
   local function extra(value, errors)
     for key, v in pairs(value) do
+      if part.is_full(errors) then break end
       if not fields[key] then
         if additional == false then
           errors = unknown(errors, part, key, names)

@@ -3,6 +3,7 @@
 --   valid(s)          strict UTF-8 (RFC 3629: shortest form, no surrogates, at most U+10FFFF)
 --   clean(s)          valid and without NUL: what may reach the database
 --   length(s)         characters of valid UTF-8
+--   trim(s [, from [, to]])  without blanks and tabs at both ends, in a time that its length bounds
 --   nearest(word, list) -> the closest of the list if it is close enough to be a slip, or nil
 --   list(words [, last]) -> "a, b or c"
 local text = {}
@@ -56,6 +57,19 @@ end
 function text.length(s)
   local _, n = s:gsub("[^\128-\191]", "")
   return n
+end
+
+
+local function is_blank(c)
+  return c == 32 or c == 9
+end
+
+
+function text.trim(s, from, to)
+  from, to = from or 1, to or #s
+  while from <= to and is_blank(byte(s, from)) do from = from + 1 end
+  while to >= from and is_blank(byte(s, to)) do to = to - 1 end
+  return s:sub(from, to)
 end
 
 

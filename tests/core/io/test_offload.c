@@ -14,6 +14,7 @@ static unsigned order;
 typedef struct sum {
     sem_t *gate, *begun; /* NULL: does not wait, does not say so */
     int in, out;
+    unsigned lane;
     unsigned worked, dropped, told;
     till_status_t status;
     void *arg;
@@ -50,7 +51,7 @@ static void drop(void *arg) { ((sum_t *)arg)->dropped++; }
 
 static till_op_t *run(sum_t *sum, uint64_t timeout_ms)
 {
-    till_job_t job = {.work = work, .done = done, .drop = drop, .arg = sum, .data = sum};
+    till_job_t job = {.work = work, .done = done, .drop = drop, .arg = sum, .data = sum, .lane = sum->lane};
     till_op_t *op = till_offload_run(pool, &job, timeout_ms);
 
     ck_assert_uint_eq(sum->told, 0);
@@ -85,6 +86,62 @@ START_TEST(jobs_run_elsewhere_in_their_order_and_answer_here)
         ck_assert_uint_eq(sums[i].told, (unsigned)i + 1);
         ck_assert_uint_eq(sums[i].dropped, 0);
     }
+    finish_loop();
+}
+END_TEST
+
+START_TEST(lanes_take_turns_and_tell_how_many_wait)
+{
+    sem_t gate, begun;
+    sum_t held = {.gate = &gate, .begun = &begun}, many[10], few[2];
+
+    sem_init(&gate, 0, 0);
+    sem_init(&begun, 0, 0);
+    pool = till_offload_create(loop, 1, 0);
+    run(&held, LIMIT_MS);
+    sem_wait(&begun);
+    for (int i = 0; i < 10; i++) {
+        many[i] = (sum_t){.lane = 1};
+        run(&many[i], LIMIT_MS);
+    }
+    for (int i = 0; i < 2; i++) {
+        few[i] = (sum_t){.lane = 3};
+        run(&few[i], LIMIT_MS);
+    }
+    ck_assert_uint_eq(till_offload_waiting(pool, 0), 0);
+    ck_assert_uint_eq(till_offload_waiting(pool, 1), 10);
+    ck_assert_uint_eq(till_offload_waiting(pool, 3), 2);
+    sem_post(&gate);
+    ck_assert(till_test_until(loop, is_told, &many[9], LIMIT_MS));
+    ck_assert_uint_eq(many[0].told, 2);
+    ck_assert_uint_eq(few[0].told, 3);
+    ck_assert_uint_eq(many[1].told, 4);
+    ck_assert_uint_eq(few[1].told, 5);
+    ck_assert_uint_eq(many[9].told, 13);
+    ck_assert_uint_eq(till_offload_waiting(pool, 1), 0);
+    finish_loop();
+}
+END_TEST
+
+START_TEST(a_job_that_is_given_up_leaves_its_place_to_the_next)
+{
+    sem_t gate, begun;
+    sum_t held = {.gate = &gate, .begun = &begun}, first = {.lane = 1}, last = {.lane = 1}, next = {.lane = 1};
+
+    sem_init(&gate, 0, 0);
+    sem_init(&begun, 0, 0);
+    pool = till_offload_create(loop, 1, 0);
+    run(&held, LIMIT_MS);
+    sem_wait(&begun);
+    run(&first, LIMIT_MS);
+    till_op_cancel(run(&last, LIMIT_MS));
+    ck_assert(till_test_until(loop, is_told, &last, LIMIT_MS));
+    ck_assert_uint_eq(till_offload_waiting(pool, 1), 1);
+    run(&next, LIMIT_MS);
+    sem_post(&gate);
+    ck_assert(till_test_until(loop, is_told, &next, LIMIT_MS));
+    ck_assert_int_eq(first.status, TILL_OK);
+    ck_assert_int_eq(next.status, TILL_OK);
     finish_loop();
 }
 END_TEST
@@ -174,6 +231,8 @@ Suite *offload_suite(void)
     tcase_set_timeout(tc, 60);
     tcase_add_checked_fixture(tc, setup, NULL);
     tcase_add_test(tc, jobs_run_elsewhere_in_their_order_and_answer_here);
+    tcase_add_test(tc, lanes_take_turns_and_tell_how_many_wait);
+    tcase_add_test(tc, a_job_that_is_given_up_leaves_its_place_to_the_next);
     tcase_add_test(tc, a_cancelled_job_that_runs_is_dropped_when_it_ends);
     tcase_add_test(tc, a_job_that_is_late_is_told_and_dropped);
     tcase_add_test(tc, destroy_waits_for_what_runs_and_cancels_the_rest);

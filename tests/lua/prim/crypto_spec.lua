@@ -1,5 +1,7 @@
 local t = require "till.test"
+local co = require "till.prim.co"
 local crypto = require "till.prim.crypto"
+local time = require "till.prim.time"
 
 local hex = crypto.hex
 
@@ -28,6 +30,26 @@ t.describe("till.prim.crypto", function()
       expected = "aafcf55e459476ff6be6f07652e713a7f515279ae4439d6e18465f45d20b1bb3" },
   }, function(case)
     t.equal(hex(crypto.scrypt(case.password, case.salt)), case.expected)
+  end)
+
+  -- Anybody may send passwords: those of one kind neither pile up nor keep out the others.
+  t.it("refuses passwords at once that are too many, and lets others in between", function()
+    local salt, left, refused, over = ("s"):rep(16), 60, 0, co.waiter()
+    for _ = 1, left do
+      co.spawn(function()
+        local hash, e = crypto.scrypt("x", salt, "registration")
+        if not hash and e.code == "overloaded" then refused = refused + 1 end
+        left = left - 1
+        if left == 0 then over:signal() end
+      end)
+    end
+    time.sleep(1)
+    t.ok(crypto.scrypt("x", salt, "staff"))
+    t.ok(left > 20, "they wait behind it")
+    t.ok(over:wait(30000))
+    t.ok(refused > 0 and refused < 60, refused)
+    t.ok(crypto.scrypt("x", salt, "registration"))
+    t.throws(function() crypto.scrypt("x", salt, "nobody") end, "invalid option")
   end)
 
   t.it("takes a salt of 16 bytes alone", function()

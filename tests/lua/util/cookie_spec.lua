@@ -8,10 +8,13 @@ t.describe("a cookie", function()
     t.equal(cookie.get('sid="x"', "sid"), "x")
     t.equal(cookie.get("xsid=x;  sid= y ;z", "sid"), "y")
     t.equal(cookie.get("sid=", "sid"), "")
+    t.equal(cookie.get(" \t sid= \t x \t ; sid=y", "sid"), "x")
+    t.equal(cookie.get(";;sid=x;", "sid"), "x")
   end)
 
   t.it("is not there", function()
-    for _, header in ipairs { "", ";", "=", "sid", "xsid=1", "SID=1", "a=sid=1" } do
+    for _, header in ipairs { "", ";", "=", "sid", "xsid=1", "SID=1", "a=sid=1", "sid =1",
+      "; ;" } do
       t.equal(cookie.get(header, "sid"), nil, header)
     end
   end)

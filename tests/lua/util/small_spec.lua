@@ -112,6 +112,10 @@ t.describe("texts and countries", function()
   t.it("find the word that was meant, if there is one", function()
     t.equal(text.nearest("emial", { "email", "name" }), "email")
     t.equal(text.nearest("zebra", { "email", "name" }), nil)
+    for given, trimmed in pairs { [""] = "", ["  "] = "", ["a"] = "a", [" \t a b \t"] = "a b" } do
+      t.equal(text.trim(given), trimmed)
+    end
+    t.equal(text.trim("; a ;", 2, 4), "a")
     t.equal(text.list({ "a", "b", "c" }), "a, b or c")
     t.equal(#iso.countries(), 249)
     t.equal(iso.country("UK"), false)

@@ -71,8 +71,9 @@ end
 
 -- "2.55" → 255; a third decimal is rounded half up. nil for what is no price.
 local function minor_units(text)
-  local sign, whole, fraction = text:match("^(%-?)(%d+)%.?(%d*)$")
-  if not whole or #whole > 12 then
+  local sign, whole, rest = text:match("^(%-?)(%d+)(.*)$")
+  local fraction = whole and rest:match("^%.?(%d*)$")
+  if not fraction or #whole > 12 then
     return nil
   end
   local padded = fraction .. "000"

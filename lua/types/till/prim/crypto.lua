@@ -47,7 +47,7 @@ function crypto_.base64url_decode(s) end
 ---@return boolean are_they
 function crypto_.equal(a, b) end
 
---- Waits, some 40 ms. A salt of 16 bytes gives 32.
+--- Waits, some 40 ms. A salt of 16 bytes gives 32. `overloaded` at once where many wait.
 ---@param password string
 ---@param salt string
 ---@return string? key

@@ -20,6 +20,13 @@ function text_.clean(s) end
 ---@return integer characters
 function text_.length(s) end
 
+--- Without blanks and tabs at both ends.
+---@param s string
+---@param from? integer
+---@param to? integer
+---@return string text
+function text_.trim(s, from, to) end
+
 --- The closest of the list, where it may be a slip of the pen.
 ---@param word string
 ---@param list string[]
