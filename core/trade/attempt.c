@@ -140,31 +140,66 @@ static till_attempt_refusal_t on_refunded(till_attempt_t *a, int64_t amount)
     return TILL_ATTEMPT_TAKEN;
 }
 
-/* The bank takes what it is told was paid, whether or not some of it went back. */
+/* It did not get there, and is held again. What had been won before is as what was captured. */
+static till_attempt_refusal_t on_refund_failed(till_attempt_t *a, int64_t amount)
+{
+    till_attempt_refusal_t refusal = check_part(a, amount, a->refunded);
+
+    if (refusal != TILL_ATTEMPT_TAKEN)
+        return refusal;
+    a->refunded -= amount;
+    if (a->state == TILL_ATTEMPT_REFUNDED)
+        a->state = TILL_ATTEMPT_CAPTURED;
+    return TILL_ATTEMPT_TAKEN;
+}
+
+/* The bank takes what it is told was paid, whether or not some of it went back; also besides what it has. */
 static till_attempt_refusal_t on_disputed(till_attempt_t *a, int64_t amount)
 {
     till_attempt_refusal_t refusal = check_part(a, amount, a->captured - a->disputed - a->lost);
 
     if (refusal != TILL_ATTEMPT_TAKEN)
         return refusal;
-    a->disputed = amount;
+    a->disputed += amount;
     a->state = TILL_ATTEMPT_DISPUTED;
+    return TILL_ATTEMPT_TAKEN;
+}
+
+static till_attempt_state_t after_disputes(const till_attempt_t *a)
+{
+    if (a->disputed != 0)
+        return TILL_ATTEMPT_DISPUTED;
+    if (a->lost != 0)
+        return TILL_ATTEMPT_LOST;
+    return a->refunded != 0 && is_all_refunded(a) ? TILL_ATTEMPT_REFUNDED : TILL_ATTEMPT_WON;
+}
+
+/* Nothing: of all that are open. */
+static till_attempt_refusal_t end_dispute(till_attempt_t *a, int64_t *amount)
+{
+    if (*amount > a->disputed)
+        return TILL_ATTEMPT_TOO_MUCH;
+    if (*amount == 0)
+        *amount = a->disputed;
+    a->disputed -= *amount;
     return TILL_ATTEMPT_TAKEN;
 }
 
 static till_attempt_refusal_t on_won(till_attempt_t *a, int64_t amount)
 {
-    bool is_back = a->refunded != 0 && is_all_refunded(a) && a->lost == 0;
+    till_attempt_refusal_t refusal = end_dispute(a, &amount);
 
-    a->disputed = 0;
-    return move(a, amount, is_back ? TILL_ATTEMPT_REFUNDED : TILL_ATTEMPT_WON);
+    a->state = after_disputes(a);
+    return refusal;
 }
 
 static till_attempt_refusal_t on_lost(till_attempt_t *a, int64_t amount)
 {
-    a->lost += a->disputed;
-    a->disputed = 0;
-    return move(a, amount, TILL_ATTEMPT_LOST);
+    till_attempt_refusal_t refusal = end_dispute(a, &amount);
+
+    a->lost += amount;
+    a->state = a->amount == 0 ? TILL_ATTEMPT_LOST : after_disputes(a); /* of nothing no sum tells */
+    return refusal;
 }
 
 /* ---- the table ---- */
@@ -190,9 +225,10 @@ static const struct edge {
     [TILL_ATTEMPT_ON_FAILED] =          {"failed",          on_failed,          IN(SENDING)},
     [TILL_ATTEMPT_ON_VOIDED] =          {"voided",          on_voided,          WITH_PROVIDER | IN(CREATED) | IN(AUTHORIZED) | PAID | IN(DISPUTED)},
     [TILL_ATTEMPT_ON_REFUNDED] =        {"refunded",        on_refunded,        PAID | IN(DISPUTED)},
-    [TILL_ATTEMPT_ON_DISPUTED] =        {"disputed",        on_disputed,        PAID | IN(REFUNDED)},
+    [TILL_ATTEMPT_ON_DISPUTED] =        {"disputed",        on_disputed,        PAID | IN(REFUNDED) | IN(DISPUTED)},
     [TILL_ATTEMPT_ON_WON] =             {"won",             on_won,             IN(DISPUTED)},
     [TILL_ATTEMPT_ON_LOST] =            {"lost",            on_lost,            IN(DISPUTED)},
+    [TILL_ATTEMPT_ON_REFUND_FAILED] =   {"refund_failed",   on_refund_failed,   PAID | IN(REFUNDED) | IN(DISPUTED)},
 };
 /* clang-format on */
 

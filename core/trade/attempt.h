@@ -25,15 +25,24 @@
  *   of a part: stays                  |  ^  \      part: stays
  *                                     |  |   '- on_refunded of all, or on_voided of what was left
  *                     on_disputed     v  |      when all else went back ---> REFUNDED
- *                                  DISPUTED     (on_refunded of a part: stays)
- *                             on_won /    \ on_lost
- *                                   v      v
- *                                 WON      LOST     both as CAPTURED: on_refunded, on_disputed
+ *                   .------------> DISPUTED     (on_refunded of a part: stays)      |
+ *        on_disputed,  '--------'    |    |          CAPTURED <---on_refund_failed--'
+ *        on_won, on_lost, while      |    | on_won, on_lost of the last that is open
+ *        another is open             v    v
+ *                                  WON    LOST     both as CAPTURED: on_refunded, on_disputed
  *
  * REFUNDED --on_disputed--> DISPUTED as well: a bank takes back what it is told was paid, though it
- * went back already. on_won leads to REFUNDED again where all went back and nothing was lost.
- * on_refunded, of a part or of all, stays in DISPUTED, and in LOST: it may be told after a dispute
- * that it was before.
+ * went back already. on_refunded, of a part or of all, stays in DISPUTED, and in LOST: it may be
+ * told after a dispute that it was before.
+ *
+ * Several disputes may be open at once, each of its own amount. The state is DISPUTED while any is;
+ * with the last of them it is LOST where any was lost, now or before, and only else WON, or REFUNDED
+ * where all went back: so it is the same in whatever order they end. on_won and on_lost say of how
+ * much; 0 is all that is disputed (a list from when there was but one says so).
+ *
+ * on_refund_failed: what had gone back is at the provider again, as if it had never left. From
+ * REFUNDED it leads to CAPTURED, whatever was won before; it stays in CAPTURED, DISPUTED, WON and
+ * LOST. Of which refund it is, and that none fails twice, its reference says (till.flow.booking).
  *
  * on_captured and on_voided, each of a part, stay in DISPUTED, WON and LOST: what was on its way when
  * a dispute came is counted, and what is held besides can be let go.
@@ -44,10 +53,11 @@
  *     money of what was agreed to. A dispute is taken of what was refunded, and a refund of what is
  *     disputed or lost, for both have happened, whichever is told first: the shop has given that
  *     twice then, and its cash is less than nothing. What it may decide to give is `held`, of which
- *     nothing is disputed or lost.
+ *     nothing is disputed or lost. What fails of refunds is no more than they gave back, and what
+ *     ends of disputes no more than is open.
  *  2. An event that does not fit is refused with a reason and changes nothing.
  *  3. DECLINED, FAILED and VOIDED are final: every event is refused there. In REFUNDED it is all but
- *     a dispute.
+ *     a dispute, and a refund that failed.
  *  4. UNKNOWN is a state and not a failure: nothing but an answer of the provider leads out of it,
  *     and SEND does not. So nobody is charged twice because an answer was lost.
  *  5. Amounts are 0 .. TILL_ATTEMPT_MAX, and every sum is bounded by one: nothing overflows. An
@@ -101,11 +111,12 @@ typedef enum till_attempt_kind {
     TILL_ATTEMPT_ON_UNKNOWN,   /* no answer came */
     TILL_ATTEMPT_ON_NOT_FOUND, /* the provider never heard of it */
     TILL_ATTEMPT_ON_FAILED,
-    TILL_ATTEMPT_ON_VOIDED,   /* (amount) that is let go of what was authorized; 0 where nothing is yet */
-    TILL_ATTEMPT_ON_REFUNDED, /* (amount) of this part */
-    TILL_ATTEMPT_ON_DISPUTED, /* (amount) that the shopper's bank has taken back for now */
-    TILL_ATTEMPT_ON_WON,      /* it came back */
-    TILL_ATTEMPT_ON_LOST,     /* it did not */
+    TILL_ATTEMPT_ON_VOIDED,        /* (amount) that is let go of what was authorized; 0 where nothing is yet */
+    TILL_ATTEMPT_ON_REFUNDED,      /* (amount) of this part */
+    TILL_ATTEMPT_ON_DISPUTED,      /* (amount) that the shopper's bank has taken back for now */
+    TILL_ATTEMPT_ON_WON,           /* (amount) of a dispute: it came back; 0 of all that are open */
+    TILL_ATTEMPT_ON_LOST,          /* (amount) it did not; 0 as well */
+    TILL_ATTEMPT_ON_REFUND_FAILED, /* (amount) of a refund: it did not get there, and is back */
     TILL_ATTEMPT_KINDS
 } till_attempt_kind_t;
 

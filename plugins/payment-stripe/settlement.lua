@@ -17,7 +17,7 @@ local settlement = {}
 
 local PAGE = 100
 local KINDS = { charge = "charge", payment = "charge", refund = "refund",
-  payment_refund = "refund", payout = "payout",
+  payment_refund = "refund", refund_failure = "refund_failure", payout = "payout",
   payout_cancel = "payout_reversal", payout_failure = "payout_reversal", stripe_fee = "fee",
   stripe_fx_fee = "fee", tax_fee = "fee" }
 
@@ -26,6 +26,8 @@ local function kind_of(one, source)
   if source.object == "dispute" and one.amount ~= 0 then
     return one.amount < 0 and "dispute" or "dispute_reversal"
   end
+  -- what a method other than a card gave back comes again under the type of the refund
+  if source.object == "refund" and one.amount > 0 then return "refund_failure" end
   return KINDS[one.type] or "adjustment"
 end
 
@@ -52,7 +54,7 @@ local function item_of(one)
     fee = amounts.from_stripe(one.fee, currency), at_ms = one.created * 1000,
     source = text(source.id) or text(one.source), payment_id = text(meta.payment),
     provider_ref = text(source.payment_intent), page_prefix = "cs_",
-    is_ours = kind == "refund" and text(meta.refund) ~= nil }
+    is_ours = kind == "refund" and text(meta.refund) ~= nil, key = text(meta.refund) }
 end
 
 

@@ -162,23 +162,32 @@ local function refunds_of(config, answer, charge)
 end
 
 
+local function reason_of(refund)
+  local why = type(refund.failure_reason) == "string" and ": " .. refund.failure_reason or ""
+  return ("the refund %s %s%s: the money is back at the provider"):format(refund.id, refund.status,
+    why:gsub("[^%w_: -]", ""):sub(1, 100))
+end
+
+
 -- A refund that we asked for is booked by who asked, who knows what it was for, and named here.
--- One without a balance transaction is what a partial capture let go of: that never was money.
+-- One without a balance transaction is what a partial capture let go of: that never was money. One
+-- that failed may have been booked, or be about to be: what it comes to is the same.
 local function add_refunds(config, into, answer, charge)
   local list, e = refunds_of(config, answer, charge)
   if not list then return nil, e end
   for i = #list, 1, -1 do -- the oldest first, as they were booked
     local refund = list[i]
     local meta = type(refund.metadata) == "table" and refund.metadata or {}
+    local key = type(meta.refund) == "string" and meta.refund or nil
     local is_over = refund.status == "failed" or refund.status == "canceled"
     if is_over then
-      answer.failed[#answer.failed + 1] = { reference = refund.id,
-        reason = ("the refund %s %s: the money is back at the provider")
-          :format(refund.id, refund.status) }
+      into[#into + 1] = { kind = "refund_failed", amount = ours(refund.amount, answer.currency),
+        reference = refund.id, key = key, is_ours = key ~= nil or nil,
+        reason = reason_of(refund) }
     elseif type(refund.balance_transaction) == "string" then
       into[#into + 1] = { kind = "refunded", amount = ours(refund.amount, answer.currency),
         reference = refund.id, at_ms = refund.created * 1000, reason = "refunded at Stripe",
-        is_ours = type(meta.refund) == "string" or nil }
+        is_ours = key ~= nil or nil }
     end
   end
   return true
@@ -238,7 +247,7 @@ function webhook.apply(config, event)
   local currency = tostring(seen.currency):upper()
   local answer = { payment_id = meta.payment, cart_id = meta.cart, provider_ref = seen.id,
     page_prefix = "cs_", currency = currency, amount = ours(seen.amount, currency),
-    state = STATES[seen.status], events = {}, failed = {} }
+    state = STATES[seen.status], events = {} }
   local charge = seen.latest_charge
   if seen.status == "canceled" then
     answer.events[1] = { kind = "voided", reference = seen.id,

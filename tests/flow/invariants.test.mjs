@@ -71,7 +71,7 @@ const CHANGES = {
     `UPDATE orders SET payment_status = 'captured' WHERE ${A_PART}`,
   "a code was used as often as orders say": "UPDATE promotions SET used = used + 1",
   "nobody used a code more often than his orders say": "INSERT INTO promotion_customers SELECT id, 'ada', 1 FROM promotions",
-  "cash of an order is booked once for each capture and each dispute that was won": `INSERT INTO ledger_entries (transaction_id, account,
+  "cash of an order is booked once for each capture, each dispute that was won and each refund that failed": `INSERT INTO ledger_entries (transaction_id, account,
     currency, amount, order_id, payment_id) SELECT transaction_id, account, currency, 1, order_id, payment_id FROM ledger_entries
     WHERE account = 'cash:test' AND amount > 0 LIMIT 1`,
   "what lies in suspense is held of payments without an order": "UPDATE ledger_entries SET account = 'suspense:test' WHERE account = 'cash:test'",
@@ -95,6 +95,8 @@ const CHANGES = {
   "what an order owes is what was sold less what was cancelled and paid": `UPDATE ledger_entries SET amount = amount + 1 WHERE account = 'receivable' ${ONE}`,
   "cash is what payments say": `UPDATE ledger_entries SET amount = amount + 1 WHERE account = 'cash:test' ${ONE}`,
   "a payment is what its events come to": `UPDATE payments SET capture_amount = capture_amount + 1 WHERE ${CAPTURED}`,
+  "what failed is a refund, and no more of it than it gave back": `INSERT INTO payment_events (payment_id, seq, kind, amount, reference)
+    SELECT id, 99, 'refund_failed', 1, 're_of_nobody' FROM payments WHERE state = 'captured' ${ONE}`,
   "no more goes back than was captured": "UPDATE payments SET refunded_amount = capture_amount + 1 WHERE capture_amount > 0",
   "a cancelled order was given back to the cent": "UPDATE cancellations SET amount = amount - 1 WHERE whole = 1 OR amount > 0",
   "what waits for its money has a flow that sees to it": "UPDATE cancellations SET state = 'pending'",

@@ -126,6 +126,31 @@ describe("reconciliation with a provider", () => {
     assert.deepEqual(await books(), was);
   });
 
+  it("books that a refund has failed there, once, and agrees to the cent", async () => {
+    const { cart, order } = await bought(1);
+    const { refund } = assertOk(await shop.admin("POST", `/orders/${order.id}/refunds`, { headers: idem(), body: { amount: { amount: 120, currency: "GBP" },
+      reason: "late" } }));
+    const state = async () => assertOk(await shop.admin("GET", `/refunds/${refund.id}`), 200).refund.state;
+    await until("it is back", async () => (await state()) === "done", 60_000);
+    const made = stripe.world.allOf("refund", intentOf(cart).id)[0];
+    stripe.do("fail_refund", { refund: made.id });
+    const gross = async () => Number(await value(shop, `SELECT SUM(amount) FROM ledger_entries WHERE order_id = ${bin(order.id)}
+      AND account IN ('cash:stripe', 'fees:stripe')`));
+    const before = await gross();
+    for (let i = 0; i < 2; ++i) {
+      const report = await settle();
+      assert.deepEqual([report.missing_there, report.differs], [[], []]);
+      assert.ok(report.missing_here.every((one) => one.source !== made.id), JSON.stringify(report.missing_here));
+      assert.deepEqual([totalOf(report, "refund_failure", "matched").amount, totalOf(report, "refund_failure", "matched").booked], [120, 120]);
+    }
+    assert.equal(await gross(), before + 120);
+    assert.deepEqual([await state(), (await orderOf(order.id)).payment_status], ["failed", "captured"]);
+    const [saga] = assertOk(await shop.admin("GET", `/sagas?aggregate=${refund.id}`), 200).data;
+    assertOk(await shop.admin("POST", `/sagas/${saga.id}/retry`, { headers: idem(), body: { reason: "again" } }), 200);
+    await until("it is given again", async () => (await state()) === "done", 60_000);
+    await assertInvariants(shop);
+  });
+
   it("books a refund that was made there by hand, once", async () => {
     const { cart, order } = await bought(1);
     await (await ask("/v1/refunds", { payment_intent: intentOf(cart).id, amount: 100 })).json();

@@ -523,8 +523,40 @@ describe("what happens at Stripe alone", () => {
     assert.ok(lists() > before);
   });
 
-  it("is told to staff: a refund that failed, once, whatever else is told with it", async () => {
+  const failedOf = async (order) => (await alerts("refund.failed")).filter((one) => one.detail.order_id === order.id);
+
+  it("is taken back in the books: a refund of the shop's that failed late, and is given again once", async () => {
     const { intent, order } = await bought();
+    const total = order.total.amount;
+    const { refund } = assertOk(await shop.admin("POST", `/orders/${order.id}/refunds`, { headers: idem(), body: { amount: { amount: 150, currency: "GBP" },
+      reason: "a scratch" } }));
+    const now = async () => assertOk(await shop.admin("GET", `/refunds/${refund.id}`), 200).refund.state;
+    await until("it is back", async () => (await now()) === "done", 60_000);
+    const refunds = () => stripe.world.allOf("refund", intent.id).filter((one) => one.metadata.refund);
+    await settled(intent.id);
+    await stripe.do("fail_refund", { refund: refunds()[0].id });
+    await until("staff are told", async () => (await failedOf(order)).length === 1, 60_000);
+    for (const { event } of stripe.webhooks.deliveries.filter((one) => one.body.includes(refunds()[0].id))) await stripe.do("replay", { event });
+    await settled(intent.id);
+    const seen = await orderOf(order.id);
+    assert.deepEqual([seen.payment_status, seen.refunds[0].state, seen.refunds[0].failure.reference, await now()],
+      ["captured", "pending", refunds()[0].id, "failed"]);
+    assert.match(seen.refunds[0].failure.reason, /lost_or_stolen_card/);
+    assert.deepEqual([await gross(order), await ledger(order, "receivable"), await ledger(order, "goodwill")], [total, -150, 150]);
+    const [saga] = assertOk(await shop.admin("GET", `/sagas?aggregate=${refund.id}`), 200).data;
+    assertOk(await shop.admin("POST", `/sagas/${saga.id}/retry`, { headers: idem(), body: { reason: "he has another card" } }), 200);
+    await until("it is given again", async () => (await now()) === "done", 60_000);
+    await settled(intent.id);
+    assert.deepEqual(refunds().map((one) => one.status).sort(), ["failed", "succeeded"]);
+    assert.equal(new Set(refunds().map((one) => one.metadata.refund)).size, 2);
+    assert.deepEqual([await gross(order), await ledger(order, "receivable"), (await failedOf(order)).length], [total - 150, 0, 0]);
+    assert.equal((await orderOf(order.id)).payment_status, "partially_refunded");
+    stripe.check();
+  });
+
+  it("is taken back in the books: a refund of the dashboard that failed, told in any order, or polled", async () => {
+    const { intent, order } = await bought();
+    const total = order.total.amount;
     const client = new Stripe(stripe.key, { host: "127.0.0.1", port: new URL(stripe.url).port, protocol: "http", apiVersion: "2023-08-16" });
     stripe.script.onEvent({ match: {}, times: 50, hold: true });
     const first = await client.refunds.create({ payment_intent: intent.id, amount: 100 });
@@ -532,17 +564,37 @@ describe("what happens at Stripe alone", () => {
     await client.refunds.create({ payment_intent: intent.id, amount: 50 });
     stripe.script.clear();
     await stripe.do("release", { order: "reversed" });
-    const parked = (rows) => rows.filter((one) => one.state === "parked");
-    const rows = parked(await settled(intent.id));
-    assert.match(rows[0]?.reason, new RegExp(first.id));
-    assert.equal(await gross(order), order.total.amount - 50, "the other is booked");
-    await client.refunds.create({ payment_intent: intent.id, amount: 70 });
-    assert.deepEqual(parked(await settled(intent.id)).map((one) => one.id), rows.map((one) => one.id), "told once");
-    const isOpen = async () => (await alerts("webhook.parked")).some((one) => one.subject === `payment-stripe:${first.id}`);
-    assert.ok(await isOpen());
-    for (const row of rows) assertOk(await shop.admin("POST", `/webhooks/${row.id}/replay`, { headers: idem(), body: { reason: "paid by hand" } }), 200);
-    assert.deepEqual(parked(await settled(intent.id)), []);
-    assert.ok(!(await isOpen()));
+    const rows = await settled(intent.id);
+    assert.ok(rows.every((one) => one.state === "applied"), JSON.stringify(rows));
+    assert.deepEqual([await gross(order), (await failedOf(order)).map((one) => one.detail.reference)], [total - 50, [first.id]]);
+    const second = await client.refunds.create({ payment_intent: intent.id, amount: 70 });
+    await until("it is booked", async () => (await gross(order)) === total - 120, 60_000);
+    assert.equal((await failedOf(order)).length, 1, "that is less than what failed");
+    stripe.script.onEvent({ match: {}, times: 50, drop: true });
+    await stripe.do("fail_refund", { refund: second.id });
+    assertOk(await shop.admin("POST", "/jobs/schedules/server:poll-webhooks/run", { headers: idem(), body: {} }), 202);
+    await until("it is polled", async () => (await failedOf(order)).length === 2, 60_000);
+    assert.equal(await gross(order), total - 50);
+    stripe.script.clear();
+    await client.refunds.create({ payment_intent: intent.id, amount: 100 });
+    await until("what failed is given again", async () => (await failedOf(order)).length === 0, 60_000);
+    assert.equal(await gross(order), total - 150);
+  });
+
+  it("is booked: two disputes of one payment at once, each by itself", async () => {
+    const { intent, order } = await bought();
+    const one = await stripe.do("dispute", { charge: intent.latest_charge, amount: 100 });
+    const two = await stripe.do("dispute", { charge: intent.latest_charge, amount: 250 });
+    await until("both are told", async () => (await ledger(order, "disputed:stripe")) === 350, 60_000);
+    await stripe.do("decide", { dispute: two.id, won: false });
+    await until("one is lost", async () => (await ledger(order, "losses:stripe")) === 250, 60_000);
+    assert.equal(await ledger(order, "disputed:stripe"), 100);
+    assert.equal((await orderOf(order.id)).payments[0].state, "disputed");
+    await stripe.do("decide", { dispute: one.id, won: true });
+    await until("the other is won", async () => (await ledger(order, "disputed:stripe")) === 0, 60_000);
+    const rows = await settled(intent.id);
+    assert.ok(rows.every((row) => row.state === "applied"), JSON.stringify(rows));
+    assert.deepEqual([await ledger(order, "losses:stripe"), (await orderOf(order.id)).payments[0].state], [250, "lost"]);
   });
 
   for (const point of ["after_claim", "before_commit", "after_commit"])

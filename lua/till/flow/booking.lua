@@ -2,14 +2,17 @@
 --
 --   book(tx, payment_id, event) -> payment | false | nil, err
 --       event { kind = "captured" | "voided" | "refunded" | "disputed" | "won" | "lost" |
---       "authorized" | "declined" | …  (core/trade/attempt.h), amount = minor units, or nil: all
---       that is left for it; reference = the provider's id of this very thing, or nil; fee = minor
---       units, or nil; at_ms = when, by the provider, or nil; actor; reason or nil; is_ours, of a
---       refund: the provider knows that the shop asked for it }
+--       "refund_failed" | "authorized" | …  (core/trade/attempt.h), amount = minor units, or nil:
+--       all that is left for it, or of what has its reference (won, lost, refund_failed);
+--       reference = the provider's id of this very thing (of the refund that failed, of the dispute
+--       that ended), or nil; fee = minor units, or nil; at_ms = when, by the provider, or nil;
+--       actor; reason or nil; is_ours, of a refund: the provider knows that the shop asked for it,
+--       and key: under which, where it tells that as well }
 --       false: booked before, under this kind and reference, or to be booked by who asked for it.
 --       err: not_found; conflict, with
 --       e.reason "impossible" | "no_amount" | "too_much" where it does not fit, and nothing is
---       changed; busy, where an order was placed with it just now
+--       changed, "refund_failed" of `own`, where what went back is back at the provider by now;
+--       busy, where an order was placed with it just now
 --   own(tx, payment_id, event) -> payment | nil, err    what the shop has asked for itself and was
 --       granted; as book. event.since: the number of its newest event when that was
 --       decided; event.since_ms: or when that was. Where a provider has told of it before we
@@ -34,25 +37,28 @@
 -- the provider knows as ours (`event.is_ours`), and where that was not written down yet, who asked
 -- for it will, as long as he waits for one of that amount.
 --
--- Money without an order is on `suspense:<provider>`; the order it pays for takes it from there
--- when it is placed (till.flow.place), with all that was booked before.
+-- A refund that failed, or a dispute that ended, is of what has its reference, and no more: of two
+-- disputes each ends by itself, and once. Where a failure is heard of before its refund, that is
+-- booked first: so whoever tells of it later finds it. till.flow.refund_failure has what follows.
+--
+-- Money without an order waits (till.flow.booking_entries); the order it pays for takes it from
+-- there when it is placed (till.flow.place), with all that was booked before.
 local attempt = require "till.prim.attempt"
 local cancellations = require "till.store.cancellations"
+local disputes = require "till.flow.booking_disputes"
+local entries = require "till.flow.booking_entries"
 local err = require "till.util.err"
-local figures = require "till.flow.cancellation_figures"
 local ledger = require "till.store.ledger"
 local orders = require "till.store.orders"
 local payment_events = require "till.store.payment_events"
-local payment_status = require "till.flow.payment_status"
 local payments = require "till.store.payments"
-local records = require "till.store.records"
+local refund_failure = require "till.flow.refund_failure"
 local restore = require "till.flow.booking_restore"
 local sql = require "till.prim.sql"
 local states = require "till.flow.order_states"
+local told = require "till.flow.booking_told"
 
 local booking = {}
-
-local NOTHING = { captured = 0, refunded = 0, disputed = 0, lost = 0 }
 
 
 -- What a server from before has not written of it stands among them; `keep`: it is written now.
@@ -107,76 +113,45 @@ end
 
 local REST = { captured = "left", voided = "left", refunded = "held", disputed = "held" }
 local FIRST = { authorized = true, captured = true }
+local ENDS = { won = true, lost = true }
 
 
-local function amount_of(event, was)
-  if event.amount then return event.amount end
+local function amount_of(event, was, list)
+  if ENDS[event.kind] then return disputes.ended_by(list, event, was) end
+  if event.amount or event.kind == "refund_failed" then return event.amount end
   if FIRST[event.kind] and was.authorized == 0 then return was.amount end
   return REST[event.kind] and was[REST[event.kind]] or 0
 end
 
 
-local function is_known(list, event)
+local function known_of(list, kind, reference)
   for _, known in ipairs(list) do
-    if known.event == event.kind and known.reference == event.reference then return true end
+    if known.event == kind and known.reference == reference then return known end
   end
-  return false
+end
+
+
+local function is_known(list, event)
+  return known_of(list, event.kind, event.reference) ~= nil
+end
+
+
+local function misfit(now, event, reason)
+  return nil, err.new("conflict", ("the payment is %s: %s of %s does not fit"):format(now.state,
+    event.kind, tostring(event.amount)), { reason = reason })
 end
 
 
 -- What a provider has done is done; by the word of staff nothing goes back that a bank has.
 local function fold_with(list, event)
+  if not event.amount then return misfit(attempt.fold(list), event, "impossible") end
   local all = {}
   for i, known in ipairs(list) do all[i] = known end
   all[#all + 1] = { event = event.kind, amount = event.amount }
   local now, refusal = attempt.fold(all)
   local is_more = event.by_word and event.amount > attempt.fold(list).held
   if not refusal and not is_more then return now end
-  return nil, err.new("conflict", ("the payment is %s: %s of %d does not fit"):format(now.state,
-    event.kind, event.amount), { reason = refusal and refusal.reason or "too_much" })
-end
-
-
--- Each account moves by what its amount has moved.
-local function entries_of(p, was, now, fee)
-  local captured, refunded = now.captured - was.captured, now.refunded - was.refunded
-  local disputed, lost = now.disputed - was.disputed, now.lost - was.lost
-  fee = fee or 0
-  return { { "cash:" .. p.provider, captured - refunded - disputed - lost - fee },
-    { "receivable", refunded - captured }, { "disputed:" .. p.provider, disputed },
-    { "losses:" .. p.provider, lost }, { "fees:" .. p.provider, fee } }
-end
-
-
-local function fees_of(list)
-  local sum = 0
-  for _, event in ipairs(list) do sum = sum + (event.fee or 0) end
-  return sum
-end
-
-
--- Whatever was posted before and by whom: up to what its events come to, against `counter`.
-local function up_to(p, list, now, posted, counter)
-  local wanted = {}
-  for _, entry in ipairs(entries_of(p, NOTHING, now, fees_of(list))) do
-    wanted[entry[1] == "receivable" and counter or entry[1]] = entry[2]
-  end
-  local suspense, out = "suspense:" .. p.provider, {}
-  wanted[suspense] = wanted[suspense] or 0
-  for account, amount in pairs(wanted) do
-    out[#out + 1] = { account, amount - (posted[account] or 0) }
-  end
-  return out
-end
-
-
-local function suspend(tx, p, now)
-  local posted, e = ledger.of_payment(p.id, tx)
-  if not posted then return nil, e end
-  local list, e2 = payment_events.of(p.id, tx) -- this one is among them
-  if not list then return nil, e2 end
-  return ledger.post(tx, nil, p.id, p.currency,
-    up_to(p, list, now, posted, "suspense:" .. p.provider))
+  return misfit(now, event, refusal and refusal.reason or "too_much")
 end
 
 
@@ -185,53 +160,7 @@ function booking.to_order(p)
   if not posted then return nil, e end
   local list, e2 = events_of(p)
   if not list then return nil, e2 end
-  return up_to(p, list, attempt.fold(list), posted, "receivable")
-end
-
-
--- What moves the order's payment_status: a dispute is of what was paid, and pays no more of it.
-local TOLD = { captured = "moves", voided = "moves", refunded = "moves", disputed = true,
-  won = true, lost = true }
-
-
-local function about_of(p, event)
-  local out = { payment_id = p.id, amount = event.amount, reference = event.reference,
-    fee = event.fee, reason = event.reason }
-  for name, value in pairs(event.about or {}) do out[name] = value end
-  return out
-end
-
-
-local function move_of(tx, order, event, list)
-  if TOLD[event.kind] ~= "moves" then return nil end
-  local lost, e = figures.lost(tx, order, list)
-  if not lost then return nil, e end
-  return payment_status.move(order, list, lost)
-end
-
-
--- The order may have gone on, by itself or by staff: what its table does not have stays as it is.
--- list: the payments of it as they are now, where tx cannot read; nothing of them was let go of.
-local function tell_order(tx, order, p, event, list)
-  if not TOLD[event.kind] then return true end
-  local e
-  if not list then list, e = payments.of_order(order.id, tx) end
-  if not list then return nil, e end
-  local from, move, e2 = order.payment_status, move_of(tx, order, event, list)
-  if e2 then return nil, e2 end
-  local ok
-  ok, e = states.change(tx, order, move and { { "payment_status", move } } or {})
-  if ok then
-    ok, e = orders.event(tx, order.id, event.kind == "captured" and "captured"
-      or event.kind == "voided" and "voided" or event.kind == "refunded" and "refunded"
-      or "dispute_" .. (event.kind == "disputed" and "opened" or event.kind),
-      event.told_by or event.actor, about_of(p, event))
-  end
-  if not ok then return nil, e end
-  for _, one in ipairs(list) do p = one.id == p.id and one or p end
-  local told = payment_status.told(order, p, event.kind == "captured" and event.amount, from,
-    move)
-  return not told[1] or records.events(tx, told)
+  return entries.up_to(p, list, attempt.fold(list), posted, "receivable")
 end
 
 
@@ -239,10 +168,10 @@ local function write(tx, p, order, event, was, now, list)
   local ok, e = payment_events.add(tx, p.id, event)
   if ok then ok, e = payments.project(tx, p.id, now) end
   if ok and order then
-    ok, e = orders.ledger(tx, order.id, p.id, p.currency, entries_of(p, was, now, event.fee))
-    if ok then ok, e = tell_order(tx, order, p, event, list) end
+    ok, e = orders.ledger(tx, order.id, p.id, p.currency, entries.of(p, was, now, event.fee))
+    if ok then ok, e = told.order(tx, order, p, event, list) end
   elseif ok then
-    ok, e = suspend(tx, p, now)
+    ok, e = entries.suspend(tx, p, now)
   end
   if not ok then return nil, e end
   return true
@@ -270,6 +199,7 @@ end
 local function is_booked(tx, p, list, event)
   if not event.reference then return false end
   if not is_known(list, event) then
+    if event.kind == "refund_failed" then return false end
     if event.kind == "refunded" and not event.is_ours then return false end
     local named, e = payment_events.name(tx, p.id, event)
     if named == nil then return nil, e end
@@ -278,6 +208,44 @@ local function is_booked(tx, p, list, event)
   local ok, e = charge(tx, p, event)
   if not ok then return nil, e end
   return true
+end
+
+
+-- Of a failure: the refund that it is of, which is among the events from then on.
+-- -> list, what it comes to | nil, err
+local function with_refund(tx, p, order, list, was, event)
+  local known, e = refund_failure.refund_of(tx, p, list, event)
+  if known == nil then return nil, e end
+  if known then
+    event.amount = event.amount or known.amount
+    if event.amount > known.amount then return misfit(was, event, "too_much") end
+    return list, was
+  end
+  local refund = { kind = "refunded", amount = event.amount, reference = event.reference,
+    actor = event.actor, reason = "told with its failure" }
+  local now, e2 = fold_with(list, refund)
+  if not now then return nil, e2 end
+  local ok, e3 = write(tx, p, order, refund, was, now)
+  if not ok then return nil, e3 end
+  list[#list + 1] = { event = refund.kind, amount = refund.amount, reference = refund.reference,
+    actor = refund.actor }
+  return list, now
+end
+
+
+-- -> true | nil, err
+local function write_down(tx, p, order, list, was, event)
+  local e
+  if event.kind == "refund_failed" then
+    list, was = with_refund(tx, p, order, list, was, event)
+    if not list then return nil, was end
+  end
+  local now, ok
+  now, e = fold_with(list, event)
+  if not now then return nil, e end
+  ok, e = write(tx, p, order, event, was, now)
+  if ok then ok, e = refund_failure.follow(tx, p, order, list, event) end
+  return ok, e
 end
 
 
@@ -290,14 +258,12 @@ local function book(tx, payment_id, event, is_before)
   local was = attempt.fold(list)
   local new = {}
   for name, value in pairs(event) do new[name] = value end
-  new.amount, new.actor = amount_of(event, was), event.actor or "provider:" .. p.provider
+  new.amount, new.actor = amount_of(event, was, list), event.actor or "provider:" .. p.provider
   local booked, e2 = is_before(tx, p, list, new)
   if booked == nil then return nil, e2 end
   if booked then return false, p, order, new end
-  local now, e3 = fold_with(list, new)
-  if not now then return nil, e3 end
-  local ok, e4 = write(tx, p, order, new, was, now)
-  if not ok then return nil, e4 end
+  local ok, e3 = write_down(tx, p, order, list, was, new)
+  if not ok then return nil, e3 end
   return payments.get(p.id, tx)
 end
 
@@ -311,6 +277,10 @@ end
 
 -- Named by its reference it is that one, whoever had it before.
 local function is_told(tx, p, list, event)
+  if event.reference and known_of(list, "refund_failed", event.reference) then
+    return nil, err.new("conflict", ("the refund %s failed at the provider: the money is back"
+      .. " there"):format(event.reference), { reason = "refund_failed" })
+  end
   local ours, e = payment_events.claim(tx, p.id, event)
   if ours == nil then return nil, e end
   return ours or event.reference ~= nil and is_known(list, event)
@@ -327,7 +297,7 @@ function booking.own(tx, payment_id, event)
     if ok then
       new.about = new.about or {}
       new.about.told_before = true
-      ok, e = orders.event(tx, order.id, event.kind, new.told_by or new.actor, about_of(p, new))
+      ok, e = orders.event(tx, order.id, event.kind, new.told_by or new.actor, told.about(p, new))
     end
   end
   if not ok then return nil, e end

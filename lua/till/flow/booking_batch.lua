@@ -26,10 +26,18 @@ local booking_batch = {}
 booking_batch.PLAIN = { captured = true, refunded = true }
 
 
+local function has_failure(list)
+  for _, event in ipairs(list) do
+    if event.event == "refund_failed" then return true end
+  end
+  return false
+end
+
+
 local function see(p, order, all, list)
   local seen = { payment = p, order = order, list = list, batch = batch.new() }
   local last = list[#list]
-  local is_plain = not all[2] and (p.released_amount or 0) == 0
+  local is_plain = not all[2] and (p.released_amount or 0) == 0 and not has_failure(list)
   if not is_plain or restore.missing(p, list)[1] or last.seq ~= #list then return seen end
   local now, refusal = attempt.fold(list)
   if not refusal then seen.now = now end

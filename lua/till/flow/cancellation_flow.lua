@@ -12,6 +12,7 @@
 --   name_of(id) -> "cancellation" | "return" | "refund"    as its timeline says
 --
 -- The money of a return or a refund goes back by the same flow: it is the aggregate.
+local alerts = require "till.store.alerts"
 local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
 local err = require "till.util.err"
@@ -26,6 +27,7 @@ local payment_events = require "till.store.payment_events"
 local payment_marks = require "till.store.payment_marks"
 local payment_status = require "till.flow.payment_status"
 local payments = require "till.store.payments"
+local refund_failure = require "till.flow.refund_failure"
 local refunds = require "till.store.refunds"
 local saga = require "till.flow.saga"
 local sagas = require "till.store.sagas"
@@ -49,7 +51,7 @@ end
 local function ask_refund(c, p, data)
   return payment.ask_refund(p, { id = c.id, amount = data.amount_back or c.refund_amount,
     again = data.refused, due = function() return cancellations.due(nil, p.id) end,
-    old = time.now_ms() - time.parse(c.created_at) > KEY_MS })
+    old = time.now_ms() - (data.asked_ms or time.parse(c.created_at)) > KEY_MS })
 end
 
 
@@ -126,10 +128,23 @@ function cancellation_flow.found(id, tx)
 end
 
 
+-- Under a key that nobody was ever asked with: when that is done first is written down before.
+local function begin_anew(data, env)
+  if not data.fresh then return true end
+  data.fresh, data.asked_ms = nil, time.now_ms()
+  local saved, e = sagas.save(env.saga, {})
+  if saved == nil then return nil, e end
+  if not saved then return nil, err.new("busy", "another worker gives this money back") end
+  return true
+end
+
+
 local function ask_for_money(data, env)
   local c, e = cancellation_flow.found(env.saga.aggregate)
   if not c then return nil, e end
   if c.state == "done" then return true end
+  local begun, e3 = begin_anew(data, env)
+  if not begun then return nil, e3 end
   fault.crash "cancellation.after_decide"
   local answer, e2 = ask(c, env)
   if answer and c.money == "refund" then data.refund_ref = answer.refund_ref end
@@ -166,6 +181,12 @@ local function book_refund(tx, order, p, c, flow, actor, about)
     told_by = told_by, by_word = actor ~= nil and not flow.refund_ref }
   local ok, e = booking.own(tx, p.id, event)
   if ok or not e.reason then return ok, e end
+  if actor and e.reason == "refund_failed" then
+    event.reference, event.by_word = nil, true
+    event.since, e = payment_events.last(tx, p.id)
+    if not event.since then return nil, e end
+    return booking.own(tx, p.id, event)
+  end
   if p.state == "refunded" and e.reason == "impossible" then
     return tell(tx, order, "refunded", told_by, about)
   end
@@ -209,7 +230,7 @@ local function book(tx, id, actor, data, flow)
   if not c then return nil, e end
   local order, e2 = order_flow.locked(tx, c.order_id)
   if not order then return nil, e2 end
-  local first, e3 = cancellations.done(tx, id)
+  local first, e3 = cancellations.done(tx, id, flow.refund_ref)
   if first == nil then return nil, e3 end
   if not first then return order, cancellations.get(id, tx) end
   local p, e4 = payments.get(c.payment_id, tx)
@@ -223,8 +244,26 @@ local function book(tx, id, actor, data, flow)
     ok, e4 = book_refund(tx, order, p, c, flow, actor, data)
   end
   if ok and c.kind == "refund" then ok, e4 = end_refund(tx, c) end
+  if ok and c.failed_at then
+    ok, e4 = alerts.close(refund_failure.ALERT, c.id, tx)
+    ok = ok ~= nil
+  end
   if not ok then return nil, e4 end
   return orders.get(order.id, tx), cancellations.get(id, tx)
+end
+
+
+-- What he gave back has come back to him meanwhile: it is for staff to say how it is given again.
+local function came_back(data, env, e)
+  local since, e2 = payment_events.last(nil, data.payment_id)
+  if not since then return nil, e2 end
+  local marked, e3 = sql.transaction(function(tx)
+    return refund_failure.mark(tx, env.saga.aggregate, data.refund_ref)
+  end)
+  if not marked then return nil, e3 end
+  data.since, env.saga.step, e.final = since, 0, true
+  refund_failure.begin_again(data)
+  return nil, e
 end
 
 
@@ -239,6 +278,7 @@ local function book_step(data, env)
   end)
   if not done then
     env.saga.step, env.saga.state = env.steps - 1, "running"
+    if e.reason == "refund_failed" then return came_back(data, env, e) end
     return nil, e
   end
   env.answer = done

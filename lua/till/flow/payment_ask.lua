@@ -15,12 +15,14 @@ local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
+local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
 local result = require "till.flow.payment_result"
 local saved_methods = require "till.flow.saved_methods"
 
 local asking = {}
 
+local MOST_FAILED = 3
 local is_another, no_answer = result.another, result.no_answer
 
 
@@ -125,16 +127,24 @@ end
 
 
 -- All of it is refused where a part went back there by itself: then the rest is asked for, under a
--- key that says how much. Who asks once more finds it refunded, or asks for the same.
+-- key that says how much. Who asks once more finds it refunded, or asks for the same. One that was
+-- done and did not get there is given again, a few times: the provider knows the key of that.
 local function refund_all(p)
-  local answer, e, seen = finish(p, "payment.refund", "refunded", "-refund")
+  local failed, e2 = payment_events.count(p.id, "refund_failed")
+  if not failed then return nil, e2 end
+  if failed >= MOST_FAILED then
+    return nil, err.new("payment_declined", ("its refund failed %d times: give it back in another"
+      .. " way, and resolve the payment as refunded"):format(failed), { final = true })
+  end
+  local again = failed > 0 and "-again-" .. failed or ""
+  local answer, e, seen = finish(p, "payment.refund", "refunded", "-refund" .. again)
   if answer or not err.is(e, "payment_declined") or seen.outcome ~= "captured" then
     return answer, e, seen
   end
   local back = seen.refunded_amount or 0
   local rest = payments.to_capture(p) - back
   if back <= 0 or rest <= 0 then return nil, e, seen end
-  answer = ask(p, "payment.refund", { idem_key = p.idem_key .. "-refund-rest-" .. rest,
+  answer = ask(p, "payment.refund", { idem_key = p.idem_key .. "-refund-rest-" .. rest .. again,
     amount = rest })
   if answer.outcome == "unknown" then return nil, no_answer(p), seen end
   if answer.outcome ~= "refunded" then return nil, e, seen end

@@ -7,6 +7,7 @@ local MORE, REST = "a part was captured, more may be", "the rest was captured, o
 local REST_PART = REST .. ", and a part went back"
 local OUTSIDE = "what was to be paid outside was let go of, the rest is authorized"
 local PART, ALL_BACK = "a part of what was captured went back", "all that was captured went back"
+local FAILED = "what went back did not get there"
 local AGAIN = "a new payment is made for what is owed"
 local OVER = { "voided", "captured", "partially_refunded", "refunded" }
 
@@ -56,4 +57,8 @@ return fsm.define("payment_status", and_added {
   { from = "captured", event = "refund_rest", to = "refunded", when = ALL_BACK },
   { from = "partially_refunded", event = "refund_part", to = "partially_refunded", when = PART },
   { from = "partially_refunded", event = "refund_rest", to = "refunded", when = ALL_BACK },
+  { from = "partially_refunded", event = "refund_failed", to = "captured", when = FAILED },
+  { from = "refunded", event = "refund_failed", to = "captured", when = FAILED },
+  { from = "refunded", event = "refund_failed_part", to = "partially_refunded",
+    when = FAILED .. ", others did" },
 })

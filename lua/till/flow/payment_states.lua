@@ -34,6 +34,7 @@ local states = fsm.define("payment", {
   { from = "captured", event = "refunded", to = "refunded" },
   -- Of all that is held; parts are summed up by core/trade/attempt.h alone.
   { from = "captured", event = "disputed", to = "disputed" },
+  { from = "refunded", event = "refund_failed", to = "captured" }, -- it did not get there
   { from = "refunded", event = "disputed", to = "disputed" }, -- it went back already
   { from = "disputed", event = "won", to = "won" },
   { from = "disputed", event = "lost", to = "lost" },

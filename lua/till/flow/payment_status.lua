@@ -7,6 +7,7 @@
 --                                         nil: it stays. lost: minor units that no payment of it
 --                                         will ever bring and that are owed still: it is paid in
 --                                         part then. is_added: a new payment is one of them
+--   move_back(order, payments) -> the same, after a refund of one of them failed
 --   told(order, payment, amount, from, move) -> events of the outbox, after that move from there;
 --                                         amount: what was captured of the payment, or nil
 --
@@ -64,17 +65,32 @@ local EVENTS = {
   captured = { partially_refunded = "refund_part", refunded = "refund_rest" },
   partially_refunded = { refunded = "refund_rest" },
 }
+-- What went back did not get there.
+local BACK = {
+  partially_refunded = { captured = "refund_failed" },
+  refunded = { captured = "refund_failed", partially_refunded = "refund_failed_part" },
+}
 -- What was over goes on with a new payment.
 local ADDED = { awaiting = "await_again", authorized = "authorize_again",
   captured = "capture_again", partially_captured = "add", partially_refunded = "add_refunded" }
 local IS_PAID = { captured = true, partially_refunded = true, refunded = true }
 
 
--- One that was paid before anything was lost stays so.
-function payment_status.move(order, list, lost, is_added)
+local function sum_up(list)
   local sums = {}
   for _, p in ipairs(list) do sums[#sums + 1] = payment_status.amounts(p) end
-  local from, to = order.payment_status, payment_status.of(sums)
+  return payment_status.of(sums)
+end
+
+
+function payment_status.move_back(order, list)
+  return BACK[order.payment_status] and BACK[order.payment_status][sum_up(list)]
+end
+
+
+-- One that was paid before anything was lost stays so.
+function payment_status.move(order, list, lost, is_added)
+  local from, to = order.payment_status, sum_up(list)
   if from == "voided" and not is_added then return nil end
   if (lost or 0) > 0 and IS_PAID[to] and not IS_PAID[from] then to = "partially_captured" end
   if not to or to == from then return nil end

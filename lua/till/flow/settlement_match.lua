@@ -34,8 +34,8 @@ local time = require "till.prim.time"
 local match = {}
 
 local ALERT = "settlement.missing_here"
-local EVENT = { charge = "captured", refund = "refunded", dispute = "disputed",
-  dispute_reversal = "won" }
+local EVENT = { charge = "captured", refund = "refunded", refund_failure = "refund_failed",
+  dispute = "disputed", dispute_reversal = "won" }
 local APART_MS = 8 * 86400000 -- an authorization may be captured a week after it
 local BOOKED = { authorized = true, captured = true, refunded = true, disputed = true, won = true,
   lost = true }
@@ -90,6 +90,7 @@ local function pick(events, item)
       any = any or event
     end
   end
+  if item.kind == "refund_failure" then return nil end -- it always bears the refund's name
   if item.kind == "refund" then return equal end -- there are many, each of its own amount
   return equal or any
 end
@@ -144,7 +145,7 @@ local function book(tx, item, p)
   local kind = EVENT[item.kind]
   if item.is_ours then return false, "the shop asked for it, and its own flow books it" end
   if item.currency ~= p.currency then return false, "it is settled in another currency" end
-  if not p.order_id or not BOOKED[p.state] then
+  if not p.order_id and kind ~= "refund_failed" or not BOOKED[p.state] then
     return false, ("the payment is %s and has no order"):format(p.state)
   end
   if kind == "captured" and p.state == "authorized"
@@ -155,8 +156,8 @@ local function book(tx, item, p)
   -- that a dispute was won is an event without an amount: all of it comes back
   local amount = kind ~= "won" and math.abs(item.amount) or nil
   local booked, e = booking.book(tx, p.id, { kind = kind, amount = amount,
-    reference = item.source, fee = item.fee ~= 0 and item.fee or nil, at_ms = item.at_ms,
-    reason = "found by reconciliation" })
+    reference = item.source, key = item.key, fee = item.fee ~= 0 and item.fee or nil,
+    at_ms = item.at_ms, reason = "found by reconciliation" })
   if booked then return true end
   if booked == false then return false, "it is booked as another movement" end
   if err.is(e, "conflict") then return false, e.message end

@@ -11,7 +11,7 @@
 -- applied is one transaction, and under the claim: who lost it books nothing.
 --
 -- A payment that has no order yet is its completion's business: till.flow.settled goes on with it.
--- Of one that went back without an order only disputes are booked.
+-- Of one that went back without an order only disputes are booked, and that it did not get there.
 local alerts = require "till.store.alerts"
 local booking = require "till.flow.booking"
 local capabilities = require "till.flow.capabilities"
@@ -159,40 +159,20 @@ local function book_all(tx, group, p, events)
 end
 
 
--- Each refund that failed is told once, whatever became of the alert: that it was is the memory.
+-- A server from before parked each refund that failed, with an alert of its own.
 local function subject_of_refund(group, refund)
   return (group.provider .. ":" .. refund.reference):sub(1, 120)
 end
 
 
-local function untold(group, answer)
-  local out = {}
-  for _, refund in ipairs(answer.failed or {}) do
-    local seen, e = alerts.of(PARKED, subject_of_refund(group, refund))
-    if seen == nil then return nil, e end
-    if not seen then out[#out + 1] = refund end
-  end
-  return out
-end
-
-
--- With what is booked it is parked where a refund failed, or something did not fit.
+-- With what is booked it is parked where something did not fit.
 -- -> the state of its rows, why
-local function end_of(tx, group, claim, p, failed, misfits)
-  local reasons, misfit = {}, misfits[1] and table.concat(misfits, "; ")
-  for i, refund in ipairs(failed) do
-    local ok, e = raise(tx, PARKED, group, subject_of_refund(group, refund),
-      { reason = refund.reason, payment_id = p.id })
+local function end_of(tx, group, claim, p, misfits)
+  local why = misfits[1] and table.concat(misfits, "; ")
+  if why then
+    local ok, e = raise(tx, PARKED, group, subject_of(group), { reason = why, payment_id = p.id })
     if not ok then return nil, e end
-    reasons[i] = refund.reason
   end
-  if misfit then
-    local ok, e = raise(tx, PARKED, group, subject_of(group),
-      { reason = misfit, payment_id = p.id })
-    if not ok then return nil, e end
-    reasons[#reasons + 1] = misfit
-  end
-  local why = reasons[1] and table.concat(reasons, "; ")
   local state = why and "parked" or "applied"
   local ok, e = settle(tx, group, claim, state, { payment_id = p.id, reason = why })
   if not ok then return nil, e end
@@ -204,7 +184,7 @@ local ENDS = { won = true, lost = true }
 
 
 -- What else is parked of this subject still has to be looked at.
-local function close_of(group, failed, kind, state)
+local function close_of(group, events, kind, state)
   if group.open and not group.open[kind] then return end -- none of its kind, a moment ago
   local left, e = webhooks_store.has(group.provider, group.subject, state)
   if left == nil then
@@ -212,13 +192,15 @@ local function close_of(group, failed, kind, state)
   end
   if left ~= false then return end
   alerts.close(kind, subject_of(group))
-  for _, refund in ipairs(failed or {}) do alerts.close(kind, subject_of_refund(group, refund)) end
+  for _, event in ipairs(events) do
+    if event.kind == "refund_failed" then alerts.close(kind, subject_of_refund(group, event)) end
+  end
 end
 
 
-local function close_alerts(group, answer, p, events)
-  close_of(group, answer.failed, PARKED, "parked")
-  close_of(group, nil, FAILED, "failed")
+local function close_alerts(group, p, events)
+  close_of(group, events, PARKED, "parked")
+  close_of(group, {}, FAILED, "failed")
   for _, event in ipairs(events) do
     if ENDS[event.kind] then
       alerts.close(DISPUTED, dispute_of(p, event))
@@ -235,14 +217,12 @@ local function book(group, claim, answer, p)
   if another then return park(group, claim, another, p.id) end
   local events, e2 = webhook_due.due(answer, p, amounts)
   if not events then return nil, e2 end
-  local failed, e4 = untold(group, answer)
-  if not failed then return nil, e4 end
   local why
   local state, e3 = sql.transaction(function(tx)
     local misfits, e5 = book_all(tx, group, p, events)
     if not misfits then return nil, e5 end
     local state
-    state, why = end_of(tx, group, claim, p, failed, misfits)
+    state, why = end_of(tx, group, claim, p, misfits)
     if state then fault.crash "webhook.before_commit" end
     return state, why
   end)
@@ -250,36 +230,36 @@ local function book(group, claim, answer, p)
   fault.crash "webhook.after_commit"
   count(group, state)
   if why then log_told(group, PARKED, why) end
-  close_alerts(group, answer, p, events)
+  close_alerts(group, p, events)
   return true
 end
 
 
--- Nothing of it is to be booked; what failed is told all the same.
-local function book_without(group, claim, answer, p)
-  return book(group, claim, { failed = answer.failed, events = {} }, p)
+-- Nothing of it is to be booked.
+local function book_without(group, claim, p)
+  return book(group, claim, { events = {} }, p)
 end
 
 
 -- What was given back pays for nothing, though the provider calls it paid still. A bank may take it
--- all the same: then it went twice.
+-- all the same: then it went twice; or it may not have got there.
 local BACK = { refunded = true, disputed = true, lost = true }
-local BY_BANK = { disputed = true, won = true, lost = true }
+local BY_BANK = { disputed = true, won = true, lost = true, refund_failed = true }
 
 
-local function book_disputes(group, claim, answer, p)
+local function book_what_banks_did(group, claim, answer, p)
   local events = {}
   for _, event in ipairs(answer.events or {}) do
     if BY_BANK[event.kind] then events[#events + 1] = event end
   end
-  return book(group, claim, { failed = answer.failed, events = events }, p)
+  return book(group, claim, { events = events }, p)
 end
 
 
 -- Money there and none of ours: who gave the payment up could not let go of it.
 local function without_order(group, claim, answer, p)
-  if BACK[p.state] then return book_disputes(group, claim, answer, p) end
-  if not PAID[answer.state] then return book_without(group, claim, answer, p) end
+  if BACK[p.state] then return book_what_banks_did(group, claim, answer, p) end
+  if not PAID[answer.state] then return book_without(group, claim, p) end
   if GIVEN_UP[p.state] then
     return park(group, claim, "it was paid after it had been given up here", p.id)
   end
@@ -288,7 +268,7 @@ local function without_order(group, claim, answer, p)
   local now, e2 = payments.get(p.id)
   if not now then return nil, e2 end
   if now.order_id then return book(group, claim, answer, now) end
-  return book_without(group, claim, answer, now)
+  return book_without(group, claim, now)
 end
 
 
@@ -324,15 +304,28 @@ local function carefully(group, claim, answer)
 end
 
 
+-- A plugin that tells of refunds that failed apart from what happened tells of events as well.
+local function with_failed(answer)
+  if not (answer.failed and answer.failed[1]) then return answer end
+  answer.events = answer.events or {}
+  for _, refund in ipairs(answer.failed) do
+    refund.kind = "refund_failed"
+    table.insert(answer.events, refund)
+  end
+  return answer
+end
+
+
 function apply.run(group, claim)
   local answer, e = ask(group)
   if not answer then return nil, e end
+  answer = with_failed(answer)
   if not answer.payment_id then return park(group, claim, answer.park or "it names no payment") end
   local done, e2 = webhook_plain.book(group, claim, answer)
   if done == nil then return nil, e2 end
   if not done then return carefully(group, claim, answer) end
   count(group, "applied")
-  close_alerts(group, answer, nil, {})
+  close_alerts(group, nil, {})
   return true
 end
 

@@ -137,9 +137,7 @@ end
 
 -- What of it can be seen without looking into the books.
 local function may_be_plain(group, answer)
-  if answer.park or answer.failed and answer.failed[1] or #group.ids > MOST_ROWS then
-    return false
-  end
+  if answer.park or #group.ids > MOST_ROWS then return false end
   for _, event in ipairs(answer.events or {}) do
     if not booking_batch.PLAIN[event.kind] then return false end
   end

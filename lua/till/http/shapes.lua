@@ -86,7 +86,8 @@ shapes.saved_method = s.object({
 
 shapes.refund = s.object({
   id = s.id("rfnd"), order_id = s.id("ord"), amount = s.money(), reason = s.string {},
-  state = s.string { enum = { "requested", "pending", "done", "refused", "rejected", "expired" } },
+  state = s.string { enum = { "requested", "pending", "done", "refused", "rejected", "expired",
+    "failed" } },
   requested_by = s.string {}, decided_by = s.nullable(s.string {}),
 }, { additional = true, name = "Refund" })
 

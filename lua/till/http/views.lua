@@ -3,11 +3,10 @@
 --
 --   views.cart(cart) priced(figures, currency) order(order)
 --   views.order_head(order) product(p, opts) category(c) payment(p) fulfilment(f) cancellation(c)
---   views.refund(r)
---   returned(c)
---   promotion(p) customer(c) key(k) staff(s) error(e)
+--   views.refund(r) returned(c) promotion(p) customer(c) key(k) staff(s) error(e)
 local json = require "till.prim.json"
 local payments = require "till.store.payments"
+local refund_failure = require "till.flow.refund_failure"
 local render = require "till.http.render"
 local states = require "till.flow.order_states"
 
@@ -107,9 +106,10 @@ function views.cancellation(c)
       amount = money(line.amount, c.currency) }
   end)
   out.shipping = c.shipping and money(c.shipping.amount, c.currency) or nil
+  out.failure = refund_failure.shown(c)
   out.parts = c.parts and map(c.parts, function(part)
     return { payment_id = part.payment_id, state = part.state, money = part.money,
-      amount = money(part.amount, c.currency) }
+      amount = money(part.amount, c.currency), failure = refund_failure.shown(part) }
   end) or nil
   return out
 end

@@ -146,9 +146,10 @@ return {
     { "page_prefix?", "string", "How references begin that it has while it is paid on a page." },
     { "amount?", "integer", "Minor units." },
     { "currency?", "string" }, { "state?", "string", "authorized, captured, voided" },
-    { "failed?", "table[]", "Refunds that failed: reference, reason. Each is told once." },
+    { "failed?", "table[]", "Refunds that failed, apart from events: reference, amount, reason." },
     { "events?", "table[]", "What is to be booked: kind, amount or sum, reference, fee, at_ms; of"
-      .. " a refund is_ours, where the shop asked for it." },
+      .. " a refund is_ours, where the shop asked for it; of one that failed (refund_failed, with"
+      .. " its own reference) key as well: under which." },
     { "park?", "string", "Why staff have to look at it instead." } } },
   { "till.WebhookWish", "Which events.", {
     { "since_ms", "integer" }, { "after?", "string", "Where the last page ended." } } },
@@ -160,8 +161,8 @@ return {
     { "after?", "string", "Where the last page ended." } } },
   { "till.SettlementItem", "A movement of money at the provider.", {
     { "reference", "string", "The provider's id of the movement." },
-    { "kind", "string", "charge, refund, dispute, dispute_reversal, fee, payout, payout_reversal "
-      .. "or adjustment." },
+    { "kind", "string", "charge, refund, refund_failure (of a refund, its source), dispute,"
+      .. " dispute_reversal, fee, payout, payout_reversal or adjustment." },
     { "amount", "integer", "Before the fee; negative: it left the account." },
     { "fee", "integer", "That the provider kept; negative: that came back." },
     { "currency", "string" }, { "at_ms", "integer" },
@@ -169,7 +170,8 @@ return {
     { "payment_id?", "string", "Of its metadata." },
     { "provider_ref?", "string", "As payments have it: another payment's is not booked." },
     { "page_prefix?", "string", "How references begin that it has while it is paid on a page." },
-    { "is_ours?", "boolean", "A refund that the shop asked for: who asked books it." } } },
+    { "is_ours?", "boolean", "A refund that the shop asked for: who asked books it." },
+    { "key?", "string", "Under which it did, where the provider tells." } } },
   { "till.SettlementPage", "Some of them.", {
     { "items", "till.SettlementItem[]" },
     { "after?", "string", "Where the next page begins; nil: there is none." } } },

@@ -2,7 +2,7 @@
 --
 --   raise(tx, kind, subject, { level =, detail =, times = 1 }) -> was it closed before? | nil, err
 --                      appends its event then: type = kind, payload = detail with alert_id, subject
---   close(kind, subject) -> was it open? | nil, err
+--   close(kind, subject [, tx]) -> was it open? | nil, err
 --   close_unseen(kind, since_ms)   those that nobody has seen since
 --   close_others(kind, subjects)   all that are open but these
 --   set_level(kind, subject, level)
@@ -62,16 +62,21 @@ function alerts.raise(tx, kind, subject, seen)
 end
 
 
-local function shut(where, ...)
-  local done, e = sql.exec("UPDATE alerts SET state = 'closed', closed_at = ? WHERE state = 'open'"
-    .. " AND kind = ? AND " .. where, db.now(), ...)
+local function shut_in(tx, where, ...)
+  local done, e = db.on(tx):exec("UPDATE alerts SET state = 'closed', closed_at = ?"
+    .. " WHERE state = 'open' AND kind = ? AND " .. where, db.now(), ...)
   if not done then return nil, e end
   return done.affected > 0
 end
 
 
-function alerts.close(kind, subject)
-  return shut("subject = ?", kind, subject)
+local function shut(where, ...)
+  return shut_in(nil, where, ...)
+end
+
+
+function alerts.close(kind, subject, tx)
+  return shut_in(tx, "subject = ?", kind, subject)
 end
 
 

@@ -15,7 +15,9 @@
 --   is_awaited(tx, payment_id, event) -> boolean    is it ours (`is_ours`), and is a refund of its
 --                                  amount not booked yet?
 --   lower(tx, id, amount)          it comes to less by that
---   done(tx, id) -> true | false   false where it was done already
+--   done(tx, id [, ref]) -> true | false    false where it was done already. ref: the provider's id
+--                                  of the refund that it was done with
+--   fail(tx, id, { reference, reason })    that did not get there: it is pending again
 --   whole(c [, tx]) -> c           with the shares of other payments (of a cancellation of an order
 --                                  with several): amount, money and state are of all, `parts` its
 --                                  rows. split makes the same of each
@@ -30,7 +32,8 @@ local cancellations = {}
 local PREFIXES = { cancel = "can", ["return"] = "ret", refund = "rfnd" }
 
 local COLUMNS = "id, order_id, position, kind, whole, `lines`, shipping, currency, amount, money,"
-  .. " payment_id, state, reason, actor, part_of, created_at, done_at, released_amount"
+  .. " payment_id, state, reason, actor, part_of, created_at, done_at, released_amount,"
+  .. " refund_ref, failed_ref, failure, failed_at"
 
 
 local function to_cancellation(row)
@@ -41,6 +44,8 @@ local function to_cancellation(row)
     money = row.money, payment_id = db.text("pay", row.payment_id), state = row.state,
     reason = row.reason, actor = row.actor, created_at = row.created_at, done_at = row.done_at,
     part_of = row.part_of and id.text(PREFIXES[row.kind], row.part_of) or nil,
+    refund_ref = row.refund_ref, failed_ref = row.failed_ref, failure = row.failure,
+    failed_at = row.failed_at,
     released_amount = row.released_amount, refund_amount = row.amount - row.released_amount }
 end
 
@@ -102,6 +107,9 @@ local function sum_up(c, children)
     out.refund_amount = out.refund_amount + part.refund_amount
     if RANK[part.money] > RANK[out.money] then out.money = part.money end
     if part.state == "pending" then out.state = "pending" end
+    if part.state == "pending" and part.failed_at then
+      out.failed_ref, out.failure, out.failed_at = part.failed_ref, part.failure, part.failed_at
+    end
     if out.done_at and part.done_at and part.done_at > out.done_at then
       out.done_at = part.done_at
     end
@@ -208,9 +216,16 @@ function cancellations.lower(tx, cancellation_id, amount)
 end
 
 
-function cancellations.done(tx, cancellation_id)
-  local done, e = tx:exec("UPDATE cancellations SET state = 'done', done_at = ? WHERE id = ?"
-    .. " AND state = 'pending'", db.now(), bin_of(cancellation_id))
+function cancellations.fail(tx, cancellation_id, f)
+  return tx:exec("UPDATE cancellations SET state = 'pending', done_at = NULL, refund_ref = NULL,"
+    .. " failed_ref = ?, failure = ?, failed_at = ? WHERE id = ?", f.reference,
+    f.reason:sub(1, 255), db.now(), bin_of(cancellation_id))
+end
+
+
+function cancellations.done(tx, cancellation_id, ref)
+  local done, e = tx:exec("UPDATE cancellations SET state = 'done', done_at = ?, refund_ref = ?"
+    .. " WHERE id = ? AND state = 'pending'", db.now(), ref or sql.null, bin_of(cancellation_id))
   if not done then return nil, e end
   return done.affected == 1
 end

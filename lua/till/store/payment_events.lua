@@ -25,6 +25,7 @@
 --                                     none, f.fee
 --   last(tx, id) -> the number of its newest event
 --   sum(id, kind, seq) -> minor units of that kind, up to the event of that number
+--   count(id, kind) -> how many of that kind
 --   sent_ms(id) -> when it was sent last | false: never | nil, err
 --   of(id [, tx]) -> { { seq, event, amount, reference, reason, actor, fee, at }, … } | nil, err
 --   of_all(tx, ids) -> { id -> the same } | nil, err
@@ -49,7 +50,8 @@ local LEFT = "CASE ? WHEN 'authorized' THEN p.amount WHEN 'captured' THEN p.capt
   .. " WHEN 'voided' THEN COALESCE(GREATEST(0, SUM(CASE e.kind WHEN 'authorized' THEN e.amount"
   .. " WHEN 'captured' THEN -e.amount WHEN 'voided' THEN -e.amount ELSE 0 END)), 0)"
   .. " WHEN 'refunded' THEN COALESCE(SUM(CASE e.kind WHEN 'captured' THEN e.amount"
-  .. " WHEN 'refunded' THEN -e.amount ELSE 0 END), 0) ELSE 0 END"
+  .. " WHEN 'refunded' THEN -e.amount WHEN 'refund_failed' THEN e.amount ELSE 0 END), 0)"
+  .. " ELSE 0 END"
 
 
 local function value(v)
@@ -163,6 +165,14 @@ function payment_events.sum(id, kind, seq)
     kind, seq)
   if not row then return nil, e end
   return row.amount
+end
+
+
+function payment_events.count(id, kind)
+  local row, e = sql.one("SELECT COUNT(*) AS n FROM payment_events WHERE payment_id = ?"
+    .. " AND kind = ?", db.bin("pay", id), kind)
+  if not row then return nil, e end
+  return row.n
 end
 
 

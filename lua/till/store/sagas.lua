@@ -22,6 +22,7 @@
 --   list(opts), unfinished(limit), get(id [, tx]), lock(tx, id), history(id)   for staff
 --   release(tx, saga)       a parked one goes on: it is due, with its tries and its time anew
 --   settle(tx, saga, state) a parked one is over: done or undone
+--   park(tx, name, aggregate, data, error)    one that is done is not: parked, from its first step
 --
 -- A parked one is nobody's: neither begin nor stuck gives it, until it is released. `tries` counts
 -- runs that were due and left it at the same step, `stuck_since` is when the first of them ended:
@@ -274,6 +275,19 @@ function sagas.settle(tx, saga, state)
   return tx:exec("UPDATE sagas SET state = ?, claim = claim + 1, next_at = NULL,"
     .. " claimed_until = NULL, updated_at = ? WHERE id = ? AND state = 'parked'", state, db.now(),
     saga.id)
+end
+
+
+--- Who has it in his hands finds his claim gone.
+function sagas.park(tx, name, aggregate, data, error)
+  local now, text = db.now(), db.to_json(data)
+  return tx:exec("INSERT INTO sagas (name, aggregate, state, step, data, error, parked_at,"
+    .. " stuck_since, created_at, updated_at) VALUES (?, ?, 'parked', 0, ?, ?, ?, ?, ?, ?)"
+    .. " ON DUPLICATE KEY UPDATE state = 'parked', step = 0, data = VALUES(data),"
+    .. " error = VALUES(error), parked_at = VALUES(parked_at), tries = 0,"
+    .. " stuck_since = VALUES(stuck_since), next_at = NULL, claimed_until = NULL,"
+    .. " claim = claim + 1, updated_at = VALUES(updated_at)", name, aggregate, text,
+    error:sub(1, 500), now, now, now, now)
 end
 
 

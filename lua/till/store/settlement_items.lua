@@ -25,7 +25,8 @@ local items = {}
 
 local COLUMNS = "id, reference, kind, source, payment_id, seq, currency, amount, fee, verdict,"
   .. " detail, fee_booked, at, payout"
-local MONEY = "('captured', 'refunded', 'disputed')" -- kinds of events that move an amount of it
+-- Kinds of events that move an amount of it.
+local MONEY = "('captured', 'refunded', 'refund_failed', 'disputed')"
 
 
 local function to_item(row)

@@ -247,8 +247,8 @@
 ---@field amount? integer Minor units.
 ---@field currency? string
 ---@field state? string authorized, captured, voided
----@field failed? table[] Refunds that failed: reference, reason. Each is told once.
----@field events? table[] What is to be booked: kind, amount or sum, reference, fee, at_ms; of a refund is_ours, where the shop asked for it.
+---@field failed? table[] Refunds that failed, apart from events: reference, amount, reason.
+---@field events? table[] What is to be booked: kind, amount or sum, reference, fee, at_ms; of a refund is_ours, where the shop asked for it; of one that failed (refund_failed, with its own reference) key as well: under which.
 ---@field park? string Why staff have to look at it instead.
 
 --- Which events.
@@ -270,7 +270,7 @@
 --- A movement of money at the provider.
 ---@class till.SettlementItem
 ---@field reference string The provider's id of the movement.
----@field kind string charge, refund, dispute, dispute_reversal, fee, payout, payout_reversal or adjustment.
+---@field kind string charge, refund, refund_failure (of a refund, its source), dispute, dispute_reversal, fee, payout, payout_reversal or adjustment.
 ---@field amount integer Before the fee; negative: it left the account.
 ---@field fee integer That the provider kept; negative: that came back.
 ---@field currency string
@@ -280,6 +280,7 @@
 ---@field provider_ref? string As payments have it: another payment's is not booked.
 ---@field page_prefix? string How references begin that it has while it is paid on a page.
 ---@field is_ours? boolean A refund that the shop asked for: who asked books it.
+---@field key? string Under which it did, where the provider tells.
 
 --- Some of them.
 ---@class till.SettlementPage

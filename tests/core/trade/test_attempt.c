@@ -44,19 +44,19 @@ static size_t count(const list_t *list, till_attempt_kind_t kind)
     return n;
 }
 
-/* What the disputes with that end came to; with neither, of the one that goes on. */
+/* What the disputes with that end came to; with neither, of those that go on. */
 static int64_t disputed_with(const list_t *list, till_attempt_kind_t end)
 {
     int64_t total = 0, open = 0;
 
     for (size_t i = 0; i != list->n; ++i) {
         const till_attempt_event_t *event = &list->events[i];
-        if (event->kind == TILL_ATTEMPT_ON_DISPUTED)
-            open = event->amount;
+        open += event->kind == TILL_ATTEMPT_ON_DISPUTED ? event->amount : 0;
         if (event->kind != TILL_ATTEMPT_ON_WON && event->kind != TILL_ATTEMPT_ON_LOST)
             continue;
-        total += event->kind == end ? open : 0;
-        open = 0;
+        int64_t ended = event->amount != 0 ? event->amount : open;
+        total += event->kind == end ? ended : 0;
+        open -= ended;
     }
     return end == TILL_ATTEMPT_KINDS ? open : total;
 }
@@ -80,7 +80,8 @@ static void check_promises(const list_t *list, const till_attempt_t *a)
     MUST(a->authorized == authorized_in(list));
     MUST(a->captured == sum(list, TILL_ATTEMPT_ON_CAPTURED));
     MUST(a->voided == sum(list, TILL_ATTEMPT_ON_VOIDED));
-    MUST(a->refunded == sum(list, TILL_ATTEMPT_ON_REFUNDED));
+    MUST(a->refunded == sum(list, TILL_ATTEMPT_ON_REFUNDED) - sum(list, TILL_ATTEMPT_ON_REFUND_FAILED));
+    MUST(a->refunded >= 0);
     MUST(a->lost == disputed_with(list, TILL_ATTEMPT_ON_LOST));
     MUST(a->disputed == disputed_with(list, TILL_ATTEMPT_KINDS));
     MUST(a->authorized <= asked);
@@ -93,21 +94,29 @@ static void check_promises(const list_t *list, const till_attempt_t *a)
     MUST(count(list, TILL_ATTEMPT_ON_AUTHORIZED) <= 1);
     if (a->state == TILL_ATTEMPT_REFUNDED)
         MUST(a->refunded == a->captured && a->disputed == 0 && a->lost == 0);
+    if (a->state == TILL_ATTEMPT_CAPTURED ||
+        a->state == TILL_ATTEMPT_WON) /* who looks at it may ask for all that is left */
+        MUST(a->lost == 0);
+    if (a->state == TILL_ATTEMPT_LOST && asked != 0)
+        MUST(a->lost != 0);
     if (a->state == TILL_ATTEMPT_VOIDED || a->state == TILL_ATTEMPT_DECLINED || a->state == TILL_ATTEMPT_FAILED)
         MUST(a->captured == 0);
     if (a->captured != 0)
         MUST(a->state >= TILL_ATTEMPT_CAPTURED);
 }
 
-/* What has gone back is told of, whatever a bank has meanwhile: then it is no refusal that helps. */
+/* What has gone back, and what came back of that, is told of, whatever a bank has meanwhile: then it is no refusal that
+ * helps. */
 static bool must_fit(const till_attempt_t *a, till_attempt_event_t event)
 {
     bool is_paid = a->state == TILL_ATTEMPT_CAPTURED || a->state == TILL_ATTEMPT_DISPUTED ||
                    a->state == TILL_ATTEMPT_WON || a->state == TILL_ATTEMPT_LOST;
-    int64_t room = a->captured - a->refunded;
+    bool is_back = event.kind == TILL_ATTEMPT_ON_REFUND_FAILED;
+    int64_t room = is_back ? a->refunded : a->captured - a->refunded;
 
-    return event.kind == TILL_ATTEMPT_ON_REFUNDED && is_paid && event.amount <= room &&
-           (a->amount == 0 ? event.amount == 0 : event.amount > 0);
+    if (is_back ? !is_paid && a->state != TILL_ATTEMPT_REFUNDED : event.kind != TILL_ATTEMPT_ON_REFUNDED || !is_paid)
+        return false;
+    return event.amount <= room && (a->amount == 0 ? event.amount == 0 : event.amount > 0);
 }
 
 static bool is_same(const till_attempt_t *a, const till_attempt_t *b)
@@ -133,7 +142,7 @@ static bool try_event(list_t *list, till_attempt_t *a, till_attempt_event_t even
     if (before.state == TILL_ATTEMPT_UNKNOWN) /* invariant 4 */
         MUST(event.kind != TILL_ATTEMPT_ON_SEND);
     if (before.state == TILL_ATTEMPT_REFUNDED)
-        MUST(event.kind == TILL_ATTEMPT_ON_DISPUTED);
+        MUST(event.kind == TILL_ATTEMPT_ON_DISPUTED || event.kind == TILL_ATTEMPT_ON_REFUND_FAILED);
     list->events[list->n++] = event;
     MUST(till_attempt_fold(&folded, list->events, list->n, &at) == TILL_ATTEMPT_TAKEN);
     MUST(at == list->n);
@@ -164,6 +173,7 @@ static const struct {
     {"won", "refunded", "refunded"}, {"won", "disputed", "disputed"},
     {"refunded", "disputed", "disputed"}, {"disputed", "won", "refunded"}, /* of what went back */
     {"disputed", "refunded", "disputed"}, {"lost", "refunded", "lost"}, /* told after the dispute */
+    {"refunded", "refund_failed", "captured"}, {"disputed", "refund_failed", "disputed"}, {"lost", "refund_failed", "lost"},
 };
 /* clang-format on */
 
@@ -176,6 +186,7 @@ static int64_t amount_of(const till_attempt_t *a, till_attempt_kind_t kind)
     case TILL_ATTEMPT_ON_AUTHORIZED:
     case TILL_ATTEMPT_ON_CAPTURED:
     case TILL_ATTEMPT_ON_REFUNDED:
+    case TILL_ATTEMPT_ON_REFUND_FAILED:
     case TILL_ATTEMPT_ON_DISPUTED:
         return ALL;
     case TILL_ATTEMPT_ON_VOIDED:
@@ -353,7 +364,7 @@ START_TEST(a_dispute_holds_what_it_is_about)
     size_t at;
 
     ck_assert_int_eq(till_attempt_fold(&a, events, 5, &at), TILL_ATTEMPT_TAKEN);
-    ck_assert_int_eq(till_attempt_apply(&a, ON(DISPUTED, 1)), TILL_ATTEMPT_IMPOSSIBLE);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(DISPUTED, 201)), TILL_ATTEMPT_TOO_MUCH);
     ck_assert_int_eq(till_attempt_held(&a), 100);
     won = lost = a;
     ck_assert_int_eq(till_attempt_apply(&won, ON(WON, 0)), TILL_ATTEMPT_TAKEN);
@@ -472,6 +483,88 @@ START_TEST(what_was_won_is_given_back_when_nothing_is_held_besides)
 }
 END_TEST
 
+/* Of 900: 200 and 300 and 100; what is open is disputed, and what came of each is not a question of which ended first.
+ */
+START_TEST(disputes_that_are_open_at_once_end_each_by_itself)
+{
+    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    const till_attempt_event_t events[] = {ON(CREATED, 900),  ON(SEND, 0),       ON(CAPTURED, 900),
+                                           ON(DISPUTED, 200), ON(DISPUTED, 300), ON(DISPUTED, 100)};
+    const till_attempt_event_t ends[] = {ON(LOST, 200), ON(WON, 300), ON(WON, 100)};
+    till_attempt_t a;
+    size_t at;
+
+    ck_assert_int_eq(till_attempt_fold(&a, events, 6, &at), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.disputed, 600);
+    ck_assert_int_eq(till_attempt_held(&a), 300);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(DISPUTED, 301)), TILL_ATTEMPT_TOO_MUCH);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(WON, 601)), TILL_ATTEMPT_TOO_MUCH);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_DISPUTED);
+    for (size_t i = 0; i != 6; ++i) {
+        till_attempt_t b = a;
+        for (int j = 0; j != 3; ++j) {
+            ck_assert_int_eq(b.state, TILL_ATTEMPT_DISPUTED);
+            ck_assert_int_eq(till_attempt_apply(&b, ends[orders[i][j]]), TILL_ATTEMPT_TAKEN);
+        }
+        ck_assert_int_eq(b.state, TILL_ATTEMPT_LOST);
+        ck_assert_int_eq(b.lost, 200);
+        ck_assert_int_eq(till_attempt_held(&b), 700);
+        ck_assert_int_eq(till_attempt_apply(&b, ON(LOST, 1)), TILL_ATTEMPT_IMPOSSIBLE);
+    }
+    ck_assert_int_eq(till_attempt_apply(&a, ON(WON, 0)), TILL_ATTEMPT_TAKEN); /* of all */
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_WON);
+    ck_assert_int_eq(till_attempt_held(&a), 900);
+}
+END_TEST
+
+START_TEST(a_refund_that_failed_is_held_again)
+{
+    const till_attempt_event_t events[] = {ON(CREATED, 500), ON(SEND, 0), ON(CAPTURED, 500), ON(REFUNDED, 200),
+                                           ON(REFUNDED, 300)};
+    till_attempt_t a;
+    size_t at;
+
+    ck_assert_int_eq(till_attempt_fold(&a, events, 5, &at), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_REFUNDED);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUND_FAILED, 501)), TILL_ATTEMPT_TOO_MUCH);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUND_FAILED, 0)), TILL_ATTEMPT_NO_AMOUNT);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUND_FAILED, 300)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_CAPTURED);
+    ck_assert_int_eq(a.refunded, 200);
+    ck_assert_int_eq(till_attempt_held(&a), 300);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUND_FAILED, 201)), TILL_ATTEMPT_TOO_MUCH);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUNDED, 301)), TILL_ATTEMPT_TOO_MUCH);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUNDED, 300)), TILL_ATTEMPT_TAKEN); /* given again */
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_REFUNDED);
+}
+END_TEST
+
+/* A bank has taken what the shop had given back, and then that fails: it is the bank's word that stays. */
+START_TEST(a_refund_may_fail_beside_a_dispute)
+{
+    const till_attempt_event_t events[] = {ON(CREATED, 500), ON(SEND, 0), ON(CAPTURED, 500), ON(REFUNDED, 500),
+                                           ON(DISPUTED, 400)};
+    till_attempt_t a, won, lost;
+    size_t at;
+
+    ck_assert_int_eq(till_attempt_fold(&a, events, 5, &at), TILL_ATTEMPT_TAKEN);
+    won = lost = a;
+    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUND_FAILED, 500)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_DISPUTED);
+    ck_assert_int_eq(till_attempt_held(&a), 100);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(WON, 400)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_WON);
+    ck_assert_int_eq(till_attempt_apply(&won, ON(WON, 400)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(won.state, TILL_ATTEMPT_REFUNDED);
+    ck_assert_int_eq(till_attempt_apply(&won, ON(REFUND_FAILED, 500)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(won.state, TILL_ATTEMPT_CAPTURED);
+    ck_assert_int_eq(till_attempt_apply(&lost, ON(LOST, 400)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(till_attempt_apply(&lost, ON(REFUND_FAILED, 500)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(lost.state, TILL_ATTEMPT_LOST);
+    ck_assert_int_eq(till_attempt_held(&lost), 100);
+}
+END_TEST
+
 START_TEST(a_list_is_taken_up_to_the_event_that_does_not_fit)
 {
     const till_attempt_event_t events[] = {ON(CREATED, 500), ON(SEND, 0), ON(REFUNDED, 1), ON(CAPTURED, 500)};
@@ -514,6 +607,9 @@ Suite *attempt_suite(void)
     tcase_add_test(tc, a_dispute_of_what_went_back_as_a_whole_ends_where_it_began);
     tcase_add_test(tc, what_was_on_its_way_when_a_dispute_came_is_counted);
     tcase_add_test(tc, what_was_won_is_given_back_when_nothing_is_held_besides);
+    tcase_add_test(tc, disputes_that_are_open_at_once_end_each_by_itself);
+    tcase_add_test(tc, a_refund_that_failed_is_held_again);
+    tcase_add_test(tc, a_refund_may_fail_beside_a_dispute);
     tcase_add_test(tc, a_list_is_taken_up_to_the_event_that_does_not_fit);
     tcase_add_test(tc, what_is_no_event_is_refused);
     suite_add_tcase(suite, tc);

@@ -54,7 +54,7 @@ export function failRefund(world, refund, reason = "lost_or_stolen_card") {
   Object.assign(refund, { status: "failed", failure_reason: reason, failure_balance_transaction: back.id });
   charge.amount_refunded -= refund.amount;
   charge.refunded = false;
-  world.emit("charge.refund.updated", refund);
+  for (const type of ["charge.refund.updated", "refund.updated", "refund.failed"]) world.emit(type, refund);
   return refund;
 }
 

@@ -154,9 +154,9 @@ const INVARIANTS = {
   "nobody used a code more often than his orders say": `
     SELECT HEX(c.promotion_id), c.customer, c.used FROM promotion_customers c
     WHERE c.used <> (SELECT COUNT(*) FROM promotion_redemptions r WHERE r.promotion_id = c.promotion_id AND r.customer = c.customer)`,
-  "cash of an order is booked once for each capture and each dispute that was won": `
+  "cash of an order is booked once for each capture, each dispute that was won and each refund that failed": `
     SELECT HEX(l.order_id), l.account, COUNT(*), e.n FROM ledger_entries l
-    LEFT JOIN (SELECT p.order_id, SUM(v.kind IN ('captured', 'won')) AS n FROM payments p
+    LEFT JOIN (SELECT p.order_id, SUM(v.kind IN ('captured', 'won', 'refund_failed')) AS n FROM payments p
                JOIN payment_events v ON v.payment_id = p.id GROUP BY p.order_id) e ON e.order_id = l.order_id
     WHERE l.order_id IS NOT NULL AND l.account LIKE 'cash:%' AND l.amount > 0
     GROUP BY l.order_id, l.account HAVING COUNT(*) > GREATEST(1, COALESCE(MAX(e.n), 0))`,
@@ -265,7 +265,7 @@ const INVARIANTS = {
   "a payment is what its events come to": `
     SELECT HEX(p.id), p.state, p.amount, p.capture_amount, p.refunded_amount, e.* FROM payments p
     LEFT JOIN (SELECT payment_id, SUM(IF(kind = 'created', amount, 0)) AS asked, SUM(IF(kind = 'captured', amount, 0)) AS captured,
-                 SUM(IF(kind = 'refunded', amount, 0)) AS refunded,
+                 SUM(CASE kind WHEN 'refunded' THEN amount WHEN 'refund_failed' THEN -amount ELSE 0 END) AS refunded,
                  SUM(IF(kind = 'disputed', amount, 0)) AS disputed, MAX(seq) AS last
                FROM payment_events GROUP BY payment_id) e ON e.payment_id = p.id
     LEFT JOIN payment_events l ON l.payment_id = e.payment_id AND l.seq = e.last
@@ -273,9 +273,14 @@ const INVARIANTS = {
        OR e.captured <> IF(p.state IN ('captured', 'refunded', 'disputed', 'won', 'lost'), COALESCE(p.capture_amount, p.amount), 0)
        OR p.disputed_amount + p.lost_amount > e.disputed OR (p.state = 'disputed' AND p.disputed_amount = 0)
        OR NOT CASE l.kind WHEN 'send' THEN p.state = 'sending' WHEN 'not_found' THEN p.state = 'failed'
-            WHEN 'won' THEN p.state IN ('won', 'refunded')
+            WHEN 'won' THEN p.state IN ('won', 'refunded', 'disputed', 'lost') WHEN 'lost' THEN p.state IN ('lost', 'disputed')
+            WHEN 'refund_failed' THEN p.state IN ('captured', 'disputed', 'won', 'lost')
             WHEN 'voided' THEN p.state IN ('voided', 'authorized', 'captured', 'refunded')
             WHEN 'refunded' THEN p.state IN ('refunded', 'captured', 'disputed', 'won', 'lost') ELSE p.state = l.kind END`,
+  "what failed is a refund, and no more of it than it gave back": `
+    SELECT HEX(f.payment_id), f.reference, f.amount, r.amount FROM payment_events f LEFT JOIN payment_events r
+      ON r.payment_id = f.payment_id AND r.kind = 'refunded' AND r.reference = f.reference
+    WHERE f.kind = 'refund_failed' AND (r.amount IS NULL OR f.amount > r.amount)`,
   "no more goes back than was captured": "SELECT HEX(id) FROM payments WHERE refunded_amount > COALESCE(capture_amount, amount)",
   "a cancelled order was given back to the cent": `
     SELECT o.number, o.total, SUM(c.amount) FROM orders o JOIN cancellations c ON c.order_id = o.id

@@ -63,6 +63,64 @@ local function with_order(fn)
 end
 
 
+t.describe("an order of which several disputes are open at once", function()
+  local function state(s)
+    local p = s.raw.sql.one("SELECT state, disputed_amount AS d, lost_amount AS l FROM payments")
+    return ("%s %d %d"):format(p.state, p.d, p.l)
+  end
+
+  local function opened(s)
+    s.book { kind = "disputed", amount = 500, reference = "dp_one" }
+    s.book { kind = "disputed", amount = 300, reference = "dp_two" }
+    t.equal(s.told { kind = "disputed", amount = 300, reference = "dp_two" }, false)
+    t.equal(state(s), "disputed 800 0")
+  end
+
+  for _, order in ipairs { { "won", "dp_one", "lost", "dp_two" },
+    { "lost", "dp_two", "won", "dp_one" } } do
+    t.it("has each end by itself, and once: " .. order[1] .. " first", with_order(function(s)
+      opened(s)
+      s.book { kind = order[1], reference = order[2] }
+      t.equal(state(s), order[1] == "won" and "disputed 300 0" or "disputed 500 300")
+      t.equal((s.refund(100)), 409)
+      t.equal(s.told { kind = order[1], reference = order[2] }, false)
+      local other = order[1] == "won" and "lost" or "won"
+      local done, e = s.told { kind = other, reference = order[2] } -- of it alone, and it has ended
+      t.same({ done, e.code, e.reason }, { nil, "conflict", "impossible" })
+      s.book { kind = order[3], reference = order[4] }
+      t.equal(state(s), "lost 0 300")
+      local sums = s.sums()
+      t.same({ sums["cash:test"], sums["disputed:test"], sums["losses:test"], sums.receivable },
+        { s.total - 300, nil, 300, nil })
+      local body = s.shop.must(s.cancel())
+      t.equal(body.cancellation.amount.amount, s.total - 300)
+      t.same(s.sums(), {})
+    end))
+  end
+
+  t.it("gives all back once all were won", with_order(function(s)
+    opened(s)
+    s.book { kind = "won", reference = "dp_two" }
+    s.book { kind = "won", reference = "dp_one" }
+    t.equal(state(s), "won 0 0")
+    s.shop.must(s.cancel())
+    t.same(s.sums(), {})
+  end))
+
+  t.it("ends none that nobody has told of", with_order(function(s)
+    opened(s)
+    local done, e = s.told { kind = "won", reference = "dp_nine" }
+    t.same({ done, e.reason, state(s) }, { nil, "impossible", "disputed 800 0" })
+    done, e = s.told { kind = "disputed", amount = s.total - 799, reference = "dp_more" }
+    t.same({ done, e.reason }, { nil, "too_much" })
+    -- a server from before gave what it wrote by hand no name
+    s.raw.sql.exec("UPDATE payment_events SET reference = NULL WHERE reference = 'dp_two'")
+    s.book { kind = "lost", reference = "dp_nine" }
+    t.equal(state(s), "disputed 500 300")
+  end))
+end)
+
+
 t.describe("an order whose payment was disputed", function()
   t.it("gives nothing back while the dispute goes on, and says why", with_order(function(s)
     s.book { kind = "disputed", amount = 500, reference = "dp_one" }

@@ -12,10 +12,10 @@ local TO = {
   lost = { "send", "captured", { "disputed", 200 }, "lost" },
 }
 local WITH_AMOUNT = { created = true, authorized = true, captured = true, refunded = true,
-  disputed = true }
+  refund_failed = true, disputed = true }
 local LEFT = { lost = 300 } -- of others all
 local ALL = { "send", "authorized", "captured", "declined", "requires_action", "unknown",
-  "not_found", "failed", "voided", "refunded", "disputed", "won", "lost" }
+  "not_found", "failed", "voided", "refunded", "refund_failed", "disputed", "won", "lost" }
 
 
 -- Of 500, each in one piece.
@@ -51,6 +51,17 @@ t.describe("till.prim.attempt", function()
     t.same(seen, { state = "lost", is_final = false, amount = 1000, authorized = 900,
       captured = 700, voided = 100, refunded = 150, disputed = 0, lost = 50, left = 100,
       held = 500 })
+  end)
+
+  t.it("takes what failed of a refund, and disputes by their own amounts", function()
+    local seen, refusal = attempt.fold {
+      { event = "created", amount = 1000 }, { event = "send" },
+      { event = "captured", amount = 1000 }, { event = "refunded", amount = 300 },
+      { event = "refund_failed", amount = 300 }, { event = "disputed", amount = 200 },
+      { event = "disputed", amount = 400 }, { event = "lost", amount = 400 } }
+    t.equal(refusal, nil)
+    t.same({ seen.state, seen.refunded, seen.disputed, seen.lost, seen.held },
+      { "disputed", 0, 200, 400, 400 })
   end)
 
   t.it("says of no events that there is nothing", function()

@@ -18,7 +18,7 @@ local views = require "till.http.views"
 
 local PARAMS = { id = s.id("rfnd") }
 local REASON = s.string { min = 1, max = 255 }
-local STATES = { "requested", "pending", "done", "refused", "rejected", "expired" }
+local STATES = { "requested", "pending", "done", "refused", "rejected", "expired", "failed" }
 local MOST = 2 ^ 53 - 1
 
 
