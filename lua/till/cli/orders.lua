@@ -56,7 +56,8 @@ end
 
 
 local function find(opts)
-  local wanted, order, e = opts.id, nil, nil
+  local wanted = opts.id
+  local order, e
   if wanted:find "^ord_" then
     order, e = orders.get(wanted)
   else

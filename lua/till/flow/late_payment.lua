@@ -3,11 +3,14 @@
 -- there is, or may be, money to be let go of.
 --
 --   late.heard(p, answer)     of one that is given up: by who asked, when he hears at last
+--   late.look(p) -> true | nil, err      of one that is given up: what the provider has of it now,
+--                             let go of; true: nothing is held
 --   late.let_go(payload) -> true | nil, err      the job: payload { payment_id, provider_ref }
 --
 -- It is written down, as an event of the outbox, before the provider is asked to let go: whoever
 -- dies in between leaves it to a jobs worker, who looks it up until it is known and nothing is
 -- held. Voids and refunds have their keys: who does it twice does it once.
+local alerts = require "till.store.alerts"
 local err = require "till.util.err"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
@@ -17,6 +20,8 @@ local payments = require "till.store.payments"
 local sql = require "till.prim.sql"
 
 local late = {}
+
+local ALERT = "payment.given_back"
 
 local HELD = { authorized = true, captured = true, requires_action = true }
 local OVER = { not_found = true, declined = true, failed = true, voided = true, refunded = true }
@@ -30,12 +35,25 @@ local function write_down(p, ref)
 end
 
 
+-- As good as it can be: the log and the figures have it too.
+local function raise(p)
+  sql.transaction(function(tx)
+    local opened, e = alerts.raise(tx, ALERT, p.id, { detail = { payment_id = p.id,
+      cart_id = p.cart_id, provider = p.provider, reference = p.provider_ref, amount = p.amount,
+      currency = p.currency, reason = "its provider told of it after it was given up" } })
+    if opened == nil then return nil, e end
+    return true
+  end)
+end
+
+
 local function tell(p, outcome, e)
   local what = { provider = p.provider, payment = p.id, provider_ref = p.provider_ref,
     outcome = outcome }
   if not e then
     metrics.add("till_payments_let_go_total", { provider = p.provider, why = "too_late" }, 1)
-    return log.warn("payment.too_late", what)
+    log.warn("payment.too_late", what)
+    return raise(p)
   end
   what.error = tostring(e)
   what.next_step = "it is tried again; where that ends in the dead letters, void or refund it there"
@@ -78,14 +96,19 @@ function late.heard(p, answer)
 end
 
 
+function late.look(p)
+  local done, e = settle(p, "unknown")
+  if not done then return nil, e end
+  return true
+end
+
+
 function late.let_go(payload)
   local p, e = payments.get(payload.payment_id)
   if p == nil then return nil, e end
   if not p or p.order_id then return true end -- taken back by nobody: it pays after all
   p.provider_ref = payload.provider_ref or p.provider_ref
-  local done, e2 = settle(p, "unknown")
-  if not done then return nil, e2 end
-  return true
+  return late.look(p)
 end
 
 

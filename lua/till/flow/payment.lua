@@ -23,30 +23,30 @@
 -- claim of the flow sends: one that has lost it while he slept finds the door shut. "Not found" is
 -- no answer while the request may still be on its way (payments.not_found_after_ms): the error has
 -- `known_at_ms` then, when it will be one.
+local abandoned = require "till.store.abandoned"
 local asking = require "till.flow.payment_ask"
 local authorization_end = require "till.flow.authorization_end"
 local booking = require "till.flow.booking"
-local conf = require "till.prim.conf"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
-local payment_events = require "till.store.payment_events"
 local payments = require "till.store.payments"
 local result = require "till.flow.payment_result"
 local sagas = require "till.store.sagas"
 local saved_methods = require "till.flow.saved_methods"
 local sql = require "till.prim.sql"
-local time = require "till.prim.time"
+local way = require "till.flow.payment_way"
 
 local payment = {}
 
 payment.ask, payment.ask_capture = asking.ask, asking.ask_capture
 payment.ask_void, payment.ask_refund = asking.ask_void, asking.ask_refund
 payment.states = require "till.flow.payment_states"
+payment.on_its_way = way.until_ms
 
-local is_another, no_answer, to_result = result.another, result.no_answer, result.of
+local is_another, to_result = result.another, result.of
 local ask = asking.ask
 
 
@@ -130,7 +130,7 @@ end
 
 
 local PAID = { authorized = true, captured = true }
-local GIVEN_UP = { failed = true, voided = true }
+local GIVEN_UP = { failed = true, voided = true, declined = true }
 
 
 -- The row of the flow is locked to the end: whoever takes it over does so before, or finds it sent.
@@ -160,11 +160,16 @@ end
 
 
 -- Where it was given up while we were slow to ask, its money is nobody's: till.flow.late_payment.
+-- So it may have been where the database took nothing; where it tells nothing either it is found by
+-- till.flow.doubted.
 local function write_down(p, answer, env)
   local ok, e = record(p, answer, fence_of(env))
   if ok then return to_result(p) end
   local now, e2 = as_it_is(p, e)
-  if GIVEN_UP[p.state] then require("till.flow.late_payment").heard(p, answer) end
+  local stored = e.is_moved and p or payments.get(p.id)
+  if stored and GIVEN_UP[stored.state] then
+    require("till.flow.late_payment").heard(stored, answer)
+  end
   return now, e2
 end
 
@@ -221,46 +226,38 @@ function payment.ask_lookup(p)
 end
 
 
-local ON_ITS_WAY = { sending = true, unknown = true }
-local AHEAD_MS = 3600000 -- the clock of whoever sent it was wrong, and who knows since when
+-- It may be there later all the same: who asked was slow.
+local LOST = { not_found = true, declined = true }
 
 
---- Its request may still be on its way: who asks again later may hear of money.
--- -> until when | false: not any more | nil, err
-function payment.on_its_way(p)
-  if not ON_ITS_WAY[p.state] then return false end
-  local sent_ms, e = payment_events.sent_ms(p.id)
-  if not sent_ms then return sent_ms, e end
-  local now_ms = time.now_ms()
-  if sent_ms > now_ms + AHEAD_MS then return false end
-  local until_ms = sent_ms + conf.get("payments.not_found_after_ms")
-  return until_ms > now_ms and until_ms
-end
-
-
--- "Not found" of one that was sent a moment ago: the answer, where it is none.
-local function too_soon(p)
-  local until_ms, e = payment.on_its_way(p)
-  if until_ms == false then return nil end
-  local why = until_ms and no_answer(p) or e
-  why.known_at_ms = until_ms
-  return why
+local function give_up(p, answer, fence)
+  local was = p.state
+  local done, e = sql.transaction(function(tx)
+    p.state = was -- a deadlock runs it again
+    local moved, e2 = move(p, answer.outcome, fields_of(p, answer, fence), tx)
+    if moved then moved, e2 = abandoned.doubt(tx, p.id) end
+    if not moved then return nil, e2 end
+    return p
+  end)
+  if not done then p.state = was end
+  return done, e
 end
 
 
 --- Of one that is `sending`, `unknown` or waits for the shopper: what does the provider say?
 function payment.settle(p, fence)
   local answer = ask(p, "payment.lookup")
-  local why = answer.outcome == "not_found" and too_soon(p)
+  local why = answer.outcome == "not_found" and way.too_soon(p)
   if why then return nil, why end
   if answer.outcome == "unknown" or answer.outcome == p.state then
-    if p.state == "sending" and payment.on_its_way(p) == false then
+    if p.state == "sending" and way.until_ms(p) == false then
       local ok, e = move(p, "unknown", { fence = fence })
       if not ok then return as_it_is(p, e) end
     end
     return to_result(p)
   end
-  local ok, e = record(p, answer, fence)
+  local is_lost = way.STATES[p.state] and LOST[answer.outcome]
+  local ok, e = (is_lost and give_up or record)(p, answer, fence)
   if not ok then return as_it_is(p, e) end
   return to_result(p)
 end

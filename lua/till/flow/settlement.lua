@@ -15,7 +15,7 @@
 --
 -- First payments of the period whose outcome nobody knows are looked up
 -- (till.flow.settlement_resolve). Then each movement is judged in a transaction of its own
--- (till.flow.settlement_match), under the claim of this run; then payouts are looked at
+-- (till.flow.settlement_judge), under the claim of this run; then payouts are looked at
 -- (till.flow.settlement_payouts), and what the provider does not know is listed. What is listed
 -- moves no money.
 --
@@ -31,10 +31,9 @@ local alerts = require "till.store.alerts"
 local audit = require "till.store.audit"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
-local fault = require "till.prim.fault"
 local items = require "till.store.settlement_items"
+local judge = require "till.flow.settlement_judge"
 local log = require "till.prim.log"
-local match = require "till.flow.settlement_match"
 local metrics = require "till.prim.metrics"
 local outbox = require "till.prim.outbox"
 local payouts = require "till.flow.settlement_payouts"
@@ -113,10 +112,8 @@ end
 
 local function judge_page(s, list)
   for _, item in ipairs(list) do
-    local verdict, e = match.run(s, item)
-    if not verdict then return nil, e end
-    fault.crash "settlement.in_page"
-    metrics.add("till_settlement_items_total", { provider = s.provider, verdict = verdict }, 1)
+    local ok, e = judge.one(s, item)
+    if not ok then return nil, e end
   end
   return true
 end
@@ -124,6 +121,7 @@ end
 
 local function pages(s)
   local after
+  s.read_ms = time.now_ms() -- what is booked from now on he may not have told of
   for _ = 1, MOST_PAGES do
     local ok, e = still_ours(s)
     if not ok then return nil, e end
@@ -132,8 +130,11 @@ local function pages(s)
     if not answer then return nil, e2 end
     ok, e = judge_page(s, answer.items)
     if not ok then return nil, e end
+    if not answer.after then return true end
+    if answer.after == after then
+      return nil, err.new("unavailable", "the provider's pages do not come to an end")
+    end
     after = answer.after
-    if not after then return true end
   end
   return nil, err.new("unavailable", "the provider has more pages than can be read")
 end
@@ -187,7 +188,7 @@ local function compare(s)
   local was, e = items.list(s, "missing_there", LISTED)
   if not was then return nil, e end
   local function keep() return still_ours(s) end
-  for _, step in ipairs { resolve.run, pages, payouts.look, missing_there, weigh } do
+  for _, step in ipairs { resolve.run, pages, payouts.look, judge.rest, missing_there, weigh } do
     local ok, e2 = step(s, keep)
     if not ok then return nil, e2 end
   end
@@ -250,9 +251,10 @@ function settlement.go_on()
 end
 
 
--- From the end of the last one, and some days before: what came late is found then.
+-- From the end of the last one, and some days before: what came late is found then. Of those that
+-- somebody asked for none counts: a short one would hide what days of failure have left.
 local function period_of(provider)
-  local last, e = settlements.last(provider)
+  local last, e = settlements.last_daily(provider)
   if last == nil then return nil, e end
   local to_ms = math.floor(time.now_ms() / 1000) * 1000
   local from_ms = to_ms - DAILY_MS

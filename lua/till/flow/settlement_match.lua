@@ -1,7 +1,11 @@
 -- till/flow/settlement_match - one movement of money at a provider: what is it in our books?
 --
---   run(s, item) -> verdict | nil, err     s a settlement (till.store.settlements), item as
---                                          `payment.settlement` of the plugin gives it
+--   run(s, item [, may_wait]) -> verdict | nil, err     s a settlement (till.store.settlements),
+--                            item as `payment.settlement` of the plugin gives it
+--   LATER                    a verdict as well: nothing was written. It does not fit, and what it
+--                            belongs to may come yet: where it may_wait it is to be judged once
+--                            more; what moved after the period is left to the next run, for its
+--                            payment may be under way just now
 --
 -- matched        it is an event of ours: under its source (the provider's id of charge, refund or
 --                dispute), else of this payment, kind and amount. The event is given the id, so it
@@ -31,7 +35,7 @@ local payments = require "till.store.payments"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
-local match = {}
+local match = { LATER = "later" }
 
 local ALERT = "settlement.missing_here"
 local EVENT = { charge = "captured", refund = "refunded", refund_failure = "refund_failed",
@@ -78,19 +82,21 @@ local function lock(tx, p)
 end
 
 
--- By its id; else of this amount, the oldest that bears no id; else one that bears none.
-local function pick(events, item)
-  local amount = math.abs(item.amount)
+-- By its id; else of this amount, the oldest that bears no id; else one that bears none. Amounts of
+-- different currencies say nothing: there it has to be the only one.
+local function pick(events, item, is_exchanged)
+  local amount, n = math.abs(item.amount), 0
   local equal, any
   local prefix = item.source and item.source .. ":"
   for _, event in ipairs(events) do
     if item.source and event.reference == item.source then return event end
     if event.reference == nil or prefix and event.reference:sub(1, #prefix) == prefix then
       if event.amount == amount then equal = equal or event end
-      any = any or event
+      any, n = any or event, n + 1
     end
   end
   if item.kind == "refund_failure" then return nil end -- it always bears the refund's name
+  if is_exchanged then return n == 1 and any or nil end
   if item.kind == "refund" then return equal end -- there are many, each of its own amount
   return equal or any
 end
@@ -183,6 +189,7 @@ end
 
 
 local function missing(tx, s, item, p, why)
+  if item.at_ms >= s.to_ms or p and item.may_wait then return match.LATER end
   local raised, e = alerts.raise(tx, ALERT, s.provider .. ":" .. item.reference, { detail = {
     provider = s.provider, kind = item.kind, amount = item.amount, currency = item.currency,
     reference = item.source or item.reference, payment_id = p and p.id or nil,
@@ -197,6 +204,7 @@ local function as_event(tx, s, item, p, event)
   local other = exchanged(item, event, p)
   local differs = differences(item, event, other ~= nil)
   local verdict = differs and "differs" or other and "other_currency" or "matched"
+  if differs and item.may_wait then return match.LATER end
   local named, e = true, nil
   if not differs and item.source and not event.reference then
     named, e = payment_events.name(tx, p.id, { kind = EVENT[item.kind], amount = event.amount,
@@ -211,13 +219,24 @@ local function as_event(tx, s, item, p, event)
 end
 
 
-local function of_payment(tx, s, item, p, known)
+local function is_done(known)
+  return known and known.verdict == "matched" and known.fee_booked == 1
+end
+
+
+-- Whoever is at the same movement, for he was thought dead, has the payment before us or after us:
+-- what he has written is read under its lock.
+local function of_payment(tx, s, item, p)
   local now, e = lock(tx, p)
   if not now then return nil, e end
+  local known, e3 = items.lock(tx, s.provider, item.reference)
+  if known == nil then return nil, e3 end
+  if is_done(known) then return "matched" end
   local kind, item_id = EVENT[item.kind], known and known.id
+  local is_exchanged = item.currency ~= now.currency
   local events, e2 = items.events(tx, p.id, kind, item_id)
   if not events then return nil, e2 end
-  local event = pick(events, item)
+  local event = pick(events, item, is_exchanged)
   if event then return as_event(tx, s, item, now, event) end
   local booked, why = book(tx, item, now)
   if booked == nil then return nil, why end
@@ -227,7 +246,7 @@ local function of_payment(tx, s, item, p, known)
     amount = item.amount, reference = item.source })
   events, e2 = items.events(tx, p.id, kind, item_id)
   if not events then return nil, e2 end
-  event = pick(events, item)
+  event = pick(events, item, is_exchanged)
   if not event then return nil, err.new("internal", "what was booked is not there") end
   return as_event(tx, s, item, now, event)
 end
@@ -237,7 +256,7 @@ local function judge(tx, s, item, p)
   if alone.KINDS[item.kind] then return alone.run(tx, s, item) end
   local known, e = items.lock(tx, s.provider, item.reference)
   if known == nil then return nil, e end
-  if known and known.verdict == "matched" and known.fee_booked == 1 then return "matched" end
+  if is_done(known) then return "matched" end
   if not p then return missing(tx, s, item, nil, "it names no payment of ours") end
   if is_another(item, p) then
     return missing(tx, s, item, p, ("it is of %s, another reference than that of the payment"
@@ -246,16 +265,19 @@ local function judge(tx, s, item, p)
   if not EVENT[item.kind] then
     return missing(tx, s, item, p, "a movement that our books have no event for")
   end
-  return of_payment(tx, s, item, p, known)
+  return of_payment(tx, s, item, p)
 end
 
 
-function match.run(s, item)
+function match.run(s, item, may_wait)
   local p, e = find(s, item)
   if p == nil then return nil, e end
+  item.may_wait = may_wait
   local verdict, e2 = sql.transaction(function(tx) return judge(tx, s, item, p) end)
   if not verdict then return nil, e2 end
-  if verdict ~= "missing_here" then alerts.close(ALERT, s.provider .. ":" .. item.reference) end
+  if verdict ~= "missing_here" and verdict ~= match.LATER then
+    alerts.close(ALERT, s.provider .. ":" .. item.reference)
+  end
   return verdict
 end
 

@@ -15,9 +15,9 @@
 local alerts = require "till.store.alerts"
 local dispatch = require "till.plugin.dispatch"
 local items = require "till.store.settlement_items"
+local judge = require "till.flow.settlement_judge"
 local ledger = require "till.store.ledger"
 local log = require "till.prim.log"
-local match = require "till.flow.settlement_match"
 local payouts = require "till.store.payouts"
 local sql = require "till.prim.sql"
 local err = require "till.util.err"
@@ -63,8 +63,8 @@ local function judge_new(s, list, references)
   if not known then return nil, e end
   for _, item in ipairs(list) do
     if not known[item.reference] then
-      local verdict, e2 = match.run(s, item)
-      if not verdict then return nil, e2 end
+      local ok, e2 = judge.one(s, item)
+      if not ok then return nil, e2 end
       known[item.reference] = true
     end
   end

@@ -15,10 +15,13 @@
 -- left alone: that flow settles it. A completion that starts at the same moment is refused while
 -- we have the claim. Where we have lost the claim, the payment is not marked; and who gets the cart
 -- after us reads the mark, and pays with another one. So it never is both order and refund.
+--
+-- What was given up and may have been on its way is looked up once more: till.flow.doubted.
 local abandoned = require "till.store.abandoned"
 local alerts = require "till.store.alerts"
 local carts = require "till.store.carts"
 local conf = require "till.prim.conf"
+local doubted = require "till.flow.doubted"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local kept = require "till.flow.payment_kept"
@@ -180,6 +183,8 @@ function sweep.run()
         error = tostring(why), next_step = "it is tried again; look at the provider" })
     end
   end
+  local looked, e2 = doubted.run()
+  if not looked then return nil, e2 end
   return n
 end
 

@@ -8,7 +8,7 @@
 --   events(tx, payment_id, kind, item_id) -> { { seq, amount, reference, fee, at }, … } of that
 --                              kind that are no other item's
 --   set_fee(tx, payment_id, seq, fee)    of an event that has none yet
---   unmatched(s, limit) -> events of the period that are no item's
+--   unmatched(s, limit) -> events of the period that are no item's, up to s.read_ms
 --   list_missing(s, rows)      those are the items `missing_there` of its period, and no others
 --   totals(s) -> { { currency, kind, verdict, count, amount, fee, booked }, … } of its period;
 --                              booked: the sum of the events that they are
@@ -93,7 +93,7 @@ function items.unmatched(s, limit)
     .. " LEFT JOIN settlement_items i ON i.payment_id = e.payment_id AND i.seq = e.seq"
     .. " WHERE p.provider = ? AND e.kind IN " .. MONEY .. " AND e.at >= ? AND e.at < ?"
     .. " AND e.amount > 0 AND i.id IS NULL ORDER BY e.at LIMIT ?",
-    s.provider, db.at_ms(s.from_ms), db.at_ms(s.to_ms), limit)
+    s.provider, db.at_ms(s.from_ms), db.at_ms(math.min(s.to_ms, s.read_ms or s.to_ms)), limit)
   if not rows then return nil, e end
   for _, row in ipairs(rows) do
     row.payment_id, row.order_id = id.text("pay", row.payment_id), db.text("ord", row.order_id)

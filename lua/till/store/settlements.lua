@@ -2,7 +2,8 @@
 --
 --   begin(tx, { provider, from_ms, to_ms, actor }) -> id | nil, err(conflict: one is under way)
 --   get(id [, tx]) -> settlement | false          list(opts) newest first; opts.provider
---   last(provider) -> settlement | false          waiting(limit) -> ids that nobody is at
+--   last_daily(provider) -> settlement | false    that nobody asked for, and is done
+--   waiting(limit) -> ids that nobody is at
 --   claim(id, lease_ms) -> settlement | false     false: it is done, or somebody is at it
 --   keep(s, lease_ms) -> is it still ours?
 --   finish(s, state, error) -> was it ours?       put_off(s, error)  somebody tries again later
@@ -56,9 +57,9 @@ function settlements.list(opts)
 end
 
 
-function settlements.last(provider)
+function settlements.last_daily(provider)
   return sql.one("SELECT " .. COLUMNS .. " FROM settlements WHERE provider = ? AND state = 'done'"
-    .. " ORDER BY id DESC LIMIT 1", provider)
+    .. " AND actor = 'system' ORDER BY id DESC LIMIT 1", provider)
 end
 
 

@@ -131,28 +131,106 @@ t.describe("what the provider answers", function()
     t.same({ shop.count("orders"), shop.count("payment_test_attempts") }, { 1, 1 })
   end))
 
-  for _, code in ipairs { "deadlock", "timeout" } do
-    t.it("is let go of where it was given up and the order meets a " .. code, with_shop(
-      function(shop, raw)
+  -- Somebody else goes on with the flow, and his provider knows of nothing, or has declined.
+  local function given_up(shop, raw, as)
+    local dispatch = raw.require "till.plugin.dispatch"
+    local plugin = dispatch.plugin
+    dispatch.plugin = function(name, hook, ...)
+      if hook == "payment.lookup" then return { outcome = as or "not_found" } end
+      return plugin(name, hook, ...)
+    end
+    raw.clock.skip_ms = raw.clock.skip_ms + 30000
+    resumed(raw)
+    dispatch.plugin = plugin
+    t.equal(shop.count("payments", "state IN ('failed', 'declined')"), 1)
+  end
+
+  for _, case in ipairs { { "deadlock", 0 }, { "timeout", 0 }, { "deadlock", 1 }, { "timeout", 1 },
+    { "rejected", 1 }, { "deadlock", 1, "declined" } } do
+    t.it(("is let go of where it was given up (%s) and the order meets a %s, and %d more"):format(
+      case[3] or "not_found", case[1], case[2]), with_shop(function(shop, raw)
         local cart = ready(shop, 1)
-        local dispatch = raw.require "till.plugin.dispatch"
-        local plugin = dispatch.plugin
-        order_fails(raw, code, 0, function()
-          dispatch.plugin = function(name, hook, ...)
-            if hook == "payment.lookup" then return { outcome = "not_found" } end
-            return plugin(name, hook, ...)
-          end
-          raw.clock.skip_ms = raw.clock.skip_ms + 30000
-          resumed(raw)
-          dispatch.plugin = plugin
-          t.equal(shop.count("payments", "state = 'failed'"), 1)
-        end)
+        order_fails(raw, case[1], case[2], function() given_up(shop, raw, case[3]) end)
         shop.complete(cart)
         t.same({ shop.count("orders"), shop.count("outbox", "type = 'payment.too_late'"),
           shop.count("payment_test_attempts", "state = 'authorized'"),
-          shop.count("payment_test_attempts", "state = 'voided'") }, { 0, 1, 0, 1 })
+          shop.count("payment_test_attempts", "state = 'voided'"),
+          shop.count("alerts", "kind = 'payment.given_back' AND state = 'open'") },
+          { 0, 1, 0, 1, 1 })
       end))
   end
+
+  -- -> what puts it right again
+  local function nothing_works(raw)
+    local sql, err, was = raw.require "till.prim.sql", raw.require "till.util.err", {}
+    for _, name in ipairs { "whole", "transaction", "exec", "one", "query" } do
+      was[name] = sql[name]
+      sql[name] = function() return nil, err.new("conn_lost", "spec", { retryable = true }) end
+    end
+    return function()
+      for name, fn in pairs(was) do sql[name] = fn end
+    end
+  end
+
+  t.it("is found by the sweep, and let go of, where it was given up and nothing can be written",
+    with_shop(function(shop, raw)
+      local cart, dispatch = ready(shop, 1), raw.require "till.plugin.dispatch"
+      local works, plugin, looks = nil, dispatch.plugin, 0
+      before_order(raw, function()
+        given_up(shop, raw)
+        dispatch.plugin = function(name, hook, ...)
+          if hook == "payment.void" then return { outcome = "unknown" } end
+          return plugin(name, hook, ...)
+        end
+        works = nothing_works(raw)
+      end)
+      shop.complete(cart)
+      works()
+      dispatch.plugin = function(name, hook, ...)
+        looks = looks + (hook == "payment.lookup" and 1 or 0)
+        return plugin(name, hook, ...)
+      end
+      local sweep = raw.require "till.flow.sweep"
+      local function seen(minutes)
+        raw.clock.skip_ms = raw.clock.skip_ms + minutes * 60000
+        t.ok(sweep.run())
+        return { looks, shop.count("payment_test_attempts", "state = 'authorized'"),
+          shop.count("payment_test_attempts", "state = 'voided'"),
+          shop.count("alerts", "kind = 'payment.given_back' AND state = 'open'") }
+      end
+      t.same(seen(1), { 0, 1, 0, 0 })
+      t.same({ shop.count("outbox", "type = 'payment.too_late'"),
+        shop.count("payments", "state = 'failed'") }, { 0, 1 })
+      t.same(seen(6), { 1, 0, 1, 1 })
+      local after = {}
+      for i, minutes in ipairs { 6, 61, 61, 1500, 61, 1500 } do after[i] = seen(minutes)[1] end
+      t.same(after, { 1, 2, 2, 3, 3, 3 })
+      t.equal(shop.count("payments", "data LIKE '%doubted%'"), 0)
+      t.same({ shop.count("orders"), shop.count("payments", "state = 'failed'") }, { 0, 1 })
+    end))
+
+  t.it("is looked up again where its provider says nothing", with_shop(function(shop, raw)
+    local cart, dispatch = ready(shop, 1), raw.require "till.plugin.dispatch"
+    local plugin, works, says = dispatch.plugin, nil, "unknown"
+    before_order(raw, function()
+      given_up(shop, raw)
+      works = nothing_works(raw)
+      dispatch.plugin = function(name, hook, ...)
+        if hook == "payment.lookup" or hook == "payment.void" then
+          if says then return { outcome = says } end
+        end
+        return plugin(name, hook, ...)
+      end
+    end)
+    shop.complete(cart)
+    works()
+    for i = 1, 4 do
+      raw.clock.skip_ms = raw.clock.skip_ms + 6 * 60000
+      if i == 4 then says = nil end
+      t.ok(raw.require("till.flow.sweep").run())
+      t.equal(shop.count("payment_test_attempts", "state = 'voided'"), i == 4 and 1 or 0)
+    end
+  end))
 
   t.it("holds no goods where another worker has placed the order", with_shop(function(shop, raw)
     local cart = ready(shop, 2)

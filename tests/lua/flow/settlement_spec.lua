@@ -1,6 +1,7 @@
 local t = require "till.test"
 local live = require "tests.support.live"
 local make_shop = require "tests.support.shop"
+local wait = require "tests.support.until"
 
 local DAY_MS = 86400000
 
@@ -24,8 +25,26 @@ local function with_order(fn)
       return raw.require("till.flow.settlement_match").run(s.run, { reference = "txn_" .. amount,
         kind = "charge", source = "ch_" .. amount, payment_id = s.payment, currency = "GBP",
         provider_ref = ref, page_prefix = page, amount = amount, fee = 59,
-        at_ms = s.time.now_ms() })
+        at_ms = now - 1000 })
     end
+    function s.item(kind, amount, source, more)
+      local item = { reference = "txn_" .. kind .. amount, kind = kind, source = source, fee = 0,
+        payment_id = s.payment, currency = "GBP", amount = amount, at_ms = now - 1000 }
+      for name, value in pairs(more or {}) do item[name] = value end
+      return item
+    end
+    function s.judge(...)
+      local judge = raw.require "till.flow.settlement_judge"
+      for _, item in ipairs { ... } do t.ok(judge.one(s.run, item)) end
+      t.ok(judge.rest(s.run, function() return true end))
+    end
+    function s.verdicts()
+      local out = {}
+      for i, row in ipairs(raw.sql.query("SELECT kind, verdict FROM settlement_items"
+        .. " ORDER BY kind, amount")) do out[i] = row.kind .. " " .. row.verdict end
+      return out
+    end
+    function s.told() return shop.count("alerts", "kind LIKE 'settlement.%'") end
     function s.cash() return tonumber(raw.sql.one("SELECT COALESCE(SUM(amount), 0) AS n"
       .. " FROM ledger_entries WHERE account = 'cash:test'").n) end
     fn(s)
@@ -129,4 +148,137 @@ t.describe("a payment that is being asked for just now", function()
     s.raw.clock.skip_ms = 41000
     t.equal(found(), 1)
   end))
+end)
+
+
+t.describe("movements", function()
+  t.it("that were never heard of are booked in whatever order they are told, and nobody is alarmed",
+    with_order(function(s)
+      s.judge(s.item("dispute_reversal", 300, "dp_1"), s.item("dispute", -300, "dp_1"),
+        s.item("refund", -100, "re_1"), s.item("charge", s.total, "ch_1"))
+      t.same(s.verdicts(), { "charge matched", "dispute matched", "dispute_reversal matched",
+        "refund matched" })
+      t.same({ s.cash(), s.told(), s.shop.count("payments", "refunded_amount = 100") },
+        { s.total - 100, 0, 1 })
+    end))
+
+  t.it("that only look like an event do not take it from the one that is it", with_order(
+    function(s)
+      s.raw.require("till.flow.order").capture(s.payment, "spec", s.raw.sql.transaction)
+      s.judge(s.item("charge", 777, "ch_another"), s.item("charge", s.total, "ch_1"))
+      t.same(s.verdicts(), { "charge missing_here", "charge matched" })
+      t.equal(s.cash(), s.total)
+    end))
+
+  t.it("without a name of their own are booked once, also by all who read the same page",
+    with_order(function(s)
+      s.judge(s.item("charge", s.total, "ch_1"))
+      local match = s.raw.require "till.flow.settlement_match"
+      local function reader()
+        for _, amount in ipairs { 10, 20, 30 } do
+          t.equal(match.run(s.run, s.item("refund", -amount)), "matched")
+        end
+      end
+      wait.together(reader, reader, reader, reader)
+      t.same({ s.cash(), s.told(), s.shop.count("payments", "refunded_amount = 60"),
+        s.shop.count("payment_events", "kind = 'refunded'") }, { s.total - 60, 0, 1, 3 })
+    end))
+
+  t.it("of a payment that is under way just now are left to the next run", with_order(function(s)
+    s.raw.sql.exec "UPDATE payments SET order_id = NULL, state = 'sending'"
+    local late = s.item("charge", s.total, "ch_1", { at_ms = s.run.to_ms })
+    s.judge(late)
+    t.same({ s.verdicts(), s.told() }, { {}, 0 })
+    s.run.to_ms = s.run.to_ms + 1000
+    s.judge(late)
+    t.same({ s.verdicts(), s.told() }, { { "charge missing_here" }, 1 })
+  end))
+
+  t.it("in another currency are an event's by its name, or where it is the only one", with_order(
+    function(s)
+      s.judge(s.item("charge", s.total, "ch_1"))
+      local booking = s.raw.require "till.flow.booking"
+      for _, amount in ipairs { 127, 100 } do
+        t.ok(s.raw.sql.transaction(function(tx)
+          return booking.own(tx, s.payment, { kind = "refunded", amount = amount, actor = "spec" })
+        end))
+      end
+      s.judge(s.item("refund", -127, "re_100", { currency = "USD" }))
+      t.same({ s.verdicts()[2], s.shop.count("payment_events", "reference = 're_100'") },
+        { "refund missing_here", 0 })
+      s.raw.sql.exec("UPDATE payment_events SET reference = 're_127' WHERE amount = 127")
+      s.judge(s.item("refund", -127, "re_100", { currency = "USD" }))
+      t.same({ s.verdicts()[2], s.shop.count("payment_events",
+        "reference = 're_100' AND amount = 100") }, { "refund other_currency", 1 })
+    end))
+
+  t.it("of nothing, or that come twice on a page, change nothing", with_order(function(s)
+    local charge = s.item("charge", s.total, "ch_1", { fee = 59 })
+    s.judge(charge, s.item("fee", 0), charge, s.item("fee", 0), charge)
+    t.same({ s.cash(), s.verdicts() }, { s.total - 59, { "charge matched", "fee other" } })
+  end))
+end)
+
+
+t.describe("what is booked while a reconciliation reads", function()
+  t.it("is not missing there", with_order(function(s)
+    s.judge(s.item("charge", s.total, "ch_1"))
+    s.raw.sql.exec "DELETE FROM settlement_items"
+    local items = s.raw.require "till.store.settlement_items"
+    s.run.to_ms = s.time.now_ms() + 60000
+    s.raw.sql.exec("UPDATE payment_events SET at = ? WHERE kind = 'captured'",
+      s.raw.require("till.store.db").now())
+    s.run.read_ms = s.time.now_ms() - 1000
+    t.equal(#items.unmatched(s.run, 10), 0)
+    s.run.read_ms = s.time.now_ms() + 1000
+    t.equal(#items.unmatched(s.run, 10), 1)
+  end))
+end)
+
+
+-- As a provider without an end, or with nothing to tell.
+local function plugin_says(s, page)
+  local dispatch = s.raw.require "till.plugin.dispatch"
+  local has, n = dispatch.has, 0
+  dispatch.has = function(hook, name)
+    return hook == "payment.settlement" or hook ~= "payment.payout" and has(hook, name)
+  end
+  dispatch.names = function() return { "payment-test" } end
+  dispatch.plugin = function()
+    n = n + 1
+    return page
+  end
+  return function() return n end
+end
+
+
+t.describe("pages that do not come to an end", function()
+  t.it("are given up, and the run is tried again", with_order(function(s)
+    local asked = plugin_says(s, { items = {}, after = "txn_1" })
+    s.raw.sql.exec "UPDATE settlements SET claimed_until = NULL"
+    local done, e = s.raw.require("till.flow.settlement").run(s.run.id)
+    t.same({ done, e.code, asked() }, { nil, "unavailable", 2 })
+    t.equal(s.store.get(s.run.id).state, "running")
+  end))
+end)
+
+
+t.describe("the daily reconciliation", function()
+  t.it("begins where the last one of its own has ended, whatever was asked for since", with_order(
+    function(s)
+      plugin_says(s, { items = {} })
+      s.store.finish(s.run, "done")
+      local now = s.time.now_ms()
+      for _, run in ipairs { { 20, 12, nil }, { 2, 0, "staff_x" }, { 300, 299, "staff_x" } } do
+        local id = assert(s.raw.sql.transaction(function(tx)
+          return s.store.begin(tx, { provider = "test", from_ms = now - run[1] * DAY_MS,
+            to_ms = now - run[2] * DAY_MS, actor = run[3] })
+        end))
+        s.store.finish(s.store.claim(id, 60000), "done")
+      end
+      t.ok(s.raw.require("till.flow.settlement").daily())
+      local begun = s.store.list({})[1]
+      local days = (now - s.time.parse(begun.from_at)) / DAY_MS
+      t.ok(math.abs(days - 13) < 0.1, days)
+    end))
 end)
