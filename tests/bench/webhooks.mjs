@@ -57,8 +57,8 @@ function newId() {
 }
 
 const COPIES = {
-  orders: { id: "c.order_id", cart_id: "c.cart_id" },
-  order_lines: { id: "UNHEX(MD5(CONCAT(t.id, c.order_id)))", order_id: "c.order_id", variant_id: "NULL" }, // it was never sold from stock
+  orders: { id: "c.order_id", cart_id: "NULL" }, // as an imported one: the log of stock knows of no sale to its cart
+  order_lines: { id: "UNHEX(MD5(CONCAT(t.id, c.order_id)))", order_id: "c.order_id" },
   payments: { id: "c.payment_id", cart_id: "c.cart_id", order_id: "c.order_id", idem_key: "c.idem_key", provider_ref: "c.ref" },
   payment_events: { payment_id: "c.payment_id", reference: "IF(t.kind = 'captured', c.charge, t.reference)" },
   ledger_entries: { transaction_id: "UNHEX(MD5(CONCAT(t.transaction_id, c.order_id)))", order_id: "c.order_id", payment_id: "IF(t.payment_id IS NULL, NULL, c.payment_id)" },
