@@ -8,7 +8,7 @@ typedef struct { long sec, nsec; } bench_time;
 int clock_gettime(int id, bench_time *at);
 ]]
 
-local events, at, answered, failed, asked, begun, begun_ms = {}, 0, 0, 0, 0, nil, nil
+local events, at, answered, failed, asked, begun, begun_ms, begun_cpu = {}, 0, 0, 0, 0, nil, nil, nil
 local REALTIME, MONOTONIC = 0, 1
 
 
@@ -33,7 +33,9 @@ end
 function request()
   asked = asked + 1
   if asked > 1 then at = at + 1 end
-  if asked > 1 and not begun then begun, begun_ms = now(), 1000 * now(REALTIME) end
+  if asked > 1 and not begun then
+    begun, begun_ms, begun_cpu = now(), 1000 * now(REALTIME), os.clock()
+  end
   local event = events[math.max(at, 1)]
   if not event then return wrk.format("GET", "/none") end
   wrk.headers["stripe-signature"] = event.signature
@@ -49,7 +51,7 @@ function response(status, _, body)
     io.stderr:write(status, " ", body:sub(1, 300), "\n")
   end
   if answered < #events then return end
-  print(("{\"count\":%d,\"failed\":%d,\"seconds\":%.4f,\"begun_ms\":%.0f}"):format(answered, failed,
-    now() - begun, begun_ms))
+  print(("{\"count\":%d,\"failed\":%d,\"seconds\":%.4f,\"begun_ms\":%.0f,\"sender_us\":%.0f}"):format(
+    answered, failed, now() - begun, begun_ms, 1e6 * (os.clock() - begun_cpu)))
   os.exit(0)
 end

@@ -27,7 +27,7 @@ local sagas = require "till.store.sagas"
 local schedules = require "till.flow.schedules"
 local time = require "till.prim.time"
 local watch = require "till.flow.watch"
-local webhooks = require "till.flow.webhooks"
+local webhook_run = require "till.flow.webhook_run"
 
 local jobs = {}
 
@@ -99,10 +99,10 @@ local function apply_webhooks(state)
   if state.applies then return end
   state.applies, state.tells_more = true, false
   co.turn_end(function()
-    local good, n, e = xpcall(webhooks.run, traced)
+    local good, n, e = xpcall(webhook_run.run, traced, function() wake(state) end)
     state.applies = false
     if not good or not n then
-      log.warn("webhooks.run", { error = tostring(good and e or n) })
+      log.warn("webhook_run.run", { error = tostring(good and e or n) })
     elseif n > 0 then
       wake(state)
     end

@@ -51,11 +51,11 @@ end
 
 -- ---- together ------------------------------------------------------------------------------
 
--- One claim, and no payment twice: the second has to see what the first has done.
+-- Claimed by one run, and no payment twice: the second has to see what the first has done.
 local function can_be_one(items)
   local seen = {}
   for i, item in ipairs(items) do
-    if seen[item.payment_id] or item.claim ~= items[1].claim then return false, i end
+    if seen[item.payment_id] or item.claim.number ~= items[1].claim.number then return false, i end
     seen[item.payment_id] = true
   end
   return true

@@ -6,10 +6,11 @@
 --   missing(provider, events) -> those that are not there | nil, err
 --   receive(provider, event) -> is it new? | nil, err    committed then; those who come while
 --                       others are being written go together, in one statement and one commit
---   claim(limit, lease_ms) -> rows, claim { number, until_at } | nil, err, claim    those that are
---                       due, for lease_ms; each has had a try more then. is_dropped: who had it
---                       last never said what became of it, or gave it back without having begun it.
---                       err: some may be claimed all the same
+--   claim(limit, lease_ms [, former]) -> rows, claim { number, until_at, … } | nil, err, claim
+--                       those that are due, for lease_ms; each has had a try more then. is_dropped:
+--                       who had it last never said what became of it, or gave it back without
+--                       having begun it. err: some may be claimed all the same. former: of the same
+--                       worker; it has the number of that, and its rows may go with those of that
 --   free(claim, untried) -> true | nil, err    what of it nobody is at any more is due at once
 --   settle(tx, ids, claim, state, { reason =, payment_id = }) -> true | false: some are not ours
 --   settle_all(tx, claim, { { ids =, payment_id = }, … }) -> true | false    they are applied
@@ -33,7 +34,8 @@ local COLUMNS = "id, provider, event_id, type, subject, state, via, tries, reaso
   .. " received_at, applied_at"
 local DROPPED = "whoever was at it ended, or stood still"
 local SOME = 1000
-local MOST_TOGETHER = 65536 -- bytes of a body: some such fit into a packet of the database's
+local MOST_TOGETHER = 65536 -- bytes of a body: MOST_ROWS such fit into a packet of the database's
+local MOST_ROWS = 32
 local ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -114,7 +116,7 @@ local function write_all(rows)
 end
 
 
-local inbox = combine.kind { name = "inbox", run = write_all }
+local inbox = combine.kind { name = "inbox", most = MOST_ROWS, run = write_all }
 
 
 function webhooks.receive(provider, event)
@@ -131,10 +133,14 @@ end
 
 -- `claim` is 0 but while somebody is at it: one that is claimed and due again was taken from a
 -- worker that has ended, or stood still. A claim ends at one moment: its rows are found by that.
-function webhooks.claim(limit, lease_ms)
+function webhooks.claim(limit, lease_ms, former)
   local now_ms = time.now_ms()
   local claim = { number = tonumber(crypto.hex(crypto.random(6)), 16) + 1,
-    until_at = db.at_ms(now_ms + lease_ms) }
+    until_ms = now_ms + lease_ms }
+  if former then
+    claim.number, claim.until_ms = former.number, math.max(claim.until_ms, former.until_ms + 1)
+  end
+  claim.until_at = db.at_ms(claim.until_ms)
   local done, e = sql.exec("UPDATE webhook_events SET reason = IF(claim > 0, ?, reason),"
     .. " claim = ?, next_at = ?, tries = tries + 1 WHERE state = 'received' AND next_at <= ?"
     .. " ORDER BY next_at, id LIMIT ?", DROPPED, claim.number, claim.until_at, db.at_ms(now_ms),

@@ -29,7 +29,7 @@ local function tell(raw, say, cart)
     currency = p.currency, amount = p.amount, state = "authorized", events = {}, failed = {} }
   assert(raw.require("till.store.webhooks").insert("payment-test", "webhook", { { id = "evt_one",
     type = "x", subject = "x", at_ms = 0, body = "{}" } }))
-  raw.require("till.flow.webhooks").run()
+  raw.require("till.flow.webhook_run").run()
 end
 
 

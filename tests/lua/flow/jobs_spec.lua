@@ -119,7 +119,7 @@ end)
 t.describe("a worker", function()
   t.it("applies what providers tell while a job takes its time", with_orders(0, function(_, raw)
     local co, redis = raw.require "till.prim.co", raw.require "till.prim.redis"
-    local batch, webhooks = raw.require "till.flow.job_batch", raw.require "till.flow.webhooks"
+    local batch, webhooks = raw.require "till.flow.job_batch", raw.require "till.flow.webhook_run"
     local closing, deliver, run = co.closing, batch.deliver, webhooks.run
     local begun, job, applied, ended = co.waiter(), co.waiter(), co.waiter(), co.waiter()
     local is_over, is_busy, runs = false, false, 0

@@ -44,7 +44,7 @@ local function with_order(fn, pay)
       events, n = list, n + 1
       assert(raw.require("till.store.webhooks").insert("payment-test", "webhook",
         { { id = "evt_" .. n, type = "x", subject = p.provider_ref, at_ms = 0, body = "{}" } }))
-      assert(raw.require("till.flow.webhooks").run())
+      assert(raw.require("till.flow.webhook_run").run())
       t.equal(shop.count("webhook_events", "state = 'applied'"), n)
     end
     function s.open() -- amounts of the disputes that are told of

@@ -37,7 +37,7 @@ local function with_orders(n, fn)
         return store.receive(PLUGIN, { id = id or "evt_" .. s.told, type = "charge.captured",
           subject = tostring(i), at_ms = 1000, body = "{}" })
       end
-      function s.run() return raw.require("till.flow.webhooks").run() end
+      function s.run() return raw.require("till.flow.webhook_run").run() end
       function s.states()
         local out = {}
         for _, row in ipairs(raw.sql.query "SELECT subject, state FROM webhook_events") do
@@ -263,6 +263,30 @@ t.describe("what was claimed", function()
     t.equal(ran, 1)
     t.equal(s.shop.count("webhook_events", "tries = 0 AND claim = 0 AND next_at <= NOW(3)"), 39)
     t.equal(s.shop.count("webhook_events", "tries = 1"), 1)
+  end))
+
+  -- The first of 230 is at work until all the others are done, and its subject comes again.
+  t.it("is followed by more meanwhile, but not of one subject", with_orders(0, function(s)
+    local apply = s.raw.require "till.flow.webhook_apply"
+    local run, done, is_busy, is_alone, all_done = apply.run, 0, false, true, nil
+    local others = s.raw.require("till.prim.co").waiter()
+    apply.run = function(group)
+      if group.subject ~= "1" then
+        done = done + 1
+        if done == 228 then others:signal(true) end
+        return true
+      end
+      is_alone, is_busy = is_alone and not is_busy, true
+      all_done = all_done or others:wait(10000, true)
+      is_busy = false
+      return true
+    end
+    for i = 1, 230 do s.tell(i == 201 and 1 or i) end
+    local good, n = pcall(s.run)
+    apply.run = run
+    t.equal(good and n, 230)
+    t.equal(all_done, true, "nobody waits for the first")
+    t.equal(is_alone, true)
   end))
 
   t.it("is due at once where it could not be put off", with_orders(2,
