@@ -232,8 +232,8 @@ return {
   auth = {
     -- hours, 1 to 720: of a staff or customer session without use
     session_hours = 12,
-    -- attempts, 3 to 1000: to log in within 15 minutes, by account; by address, and to
-    -- register, 5 times as many
+    -- attempts, 3 to 1000: to log in within 15 minutes, by account and address; by either
+    -- alone, and to register, 5 times as many
     max_attempts = 10,
   },
 

@@ -92,7 +92,7 @@
     INT("payments.retry_total_ms", 2000, 0, 60000, "ms", "from the first attempt, after which none begins: the shopper waits for it") \
     BOOL("orders.combine", true, "buyers who wait for the same SKU in one worker go together, in one transaction")          \
     INT("auth.session_hours", 12, 1, 720, "hours", "of a staff or customer session without use")                            \
-    INT("auth.max_attempts", 10, 3, 1000, "attempts", "to log in within 15 minutes, by account; by address, and to register, 5 times as many") \
+    INT("auth.max_attempts", 10, 3, 1000, "attempts", "to log in within 15 minutes, by account and address; by either alone, and to register, 5 times as many") \
     INT("stock.check_interval_s", 3600, 0, 2592000, "s", "between the beginnings of two passes that compare all stock with its log; 0: none")\
     BOOL("stock.check_repairs", true, "a pass puts right what it finds, by events of its own; false: it only tells")        \
     INT("jobs.batch", 100, 1, 1000, "events", "claimed at a time")                                                          \

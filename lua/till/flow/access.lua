@@ -7,8 +7,14 @@
 --   quota { max, window, left, reset, exceeded }     seconds
 --
 -- An unknown address costs the same time and says the same as a wrong password: the digest of a
--- password that nobody has is computed for it. Attempts are counted by address of the account and
--- of the peer in Redis, registrations by the peer; without Redis nobody is kept out. What takes the
+-- password that nobody has is computed for it. Attempts are counted in Redis: of an account from
+-- one peer, so that nobody keeps another out; of an account from everywhere, and of a peer, five
+-- times as many. A good one gives back what it took. Registrations are counted by the peer. Without
+-- Redis nobody is kept out.
+--
+-- The database finds an account by other spellings than its own (accents, blanks behind): the
+-- account is counted, not what was sent.
+-- What takes the
 -- computer's time is bounded all the same (crypto.scrypt): who comes when too many wait hears so.
 local conf = require "till.prim.conf"
 local crypto = require "till.prim.crypto"
@@ -18,12 +24,13 @@ local metrics = require "till.prim.metrics"
 local people = require "till.store.people"
 local redis = require "till.prim.redis"
 local sessions = require "till.store.sessions"
+local text = require "till.util.text"
 local time = require "till.prim.time"
 
 local access = {}
 
 local WINDOW_S = 900
-local OF_PEER = 5 -- times auth.max_attempts: a household may have many people
+local MANY = 5 -- times auth.max_attempts: a household may have many people, a person many devices
 local LIMITS = { login = { limit = "login" }, registration = { limit = "registration" } }
 local NOBODY = ("\0"):rep(16)
 local KINDS = { staff = people.staff, customer = people.customers }
@@ -55,17 +62,50 @@ end
 
 
 -- Counts first: many at once cannot slip through between looking and counting.
-local function count(name)
-  local key = "login:" .. crypto.hex(crypto.sha256(name)):sub(1, 32)
-  local n, e = redis.call("INCR", key)
+-- -> { key, n, max, reset }, of `times` as many as one may have
+local function count(name, times)
+  local out = { key = "login:" .. crypto.hex(crypto.sha256(name)):sub(1, 32), n = 0,
+    max = conf.get("auth.max_attempts") * times, reset = WINDOW_S }
+  local n, e = redis.call("INCR", out.key)
   if not n then
     log.warn("login.uncounted", { error = tostring(e) })
-    return 0, WINDOW_S
+    return out
   end
-  if n == 1 then redis.call("EXPIRE", key, WINDOW_S) end
-  local left = redis.call("TTL", key)
-  if left and left < 0 then redis.call("EXPIRE", key, WINDOW_S) end
-  return n, left and left > 0 and left or WINDOW_S
+  out.n = n
+  local left = n > 1 and redis.call("TTL", out.key)
+  if left and left > 0 then
+    out.reset = left
+  else
+    redis.call("EXPIRE", out.key, WINDOW_S)
+  end
+  return out
+end
+
+
+local function give_back(counted)
+  for _, one in ipairs(counted) do
+    local n = one.n > 0 and redis.call("DECR", one.key)
+    if n and n <= 0 then redis.call("DEL", one.key) end -- it was over meanwhile
+  end
+end
+
+
+local function is_over(one)
+  return one.n > one.max
+end
+
+
+-- What is told of several: as many are left as of the one of which fewest are, in the measure of
+-- the narrowest, which is the second where there is one.
+local function quota_of(counted)
+  local told = counted[2] or counted[1]
+  local q = { max = told.max, window = WINDOW_S, left = told.max, reset = 0, exceeded = false }
+  for _, one in ipairs(counted) do
+    q.left = math.min(q.left, math.max(0, math.floor((one.max - one.n) * q.max / one.max)))
+    if is_over(one) then q.reset, q.exceeded = math.max(q.reset, one.reset), true end
+  end
+  if not q.exceeded then q.reset = told.reset end
+  return q
 end
 
 
@@ -77,31 +117,26 @@ end
 
 
 -- Each costs a password's time and leaves a row behind, and anybody may ask.
-local function quota_of_registrations(peer)
-  local max = conf.get("auth.max_attempts") * OF_PEER
-  local n, left = count("registration|" .. peer)
-  return { max = max, window = WINDOW_S, left = math.max(0, max - n), reset = left,
-    exceeded = n > max }
-end
-
-
 function access.register(fields, peer)
-  local q = peer and quota_of_registrations(peer)
+  local counted = peer and { count("registration|" .. peer, MANY) }
+  local q = counted and quota_of(counted)
   if q and q.exceeded then return refused(q, "registration") end
   local f, e = with_digest(fields, "registration")
-  if not f then return nil, e, q end
+  if not f then
+    if counted then give_back(counted) end -- there was no time for it
+    return nil, e, q
+  end
   local made, e2 = people.customers.create(f)
   return made, e2, q
 end
 
 
-local function quota(kind, email, peer)
-  local max = conf.get("auth.max_attempts")
-  local n, left = count(("%s|%s"):format(kind, email))
-  local n2, left2 = count(("%s|%s"):format(kind, peer or "?"))
-  local used = math.max(n, math.ceil(n2 / OF_PEER))
-  return { max = max, window = WINDOW_S, left = math.max(0, max - used),
-    reset = n2 > OF_PEER * max and left2 or left, exceeded = used > max }
+-- By what was sent where nobody has it: it says 429 as an account does. A peer that is kept out of
+-- it counts no more against it, or one alone could keep out everybody.
+local function count_account(counted, kind, row, email)
+  local who = ("%s|%s"):format(kind, row and row.id or email)
+  counted[2] = count(who .. "|" .. counted.peer, 1)
+  if not is_over(counted[2]) then counted[3] = count(who, MANY) end
 end
 
 
@@ -118,26 +153,39 @@ local function tally(kind, result)
 end
 
 
+local function limited(kind, counted)
+  tally(kind, "limited")
+  return refused(quota_of(counted), "login")
+end
+
+
+local function begin_session(kind, row)
+  local token, expires = sessions.create(kind, row.id, conf.get("auth.session_hours") * 3600000)
+  if not token then return nil, expires end
+  tally(kind, "done")
+  return { token = token, expires_at = time.rfc3339(expires), who = row }
+end
+
+
 function access.login(kind, email, password, peer)
-  email = email:lower()
-  local q = quota(kind, email, peer)
-  if q.exceeded then
-    tally(kind, "limited")
-    return refused(q, "login")
-  end
+  email, peer = text.trim(email):lower(), peer or "?"
+  local counted = { count(("%s|%s"):format(kind, peer), MANY), peer = peer }
+  if is_over(counted[1]) then return limited(kind, counted) end
   local row, e = KINDS[kind].by_email(email)
-  if row == nil then return nil, e, q end
+  if row == nil then return nil, e end
+  count_account(counted, kind, row, email)
+  local q = quota_of(counted)
+  if q.exceeded then return limited(kind, counted) end
   local good, e2 = verify(kind, row, password)
-  if good == nil then return nil, e2, q end
-  if not good then
+  if good == false then
     tally(kind, "refused")
     log.info("login.refused", { kind = kind, email = log.email(email) })
     return nil, err.new("unauthorized", "the e-mail address or the password is wrong"), q
   end
-  local token, expires = sessions.create(kind, row.id, conf.get("auth.session_hours") * 3600000)
-  if not token then return nil, expires, q end
-  tally(kind, "done")
-  return { token = token, expires_at = time.rfc3339(expires), who = row }, nil, q
+  give_back(counted) -- he knows it, or nobody looked
+  if not good then return nil, e2, q end
+  local session, e3 = begin_session(kind, row)
+  return session, e3, q
 end
 
 
