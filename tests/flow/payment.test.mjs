@@ -4,7 +4,7 @@ import fs from "node:fs";
 import https from "node:https";
 import { after, before, describe, it } from "node:test";
 import { Shop, buy, idem, makeCart, makeProduct, newKey, tempDir, until } from "./support/shop.mjs";
-import { assertOk, assertProblem } from "./support/checks.mjs";
+import { assertOk, assertPointsAt, assertProblem } from "./support/checks.mjs";
 import { assertInvariants, bin, count, query, value } from "./support/db.mjs";
 import { Provider } from "./support/provider.mjs";
 
@@ -260,6 +260,26 @@ describe("the provider that only pretends", () => {
     const again = assertOk(await complete(cart), 200);
     assert.equal(again.error?.code, "payment_requires_action", "asking again does not confirm it");
     const { order } = assertOk(await complete(cart, { data: { action_done: true } }), 200);
+    await paid(order.id);
+    await assertInvariants(shop);
+  });
+
+  it("takes an object from the shopper, null as nothing, and all else as a mistake that changes nothing", async () => {
+    const cart = await makeCart(shop, variant.id);
+    const choose = (data) => shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: { provider: "test", data } });
+    const wrong = ["x", 5, true, [], [1, 2]];
+    for (const data of wrong) assertPointsAt(await choose(data), "/data");
+    assertOk(await choose(null), 201);
+    assertOk(await choose({ token: "tok_requires_action" }), 201);
+    assert.equal(assertOk(await complete(cart), 200).error.code, "payment_requires_action");
+    const key = newKey();
+    for (const data of wrong) assertPointsAt(await complete(cart, { data }, key), "/data");
+    assert.equal(assertOk(await complete(cart, { data: null }), 200).error.code, "payment_requires_action", "nothing was brought back");
+    const { order } = assertOk(await complete(cart, { data: { action_done: true } }, key), 200);
+    for (const data of wrong) {
+      assertPointsAt(await shop.store("POST", `/orders/${order.id}/payment-sessions`, { body: { provider: "test", data } }), "/data");
+      assertPointsAt(await shop.store("POST", `/orders/${order.id}/payment-sessions/${order.id.replace("ord", "pay")}/pay`, { body: { data } }), "/data");
+    }
     await paid(order.id);
     await assertInvariants(shop);
   });

@@ -1,5 +1,6 @@
 -- till/flow/payment_kept - what we keep of a payment beside what the client gave for its provider.
 --
+--   kept.given(data) -> data | nil     as a client gives it: null is nothing
 --   kept.begin(data, offer [, part, order_id]) -> data    with what the provider said of itself
 --                                      when the session began
 --   kept.with(data, more) -> data      with what the client brought back
@@ -18,6 +19,11 @@ local err = require "till.util.err"
 local json = require "till.prim.json"
 
 local kept = {}
+
+
+function kept.given(data)
+  return data ~= json.null and data or nil
+end
 
 
 local function without(data, out)

@@ -20,6 +20,10 @@ shapes.line = s.object({
   total = amount,
 }, { additional = true, name = "Line" })
 
+-- What goes to the provider and comes from it, in its own words.
+shapes.payment_data = s.nullable(s.map(s.any {}, { doc = "An object of the provider's own words:"
+  .. " what it needs to begin, or gave the shopper to bring back. 16 kB of JSON at most." }))
+
 local totals = { subtotal = amount, discount_total = amount, shipping_total = amount,
   tax_total = amount, total = amount, currency = s.string { format = "currency" },
   lines = s.array(shapes.line), promotions = s.array(s.any {}) }

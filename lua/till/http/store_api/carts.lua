@@ -84,6 +84,7 @@ end
 
 local function start_payment(ctx)
   local seen
+  ctx.body.data = kept.given(ctx.body.data)
   local response, e = payment_session.start(ctx, ctx.params.id, ctx.body,
     function(payment, cart)
       seen = cart
@@ -146,6 +147,7 @@ end
 
 
 local function complete(ctx)
+  if ctx.body then ctx.body.data = kept.given(ctx.body.data) end
   local fit, why = kept.fits(ctx.body and ctx.body.data)
   if not fit then return nil, why end
   local env = completion(ctx)
@@ -265,7 +267,7 @@ return {
       .. " an `amount` below the total it is one of several, 5 at most, that have to come to the"
       .. " total; one without it is then of what the others leave.",
     body = s.object({ provider = s.string { min = 1, max = 64, pattern = "^[%l%d-]+$" },
-      amount = s.money(), data = s.any {} }, { required = { "provider" } }),
+      amount = s.money(), data = shapes.payment_data }, { required = { "provider" } }),
     handler = start_payment, errors = { "payment_provider_unknown", "sold_out" },
   }),
   route.get("/store/v1/carts/{id}/payment-sessions", {
@@ -283,7 +285,7 @@ return {
   route.post("/store/v1/carts/{id}/complete", {
     priority = "checkout",
     summary = "Buy it", tag = "carts", auth = "store", params = CART, idempotency = "late",
-    body = s.object { data = s.any { doc = "What the provider gave the shopper to bring back." } },
+    body = s.object { data = shapes.payment_data },
     returns = { [200] = true, [202] = true }, handler = complete,
     errors = { "cart_incomplete", "completion_in_progress" },
   }),

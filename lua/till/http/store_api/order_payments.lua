@@ -1,4 +1,5 @@
 -- till/http/store_api/order_payments - the shopper pays what staff ask for an order that is placed.
+local kept = require "till.flow.payment_kept"
 local order_flow = require "till.flow.order"
 local order_payment = require "till.flow.order_payment"
 local payment_methods = require "till.flow.payment_methods"
@@ -14,6 +15,7 @@ local POLL_MS = 1000
 
 
 local function start(ctx)
+  ctx.body.data = kept.given(ctx.body.data)
   return order_payment.start(ctx, ctx.params.id, ctx.body, function(payment, order, left)
     return ctx:json(201, { payment_session = views.payment_session(payment),
       left = render.money(left, order.currency) })
@@ -45,7 +47,7 @@ end
 
 local function pay(ctx)
   local result, e = order_payment.pay(ctx.auth, ctx.params.id, ctx.params.session,
-    ctx.body and ctx.body.data)
+    ctx.body and kept.given(ctx.body.data))
   if not result then return nil, e end
   if result.type == "processing" then
     return ctx:json(202, { type = "processing", poll_after_ms = POLL_MS })
@@ -73,7 +75,7 @@ return {
       .. " of all that is due; what was begun before and is not on its way gives way to it where"
       .. " both together would be too much. Nothing is taken before it is paid.",
     body = s.object({ provider = s.string { min = 1, max = 64, pattern = "^[%l%d-]+$" },
-      amount = s.money(), data = s.any {} }, { required = { "provider" } }),
+      amount = s.money(), data = shapes.payment_data }, { required = { "provider" } }),
     handler = start, errors = { "payment_provider_unknown", "conflict", "busy" },
   }),
   route.get("/store/v1/orders/{id}/payment-sessions", {
@@ -89,7 +91,7 @@ return {
     doc = "`type` is `order` where it is paid; `payment`, with `error`, where it was declined or"
       .. " the shopper has to confirm it (bring what the provider gave him as `data`). 202: its"
       .. " outcome is not known yet; ask again.",
-    body = s.object { data = s.any { doc = "What the provider gave the shopper to bring back." } },
+    body = s.object { data = shapes.payment_data },
     handler = pay, errors = { "conflict", "payment_provider_unknown" },
   }),
 }
