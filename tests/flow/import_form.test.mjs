@@ -1,7 +1,7 @@
 // Staff's import over HTTP: a form with a file, as a browser sends it.
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { Shop } from "./support/shop.mjs";
+import { Shop, idem } from "./support/shop.mjs";
 import { assertOk, assertPointsAt, assertProblem } from "./support/checks.mjs";
 import { assertInvariants, count } from "./support/db.mjs";
 
@@ -26,6 +26,9 @@ async function send(fields, options = {}) {
     headers: { "content-type": packed.headers.get("content-type") }, ...options });
 }
 
+const keyOf = async (...roles) => assertOk(await shop.admin("POST", "/keys", { headers: idem(), body: { kind: "secret", name: "Import", roles } }), 201).key;
+const audit = async (action) => assertOk(await shop.admin("GET", `/audit?limit=100`), 200).data.filter((one) => one.action === action);
+
 describe("an import as a form", () => {
   it("adds products, once", async () => {
     const first = assertOk(await send({ kind: "products", file: csv(...ROWS) }), 200).import;
@@ -39,6 +42,21 @@ describe("an import as a form", () => {
     const done = assertOk(await send({ kind: "orders", file: csv(...ROWS) }), 200).import.done;
     assert.equal(done["orders added"], 2);
     await assertInvariants(shop);
+  });
+
+  it("adds orders for who may write orders, and says afterwards who it was", async () => {
+    const catalog = await keyOf("catalog"), both = await keyOf("products.write", "orders.write");
+    const more = csv("536399,85123A,WHITE HANGING HEART T-LIGHT HOLDER,6,2010-12-01T08:26:00Z,2.55,17850,United Kingdom");
+    const orders = await count(shop, "orders"), noted = (await audit("import.orders")).length;
+    assertProblem(await send({ kind: "orders", file: more }, { key: catalog.key }), 403, "forbidden");
+    assert.equal(await count(shop, "orders"), orders);
+    assertOk(await send({ kind: "products", file: more }, { key: catalog.key }), 200);
+    assertOk(await send({ kind: "orders", file: more }, { key: both.key }), 200);
+    assert.equal(await count(shop, "orders"), orders + 1);
+    const entries = await audit("import.orders");
+    assert.equal(entries.length, noted + 1);
+    assert.deepEqual([entries[0].actor, entries[0].subject, entries[0].detail.rows, entries[0].detail.done["orders added"]], [both.id, "orders", 1, 1]);
+    assert.equal((await audit("import.products"))[0].actor, catalog.id);
   });
 
   it("leaves bad rows out and says which, or changes nothing for them", async () => {

@@ -1,4 +1,5 @@
 --- `moontill import products FILE` and `moontill import orders FILE`.
+local audit = require "till.store.audit"
 local json = require "till.prim.json"
 local say = require "till.cli.say"
 local report_of = require "till.flow.import.report"
@@ -84,6 +85,15 @@ local function show(options, report, rejected)
 end
 
 
+-- As the admin API does it.
+local function note(kind, report)
+  local told = report:table()
+  local ok, e = audit.add { actor = "command", action = "import." .. kind, subject = kind,
+    detail = { rows = told.rows, done = told.done } }
+  if not ok then term.err("moontill import: the audit has no entry: " .. tostring(e) .. "\n") end
+end
+
+
 --- @return the exit code
 function import.main(...)
   local options, wrong = parse(...)
@@ -105,6 +115,7 @@ function import.main(...)
   end
   local ok, failure = importing.run(options.kind, open, options.on_error, report,
     progress("writing"))
+  if ok ~= false then note(options.kind, report) end
   if ok == nil then
     return say.refused("import", failure)
   end
