@@ -6,7 +6,7 @@ import path from "node:path";
 import tls from "node:tls";
 import { after, before, describe, it } from "node:test";
 import zlib from "node:zlib";
-import { ROOT, Shop, SLICE, idem, makeProduct, until } from "./support/shop.mjs";
+import { ROOT, Shop, SLICE, idem, makeProduct, newKey, until } from "./support/shop.mjs";
 import { assertOk, assertPointsAt, assertProblem } from "./support/checks.mjs";
 
 let shop, product;
@@ -303,6 +303,20 @@ describe("the search", () => {
     assertPointsAt(await shop.store("GET", `/search?q=${"a".repeat(201)}`), "/query/q");
     assertPointsAt(await shop.store("GET", "/search"), "/query/q");
     assertOk(await shop.store("GET", "/products?limit=1"), 200);
+  });
+});
+
+describe("a customer who logs out", () => {
+  // the key of the storefront comes with each request, beside the cookie that says who he is
+  it("is a guest again at once, also for the worker that knew him", async () => {
+    const who = { email: `${newKey()}@example.com`, password: "correct horse battery" };
+    assertOk(await shop.h2("POST", "/auth/v1/customers", { body: who }), 201);
+    const { token } = assertOk(await shop.h2("POST", "/auth/v1/customers/sessions", { body: who }), 201);
+    const headers = { cookie: `a=b; till_session=${token}`, origin: shop.dev.url };
+    assertOk(await shop.h2("GET", "/store/v1/orders", { headers }), 200);
+    assertOk(await shop.h2("DELETE", "/auth/v1/customers/sessions", { headers }), 204);
+    assertProblem(await shop.h2("GET", "/store/v1/orders", { headers }), 403, "forbidden");
+    assertProblem(await shop.h2("GET", "/store/v1/orders", { key: token }), 401, "unauthorized");
   });
 });
 

@@ -1,7 +1,7 @@
 -- till/http/auth - who asks, and may he?
 --
 --   auth.check(route, req) -> { kind, key_id, session_id, customer_id, staff_id, roles } | nil, err
---   auth.forget(token)        a session was ended or a key revoked in this worker
+--   auth.forget(token_hash)   its session was ended: nor is it believed in this worker any more
 --
 --   Authorization: Bearer mtp_...    publishable key: the store API; may stand in a browser
 --   Authorization: Bearer mts_...    secret key: the admin API, and the store API from servers
@@ -55,9 +55,9 @@ local function lookup(module, find, token)
 end
 
 
-function auth.forget(token)
+function auth.forget(token_hash)
   pages.drop()
-  found:drop(crypto.sha256(token))
+  found:drop(token_hash)
 end
 
 

@@ -73,9 +73,7 @@ end
 local function logout(ctx)
   local done, e = sessions.remove(ctx.auth.session_id)
   if not done then return nil, e end
-  local header = ctx.req.headers.authorization or ctx.req.headers.cookie or ""
-  local token = header:match("mtses_[%w_-]+")
-  if token then auth.forget(token) end
+  if ctx.auth.token_hash then auth.forget(ctx.auth.token_hash) end
   return respond.json(204, nil, { headers = { ["set-cookie"] = cookie("", 0) } })
 end
 
