@@ -16,7 +16,7 @@ local metrics = require "till.prim.metrics"
 local judge = {}
 
 local MOST, SOME = 1000, 50 -- more are not put aside
-local RANK = { charge = 1, refund = 2, dispute = 2, dispute_reversal = 3 }
+local RANK = { charge = 1, refund = 2, dispute = 2, refund_failure = 3, dispute_reversal = 3 }
 
 
 local function count(s, verdict)

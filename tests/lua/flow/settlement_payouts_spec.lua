@@ -174,3 +174,45 @@ t.describe("a payout that failed", function()
     t.equal(s.alerts "failed", 0)
   end))
 end)
+
+
+t.describe("a payout that was taken back before it arrived", function()
+  t.it("is booked back, and is no failure", with_run(function(s)
+    s.judge(s.move("payout", -500, "txn_1", "po_1"))
+    s.judge(s.move("payout_reversal", 500, "txn_2", "po_1"))
+    s.pages.po_1 = { { payout = { state = "canceled", is_listed = true }, items = {
+      s.move("payout", -500, "txn_1", "po_1"), s.move("payout_reversal", 500, "txn_2", "po_1"),
+      s.move("fee", -3, "txn_3"), s.move("fee", 503, "txn_4") } } }
+    t.ok(s.look())
+    t.same({ s.one().state, s.one().difference, s.sum "bank", s.alerts "failed",
+      s.alerts "differs" }, { "canceled", 0, 0, 0, 0 })
+    s.judge(s.move("payout_reversal", 500, "txn_2", "po_1"))
+    t.same({ s.one().state, s.sum "bank" }, { "canceled", 0 })
+  end))
+end)
+
+
+t.describe("who dies over a payout", function()
+  t.it("leaves it to the next run, which books nothing twice", with_run(function(s)
+    s.judge(s.move("payout", -500, "txn_1", "po_1"))
+    s.pages.po_1 = { { items = { s.move("fee", -97, "txn_2") }, after = 2,
+      payout = { state = "paid", is_listed = true } },
+      { items = { s.move("fee", 597, "txn_3"), s.move("payout", -500, "txn_1", "po_1") } } }
+    for _, name in ipairs { "hold", "told" } do
+      local was = s.payouts[name]
+      s.payouts[name] = function() error("killed", 0) end
+      t.equal((pcall(s.look)), false)
+      s.payouts[name] = was
+      t.same({ s.one().state, s.one().movements }, { "created", nil })
+    end
+    local once = s.raw.require("till.store.alerts").raise
+    s.raw.require("till.store.alerts").raise = function() error("killed", 0) end
+    s.pages.po_1[2].items[3] = s.move("fee", -1, "txn_4")
+    t.equal((pcall(s.look)), false)
+    s.raw.require("till.store.alerts").raise = once
+    t.same({ s.one().state, s.one().movements }, { "created", nil })
+    t.ok(s.look())
+    t.same({ s.one().state, s.one().movements, s.one().difference, s.sum "fees",
+      s.sum "bank" }, { "paid", 3, 1, 97 - 597 + 1 + 3, 500 })
+  end))
+end)
