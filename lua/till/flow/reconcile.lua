@@ -64,21 +64,21 @@ local function repair(pass, row, base)
 end
 
 
--- Nearly all of the log is added up before the row is locked: nobody waits for that.
--- -> true, also where it was only a moment's difference
-local function put_right(pass, row)
+-- Nearly all of the log of { variant_id [, location_id] } is added up before its row is locked:
+-- nobody waits for that. -> true, also where it was only a moment's difference
+local function put_right(pass, row, fn)
   local settled = time.now_ms() - SETTLED_MS
   local done, e = stock_sums.add(row, 0, settled)
-  if done then done, e = repair(pass, row, { at_ms = settled, sum = done }) end
+  if done then done, e = fn(pass, row, { at_ms = settled, sum = done }) end
   if done or e.code ~= "timeout" then return done, e end
   return findings.not_summed(pass, row)
 end
 
 
-local function keep_promise(pass, row)
+local function keep_promise(pass, row, base)
   local reference = pass.repairs == 1 and "check:" .. pass.id or nil
   return sql.transaction(function(tx)
-    local found, e = compare.repair_promise(tx, row.variant_id, reference)
+    local found, e = compare.repair_promise(tx, row.variant_id, reference, base)
     if found == nil then return nil, e end
     if not found then return true end
     local ok, e2 = findings.tell(tx, pass, { kind = "promised", repaired = found.repaired,
@@ -111,20 +111,29 @@ function reconcile.look(keys)
 end
 
 
-local function keep_checkpoints(keys, rows)
-  local by = {}
-  for _, key in ipairs(keys) do by[key.variant_id .. key.location_id] = key end
-  for _, row in ipairs(rows) do
-    if row.events > KEPT_EVENTS and compare.is_equal(row) then
-      local key, settled = by[row.variant_id .. row.location_id], time.now_ms() - SETTLED_MS
-      local ok, e = compare.keep(key, settled)
-      if not ok and e.code == "timeout" then
-        ok, e = stock_sums.catch_up({ key }, settled, reconcile.most_steps)
-      end
-      if not ok then return nil, e end
-    end
+local function place_of(row)
+  return row.variant_id .. (row.location_id or "")
+end
+
+
+-- A checkpoint that would stay with more behind it than it should moves on in steps.
+local function keep_checkpoint(key, row)
+  local settled = time.now_ms() - SETTLED_MS
+  if row.events <= stock_sums.keep_events then
+    local ok, e = stock_sums.keep(key, settled)
+    if ok or e.code ~= "timeout" then return ok, e end
   end
-  return true
+  return stock_sums.catch_up({ key }, settled, reconcile.most_steps)
+end
+
+
+local function keep_checkpoints(keys, rows, is_equal)
+  local by = {}
+  for _, key in ipairs(keys) do by[place_of(key)] = key end
+  return each(rows, nil, function(row)
+    if row.events <= KEPT_EVENTS or not is_equal(row) then return true end
+    return keep_checkpoint(by[place_of(row)], row)
+  end)
 end
 
 
@@ -172,31 +181,37 @@ local function shown(pass, variants)
 end
 
 
-local function promise(pass, row)
-  local done, e = compare.is_kept(row), nil
-  if not done then done, e = keep_promise(pass, row) end
-  if done or e.code ~= "timeout" then return done, e end
-  return findings.not_summed(pass, { variant_id = row.variant_id })
-end
-
-
-local function promises_one_by_one(pass, last)
-  local variants, e = compare.promised(pass.variant_id, last)
-  return each(variants, e, function(key)
-    local row, e2 = compare.promise(key.variant_id)
-    if row then return promise(pass, row) end
-    if row == false then return true end
+-- Each by itself: of one that cannot be added up in time the next pass begins farther on.
+local function promises_one_by_one(pass, keys)
+  local out = {}
+  local ok, e = each(keys, nil, function(key)
+    local rows, e2 = compare.promises { key }
+    if rows then
+      out[#out + 1] = rows[1]
+      return true
+    end
     if e2.code ~= "timeout" then return nil, e2 end
     return findings.not_summed(pass, { variant_id = key.variant_id })
   end)
+  return ok and out, e
 end
 
 
 -- Of variants after the last one of the slice before.
 local function promises(pass, last)
-  local rows, e = compare.promises(pass.variant_id, last)
-  if not rows and e.code == "timeout" then return promises_one_by_one(pass, last) end
-  return each(rows, e, function(row) return promise(pass, row) end)
+  local keys, e = compare.promised(pass.variant_id, last)
+  if not keys then return nil, e end
+  local rows, e2 = compare.promises(keys)
+  if not rows and e2.code == "timeout" then
+    local moved, e3 = stock_sums.catch_up(keys, time.now_ms() - SETTLED_MS, reconcile.most_steps)
+    if not moved then return nil, e3 end
+    rows, e2 = promises_one_by_one(pass, keys)
+  end
+  local ok, e4 = each(rows, e2, function(row)
+    return compare.is_kept(row) or put_right(pass, row, keep_promise)
+  end)
+  if not ok then return nil, e4 end
+  return keep_checkpoints(keys, rows, compare.is_kept)
 end
 
 
@@ -225,7 +240,7 @@ end
 local function slice(pass, keys)
   local wrong, rows = look_or_halve(pass, keys)
   if wrong == false then return false end
-  local ok, e = each(wrong, rows, function(row) return put_right(pass, row) end)
+  local ok, e = each(wrong, rows, function(row) return put_right(pass, row, repair) end)
   if not ok then return nil, e end
   ok, e = promises(pass, keys[#keys].variant_id)
   if not ok then return nil, e end
@@ -235,7 +250,7 @@ local function slice(pass, keys)
     if not ok then return nil, e end
   end
   metrics.add("till_stock_checked_rows_total", nil, #keys)
-  return keep_checkpoints(keys, rows)
+  return keep_checkpoints(keys, rows, compare.is_equal)
 end
 
 

@@ -1,20 +1,20 @@
 -- till/store/stock_compare - stock, its log, reservations and orders against each other, and
 -- putting stock right.
 --
---   slice(after, limit) -> keys { variant_id, location_id, sku, at, on_hand, reserved } of the rows
---                       that come after the row `after` { variant_id, location_id }
+--   slice(after, limit) -> keys { variant_id, location_id, sku, at, on_hand, reserved, events } of
+--                       the rows that come after the row `after` { variant_id, location_id }; from
+--                       `at` on: the newest checkpoint (till.store.stock_sums)
 --   of_variant(variant) -> keys of one variant, from the log's beginning
 --   rows(keys)       -> rows { variant_id, location_id, sku, on_hand, reserved, log_on_hand,
 --                       log_reserved, held, events }: one statement, so one snapshot; what is only
 --                       under way is not in it.  is_equal(row)
---   keep(key, before_ms)      a checkpoint; forget(key)
 --   repair(tx, key, reference, base) -> row, repaired or not | false: it is equal | nil, err;
 --                       without a reference nothing is repaired. base { at_ms, sum }: of the log
 --                       from its beginning (till.store.stock_sums)
---   promises(after, last)     the same of `backorders`: { variant_id, sku, promised, log_promised,
---                       held } of variants after the one and up to the other.  is_kept(row)
---   promised(after, last) -> { variant_id } of the same;  promise(variant) -> one of them, or false
---   repair_promise(tx, variant, reference)    likewise
+--   promised(after, last)     keys of `backorders`, of variants after the one and up to the other
+--   promises(keys)      rows of them: { variant_id, sku, promised, log_promised, held, events }.
+--                       is_kept(row)
+--   repair_promise(tx, variant, reference, base)    likewise
 --   lost_sales(variants, since_ms)   sold reservations that no order has
 --   orders_without(from_ms, to_ms)   orders from carts that have no sale
 --   overdue(variants, before_ms)     held although their time is over since, by carts that are open
@@ -26,6 +26,7 @@
 local db = require "till.store.db"
 local sql = require "till.prim.sql"
 local stock_log = require "till.store.stock_log"
+local stock_sums = require "till.store.stock_sums"
 local time = require "till.prim.time"
 
 local compare = {}
@@ -37,8 +38,10 @@ local EPOCH = "1970-01-01T00:00:00Z"
 
 local KEYS = "SELECT s.variant_id, s.location_id, (SELECT v.sku FROM variants v"
   .. " WHERE v.id = s.variant_id) AS sku, c.at, COALESCE(c.on_hand, 0) AS on_hand,"
-  .. " COALESCE(c.reserved, 0) AS reserved FROM stock s LEFT JOIN stock_checkpoints c"
-  .. " ON c.variant_id = s.variant_id AND c.location_id = s.location_id WHERE "
+  .. " COALESCE(c.reserved, 0) AS reserved, COALESCE(c.events, 0) AS events FROM stock s"
+  .. " LEFT JOIN stock_checkpoints c ON c.variant_id = s.variant_id"
+  .. " AND c.location_id = s.location_id AND c.at = (SELECT MAX(m.at) FROM stock_checkpoints m"
+  .. " WHERE m.variant_id = s.variant_id AND m.location_id = s.location_id) WHERE "
 
 
 function compare.slice(after, limit)
@@ -51,7 +54,8 @@ end
 
 --- Checkpoints are passed over: all of the log counts.
 function compare.of_variant(variant)
-  return sql.query("SELECT variant_id, location_id, 0 AS on_hand, 0 AS reserved FROM stock"
+  return sql.query("SELECT variant_id, location_id, 0 AS on_hand, 0 AS reserved, 0 AS events"
+    .. " FROM stock"
     .. " WHERE variant_id = ?", sql.bytes(variant))
 end
 
@@ -88,24 +92,6 @@ function compare.is_equal(row)
 end
 
 
-function compare.keep(key, before_ms)
-  local variant, location = sql.bytes(key.variant_id), sql.bytes(key.location_id)
-  local before = db.at_ms(before_ms)
-  return sql.exec("INSERT INTO stock_checkpoints (variant_id, location_id, at, on_hand, reserved)"
-    .. " SELECT ?, ?, ?, ? + COALESCE(SUM(on_hand_delta), 0), ? + COALESCE(SUM(reserved_delta), 0)"
-    .. " FROM stock_events WHERE variant_id = ? AND location_id = ? AND at >= ? AND at < ?"
-    .. " ON DUPLICATE KEY UPDATE at = VALUES(at), on_hand = VALUES(on_hand),"
-    .. " reserved = VALUES(reserved)", variant, location, before, key.on_hand, key.reserved,
-    variant, location, db.at(key.at or EPOCH), before)
-end
-
-
-function compare.forget(key, tx)
-  return db.on(tx):exec("DELETE FROM stock_checkpoints WHERE variant_id = ? AND location_id = ?",
-    sql.bytes(key.variant_id), sql.bytes(key.location_id))
-end
-
-
 -- ---- putting right -------------------------------------------------------------------------
 
 local function because(row)
@@ -137,7 +123,7 @@ function compare.repair(tx, key, reference, base)
     tx)
   if not rows then return nil, e2 end
   local row = rows[1]
-  local ok, e3 = compare.forget(key, tx)
+  local ok, e3 = stock_sums.forget(key, tx)
   if not ok then return nil, e3 end
   if compare.is_equal(row) then return false end
   if row.on_hand >= row.held and reference then
@@ -151,29 +137,46 @@ end
 
 -- ---- what is promised ------------------------------------------------------------------------
 
-local PROMISES = "SELECT b.variant_id, (SELECT v.sku FROM variants v WHERE v.id = b.variant_id)"
+local AT_ONCE = 100 -- variants a statement
+local NOWHERE = ("\0"):rep(16)
+
+local PROMISE = "SELECT b.variant_id, (SELECT v.sku FROM variants v WHERE v.id = b.variant_id)"
   .. " AS sku, b.promised, b.policy, b.unit_limit,"
-  .. " (SELECT CAST(COALESCE(SUM(e.reserved_delta), 0) AS SIGNED) FROM stock_events e"
-  .. " WHERE e.variant_id = b.variant_id AND e.location_id IS NULL) AS log_promised,"
+  .. " CAST(? + COALESCE(SUM(e.reserved_delta), 0) AS SIGNED) AS log_promised,"
+  .. " COUNT(e.id) AS events,"
   .. " (SELECT CAST(COALESCE(SUM(r.quantity), 0) AS SIGNED) FROM reservations r"
   .. " WHERE r.variant_id = b.variant_id AND r.location_id IS NULL"
-  .. " AND r.state IN ('held', 'backordered')) AS held FROM backorders b WHERE "
-
-
-function compare.promises(after, last, tx)
-  return db.on(tx):query(PROMISES .. "b.variant_id > ? AND b.variant_id <= ?",
-    sql.bytes(after), sql.bytes(last))
-end
+  .. " AND r.state IN ('held', 'backordered')) AS held FROM backorders b LEFT JOIN stock_events e"
+  .. " ON e.variant_id = ? AND e.location_id IS NULL AND e.at >= ?"
+  .. " WHERE b.variant_id = ? GROUP BY b.variant_id"
 
 
 function compare.promised(after, last)
-  return sql.query("SELECT variant_id FROM backorders WHERE variant_id > ? AND variant_id <= ?",
-    sql.bytes(after), sql.bytes(last))
+  return sql.query("SELECT b.variant_id, c.at, 0 AS on_hand, COALESCE(c.reserved, 0) AS reserved,"
+    .. " COALESCE(c.events, 0) AS events FROM backorders b LEFT JOIN stock_checkpoints c"
+    .. " ON c.variant_id = b.variant_id AND c.location_id = ? AND c.at = (SELECT MAX(m.at)"
+    .. " FROM stock_checkpoints m WHERE m.variant_id = b.variant_id AND m.location_id = ?)"
+    .. " WHERE b.variant_id > ? AND b.variant_id <= ? ORDER BY b.variant_id", sql.bytes(NOWHERE),
+    sql.bytes(NOWHERE), sql.bytes(after), sql.bytes(last))
 end
 
 
-function compare.promise(variant, tx)
-  return db.on(tx):one(PROMISES .. "b.variant_id = ?", sql.bytes(variant))
+-- As rows.
+function compare.promises(keys, tx)
+  local out = {}
+  for from = 1, #keys, AT_ONCE do
+    local args, n = {}, math.min(AT_ONCE, #keys - from + 1)
+    for i = from, from + n - 1 do
+      local key, at = keys[i], #args
+      local variant = sql.bytes(key.variant_id)
+      args[at + 1], args[at + 2], args[at + 3], args[at + 4] = key.reserved, variant,
+        db.at(key.at or EPOCH), variant
+    end
+    local rows, e = db.on(tx):query(PROMISE .. (" UNION ALL " .. PROMISE):rep(n - 1), unpack(args))
+    if not rows then return nil, e end
+    for _, row in ipairs(rows) do out[#out + 1] = row end
+  end
+  return out
 end
 
 
@@ -183,12 +186,16 @@ end
 
 
 --- As repair, for a row of `backorders`.
-function compare.repair_promise(tx, variant, reference)
+function compare.repair_promise(tx, variant, reference, base)
   local bin = sql.bytes(variant)
   local locked, e = tx:one("SELECT version FROM backorders WHERE variant_id = ? FOR UPDATE", bin)
   if not locked then return locked, e end
-  local row, e2 = compare.promise(variant, tx)
-  if not row then return nil, e2 end
+  local rows, e2 = compare.promises({ { variant_id = variant, at = time.rfc3339(base.at_ms),
+    reserved = base.sum.reserved } }, tx)
+  if not rows then return nil, e2 end
+  local row = rows[1]
+  local gone, e4 = stock_sums.forget({ variant_id = variant }, tx)
+  if not gone then return nil, e4 end
   if compare.is_kept(row) then return false end
   if not reference or row.policy ~= "deny" and row.held > row.unit_limit then return row end
   local ok, e3 = tx:exec("UPDATE backorders SET promised = ?, version = version + 1"

@@ -5,36 +5,47 @@
 --                      | nil, err     of events from one time and before the other, in ms; said:
 --                      how many of them say how many there are; also: a condition, its value
 --   at(place, before [, tx [, reads_later]]) -> { on_hand, reserved [, read_to, said] }
---                      | false: there was nothing yet | nil, err     from the checkpoint or the
---                      log's beginning, whichever is nearer; from a checkpoint that is later also
---                      where the caller reads what is later anyhow (reads_later). Then read_to says
---                      how far it went, and said is of those events
+--                      | false: there was nothing yet | nil, err     from the checkpoint before or
+--                      the one after it, whichever is nearer; from the latter also where the caller
+--                      reads what is later anyhow (reads_later). Then read_to says how far it went,
+--                      and said is of those events
+--   keep(key, before) -> true | nil, err        a checkpoint there
 --   catch_up(keys, before, most) -> steps | nil, err    checkpoints of rows that have more than a
 --                      step of events since move on, step by step, by `most` steps at the most
+--   forget(place [, tx])      all its checkpoints
 --   SAID               SQL: does an event say how many there are?
 --
--- A place is { variant_id, location_id }; a key one of till.store.stock_compare. A checkpoint is
--- written after each step: who comes after one that was stopped goes on from there. `before` of
--- catch_up has to be so long ago that no transaction is open that could add an event before it.
+-- A place is { variant_id, location_id }, without the latter what is promised of the variant; a key
+-- one of till.store.stock_compare. The newest checkpoint of a place moves on, and one stays behind
+-- every keep_events: so what is added up for a time long ago is as little as for one just now. One
+-- is written after each step: who comes after one that was stopped goes on from there. `before` has
+-- to be so long ago that no transaction is open that could add an event before it.
 local db = require "till.store.db"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 
 -- step_events: a statement reads so many events at the most, and those of the same millisecond
-local sums = { step_events = 10000,
+-- keep_events: after so many a checkpoint stays
+local sums = { step_events = 10000, keep_events = 50000,
   SAID = "(type = 'counted' OR reference LIKE 'check:%')" }
 
 local LEAST = 100 -- a step that takes too long is halved down to it
+local NOWHERE = ("\0"):rep(16) -- the place of a checkpoint of promises
 
 
 local function of(place)
-  return sql.bytes(place.variant_id), sql.bytes(place.location_id)
+  return sql.bytes(place.variant_id), place.location_id and sql.bytes(place.location_id) or sql.null
+end
+
+
+local function of_checkpoint(place)
+  return sql.bytes(place.variant_id), sql.bytes(place.location_id or NOWHERE)
 end
 
 
 -- ---- steps -----------------------------------------------------------------------------------
 
-local OF_PLACE = " FROM stock_events WHERE variant_id = ? AND location_id = ? AND at >= ?"
+local OF_PLACE = " FROM stock_events WHERE variant_id = ? AND location_id <=> ? AND at >= ?"
   .. " AND at < ?"
 
 
@@ -80,27 +91,56 @@ end
 
 -- ---- checkpoints -----------------------------------------------------------------------------
 
-local function keep(key)
-  local variant, location = of(key)
-  return sql.exec("INSERT INTO stock_checkpoints (variant_id, location_id, at, on_hand, reserved)"
-    .. " VALUES (?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE at = VALUES(at),"
-    .. " on_hand = VALUES(on_hand), reserved = VALUES(reserved)", variant, location,
-    db.at(key.at), key.on_hand, key.reserved)
+local function from_of(key)
+  return key.at and time.parse(key.at) or 0
+end
+
+
+-- Written before the one that it goes on from is taken away: who dies in between leaves both. That
+-- one stays where enough events lead to it.
+local function move(key, at_ms, part)
+  local variant, location = of_checkpoint(key)
+  local stays = key.at == nil or key.events >= sums.keep_events
+  local next_one = { at = time.rfc3339(at_ms), on_hand = key.on_hand + part.on_hand,
+    reserved = key.reserved + part.reserved, events = part.events + (stays and 0 or key.events) }
+  local ok, e = sql.exec("INSERT INTO stock_checkpoints (variant_id, location_id, at, on_hand,"
+    .. " reserved, events) VALUES (?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE"
+    .. " on_hand = VALUES(on_hand), reserved = VALUES(reserved), events = VALUES(events)", variant,
+    location, db.at_ms(at_ms), next_one.on_hand, next_one.reserved, next_one.events)
+  if ok and not stays then
+    ok, e = sql.exec("DELETE FROM stock_checkpoints WHERE variant_id = ? AND location_id = ?"
+      .. " AND at = ?", variant, location, db.at(key.at))
+  end
+  if not ok then return nil, e end
+  for name, value in pairs(next_one) do key[name] = value end
+  return true
+end
+
+
+function sums.keep(key, before)
+  local from = from_of(key)
+  if before <= from then return true end
+  local part, e = between(key, from, before)
+  if not part then return nil, e end
+  return move(key, before, part)
+end
+
+
+function sums.forget(place, tx)
+  return db.on(tx):exec("DELETE FROM stock_checkpoints WHERE variant_id = ? AND location_id = ?",
+    of_checkpoint(place))
 end
 
 
 -- -> a step done, false: what is left is less than one | nil, err
 local function step(key, before, size)
-  local from = key.at and time.parse(key.at) or 0
+  local from = from_of(key)
   local stop, is_more = step_end(key, from, before, size)
   if not stop then return nil, is_more end
   if not is_more then return false end
   local part, e = between(key, from, stop)
   if not part then return nil, e end
-  key.at, key.on_hand, key.reserved = time.rfc3339(stop), key.on_hand + part.on_hand,
-    key.reserved + part.reserved
-  local ok, e2 = keep(key)
-  return ok and true, e2
+  return move(key, stop, part)
 end
 
 
@@ -133,10 +173,21 @@ end
 
 -- ---- a time ----------------------------------------------------------------------------------
 
-local function checkpoint(place, tx)
-  local variant, location = of(place)
-  return db.on(tx):one("SELECT at, on_hand, reserved FROM stock_checkpoints WHERE variant_id = ?"
-    .. " AND location_id = ?", variant, location)
+-- -> the last checkpoint up to then, the first one behind it; each may be nil | nil, nil, err
+local function around(place, before, tx)
+  local variant, location = of_checkpoint(place)
+  local one = "(SELECT at, on_hand, reserved FROM stock_checkpoints WHERE variant_id = ?"
+    .. " AND location_id = ? AND at %s ? ORDER BY at %s LIMIT 1)"
+  local at = db.at_ms(before)
+  local rows, e = db.on(tx):query(one:format("<=", "DESC") .. " UNION ALL "
+    .. one:format(">", "ASC"), variant, location, at, variant, location, at)
+  if not rows then return nil, nil, e end
+  local earlier, later
+  for _, row in ipairs(rows) do
+    row.ms = time.parse(row.at)
+    if row.ms <= before then earlier = row else later = row end
+  end
+  return earlier, later
 end
 
 
@@ -153,19 +204,15 @@ function sums.at(place, before, tx, reads_later)
   local began, e = first(place, tx)
   if began == nil then return nil, e end
   if not began or began >= before then return false end
-  local known, e2 = checkpoint(place, tx)
-  if known == nil then return nil, e2 end
-  local at = known and time.parse(known.at)
-  local is_far = known and before - began < math.abs(before - at)
-  if not known or is_far and not (reads_later and at > before) then
-    local all, e3 = sums.add(place, began, before, tx)
-    return all and { on_hand = all.on_hand, reserved = all.reserved }, e3
-  end
-  local sign = at <= before and 1 or -1
-  local part, e4 = sums.add(place, math.min(at, before), math.max(at, before), tx)
-  if not part then return nil, e4 end
-  return { on_hand = known.on_hand + sign * part.on_hand, said = sign < 0 and part.said or nil,
-    reserved = known.reserved + sign * part.reserved, read_to = sign < 0 and at or nil }
+  local earlier, later, e2 = around(place, before, tx)
+  if e2 then return nil, e2 end
+  earlier = earlier or { ms = began, on_hand = 0, reserved = 0 }
+  local goes_back = later and (reads_later or later.ms - before < before - earlier.ms)
+  local known, sign = goes_back and later or earlier, goes_back and -1 or 1
+  local part, e3 = sums.add(place, math.min(known.ms, before), math.max(known.ms, before), tx)
+  if not part then return nil, e3 end
+  return { on_hand = known.on_hand + sign * part.on_hand, said = goes_back and part.said or nil,
+    reserved = known.reserved + sign * part.reserved, read_to = goes_back and known.ms or nil }
 end
 
 

@@ -375,7 +375,10 @@ const STEPS = {
     if (cart.state === "completing") return [];
     if (cart.state === "completed") return one(state, { status: 409, code: "cart_completed" });
     if (isEmpty(cart.lines)) return one(state, { status: 422, code: "cart_incomplete" });
-    return hold(state, op.cart).flatMap((next) => {
+    // what it holds exactly it goes on to hold, be it promised only while there are units now
+    const kept = isHeld(cart.held, cart.lines) && clone(state);
+    if (kept) kept.carts[op.cart].isLapsed = false;
+    return (kept ? [kept] : hold(state, op.cart)).flatMap((next) => {
       if (!next) return one(state, { status: 409, code: "sold_out" });
       next.carts[op.cart].sessions.push({ due: dueFor(cart), token: op.token, state: "created" });
       return one(next, { status: 201 });

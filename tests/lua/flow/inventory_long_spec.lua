@@ -64,6 +64,40 @@ t.describe("what there was, of a long log", function()
       t.equal(from_checkpoint(h.began + 60000), 0, "from the beginning")
       t.equal(h.as_of(h.began - 1), 0, "nothing was there")
     end))
+
+  t.it("is as little to add up for a time long ago as for one just now", with_log(
+    function(shop, raw, h)
+      local time, add, keep = raw.require "till.prim.time", h.sums.add, h.sums.keep_events
+      local most, read = 0, 0
+      h.sums.keep_events = 100
+      h.catch_up()
+      t.ok(shop.count "stock_checkpoints" >= 4, "one stays every 100 events")
+      local compare = raw.require "till.store.stock_compare"
+      local keys = assert(compare.slice({ variant_id = ("\0"):rep(16),
+        location_id = ("\0"):rep(16) }, 10))
+      t.equal(#keys, 1, "the newest alone")
+      t.equal(keys[1].at, raw.sql.one("SELECT MAX(at) AS at FROM stock_checkpoints").at)
+      h.sums.add = function(...)
+        local sum, e = add(...)
+        read = read + (sum and sum.events or 0)
+        return sum, e
+      end
+      local good, e = pcall(function()
+        for i = 0, EVENTS, 7 do
+          local ms = h.began + i * 20000
+          read = 0
+          t.equal(h.as_of(ms), h.sql("at <= ?", time.sql(ms)), "event " .. i)
+          most = math.max(most, read)
+        end
+        t.ok(most > 40 and most <= 75, most)
+        assert(raw.sql.exec "UPDATE stock SET on_hand = on_hand - 2")
+        local passes = require "tests.support.passes"
+        t.equal((passes.pass(raw)).repaired, 1)
+        t.equal(shop.count "stock_checkpoints", 0, "none of them is believed")
+      end)
+      h.sums.add, h.sums.keep_events = add, keep
+      if not good then error(e, 0) end
+    end))
 end)
 
 

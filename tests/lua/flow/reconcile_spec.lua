@@ -1,33 +1,7 @@
 local t = require "till.test"
-local live = require "tests.support.live"
-local make_shop = require "tests.support.shop"
+local passes = require "tests.support.passes"
 
-
-local function with_shop(fn)
-  return live.test(function(raw)
-    local shop = make_shop(raw)
-    shop.alerts = function(kind, state)
-      return shop.must(raw.admin("GET", "/admin/v1/alerts?kind=" .. kind .. "&state="
-        .. (state or "open"))).data
-    end
-    shop.told = function(kind) return shop.count("outbox", "type = '" .. kind .. "'") end
-    fn(shop, raw)
-  end)
-end
-
-
--- All of a pass; -> it, what it found
-local function pass(raw, repairs)
-  local checks = raw.require "till.store.stock_checks"
-  local check_id = assert(checks.begin(repairs ~= false, "spec"))
-  local done = assert(raw.require("till.flow.reconcile").run(check_id))
-  return done, assert(checks.findings { check_id = check_id, limit = 100 })
-end
-
-
-local function exec(raw, ...)
-  return assert(raw.sql.exec(...))
-end
+local exec, pass, with_shop = passes.exec, passes.pass, passes.with_shop
 
 
 local function events(raw)
