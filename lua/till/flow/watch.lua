@@ -6,9 +6,11 @@
 -- saga.stuck             a flow that somebody has to look at; ends when it goes on
 -- outbox.dead_growing    more dead letters than the last time; ends after QUIET_MS without another
 -- stock.oversell_attempt ends after QUIET_MS without another (till.flow.refusals begins it)
+-- stock.blocked          ends where it was not met again (till.store.stock_blocked begins it)
 -- stock.low              by rate of sale (till.flow.low_stock)
 local alerts = require "till.store.alerts"
 local backlog = require "till.store.backlog"
+local blocked = require "till.store.stock_blocked"
 local checks = require "till.store.stock_checks"
 local low_stock = require "till.flow.low_stock"
 local metrics = require "till.prim.metrics"
@@ -96,7 +98,7 @@ end
 --- One that fails keeps nobody else from being looked at.
 function watch.sweep()
   local failed
-  for _, fn in ipairs { flows, dead, refused, low, tell } do
+  for _, fn in ipairs { flows, dead, refused, blocked.close, low, tell } do
     local ok, e = fn()
     if ok == nil then failed = failed or e end
   end

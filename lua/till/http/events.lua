@@ -60,6 +60,9 @@ local attempt = { sku = s.string {}, available = s.integer {},
 local difference = { check_id = s.integer {}, kind = s.string {}, repaired = s.boolean {},
   found = s.any { doc = "What was there, and what ought to be." } }
 
+local unmoved = { quantity = s.integer {}, reason = s.string {}, cart_id = s.id("cart"),
+  location_id = s.id("loc"), backordered = s.boolean { doc = "They are promised, not held." } }
+
 local stuck = { saga = s.string {}, aggregate = s.string {}, attempts = s.integer {},
   reason = s.string {} }
 
@@ -121,6 +124,8 @@ return {
     "Shoppers want more of a SKU than there is", attempt),
   ["stock.differs"] = alert("stock.differs",
     "Stock, its log, reservations, orders or what is shown do not agree", difference),
+  ["stock.blocked"] = alert("stock.blocked",
+    "Units of a SKU can be neither given back nor allotted", unmoved),
   ["saga.stuck"] = alert("saga.stuck", "A flow does not end by itself", stuck),
   ["outbox.dead_growing"] = alert("outbox.dead_growing",
     "More events than before could not be delivered", growing),

@@ -12,12 +12,14 @@
 -- Both change rows of `stock` last. allot waits for no order: one that is changed just now is left
 -- to the job, and so is who comes after the first hundred lines. Until the job has come by (a
 -- second), what expires or comes back may be bought by others.
+local blocked = require "till.store.stock_blocked"
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
 local orders = require "till.store.orders"
 local sql = require "till.prim.sql"
 local stock_log = require "till.store.stock_log"
+local time = require "till.prim.time"
 local ulid = require "till.prim.ulid"
 local units = require "till.store.units"
 
@@ -154,6 +156,29 @@ local function allot_all(row)
 end
 
 
+-- Until then what is blocked is left alone, by this worker.
+local passed = {}
+
+
+-- -> 0 | nil, err
+local function pass_over(row, why)
+  passed[row.variant_id] = time.mono_ms() + blocked.TRY_AGAIN_MS
+  return sql.transaction(function(tx)
+    local told, e = blocked.tell(tx, row, why, { backordered = true })
+    if not told then return nil, e end
+    return 0
+  end)
+end
+
+
+local function is_passed(row)
+  local until_ms = passed[row.variant_id]
+  if until_ms and until_ms <= time.mono_ms() then passed[row.variant_id] = nil end
+  return passed[row.variant_id] ~= nil
+end
+
+
+--- One that fails keeps nobody else from getting his.
 function allotment.run(limit)
   local rows, e = sql.query("SELECT b.variant_id, s.location_id FROM backorders b"
     .. " JOIN stock s ON s.variant_id = b.variant_id AND s.on_hand > s.reserved JOIN locations l"
@@ -161,12 +186,16 @@ function allotment.run(limit)
     .. " FROM reservations r WHERE r.variant_id = b.variant_id AND r.state = 'backordered')"
     .. " ORDER BY l.priority, l.code LIMIT ?", limit)
   if not rows then return nil, e end
-  local n = 0
+  local n, failed = 0, nil
   for _, row in ipairs(rows) do
-    local given, e2 = allot_all(row)
-    if not given and not err.is(e2, "busy") then return nil, e2 end
-    if given and given > 0 then n = n + 1 end
+    if not is_passed(row) then
+      local given, e2 = allot_all(row)
+      if blocked.is(e2) then given, e2 = pass_over(row, e2) end
+      if not given and not err.is(e2, "busy") then failed = failed or e2 end
+      if given and given > 0 then n = n + 1 end
+    end
   end
+  if failed then return nil, failed end
   return n
 end
 

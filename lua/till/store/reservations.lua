@@ -7,7 +7,7 @@
 --   trim(tx, cart_id, items)           lets go of what is held besides
 --   lock(tx, cart_id) -> rows | nil, err, let_go(tx, rows, state)     the same in two, of several
 --                                      carts: all rows are locked before any of stock
---   expire(limit, within_ms) -> how many ended | nil, err
+--   expire(limit, within_ms) -> how many ended | nil, err      of till.store.reservation_end
 --   HELD, unpack(packed) -> held       all that a cart holds, in one column
 --   is_held(held, items) -> boolean    exactly these are held
 --   missing(held, items) -> { variant id of a line -> units of it that are not there yet }
@@ -19,6 +19,7 @@
 -- completed keeps what it has.
 local carts = require "till.store.carts"
 local db = require "till.store.db"
+local ending = require "till.store.reservation_end"
 local err = require "till.util.err"
 local id = require "till.util.id"
 local sql = require "till.prim.sql"
@@ -26,110 +27,14 @@ local hold_time = require "till.store.hold_time"
 local offers = require "till.store.offers"
 local stock = require "till.store.stock"
 local stock_log = require "till.store.stock_log"
-local time = require "till.prim.time"
 local units = require "till.store.units"
 
 local reservations = { extend = hold_time.extend, shorten = hold_time.shorten,
-  ends_at = hold_time.ends_at, extend_with = hold_time.extend_with }
+  ends_at = hold_time.ends_at, extend_with = hold_time.extend_with, lock = ending.lock,
+  let_go = ending.let_go, release = ending.release, expire = ending.expire }
 
 local BATCH = 100
-local AT_ONCE = 1000 -- a statement takes 2000 parameters
-
--- What is locked is what is read: a scan of a small table would wait for everybody. So the index is
--- named.
-local FROM = "SELECT r.id, r.cart_id, r.variant_id, r.location_id, r.quantity, r.bundle_id,"
-  .. " COALESCE(r.held_since, r.created_at) AS since FROM reservations r FORCE INDEX (%s) "
--- What nobody completes just now. The table of carts is not locked by it.
-local OVER = "r.state = 'held' AND r.expires_at < ? AND NOT EXISTS (SELECT 1 FROM carts c"
-  .. " WHERE c.id = r.cart_id AND c.state = 'completing' AND c." .. carts.CLAIMED .. ")"
-
-
-local function over_args(...)
-  local now, longest = carts.claim_bounds()
-  return now, now, longest, ...
-end
-
-
-function reservations.lock(tx, cart_id)
-  return tx:query(FROM:format "reservations_cart" .. "WHERE r.cart_id = ?"
-    .. " AND r.state = 'held' ORDER BY r.variant_id, r.id FOR UPDATE", db.bin("cart", cart_id))
-end
-
-
-local function set_state(tx, rows, state)
-  for from = 1, #rows, AT_ONCE do
-    local ids = {}
-    for i = from, math.min(#rows, from + AT_ONCE - 1) do ids[#ids + 1] = sql.bytes(rows[i].id) end
-    db.padded(ids)
-    local ok, e = tx:exec("UPDATE reservations SET state = ? WHERE id IN (" .. sql.marks(#ids)
-      .. ")", state, unpack(ids))
-    if not ok then return nil, e end
-  end
-  return true
-end
-
-
--- The units of rows that hold none, or fewer, from now on; the rows of stock last.
-local function give_back(tx, rows, state)
-  if #rows == 0 then return true end
-  local events = {}
-  for i, row in ipairs(rows) do
-    events[i] = { variant = row.variant_id, location = row.location_id, type = state,
-      quantity = row.quantity, reserved = -row.quantity,
-      reference = id.text("cart", row.cart_id) }
-  end
-  local ok, e = stock_log.add(tx, events)
-  if ok then ok, e = units.let_go(tx, rows) end
-  return ok, e
-end
-
-
--- Gives back reservations that this transaction has locked.
-function reservations.let_go(tx, rows, state)
-  local ok, e = set_state(tx, rows, state)
-  if not ok then return nil, e end
-  return give_back(tx, rows, state)
-end
-
-
-function reservations.release(tx, cart_id)
-  local rows, e = reservations.lock(tx, cart_id)
-  if not rows then return nil, e end
-  return reservations.let_go(tx, rows, "released")
-end
-
-
--- ---- time ----------------------------------------------------------------------------------
-
---- One transaction for some, the oldest first; what somebody else has locked is left to him or to
--- the next time. A SKU of which many end is changed once.
-local function expire_some(limit)
-  return sql.transaction(function(tx)
-    local rows, e = tx:query(FROM:format "reservations_expiry" .. "WHERE " .. OVER
-      .. " ORDER BY r.expires_at LIMIT ? FOR UPDATE SKIP LOCKED", over_args(limit))
-    if not rows then return nil, e end
-    local ok, e2 = reservations.let_go(tx, rows, "expired")
-    if not ok then return nil, e2 end
-    return #rows
-  end)
-end
-
-
---- However many end at once, shoppers get the database between two transactions: after each comes
--- a pause as long as it took.
-function reservations.expire(limit, within_ms)
-  local began, total = time.mono_ms(), 0
-  while true do
-    local at = time.mono_ms()
-    local n, e = expire_some(limit)
-    if not n then return nil, e end
-    total = total + n
-    local now = time.mono_ms()
-    if n < limit or now - began >= within_ms or not time.sleep(math.max(1, now - at)) then
-      return total
-    end
-  end
-end
+local FROM, OVER, over_args = ending.FROM, ending.OVER, ending.over_args
 
 
 -- ---- taking --------------------------------------------------------------------------------
@@ -165,9 +70,9 @@ end
 
 
 local function refuse(tx, item, variant)
-  local ending, why = is_ending(tx, variant)
-  if ending == nil then return nil, why end
-  if ending then return nil, err.new("deadlock", "reservations of it are ending just now") end
+  local is_over_soon, why = is_ending(tx, variant)
+  if is_over_soon == nil then return nil, why end
+  if is_over_soon then return nil, err.new("deadlock", "reservations of it are ending just now") end
   local left, e = offers.of_units(tx, variant)
   if not left then return nil, e end
   left = math.max(0, math.floor(left / (item.per_unit or 1)))
@@ -321,9 +226,9 @@ function reservations.trim(tx, cart_id, items)
       row.quantity = row.quantity - part.stays
     end
   end
-  local ok, e3 = set_state(tx, whole, "released")
+  local ok, e3 = ending.set_state(tx, whole, "released")
   if not ok then return nil, e3 end
-  return give_back(tx, all, "released")
+  return ending.give_back(tx, all, "released")
 end
 
 

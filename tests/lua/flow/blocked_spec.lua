@@ -1,0 +1,79 @@
+-- Rows of stock that contradict what is held or promised of them: a hand in the database.
+local t = require "till.test"
+local with_shop = require "tests.support.stock"
+
+
+local function spoil(raw, text, variant)
+  assert(raw.sql.exec(text, raw.sql.bytes(raw.require("till.util.id").bin("var", variant))))
+end
+
+
+-- Units that nobody allots at once, as those that expire.
+local function arrive(raw, n)
+  local events = {}
+  for i, row in ipairs(raw.sql.query "SELECT variant_id, location_id FROM stock") do
+    events[i] = { variant = row.variant_id, location = row.location_id, type = "received",
+      quantity = n, on_hand = n }
+  end
+  assert(raw.sql.transaction(function(tx)
+    local ok, e = raw.require("till.store.stock_log").add(tx, events)
+    if not ok then return nil, e end
+    return tx:exec("UPDATE stock SET on_hand = on_hand + ?", n)
+  end))
+end
+
+
+local function open(shop)
+  return shop.count("alerts", "kind = 'stock.blocked' AND state = 'open'")
+end
+
+
+t.describe("what cannot be given back", function()
+  t.it("keeps no other reservation from ending, and is told of until it is over",
+    with_shop(function(shop, raw)
+      local tea, cup = shop.product("TEA", 1000, 10), shop.product("CUP", 1000, 20)
+      for i = 1, 5 do
+        shop.must(shop.pay(shop.cart { { cup, 1 } }))
+        if i == 2 then shop.must(shop.pay(shop.cart { { tea, 2 } })) end
+        raw.clock.skip_ms = i * 1000
+      end
+      spoil(raw, "UPDATE stock SET reserved = 0 WHERE variant_id = ?", tea)
+      raw.clock.skip_ms = 4 * 3600000
+      local expire = raw.require("till.store.reservations").expire
+      t.equal(expire(100, 10000), 5)
+      t.equal(shop.inventory("CUP").reserved, 0)
+      t.equal(open(shop), 1)
+      local detail = raw.require("till.store.alerts").of("stock.blocked", tea).detail
+      t.same({ detail.quantity, detail.reason }, { 2, "rejected" })
+      t.equal(expire(100, 10000), 0, "it is passed over")
+      spoil(raw, "UPDATE stock SET reserved = 2 WHERE variant_id = ?", tea)
+      raw.clock.skip_ms = raw.clock.skip_ms + 11 * 60000
+      raw.require("till.flow.watch").sweep()
+      t.equal(open(shop), 1)
+      t.equal(expire(100, 10000), 1, "it is tried again")
+      raw.clock.skip_ms = raw.clock.skip_ms + 20 * 60000
+      raw.require("till.flow.watch").sweep()
+      t.equal(open(shop), 0)
+    end))
+end)
+
+
+t.describe("what cannot be allotted", function()
+  t.it("keeps no other SKU from getting its units", with_shop(function(shop, raw)
+    local wrong
+    for _, sku in ipairs { "AAA", "BBB", "CCC" } do
+      local variant = shop.product(sku, 1000, 0)
+      shop.must(shop.policy(sku, { policy = "backorder", limit = 10 }))
+      t.equal((select(2, shop.buy { { variant, 2 } })).type, "order")
+      if not wrong or variant < wrong then wrong = variant end
+    end
+    arrive(raw, 5)
+    spoil(raw, "UPDATE backorders SET promised = 1 WHERE variant_id = ?", wrong)
+    local run = raw.require("till.store.allotment").run
+    t.equal(run(100), 2)
+    t.equal(shop.count("order_lines", "backordered_quantity > 0"), 1)
+    t.equal(open(shop), 1)
+    t.equal(run(100), 0)
+    spoil(raw, "UPDATE backorders SET promised = 2 WHERE variant_id = ?", wrong)
+  end))
+end)
