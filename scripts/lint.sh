@@ -27,6 +27,7 @@ check luacheck scripts/lint-luacheck
 check layers scripts/lint-layers
 check requires luajit scripts/lint-requires.lua
 check banned scripts/lint-banned
+check patterns luajit scripts/lint-patterns.lua
 check sizes luajit scripts/lint-sizes.lua
 check faults scripts/lint-faults
 check options scripts/lint-options

@@ -190,6 +190,24 @@ describe("the address", () => {
     const form = await shop.h1("POST", "/admin/v1/imports", { key: shop.dev.admin_key, headers: { ...idem(), "content-type": type }, body: Buffer.from("x") });
     assert.ok([400, 422].includes(form.status), form.text);
   });
+
+  it("is read in that time whichever header is long, and whatever it is full of", async () => {
+    const names = ["authorization", "cookie", "idempotency-key", "if-match", "if-none-match", "origin", "accept", "content-type",
+      "x-request-id", "x-forwarded-for", "stripe-signature", "last-event-id", "user-agent"];
+    const headers = (name, fill) => ({ ...idem(), [name]: `x${fill.repeat(Math.floor(28_000 / fill.length))}y` });
+    for (const name of names)
+      for (const fill of [" ", "1", "=", ";", ",", '"', "-", 'W/"a", ', "charset"])
+        for (const [method, path] of [["POST", "/store/v1/carts"], ["GET", "/store/v1/products"]]) {
+          const answer = await shop.h1(method, path, { headers: headers(name, fill), body: method === "POST" ? { currency: "GBP" } : undefined });
+          assert.ok(answer.status >= 200 && answer.status < 500, `${method} ${path}, ${name} of ${fill}: ${answer.status} ${answer.text}`);
+        }
+  });
+
+  it("is refused at once where there are many parameters that nobody knows", async () => {
+    const query = Array.from({ length: 100 }, (_, i) => `limi${i}=1`).join("&");
+    const answer = assertProblem(await shop.store("GET", `/products?${query}`), 422, "invalid_request");
+    assert.equal(answer.errors.filter((e) => e.detail.includes("meant")).length, 10);
+  });
 });
 
 describe("an unknown id", () => {

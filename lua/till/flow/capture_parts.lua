@@ -47,6 +47,7 @@ function capture_parts.ask_capture(p, c)
   local is_old = time.now_ms() - time.parse(c.asked_at or c.created_at) > KEY_MS
   if is_old then return look(p, c, true) end
   local answer = payment.ask(p, "payment.capture", { amount = c.amount, final = c.final,
+    -- linear: an id of ours
     idem_key = p.idem_key .. "-capture-" .. c.id:match("[^_]*$") })
   if answer.outcome == "captured" then return answer end
   if answer.outcome == "unknown" then return look(p, c, false) end

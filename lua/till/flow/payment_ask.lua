@@ -112,6 +112,7 @@ end
 
 
 local function refund_part(p, part)
+  -- linear: an id of ours
   local key = p.idem_key .. "-refund-" .. part.id:match("[^_]*$")
   if part.again then key = key .. "-" .. part.again end
   local asked, answer, e = { idem_key = key, amount = part.amount }, nil, nil

@@ -98,8 +98,11 @@ local function sorted(map)
 end
 
 
-local function unknown(name, schemas)
-  local near = text.nearest(name, sorted(schemas))
+local GUESSES = 10 -- what may be meant is looked for a few times only
+
+
+local function unknown(name, schemas, n)
+  local near = n < GUESSES and text.nearest(name, sorted(schemas))
   return { { pointer = "", code = "unknown_parameter",
     detail = near and ("is not a parameter here; was %s meant?"):format(near)
       or "is not a parameter here; leave it out" } }
@@ -112,7 +115,7 @@ function decode.query(route, given, errors)
   for _, name in ipairs(sorted(given)) do
     local of, pointer = route.query[name], "/query/" .. name:gsub("~", "~0"):gsub("/", "~1")
     if not of then
-      add(errors, pointer, unknown(name, route.query))
+      add(errors, pointer, unknown(name, route.query, #errors))
     else
       local value, faults = of:parse(given[name])
       if faults then add(errors, pointer, faults) else out[name] = value end

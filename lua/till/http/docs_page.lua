@@ -45,6 +45,7 @@ end
 
 local function type_of(schema)
   if schema["$ref"] then
+    -- linear: a reference of ours
     local name = schema["$ref"]:match("([^/]+)$")
     return h.a { href = "#schema-" .. name, name }
   elseif schema.anyOf then

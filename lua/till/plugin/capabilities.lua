@@ -100,6 +100,7 @@ end
 local function split(url)
   local authority = type(url) == "string" and url:match("^[hH][tT][tT][pP][sS]?://([^/?#]*)")
   if not authority then return nil end
+  -- linear: of the shop's configuration
   local host, port = authority:match("^([%w%.-]+):?(%d*)$")
   if not host then host, port = authority:match("^(%[[%x:%.]+%]):?(%d*)$") end
   return host and host:lower(), port

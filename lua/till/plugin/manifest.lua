@@ -46,6 +46,7 @@ end
 -- Parsed data has no lines any more; the first place where the word stands is the best guess.
 local function line_of(source, word)
   local n = 0
+  -- linear: the text ends with a line end
   for line in (source .. "\n"):gmatch("(.-)\n") do
     n = n + 1
     local code = line:gsub("%-%-.*$", "")
@@ -84,6 +85,7 @@ local function check_values(m, name, refused)
     refused("name", "a name has small letters, digits and hyphens")
   elseif #name > MOST_NAME then
     refused("name", ("a name has at most %d characters"):format(MOST_NAME))
+  -- linear: of a plugin's manifest
   elseif not m.version:find("^%d+%.%d+%.%d+[%w%.%+-]*$") then
     refused("version", "`version` must be like 1.2.0")
   elseif m.api % 1 ~= 0 or m.api < surface.OLDEST or m.api > surface.API then

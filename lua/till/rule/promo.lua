@@ -7,6 +7,7 @@
 -- `multibuy` is set for the types of till.rule.multibuy, with their amounts converted.
 local fx = require "till.rule.fx"
 local rate = require "till.rule.rate"
+local text = require "till.util.text"
 
 local promo = {}
 
@@ -69,7 +70,7 @@ end
 
 
 local function normal(code)
-  return (tostring(code):match("^%s*(.-)%s*$")):upper()
+  return text.strip(tostring(code)):upper()
 end
 
 

@@ -32,6 +32,7 @@ local function instant(text)
   if #text == 20 then return text:sub(1, 19) end
   text = text:gsub("Z$", "")
   if #text == 10 then return text .. "T00:00:00" end
+  -- linear: a time of at most 40 bytes
   return (text:gsub("%.0*$", ""):gsub("(%.%d-)0+$", "%1"))
 end
 

@@ -20,6 +20,7 @@ local MAX_TERMS = 20
 local TEXTS = s.array(s.string { min = 1, max = 191 }, { max = 1000 })
 local AMOUNT = s.integer { min = 0 }
 local COUNT = s.integer { min = 1, max = 1000000 }
+-- linear: of 16 bytes at most
 local PERCENT = s.string { pattern = "^%d+%.?%d*$", regex = "^[0-9]+(\\.[0-9]+)?$", max = 16,
   doc = "A decimal text: \"12.5\"." }
 local VALUE = s.one_of { PERCENT, AMOUNT }

@@ -11,6 +11,7 @@
 -- of these". Money is in minor units of the cart's currency, which must then be named. Amounts are
 -- what the shelf says, sales included, before any promotion.
 local s = require "till.util.schema"
+local text = require "till.util.text"
 
 local when = {}
 
@@ -39,7 +40,7 @@ when.schema = s.object({
 
 --- Codes as they are compared.
 function when.normal(code)
-  return (code:match("^%s*(.-)%s*$"):upper())
+  return text.strip(code):upper()
 end
 
 

@@ -30,6 +30,7 @@ local DDL_MS = 300000
 -- A statement ends with `;` at the end of a line; lines of comment alone are left out.
 local function statements_of(text)
   local out, lines = {}, {}
+  -- linear: the text ends with a line end
   for line in (text .. "\n"):gmatch("(.-)\r?\n") do
     if not line:find("^%s*%-%-") then lines[#lines + 1] = line end
     if line:find(";%s*$") and not line:find("^%s*%-%-") then

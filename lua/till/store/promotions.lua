@@ -12,6 +12,7 @@ local id = require "till.util.id"
 local page = require "till.store.page"
 local script = require "till.store.script"
 local sql = require "till.prim.sql"
+local text = require "till.util.text"
 
 local promotions = {}
 
@@ -32,7 +33,7 @@ end
 
 --- As they are compared: trimmed, upper case.
 function promotions.normal(code)
-  return (code:match("^%s*(.-)%s*$"):upper())
+  return text.strip(code):upper()
 end
 
 

@@ -84,9 +84,11 @@ format.define("sku", {
 
 -- What the tables and the clock of the core can hold.
 local FIRST_MS, LAST_MS = 0, 253402300799999
+local MAX_TIME = 40 -- bytes
 
 
 local function is_time(s)
+  if #s > MAX_TIME then return false end
   local ms = clock.parse(s)
   return ms ~= nil and ms >= FIRST_MS and ms <= LAST_MS
 end
@@ -95,7 +97,7 @@ end
 format.define("date-time", {
   check = is_time,
   detail = "must be a time of RFC 3339, from 1970 to 9999, such as 2026-11-20T10:00:00Z",
-  openapi = { format = "date-time" },
+  openapi = { format = "date-time", maxLength = MAX_TIME },
 })
 
 format.define("date", {
@@ -105,13 +107,14 @@ format.define("date", {
 })
 
 format.define("decimal", {
+  -- linear: of 32 bytes at most
   check = function(s) return #s <= 32 and s:find("^%d+%.?%d*$") ~= nil and not s:find("%.$") end,
   detail = "must be a decimal number in quotes, such as \"9.975\"",
   openapi = { pattern = "^[0-9]+(\\.[0-9]+)?$", maxLength = 32 },
 })
 
 format.define("url", {
-  check = function(s) return #s <= 2048 and s:find("^https?://[%w%.%-%[%]:]+[^%s%c]*$") ~= nil end,
+  check = function(s) return #s <= 2048 and s:find("^https?://[%w%.%-%[%]:][^%s%c]*$") ~= nil end,
   detail = "must be a URL that begins with https:// or http://",
   openapi = { format = "uri", maxLength = 2048 },
 })

@@ -47,6 +47,7 @@ end
 
 local function headers_of(head)
   local out = {}
+  -- linear: the text ends with a line end
   for line in (head .. "\r\n"):gmatch("(.-)\r\n") do
     local name, value = line:match("^([%w-]+):([^%z\r\n]*)$")
     if not name or out[name:lower()] then return nil end

@@ -28,6 +28,7 @@ end
 
 
 local function add_part(set, part, least, most)
+  -- linear: of a plugin's manifest, or its configuration
   local range, step = part:match("^([%d*-]+)/?(%d*)$")
   if not range or part:sub(-1) == "/" then return false end
   step = step == "" and 1 or tonumber(step)
@@ -47,6 +48,7 @@ end
 
 local function field_of(text, name, least, most)
   local set = { any = text:sub(1, 1) == "*" }
+  -- linear: the text ends with a comma
   for part in (text .. ","):gmatch("([^,]*),") do
     if not add_part(set, part, least, most) then
       return nil, ("%s: %s is none of %d to %d"):format(text, name, least, most)

@@ -114,6 +114,7 @@ end
 
 local function from_text(self, value)
   if self.kind == "integer" or self.kind == "number" then
+    -- linear: of 32 bytes at most
     return #value <= MAX_DIGITS and value:find("^%-?%d+%.?%d*$") and tonumber(value) or value
   elseif self.kind == "boolean" then
     if value == "true" then return true elseif value == "false" then return false end

@@ -4,12 +4,13 @@
 --   clean(s)          valid and without NUL: what may reach the database
 --   length(s)         characters of valid UTF-8
 --   trim(s [, from [, to]])  without blanks and tabs at both ends, in a time that its length bounds
+--   strip(s)          without white space of any kind at both ends, likewise
 --   nearest(word, list) -> the closest of the list if it is close enough to be a slip, or nil
 --   list(words [, last]) -> "a, b or c"
 local text = {}
 
 local byte, find = string.byte, string.find
-local floor, min = math.floor, math.min
+local abs, floor, min = math.abs, math.floor, math.min
 
 
 local function continues(s, from, to)
@@ -73,6 +74,12 @@ function text.trim(s, from, to)
 end
 
 
+function text.strip(s)
+  local from = find(s, "%S")
+  return from and s:match("^.*%S", from) or ""
+end
+
+
 -- Levenshtein's distance; words here are short.
 local function distance(a, b)
   local row = {}
@@ -94,8 +101,9 @@ function text.nearest(word, list)
   local best, best_at
   if #word > 64 then return nil end
   for _, candidate in ipairs(list) do
-    local d = distance(word, candidate)
-    if not best_at or d < best_at then best, best_at = candidate, d end
+    local off = abs(#word - #candidate) -- it is no less than that
+    local d = off <= floor(#candidate / 3) + 1 and distance(word, candidate) or nil
+    if d and (not best_at or d < best_at) then best, best_at = candidate, d end
   end
   if best and best_at <= floor(#best / 3) + 1 and best_at < #best then return best end
 end

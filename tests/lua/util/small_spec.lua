@@ -116,6 +116,12 @@ t.describe("texts and countries", function()
       t.equal(text.trim(given), trimmed)
     end
     t.equal(text.trim("; a ;", 2, 4), "a")
+    for given, stripped in pairs { [""] = "", [" \n "] = "", a = "a", ["\t\n a\nb \r"] = "a\nb" } do
+      t.equal(text.strip(given), stripped)
+    end
+    t.equal(text.nearest("quant", { "quantity", "sku" }), "quantity")
+    t.equal(text.nearest("qu", { "quantity" }), nil)
+    t.equal(text.nearest(("a"):rep(64), { "email" }), nil)
     t.equal(text.list({ "a", "b", "c" }), "a, b or c")
     t.equal(#iso.countries(), 249)
     t.equal(iso.country("UK"), false)

@@ -92,6 +92,7 @@ end
 
 --- A handle for the address line: lower case letters, digits and single hyphens.
 function catalogue.handle(name, code)
+  -- linear: no two hyphens stand side by side any more
   local slug = (name .. " " .. code):lower():gsub("[^%w]+", "-"):gsub("^%-+", ""):gsub("%-+$", "")
   return slug
 end
