@@ -4,9 +4,11 @@
 --       due: minor units that the shopper is asked for; owed: that nothing holds and nothing is to
 --       bring; lost: that banks took back for good; request: of till.store.payment_requests or
 --       false; payments: those that the order has, the last-made first
---   most(found) -> minor units     that may be asked for
+--   most(found) -> minor units     that may be asked for: where the shop holds more than is owed,
+--                       that pays for what was lost first
 --   lower(tx, order) -> true | nil, err     less is owed by now: no more than that stays asked for,
 --       so that what is owed once more is not due before staff say so
+--   owes_less(was, now) -> boolean    a payment of it, before and after
 --   sessions(order [, tx]) -> payments that were begun for it and are not its own yet, the newest
 --       first, number that were begun for it in all | nil, err
 --   firm(sessions [, but]) -> minor units that are on their way, or there: another one is of the
@@ -39,7 +41,7 @@ end
 
 
 function amount_due.most(found)
-  return math.max(0, found.owed) + found.lost
+  return math.max(0, found.owed + found.lost)
 end
 
 
@@ -70,6 +72,17 @@ function amount_due.lower(tx, order)
   local found, e2 = amount_due.of(order, tx)
   if not found then return nil, e2 end
   return requests.lower(tx, order.id, order.status == "cancelled" and 0 or amount_due.most(found))
+end
+
+
+--- Of a payment of it before and after: does the order owe less by that? What was held and is
+--- captured was not owed before either.
+function amount_due.owes_less(was, now)
+  local function sum(p)
+    local captured = payments.was_captured(p) and payments.to_capture(p) or 0
+    return captured - (p.refunded_amount or 0) + payments.left(p)
+  end
+  return sum(now) > sum(was)
 end
 
 

@@ -6,6 +6,7 @@
 --   about(payment, event) -> what its line in the timeline says
 --
 -- The order may have gone on, by itself or by staff: what its table does not have stays as it is.
+local amount_due = require "till.flow.amount_due"
 local figures = require "till.flow.cancellation_figures"
 local orders = require "till.store.orders"
 local payment_status = require "till.flow.payment_status"
@@ -38,7 +39,8 @@ local function move_of(tx, order, event, list)
 end
 
 
--- Of a list that was given nothing was let go of.
+-- Of a list that was given nothing was let go of. What the shopper is asked for follows what is
+-- owed: it was captured late, or a refund of it did not get there.
 function told.order(tx, order, p, event, list)
   if not TOLD[event.kind] then return true end
   local e
@@ -53,7 +55,12 @@ function told.order(tx, order, p, event, list)
       event.told_by or event.actor, told.about(p, event))
   end
   if not ok then return nil, e end
+  local was = p
   for _, one in ipairs(list) do p = one.id == p.id and one or p end
+  if amount_due.owes_less(was, p) then
+    ok, e = amount_due.lower(tx, order)
+    if not ok then return nil, e end
+  end
   local published = payment_status.told(order, p, event.kind == "captured" and event.amount, from,
     move)
   return not published[1] or records.events(tx, published)

@@ -11,6 +11,7 @@
 -- cancelled or came back are made good by the loss, as if it had been known when they were; what
 -- was to be given as goodwill was not given. What went back at the provider by hand is booked
 -- already, and pays for the rest.
+local amount_due = require "till.flow.amount_due"
 local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
 local figures = require "till.flow.cancellation_figures"
@@ -46,6 +47,7 @@ local function owe_less(tx, order, c, p, missing)
   if sum == 0 then return 0 end
   local ok, e = cancellations.lower(tx, c.id, sum)
   if ok then ok, e = orders.ledger(tx, order.id, nil, order.currency, entries) end
+  if ok then ok, e = amount_due.lower(tx, order) end
   if not ok then return nil, e end
   return sum
 end

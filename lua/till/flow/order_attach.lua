@@ -73,6 +73,9 @@ end
 local function events_of(order, p, from, move)
   local captured = payments.was_captured(p) and p.amount or nil
   local list = payment_status.told(order, p, captured, from, move)
+  if captured and not move and from == "captured" then -- and so it stays
+    list[#list + 1] = payment_status.again(order, p)
+  end
   list[#list + 1] = { aggregate = "order:" .. order.id, type = "order.payment_added",
     payload = { order_id = order.id, payment_id = p.id, amount = p.amount,
       currency = p.currency } }

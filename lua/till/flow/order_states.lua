@@ -19,12 +19,15 @@
 --
 -- An order is one of till.store.orders with lines and fulfilments. A move that is not in the tables
 -- is a 409. They are checked when this is loaded, and docs/orders.md prints them.
+local db = require "till.store.db"
 local err = require "till.util.err"
 local fsm = require "till.util.fsm"
 local json = require "till.prim.json"
 local order_owed = require "till.flow.order_owed"
 local orders = require "till.store.orders"
 local payment_moves = require "till.flow.payment_moves"
+local payment_status = require "till.flow.payment_status"
+local time = require "till.prim.time"
 
 local states = {}
 
@@ -293,6 +296,16 @@ function states.moves(order, what)
 end
 
 
+-- Of one that is cancelled nobody is told that it is paid, so it never was.
+local function note_paid(order, from, event, fields)
+  order.is_paid_first = false
+  if order.paid_at or order.status == "cancelled" then return end
+  if not payment_status.pays(from, event) then return end
+  order.paid_at, order.is_paid_first = time.rfc3339(time.now_ms()), true
+  fields.paid_at = db.at(order.paid_at)
+end
+
+
 -- The guard of the second sees what the first made. Where one is refused nothing is written.
 function states.change(tx, order, moves)
   local fields = {}
@@ -300,6 +313,7 @@ function states.change(tx, order, moves)
     local field, event = move[1], move[2]
     local to, why = MACHINES[field]:next(order[field], event, order)
     if not to then return states.refuse(order, why) end
+    if field == "payment_status" then note_paid(order, order[field], event, fields) end
     fields[field], order[field] = to, to
   end
   local is_over, e = order_owed.completes(tx, order, MACHINES.status)

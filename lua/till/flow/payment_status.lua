@@ -10,6 +10,8 @@
 --   move_back(order, payments) -> the same, after a refund of one of them failed
 --   told(order, payment, amount, from, move) -> events of the outbox, after that move from there;
 --                                         amount: what was captured of the payment, or nil
+--   again(order, payment) -> event    that payment pays for it once more
+--   pays(from, move) -> is the order paid in full with it?
 --
 -- `authorized` is what was taken and what may still be: less what was let go. `awaited`: it is paid
 -- outside, and nothing of it is there. Pure.
@@ -101,19 +103,30 @@ end
 local NOT_PAID = { awaiting = true, authorized = true, partially_captured = true }
 
 
-local function is_paid_by(from, move)
+function payment_status.pays(from, move)
   if move == "capture" or move == "capture_again" then return true end
   if move == "add_refunded" then return from == "voided" end
   return move == "refund_part" and NOT_PAID[from] or false
 end
 
 
--- Of one that is cancelled nobody is told that it is paid.
+function payment_status.again(order, p)
+  return { aggregate = "order:" .. order.id, type = "order.paid_again",
+    payload = { order_id = order.id, payment_id = p.id } }
+end
+
+
+-- Of one that is cancelled nobody is told that it is paid. Of any it is told once: who sends goods
+-- for it, or a bill, does so once. What pays for it after that (a bank took the first back, say) is
+-- told apart. order.is_paid_first: by this move (till.flow.order_states), or that is still to come.
 function payment_status.told(order, p, amount, from, move)
   local aggregate, payload = "order:" .. order.id, { order_id = order.id }
-  if is_paid_by(from, move) then
+  if payment_status.pays(from, move) then
     if order.status == "cancelled" then return {} end
-    return { { aggregate = aggregate, type = "order.paid", payload = payload } }
+    if order.is_paid_first or not order.paid_at then
+      return { { aggregate = aggregate, type = "order.paid", payload = payload } }
+    end
+    return { payment_status.again(order, p) }
   elseif amount and payments.left(p) > 0 then
     payload.payment_id, payload.amount, payload.currency = p.id, amount, p.currency
     return { { aggregate = aggregate, type = "payment.captured_part", payload = payload } }

@@ -62,6 +62,9 @@ local function status_of_one(p, policy)
 end
 
 
+local PAID = { captured = true, partially_refunded = true, refunded = true }
+
+
 local function status_of(paid)
   local one = paid[1] or {}
   if not paid[2] then return status_of_one(one.payment, one.policy) end
@@ -90,10 +93,11 @@ end
 
 local function order_of(data, parts)
   local head, priced, now = data.head, data.priced, time.rfc3339(time.now_ms())
+  local status = status_of(parts.paid)
   return {
     id = id.new("ord"), number = orders.UNNUMBERED, cart_id = data.cart_id,
     customer_id = head.customer_id, key_id = head.key_id, status = "placed",
-    payment_status = status_of(parts.paid),
+    payment_status = status, paid_at = PAID[status] and now or nil,
     fulfilment_status = "unfulfilled", return_status = "none",
     email = head.email:lower(), currency = data.currency,
     subtotal = priced.subtotal, discount_total = priced.discount_total,
@@ -119,14 +123,10 @@ local function entries_of(result)
 end
 
 
-local PAID = { captured = true, partially_refunded = true, refunded = true }
-
-
 local function events_of(order, parts)
   local aggregate = "order:" .. order.id
-  local list = {
-    { aggregate = aggregate, type = "order.placed", payload = { order_id = order.id } },
-  }
+  local list = { { aggregate = aggregate, type = "order.placed",
+    payload = { order_id = order.id } } }
   if PAID[order.payment_status] then
     list[2] = { aggregate = aggregate, type = "order.paid", payload = { order_id = order.id } }
     return list

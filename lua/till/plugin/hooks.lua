@@ -59,6 +59,7 @@ local HOOKS = {
 
   ["order.placed"] = EVENT,
   ["order.paid"] = EVENT,
+  ["order.paid_again"] = EVENT,
   ["order.payment_added"] = EVENT,
   ["payment.requested"] = EVENT,
   ["order.fulfilled"] = EVENT,

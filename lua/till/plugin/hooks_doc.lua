@@ -59,7 +59,9 @@ return {
     gives = "till.PaymentAnswer", none = "unknown" },
 
   ["order.placed"] = { doc = "An order is there. " .. AGAIN, takes = ORDER },
-  ["order.paid"] = { doc = "Its money is there. " .. AGAIN, takes = ORDER },
+  ["order.paid"] = { doc = "Its money is there: once of each order. " .. AGAIN, takes = ORDER },
+  ["order.paid_again"] = { doc = "It had been paid before, some of that was taken back, and its "
+    .. "money is there once more, with another payment. " .. AGAIN, takes = ORDER },
   ["order.payment_added"] = { doc = "A new payment was made for it after it was placed. " .. AGAIN,
     takes = ORDER },
   ["payment.requested"] = { doc = "Staff ask the shopper to pay what is owed for it: tell him. "

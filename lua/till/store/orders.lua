@@ -27,7 +27,7 @@ local orders = {}
 local COLUMNS = "id, number, cart_id, external_ref, customer_id, key_id, status, payment_status,"
   .. " fulfilment_status, return_status, email, currency, subtotal, discount_total,"
   .. " shipping_total, tax_total, total, shipping_address, billing_address, shipping_option_id,"
-  .. " shipping_label, promotions, generation, version, placed_at, updated_at"
+  .. " shipping_label, promotions, generation, version, placed_at, updated_at, paid_at"
 
 
 local function to_order(row)
@@ -44,8 +44,8 @@ local function to_order(row)
     billing_address = db.json(row.billing_address), shipping_option_id = row.shipping_option_id,
     shipping_label = row.shipping_label, promotions = db.json(row.promotions) or {},
     generation = row.generation, version = row.version, placed_at = row.placed_at,
-    updated_at = row.updated_at, payments_count = row.payments_count, lines = {}, fulfilments = {},
-  }
+    updated_at = row.updated_at, paid_at = row.paid_at, payments_count = row.payments_count,
+    lines = {}, fulfilments = {} }
 end
 
 
@@ -210,14 +210,14 @@ function orders.insert(tx, o)
   local done, e = tx:exec("INSERT INTO orders (id, cart_id, external_ref, customer_id, key_id,"
     .. " status, payment_status, email, currency, subtotal, discount_total, shipping_total,"
     .. " tax_total, total, shipping_address, billing_address, shipping_option_id, shipping_label,"
-    .. " promotions, price_trace, generation, placed_at, updated_at) VALUES (" .. sql.marks(23)
-    .. ")", db.bin("ord", o.id), db.bin("cart", o.cart_id), or_null(o.external_ref),
-    db.bin("cus", o.customer_id), db.bin("key", o.key_id), o.status or "placed",
-    o.payment_status or "awaiting", o.email, o.currency, o.subtotal, o.discount_total,
-    o.shipping_total, o.tax_total, o.total, db.to_json(o.shipping_address),
+    .. " promotions, price_trace, generation, placed_at, updated_at, paid_at)"
+    .. " VALUES (" .. sql.marks(24) .. ")", db.bin("ord", o.id), db.bin("cart", o.cart_id),
+    or_null(o.external_ref), db.bin("cus", o.customer_id), db.bin("key", o.key_id),
+    o.status or "placed", o.payment_status or "awaiting", o.email, o.currency, o.subtotal,
+    o.discount_total, o.shipping_total, o.tax_total, o.total, db.to_json(o.shipping_address),
     db.to_json(o.billing_address), or_null(o.shipping_option_id), or_null(o.shipping_label),
     db.to_json(json.array(o.promotions or {})), db.to_json(o.price_trace), or_null(o.generation),
-    db.at(o.placed_at), db.at(o.placed_at))
+    db.at(o.placed_at), db.at(o.placed_at), db.at(o.paid_at))
   if not done then return nil, e end
   o.number = done.insert_id or o.number
   local ok, e2 = insert_lines(tx, o)
@@ -279,7 +279,7 @@ end
 
 
 local SETTABLE = { status = true, payment_status = true, fulfilment_status = true,
-  return_status = true }
+  return_status = true, paid_at = true }
 
 
 function orders.set(tx, order_id, fields)

@@ -323,6 +323,7 @@
 ---@field ["order.cancelled"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["order.fulfilled"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["order.paid"]? fun(config: table, order: till.Order): any?, till.Err?
+---@field ["order.paid_again"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["order.payment_added"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["order.placed"]? fun(config: table, order: till.Order): any?, till.Err?
 ---@field ["payment.authorize"]? fun(config: table, payment: till.Payment): till.PaymentAnswer?, till.Err?

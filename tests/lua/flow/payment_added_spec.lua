@@ -82,8 +82,9 @@ t.describe("a payment that is made anew is captured", function()
     shop.must(pay(shop, raw, order, session(shop, raw, order)))
     t.equal(status_of(shop, raw, order), "partially_captured")
     shop.work()
-    t.same({ status_of(shop, raw, order), states(raw), due(shop, raw, order) },
-      { "partially_refunded", { "lost", "captured" }, 0 })
+    t.same({ status_of(shop, raw, order), states(raw), due(shop, raw, order),
+      count_events(shop, "order.paid"), count_events(shop, "order.paid_again") },
+      { "partially_refunded", { "lost", "captured" }, 0, 1, 1 })
   end))
 
   t.it("where all was given back, and it is taken at once", provider.with(
@@ -94,6 +95,28 @@ t.describe("a payment that is made anew is captured", function()
       t.same({ status_of(shop, raw, order), states(raw) },
         { "partially_refunded", { "lost", "captured" } })
     end, can_all))
+
+  -- Who sends goods for order.paid does so once.
+  t.it("and is told as paid again, not as paid", with_shop(function(shop, raw)
+    local order = charged_back(shop, raw)
+    shop.must(ask(shop, raw, order))
+    shop.must(pay(shop, raw, order, session(shop, raw, order)))
+    t.equal(count_events(shop, "order.paid_again"), 0)
+    shop.work()
+    t.same({ status_of(shop, raw, order), count_events(shop, "order.paid"),
+      count_events(shop, "order.paid_again"), count_events(shop, "order.payment_added") },
+      { "captured", 1, 1, 1 })
+    t.equal(shop.count("orders", "paid_at IS NULL"), 0)
+  end))
+
+  t.it("at once, and is told as paid again", provider.with(function(shop, raw, say)
+    local order = charged_back(shop, raw)
+    shop.must(ask(shop, raw, order))
+    say["payment.authorize"] = { outcome = "captured", provider_ref = "ref_gift" }
+    shop.must(pay(shop, raw, order, session(shop, raw, order)))
+    t.same({ status_of(shop, raw, order), count_events(shop, "order.paid"),
+      count_events(shop, "order.paid_again") }, { "captured", 1, 1 })
+  end, can_all))
 
   t.it("outside of the shop, for what a bank took back", with_shop(function(shop, raw)
     local order = charged_back(shop, raw)
