@@ -24,6 +24,8 @@
 local alerts = require "till.store.alerts"
 local alone = require "till.flow.settlement_alone"
 local booking = require "till.flow.booking"
+local cancellations = require "till.store.cancellations"
+local captures = require "till.flow.captures"
 local err = require "till.util.err"
 local items = require "till.store.settlement_items"
 local ledger = require "till.store.ledger"
@@ -146,10 +148,23 @@ local function book_fee(tx, s, item, event, p)
 end
 
 
+-- What bears no name may be what the shop asks for just now. Nothing would say that both are one:
+-- who asked for it books it.
+local function is_in_hand(tx, item, p)
+  local kind = not item.source and EVENT[item.kind]
+  if kind == "captured" then return captures.is_busy(tx, p) end
+  if kind ~= "refunded" then return false end
+  return cancellations.is_awaited(tx, p.id, { is_ours = true, amount = math.abs(item.amount) })
+end
+
+
 -- -> true | false, why not | nil, err
 local function book(tx, item, p)
   local kind = EVENT[item.kind]
-  if item.is_ours then return false, "the shop asked for it, and its own flow books it" end
+  local is_ours, e2 = item.is_ours, nil
+  if not is_ours then is_ours, e2 = is_in_hand(tx, item, p) end
+  if is_ours == nil then return nil, e2 end
+  if is_ours then return false, "the shop asked for it, and its own flow books it" end
   if item.currency ~= p.currency then return false, "it is settled in another currency" end
   if not p.order_id and kind ~= "refund_failed" or not BOOKED[p.state] then
     return false, ("the payment is %s and has no order"):format(p.state)

@@ -57,7 +57,7 @@ end
 
 -- How often it was looked at since; a row that is not looked at any more has none.
 local LOOKS = "JSON_VALUE(data, '$.till.doubted')"
-local AGE_MS = 7 * 86400000
+local AGE_MS = 3 * 86400000 -- each that was refused since is read for it
 -- The times are minutes since the last look, before_ms besides.
 local DOUBTED = "SELECT " .. payments.COLUMNS .. " FROM payments WHERE order_id IS NULL"
   .. " AND state IN ('failed', 'declined') AND updated_at < ? AND updated_at >= ?"
