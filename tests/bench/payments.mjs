@@ -5,6 +5,9 @@
 // What stands in that time and is not ours is told beside it: a request that is answered from memory is the client's own part and
 // the network's. Between two completions the counters are looked at, which leaves the caches to others; a second lot is bought
 // without, and of these the mean is told, for the histogram tells only the sum of what the provider took.
+//
+// Most of it is the order, and would be the same without a provider. So as many carts are paid by payment-test, which is nobody
+// outside, in turns with the others: what both differ by is what an outside provider adds, besides the time that he takes himself.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
@@ -14,7 +17,8 @@ import { ROOT } from "./lib/ground.mjs";
 import { cpuOf, difference } from "./lib/processes.mjs";
 import { Client, readyCart, statusOf, STRIPE } from "./lib/shop.mjs";
 
-const CARTS = 100; // a round
+const CARTS = 100; // a round, of each
+const TEST = { provider: "test", data: { token: "tok_ok" } };
 const KEY = "sk_test_double";
 
 /** In a process of its own: what it is at must not keep the client waiting. */
@@ -50,6 +54,8 @@ async function atProvider(shop) {
   const all = (end) => [...text.matchAll(new RegExp(`^${name}_${end}(?:\\{[^}]*\\})? (\\S+)$`, "gm"))].reduce((sum, [, one]) => sum + Number(one), 0);
   return { ms: 1000 * all("sum"), count: all("count") };
 }
+
+const mean = (list) => list.reduce((sum, one) => sum + one, 0) / list.length;
 
 /** Milliseconds. */
 async function order(client, at) {
@@ -96,31 +102,45 @@ export default async function (bench) {
     const { data: [product] } = await client.ask("GET", "/store/v1/products?limit=1");
     const [variant] = (await client.ask("GET", `/store/v1/products/${product.id}`)).product.variants;
     await stockUp(running, variant.sku);
-    const shop = { ...running.dev, pid: running.process.pid }, row = [], least = [], cpu = { rest: [], mariadb: [] };
+    const shop = { ...running.dev, pid: running.process.pid }, row = [], least = [], cpu = { rest: [], mariadb: [] }, cpuOfTest = { rest: [], mariadb: [] };
+    const without = { 0.5: [], 0.95: [] };
     const p50 = [], p95 = [], theirs = [], asked = [], counts = { statements: [], syncs: [] }, sync = [];
     for (let round = -1; round < bench.rounds; round++) {
-      const got = [];
-      for (let i = 0; i < CARTS; i++) got.push(await complete(client, shop, await readyCart(client, variant.id, STRIPE)));
+      const got = [], plain = [];
+      for (let i = 0; i < CARTS; i++) {
+        got.push(await complete(client, shop, await readyCart(client, variant.id, STRIPE)));
+        plain.push(await complete(client, shop, await readyCart(client, variant.id, TEST)));
+      }
       const carts = [];
       for (let i = 0; i < CARTS; i++) carts.push(await readyCart(client, variant.id, STRIPE));
-      const mean = await inARow(client, shop, carts);
+      const inRow = await inARow(client, shop, carts);
       if (round < 0) continue; // to warm up
-      row.push(mean);
+      row.push(inRow);
+      for (const q of [0.5, 0.95]) without[q].push(quantile(plain.map((one) => one.own), q));
       least.push(await trivial(client));
-      for (const part of ["rest", "mariadb"]) cpu[part].push(got.reduce((sum, one) => sum + one.used[part], 0) / CARTS / 1000);
+      for (const part of ["rest", "mariadb"]) {
+        cpu[part].push(mean(got.map((one) => one.used[part])) / 1000);
+        cpuOfTest[part].push(mean(plain.map((one) => one.used[part])) / 1000);
+      }
       sync.push(...syncTimes(bench.dir));
       p50.push(quantile(got.map((one) => one.own), 0.5));
       p95.push(quantile(got.map((one) => one.own), 0.95));
       for (const one of ["statements", "syncs"]) counts[one].push(quantile(got.map((each) => each[one]), 0.5));
       theirs.push(quantile(got.map((one) => one.provider), 0.5));
-      asked.push(got.reduce((sum, one) => sum + one.requests, 0) / got.length);
+      asked.push(mean(got.map((one) => one.requests)));
     }
     bench.spread("a completion without the provider, p50", p50, "ms");
     bench.spread("a completion without the provider, p95", p95, "ms", { most: 2 });
     bench.spread("    one right after the other, mean", row, "ms");
+    bench.spread("  the same by payment-test, p50", without[0.5], "ms");
+    bench.spread("  the same by payment-test, p95", without[0.95], "ms");
+    bench.spread("  what an outside provider adds without itself, p50", p50.map((one, i) => one - without[0.5][i]), "ms");
+    bench.spread("  what an outside provider adds without itself, p95", p95.map((one, i) => one - without[0.95][i]), "ms");
     bench.spread("  a request answered from memory, p50", least, "ms");
     bench.spread("  CPU of the web worker", cpu.rest, "ms");
     bench.spread("  CPU of the database", cpu.mariadb, "ms");
+    bench.spread("    both by payment-test: web worker", cpuOfTest.rest, "ms");
+    bench.spread("    both by payment-test: database", cpuOfTest.mariadb, "ms");
     bench.spread("  the provider's part, p50", theirs, "ms");
     bench.spread("  requests to it", asked, "");
     bench.spread("  statements to the database, p50", counts.statements, "");
