@@ -21,7 +21,15 @@ async function bought(product, quantity = 2, payment = CARD) {
   return assertOk(await buy(shop, await makeCart(shop, product.variant.id, { quantity }), payment), 200).order;
 }
 
-/** Orders that are captured in part, sent and come back, cancelled, waited for, of a bundle; and a cart that holds. */
+/** Paid outside of the shop, and nobody paid: the shopper pays by card instead. */
+async function paidAnew(product) {
+  const order = await bought(product, 1, { provider: "manual" }), [old] = assertOk(await shop.admin("GET", `/orders/${order.id}`), 200).order.payments;
+  assertOk(await send(`/orders/${order.id}/payment-request`, { instead_of: old.id, reason: "nothing came" }), 201);
+  const { payment_session: one } = assertOk(await shop.store("POST", `/orders/${order.id}/payment-sessions`, { headers: idem(), body: CARD }), 201);
+  assertOk(await shop.store("POST", `/orders/${order.id}/payment-sessions/${one.id}/pay`, { headers: idem(), body: {} }), 200);
+}
+
+/** Orders that are captured in part, sent and come back, cancelled, waited for, of a bundle, paid anew; and a cart that holds. */
 async function fill() {
   const tea = await makeProduct(shop, { stock: 100 }), rare = await makeProduct(shop, { stock: 1 }), set = await makeProduct(shop, { stock: 0 });
   assertOk(await send(`/variants/${set.variant.id}/parts`, { parts: [{ variant_id: tea.variant.id, quantity: 2 }] }, "PUT"), 200);
@@ -40,6 +48,7 @@ async function fill() {
   await bought(rare, 3);
   await bought(set, 1);
   await bought(tea, 1, { provider: "manual" });
+  await paidAnew(tea);
   const cart = await makeCart(shop, tea.variant.id, { quantity: 1 });
   assertOk(await shop.store("POST", `/carts/${cart.id}/payment-sessions`, { body: CARD }), 201);
   await assertSettled(shop);
@@ -112,12 +121,28 @@ const CHANGES = {
   "the provider's books say what ours say": "UPDATE payment_test_attempts SET captured_amount = captured_amount + 1 WHERE state = 'captured'",
 };
 
+const ANEW = "JSON_VALUE(data, '$.till.order') IS NOT NULL", OF_ANEW = `order_id IN (SELECT order_id FROM (SELECT order_id FROM payments WHERE ${ANEW}) a)`;
+const MORE = "an order that is paid anew holds and takes no more than its total";
+
+/** The same of an order that was paid anew: such a one has several payments. */
+const CHANGES_ANEW = [
+  ["an order that says it is paid has what pays for it", `UPDATE payments SET state = 'voided' WHERE ${ANEW}`],
+  ["an order that says it is paid has what pays for it", `UPDATE payments SET order_id = NULL WHERE ${ANEW}`],
+  ["an order that says it is paid has what pays for it", `UPDATE orders o JOIN payments p ON p.order_id = o.id SET payment_status = 'captured'
+    WHERE JSON_VALUE(p.data, '$.till.order') IS NOT NULL`],
+  [MORE, `UPDATE payments SET state = 'authorized', released_amount = 0 WHERE state = 'voided' AND ${OF_ANEW}`],
+  [MORE, `INSERT INTO payments (id, cart_id, order_id, provider, state, currency, amount, idem_key, data)
+    SELECT UNHEX(MD5('p')), cart_id, order_id, provider, state, currency, amount, 'another', data FROM payments WHERE ${ANEW}`],
+  ["an order is paid at most once", `INSERT INTO payments (id, cart_id, order_id, provider, state, currency, amount, idem_key, data)
+    SELECT UNHEX(MD5(seq)), cart_id, order_id, provider, state, currency, 1, seq, '{}' FROM payments, seq_1_to_2 WHERE ${ANEW}`],
+];
+
 describe("what must hold", () => {
   it("is broken by nothing that was bought here, and by each thing that is changed", async () => {
     assert.deepEqual(await brokenBy(shop, "SELECT 'nothing' FROM DUAL WHERE FALSE"), []);
     const orders = await count(shop, "orders");
     const unseen = [];
-    for (const [name, sql] of Object.entries(CHANGES)) {
+    for (const [name, sql] of [...Object.entries(CHANGES), ...CHANGES_ANEW]) {
       const told = await brokenBy(shop, sql).catch((error) => [error.message.includes("ERROR 1062") ? name : error.message.slice(-300)]); // or the table takes no such row
       if (!told.includes(name)) unseen.push([name, told]);
     }

@@ -1,7 +1,10 @@
 -- Payments that the shopper has chosen and not confirmed, while a flow goes on without him.
+local dying = require "tests.support.dying"
 local provider = require "tests.support.provider"
 local several = require "tests.support.several"
 local t = require "till.test"
+
+local dies_in = dying.dies_in
 
 
 local function as_it_is(_, has) return has end
@@ -52,6 +55,12 @@ local function chosen_anew(shop, raw, say)
 end
 
 
+local function pays(shop, raw, ...)
+  t.same(several.states(raw), { ... })
+  t.equal(shop.count("orders"), 1)
+end
+
+
 t.describe("a session that was begun and not confirmed", function()
   t.it("is not sent by who resumes the flow: the one that was confirmed pays", provider.with(
     function(shop, raw, say)
@@ -96,27 +105,16 @@ t.describe("what was there when he completed", function()
       raw.sql.exec "UPDATE payments SET state = 'created' WHERE state = 'unknown'"
       say["payment.lookup"] = nil
       resume(raw)
-      t.same(several.states(raw), { "authorized", "authorized", "authorized" })
-      t.equal(shop.count("orders"), 1)
+      pays(shop, raw, "authorized", "authorized", "authorized")
     end, as_it_is))
 
   t.it("is sent by the shopper who comes back, and what he chose since", provider.with(
     function(shop, raw, say)
       local cart = chosen_anew(shop, raw, say)
       t.equal((shop.complete(cart)), 200)
-      t.same(several.states(raw), { "voided", "authorized" })
-      t.equal(shop.count("orders"), 1)
+      pays(shop, raw, "voided", "authorized")
     end, as_it_is))
 end)
-
-
-local function dies_in(raw, module, name, fn)
-  local m = raw.require(module)
-  local was = m[name]
-  m[name] = function() error("killed", 0) end
-  fn()
-  m[name] = was
-end
 
 
 -- A flow was there before, so that the next one goes step by step.
@@ -125,6 +123,19 @@ local function after_a_decline(shop)
   shop.pay(cart, "test", "tok_declined")
   t.equal(select(2, shop.complete(cart)).error.code, "payment_declined")
   shop.pay(cart, "test", "tok_ok")
+  return cart
+end
+
+
+-- What an older server leaves whose worker dies as it asks.
+local function left_by_an_older_server(shop, raw)
+  local cart = after_a_decline(shop)
+  dies_in(raw, "till.flow.payment", "authorize", function()
+    t.equal((shop.complete(cart)), 500)
+  end)
+  raw.sql.exec("UPDATE sagas SET updated_at = updated_at,"
+    .. " data = JSON_REMOVE(data, '$.confirmed', '$.key')")
+  several.later(raw, 1)
   return cart
 end
 
@@ -138,8 +149,7 @@ t.describe("what he has confirmed", function()
       end)
       several.later(raw, 1)
       resume(raw)
-      t.same(several.states(raw), { "declined", "authorized" })
-      t.equal(shop.count("orders"), 1)
+      pays(shop, raw, "declined", "authorized")
     end, as_it_is))
 
   t.it("is read before anything is begun: where that fails nothing is", provider.with(
@@ -161,30 +171,15 @@ t.describe("what he has confirmed", function()
 
   t.it("is what was there, of a flow that an older server has left", provider.with(
     function(shop, raw)
-      local cart = after_a_decline(shop)
-      dies_in(raw, "till.flow.payment", "authorize", function()
-        t.equal((shop.complete(cart)), 500)
-      end)
-      raw.sql.exec("UPDATE sagas SET updated_at = updated_at,"
-        .. " data = JSON_REMOVE(data, '$.confirmed', '$.key')")
-      several.later(raw, 1)
+      left_by_an_older_server(shop, raw)
       resume(raw)
-      t.same(several.states(raw), { "declined", "authorized" })
-      t.equal(shop.count("orders"), 1)
+      pays(shop, raw, "declined", "authorized")
     end, as_it_is))
 
   t.it("is not what came after it, of such a flow", provider.with(function(shop, raw)
-    local cart = after_a_decline(shop)
-    dies_in(raw, "till.flow.payment", "authorize", function()
-      t.equal((shop.complete(cart)), 500)
-    end)
-    raw.sql.exec("UPDATE sagas SET updated_at = updated_at,"
-      .. " data = JSON_REMOVE(data, '$.confirmed', '$.key')")
-    several.later(raw, 1)
-    shop.pay(cart, "test", "tok_ok")
+    shop.pay(left_by_an_older_server(shop, raw), "test", "tok_ok")
     resume(raw)
-    t.same(several.states(raw), { "declined", "authorized", "voided" })
-    t.equal(shop.count("orders"), 1)
+    pays(shop, raw, "declined", "authorized", "voided")
   end, as_it_is))
 end)
 
@@ -211,7 +206,6 @@ t.describe("who completes again with another payment", function()
       end)
       several.later(raw, 10)
       resume(raw)
-      t.same(several.states(raw), { "voided", "authorized" })
-      t.equal(shop.count("orders"), 1)
+      pays(shop, raw, "voided", "authorized")
     end, as_it_is))
 end)

@@ -29,11 +29,17 @@ local function reserve_as_before(raw, cart, variant, quantity)
 end
 
 
--- A cart of two TEA that this server has made, or one of before.
-local function cart_of(shop, raw, variant, is_of_before)
-  local cart = shop.cart { { variant, 2 } }
-  if is_of_before then raw.sql.exec "UPDATE carts SET may_hold = DEFAULT" end
-  return cart
+-- A cart of two TEA that this server has made, or one of before; fn(shop, raw, cart, tea)
+local function with_cart(is_of_before, units, fn)
+  return with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, units)
+    function shop.cart_of_two()
+      local cart = shop.cart { { tea, 2 } }
+      if is_of_before then raw.sql.exec "UPDATE carts SET may_hold = DEFAULT" end
+      return cart
+    end
+    fn(shop, raw, shop.cart_of_two(), tea)
+  end)
 end
 
 
@@ -53,9 +59,7 @@ for _, is_of_before in ipairs { false, true } do
   t.describe(is_of_before and "a cart that a server of before has made" or "a cart of this server",
     function()
       t.it("and what one of before reserved for it are bought as one",
-        with_shop(function(shop, raw)
-          local tea = shop.product("TEA", 1000, 5)
-          local cart = cart_of(shop, raw, tea, is_of_before)
+        with_cart(is_of_before, 5, function(shop, raw, cart, tea)
           reserve_as_before(raw, cart, tea, 2)
           shop.must(shop.pay(cart))
           if is_of_before then t.same(left(shop), { 5, 2 }, "it may hold some, and is asked") end
@@ -65,10 +69,8 @@ for _, is_of_before in ipairs { false, true } do
         end))
 
       t.it("has the last units that one of before reserved for it, and nobody else has",
-        with_shop(function(shop, raw)
-          local tea = shop.product("TEA", 1000, 2)
-          local cart = cart_of(shop, raw, tea, is_of_before)
-          local other = cart_of(shop, raw, tea, is_of_before)
+        with_cart(is_of_before, 2, function(shop, raw, cart, tea)
+          local other = shop.cart_of_two()
           reserve_as_before(raw, cart, tea, 2)
           t.equal((shop.pay(other)), 409)
           shop.must(shop.pay(cart))
@@ -79,9 +81,7 @@ for _, is_of_before in ipairs { false, true } do
         end))
 
       t.it("lets go of what one of before reserved, when its time is over and not before",
-        with_shop(function(shop, raw)
-          local tea = shop.product("TEA", 1000, 2)
-          local cart = cart_of(shop, raw, tea, is_of_before)
+        with_cart(is_of_before, 2, function(shop, raw, cart, tea)
           reserve_as_before(raw, cart, tea, 2)
           t.equal(expire(raw, HOLD_MS / 2), 0)
           t.equal(expire(raw, HOLD_MS / 2 + 1000), 1)
@@ -89,9 +89,7 @@ for _, is_of_before in ipairs { false, true } do
         end))
 
       t.it("that is paid for here sells what it holds, whatever one of before reserves besides",
-        with_shop(function(shop, raw)
-          local tea = shop.product("TEA", 1000, 5)
-          local cart = cart_of(shop, raw, tea, is_of_before)
+        with_cart(is_of_before, 5, function(shop, raw, cart, tea)
           shop.must(shop.pay(cart))
           reserve_as_before(raw, cart, tea, 2)
           t.equal(shop.must(shop.complete(cart)).type, "order")
@@ -101,9 +99,7 @@ for _, is_of_before in ipairs { false, true } do
         end))
 
       t.it("keeps nothing for ever that it holds twice, and is changed again and again",
-        with_shop(function(shop, raw)
-          local tea = shop.product("TEA", 1000, 5)
-          local cart = cart_of(shop, raw, tea, is_of_before)
+        with_cart(is_of_before, 5, function(shop, raw, cart, tea)
           reserve_as_before(raw, cart, tea, 2)
           shop.must(shop.pay(cart))
           for i = 1, 3 do
