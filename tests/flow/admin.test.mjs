@@ -388,6 +388,23 @@ describe("people", () => {
     await until("the session is over", async () => (await ask("GET", "/orders")).status === 401);
   });
 
+  it("end nobody who may do more than they, and never the last owner", async () => {
+    const secret = async (...roles) => assertOk(await post("/keys", { kind: "secret", name: "Ends", roles }), 201).key;
+    const join = async (...roles) => assertOk(await post("/staff", { email: `${newKey()}@example.com`, name: "Ends", password: "correct horse battery", roles }), 201).staff;
+    const { key } = await secret("staff.*", "keys.*");
+    const end = (path) => shop.admin("DELETE", path, { key });
+    const [first] = assertOk(await get("/staff?limit=100"), 200).data.filter((one) => one.email === shop.dev.admin_email);
+    const second = await join("owner"), support = await join("support"), clerk = await join("staff.read");
+    for (const one of [first, second, support]) assertProblem(await end(`/staff/${one.id}`), 403, "forbidden");
+    assertOk(await end(`/staff/${clerk.id}`), 204);
+    assertProblem(await end(`/keys/${(await secret("owner")).id}`), 403, "forbidden");
+    assertOk(await end(`/keys/${(await secret("keys.read")).id}`), 204);
+    assertProblem(await end(`/staff/${clerk.id}`), 404, "not_found");
+    assertOk(await shop.admin("DELETE", `/staff/${second.id}`), 204);
+    assertProblem(await shop.admin("DELETE", `/staff/${first.id}`), 409, "conflict");
+    assertOk(await shop.h2("POST", "/auth/v1/staff/sessions", { key: null, body: { email: shop.dev.admin_email, password: shop.dev.admin_password } }), 201);
+  });
+
   it("with keys of few roles do little", async () => {
     const made = assertOk(await post("/keys", { kind: "secret", name: "Stock", roles: ["stock"] }), 201).key;
     const { sku } = await makeProduct(shop);

@@ -39,6 +39,7 @@ return {
     { "length", "s: string", "characters: integer", "Of UTF-8." },
     { "trim", "s: string; from?: integer; to?: integer", "text: string",
       "Without blanks and tabs at both ends." },
+    { "strip", "s: string", "text: string", "Without white space of any kind at both ends." },
     { "nearest", "word: string; list: string[]", "near: string?",
       "The closest of the list, where it may be a slip of the pen." },
     { "list", "words: string[]; last?: string", "text: string", "\"a, b or c\"." },

@@ -1,6 +1,7 @@
 -- till/store/people - staff and customers, with their passwords' digests.
 --
---   staff.by_email(email), staff.create{…}, staff.list(opts), staff.disable(id)
+--   staff.by_email(email), staff.create{…}, staff.list(opts)
+--   staff.disable(id [, may]) -> true | false: there is none | nil, err
 --   customers.by_email(email), customers.get(id), customers.create{…}, customers.list(opts)
 --
 -- A password is given here as { salt =, hash = } only (till.flow.access makes them).
@@ -85,12 +86,36 @@ function people.staff.list(opts)
 end
 
 
-function people.staff.disable(staff_id, tx)
-  local done, e = db.on(tx):exec("UPDATE staff SET disabled_at = ? WHERE id = ?"
-    .. " AND disabled_at IS NULL", db.now(), db.bin("staff", staff_id))
-  if not done then return nil, e end
-  if done.affected == 0 then return false end
-  return db.on(tx):exec("DELETE FROM sessions WHERE staff_id = ?", db.bin("staff", staff_id))
+-- All who are not disabled, as long as `tx` lasts: two who end each other come one after the other.
+-- -> the one | nil, the others | nil, nil, err
+local function lock_all(tx, staff_id)
+  local rows, e = tx:query("SELECT " .. STAFF .. " FROM staff WHERE disabled_at IS NULL"
+    .. " ORDER BY id FOR UPDATE")
+  if not rows then return nil, nil, e end
+  local found, others = nil, {}
+  for _, row in ipairs(rows) do
+    local one = to_staff(row)
+    if one.id == staff_id then found = one else others[#others + 1] = one end
+  end
+  return found, others
+end
+
+
+--- may(the one, the others) -> true | nil, err; nil: whoever asks may
+function people.staff.disable(staff_id, may)
+  return sql.transaction(function(tx)
+    local found, others, e = lock_all(tx, staff_id)
+    if not others then return nil, e end
+    if not found then return false end
+    local ok, why = true, nil
+    if may then ok, why = may(found, others) end
+    if not ok then return nil, why end
+    local bin = db.bin("staff", staff_id)
+    ok, e = tx:exec("UPDATE staff SET disabled_at = ? WHERE id = ?", db.now(), bin)
+    if ok then ok, e = tx:exec("DELETE FROM sessions WHERE staff_id = ?", bin) end
+    if not ok then return nil, e end
+    return true
+  end)
 end
 
 

@@ -45,19 +45,31 @@ local function get_customer(ctx)
 end
 
 
--- Nobody makes somebody who may do more than he may himself.
-local function check_roles(ctx, roles)
+-- -> the place of the first role that may do what he may not | nil
+local function first_above(ctx, roles)
   for i, role in ipairs(roles or {}) do
-    local known = permissions.ROLES[role]
-    for _, permission in ipairs(known or { role }) do
-      if not permissions.allows(ctx.auth.roles, permission) then
-        return nil, err.new("forbidden", "you cannot give more than you have", { errors = {
-          { pointer = ("/roles/%d"):format(i - 1), detail = "is more than your own",
-            code = "forbidden" } } })
-      end
+    for _, permission in ipairs(permissions.ROLES[role] or { role }) do
+      if not permissions.allows(ctx.auth.roles, permission) then return i end
     end
   end
-  return true
+end
+
+
+-- Nobody makes somebody who may do more than he may himself.
+local function check_roles(ctx, roles)
+  local i = first_above(ctx, roles)
+  if not i then return true end
+  return nil, err.new("forbidden", "you cannot give more than you have", { errors = {
+    { pointer = ("/roles/%d"):format(i - 1), detail = "is more than your own",
+      code = "forbidden" } } })
+end
+
+
+-- Nor ends him.
+local function check_end(ctx, roles)
+  if not first_above(ctx, roles) then return true end
+  return nil, err.new("forbidden",
+    "You cannot end who may do more than you: somebody who may as much has to.")
 end
 
 
@@ -79,8 +91,21 @@ local function create_staff(ctx)
 end
 
 
+local function is_owner(person)
+  return permissions.allows(person.roles, "*")
+end
+
+
 local function disable_staff(ctx)
-  local done, e = people.staff.disable(ctx.params.id)
+  local done, e = people.staff.disable(ctx.params.id, function(target, others)
+    local ok, why = check_end(ctx, target.roles)
+    if not ok then return nil, why end
+    if not is_owner(target) then return true end
+    for _, other in ipairs(others) do
+      if is_owner(other) then return true end
+    end
+    return nil, err.new("conflict", "nobody else may do everything: make another owner first")
+  end)
   if done == nil then return nil, e end
   if not done then return nil, err.new("not_found", "there is nobody of that id") end
   note(ctx, "staff.disable", ctx.params.id)
@@ -120,6 +145,10 @@ end
 
 
 local function revoke_key(ctx)
+  local found, e2 = keys.get(ctx.params.id)
+  if found == nil then return nil, e2 end
+  local ok, why = check_end(ctx, found and found.roles)
+  if not ok then return nil, why end
   local done, e = keys.revoke(ctx.params.id)
   if done == nil then return nil, e end
   if not done then return nil, err.new("not_found", "there is no such key") end
@@ -152,7 +181,8 @@ return {
   route.delete("/admin/v1/staff/{id}", {
     summary = "Let nobody of that name in any more", tag = "staff", auth = "admin",
     permission = "staff.write", params = { id = s.id("staff") }, returns = { [204] = true },
-    handler = disable_staff,
+    doc = "Only of who may do no more than you, and never of the last who may do everything.",
+    handler = disable_staff, errors = { "forbidden", "conflict" },
   }),
   route.get("/admin/v1/keys", {
     summary = "API keys", tag = "keys", auth = "admin", permission = "keys.read", page = true,
@@ -175,6 +205,7 @@ return {
   }),
   route.delete("/admin/v1/keys/{id}", {
     summary = "Revoke a key", tag = "keys", auth = "admin", permission = "keys.write",
-    params = { id = s.id("key") }, returns = { [204] = true }, handler = revoke_key,
+    doc = "Only of one that may do no more than you.", params = { id = s.id("key") },
+    returns = { [204] = true }, handler = revoke_key, errors = { "forbidden" },
   }),
 }

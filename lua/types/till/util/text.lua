@@ -27,6 +27,11 @@ function text_.length(s) end
 ---@return string text
 function text_.trim(s, from, to) end
 
+--- Without white space of any kind at both ends.
+---@param s string
+---@return string text
+function text_.strip(s) end
+
 --- The closest of the list, where it may be a slip of the pen.
 ---@param word string
 ---@param list string[]
