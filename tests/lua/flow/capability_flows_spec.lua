@@ -40,6 +40,15 @@ local function pay(raw, cart, data)
 end
 
 
+local function go_to(shop, raw, cart, country)
+  local path = "/store/v1/carts/" .. cart
+  shop.must(raw.store("PATCH", path, { shipping_address = { first_name = "Ada",
+    last_name = "Byron", address1 = "1 Row", city = "Bath", postal_code = "BA1",
+    country = country } }))
+  shop.must(raw.store("PATCH", path, { shipping_option_id = "flat:standard" }))
+end
+
+
 local function back(shop, raw, order, what, quantity)
   return raw.admin("POST", "/admin/v1/orders/" .. order.id .. "/" .. what,
     { reason = "not wanted", lines = require("till.prim.json").array {
@@ -61,6 +70,35 @@ t.describe("a provider", function()
       local status, body = pay(raw, large, { token = "tok_ok" })
       t.same({ status, body.code }, { 422, "payment_provider_unknown" })
       t.equal(shop.count("payments"), 0)
+    end))
+
+  t.table({
+    { why = "is asked again before a cart is paid at once, for it may go elsewhere by now" },
+    { why = "is asked again before anything is sent to it, likewise", waits = true },
+  }, function(case)
+    with({ countries = { "GB" } }, function(shop, raw, _, asked)
+      raw.require("till.plugin.dispatch").waits = function() return case.waits or false end
+      local cart = cart_of(shop)
+      t.equal((pay(raw, cart, { token = "tok_ok" })), 201)
+      go_to(shop, raw, cart, "JE")
+      local status, body = shop.complete(cart)
+      t.same({ status, body.type, body.error.code }, { 200, "cart", "payment_provider_unknown" })
+      t.same({ asked["payment.authorize"], shop.count("orders"),
+        shop.count("payments", "state = 'created'") }, { nil, 0, 1 })
+      t.equal(shop.must(raw.store("GET", "/store/v1/carts/" .. cart)).cart.state, "open")
+      t.equal((shop.pay(cart, "manual")), 201)
+      t.equal(select(2, shop.complete(cart)).type, "order")
+    end)()
+  end)
+
+  t.it("takes the payment where the cart goes there again", with({ countries = { "GB" } },
+    function(shop, raw)
+      local cart = cart_of(shop)
+      t.equal((pay(raw, cart, { token = "tok_ok" })), 201)
+      go_to(shop, raw, cart, "JE")
+      t.equal(select(2, shop.complete(cart)).type, "cart")
+      go_to(shop, raw, cart, "GB")
+      t.equal(select(2, shop.complete(cart)).type, "order")
     end))
 
   t.it("without saved_methods says so, and keeps none", with({ saved_methods = false },
