@@ -1,6 +1,7 @@
 -- What a provider can do: what it changes for shoppers, for staff, and for what the server asks.
 local t = require "till.test"
 local provider = require "tests.support.provider"
+local time = require "till.prim.time"
 
 
 -- The provider `test` can do what it does, but for `can`.
@@ -90,6 +91,26 @@ t.describe("a provider", function()
       t.equal(select(2, shop.complete(cart)).type, "order")
     end)()
   end)
+
+  local confirmed = { countries = { "GB" } }
+  t.it("is asked again before a payment is confirmed, at whatever hour", with(confirmed,
+    function(shop, raw, _, asked)
+      local cart, done = cart_of(shop), { data = { action_done = true } }
+      t.equal((pay(raw, cart, { token = "tok_requires_action" })), 201)
+      t.equal(select(2, shop.complete(cart)).error.code, "payment_requires_action")
+      local before = asked["payment.authorize"]
+      go_to(shop, raw, cart, "JE")
+      local body = select(2, shop.complete(cart, nil, done))
+      t.same({ body.type, body.error.code, asked["payment.authorize"], shop.count("orders") },
+        { "cart", "payment_provider_unknown", before, 0 })
+      go_to(shop, raw, cart, "GB")
+      local hour = tonumber(time.rfc3339(time.now_ms()):sub(12, 13))
+      confirmed.hours = { from = ("%02d:00"):format((hour + 2) % 24),
+        to = ("%02d:00"):format((hour + 3) % 24), zone = "+00:00" }
+      local status, late = pay(raw, cart, { token = "tok_ok" })
+      t.same({ status, late.code }, { 422, "payment_provider_unknown" })
+      t.equal(select(2, shop.complete(cart, nil, done)).type, "order")
+    end))
 
   t.it("takes the payment where the cart goes there again", with({ countries = { "GB" } },
     function(shop, raw)
