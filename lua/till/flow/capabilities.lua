@@ -5,6 +5,7 @@
 --   of(provider) -> matrix   with the defaults; the defaults alone where the plugin says nothing
 --   offers(provider, about [, now_ms]) -> true | nil, sentence    about { currency, country,
 --                            amount in minor units }: may this cart be paid with it, now?
+--                            now_ms false: at whatever hour
 --   can(provider, name) -> boolean    partial_capture, multiple_captures, partial_refund, void,
 --                            saved_methods, trusts_callbacks
 --   providers() -> names of all payment plugins that are loaded
@@ -182,7 +183,7 @@ function capabilities.offers(provider, about, now_ms)
     return nil, ("%s takes no payment as small as this"):format(provider)
   elseif about.amount > ((m.max_amount or {})[about.currency] or math.huge) then
     return nil, ("%s takes no payment as large as this"):format(provider)
-  elseif m.hours and not is_open(m.hours, now_ms or time.now_ms()) then
+  elseif m.hours and now_ms ~= false and not is_open(m.hours, now_ms or time.now_ms()) then
     return nil, ("%s takes payments from %s to %s (UTC%s)"):format(provider, m.hours.from,
       m.hours.to, m.hours.zone)
   end

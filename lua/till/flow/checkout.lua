@@ -55,6 +55,7 @@ local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
+local payment_offer = require "till.flow.payment_offer"
 local place = require "till.flow.place"
 local pricing = require "till.flow.pricing"
 local reservations = require "till.store.reservations"
@@ -181,7 +182,7 @@ local function paid_at_once(cart, quote, state)
   if total == 0 and not p then return false end
   if not p or state.payments[2] then return nil end
   if p.amount ~= total or p.currency ~= cart.currency then return nil end
-  return payment.at_once(p) or nil
+  return payment_offer.still(p, cart) and payment.at_once(p) or nil
 end
 
 

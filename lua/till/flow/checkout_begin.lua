@@ -16,6 +16,7 @@ local conf = require "till.prim.conf"
 local crypto = require "till.prim.crypto"
 local kept = require "till.flow.payment_kept"
 local payment = require "till.flow.payment"
+local payment_offer = require "till.flow.payment_offer"
 local payments = require "till.store.payments"
 local reservations = require "till.store.reservations"
 local sagas = require "till.store.sagas"
@@ -33,12 +34,14 @@ end
 
 
 -- The one that pays for all of it, and was not sent yet.
-local function only(list, currency, total)
+local function only(list, cart, total)
   local p = list[1]
-  if not p or list[2] or p.state ~= "created" or p.amount ~= total or p.currency ~= currency then
+  if not p or list[2] or p.state ~= "created" or p.amount ~= total
+    or p.currency ~= cart.currency then
     return nil
   end
-  return not kept.part(p) and not kept.is_let_go(p) and payment.is_offered(p) and p or nil
+  local may = not kept.part(p) and not kept.is_let_go(p) and payment.is_offered(p)
+  return may and payment_offer.still(p, cart) and p or nil
 end
 
 
@@ -46,7 +49,7 @@ function checkout_begin.can(cart, items, total, env)
   if env.is_tried or env.only_payment or cart.state ~= "open" or cart.claim then return false end
   local state = env.state
   if not state or #items == 0 or not reservations.is_held(state.held, items) then return false end
-  return only(state.payments, cart.currency, total) ~= nil
+  return only(state.payments, cart, total) ~= nil
 end
 
 

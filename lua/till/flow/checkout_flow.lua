@@ -9,6 +9,7 @@ local fault = require "till.prim.fault"
 local kept = require "till.flow.payment_kept"
 local parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
+local payment_offer = require "till.flow.payment_offer"
 local payments = require "till.store.payments"
 local place = require "till.flow.place"
 local reservations = require "till.store.reservations"
@@ -194,10 +195,14 @@ local function fits(p, env)
 end
 
 
--- Nothing was asked for yet: whose plugin is gone meanwhile will never take it.
-local function check_provider(p, env)
+-- Nothing was asked for yet: whose plugin is gone meanwhile will never take it, and where the cart
+-- goes by now it may not be offered.
+local function check_provider(p, data, env)
   local asks = p.state == "created" or p.state == "requires_action" and env.payment_data
-  if not asks or payment.is_offered(p) then return true end
+  if not asks then return true end
+  if payment.is_offered(p) then
+    return payment_offer.still(p, { currency = data.currency, country = data.head.country })
+  end
   return nil, err.new("payment_provider_unknown",
     p.provider .. " is not offered any more, and nothing was taken; choose another way to pay",
     { for_shopper = true })
@@ -242,7 +247,7 @@ local function authorize(data, env)
       pointer = "/payment_session", detail = "a payment session is needed", code = "missing" } } })
   end
   for _, p in ipairs(set) do
-    local ok, e3 = check_provider(p, env)
+    local ok, e3 = check_provider(p, data, env)
     if ok then ok, e3 = fits(p, env) end
     if not ok then return nil, e3 end
   end

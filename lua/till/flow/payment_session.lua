@@ -14,7 +14,6 @@
 -- others held for too long gives way, and who is refused hears what is left. What was held and
 -- begun in one piece stays with the cart that the worker remembers, for its completion.
 local abandoned = require "till.store.abandoned"
-local capabilities = require "till.flow.capabilities"
 local carts = require "till.store.carts"
 local cart_flow = require "till.flow.cart"
 local cart_hold = require "till.flow.cart_hold"
@@ -24,6 +23,7 @@ local kept = require "till.flow.payment_kept"
 local log = require "till.prim.log"
 local parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
+local payment_offer = require "till.flow.payment_offer"
 local payments = require "till.store.payments"
 local reservations = require "till.store.reservations"
 local saved_methods = require "till.flow.saved_methods"
@@ -103,11 +103,7 @@ end
 function payment_session.offer(provider, about, data)
   local fit, e = kept.fits(data)
   if not fit then return nil, e end
-  local offer, is_taken, why = payment.describe(provider, about), nil, nil
-  if offer then is_taken, why = capabilities.offers(provider, about) end
-  if is_taken then return offer end
-  return nil, err.new("payment_provider_unknown", type(why) == "string" and why
-    or ("%s is not offered for this %s"):format(provider, about.of or "cart"))
+  return payment_offer.of(provider, about)
 end
 
 

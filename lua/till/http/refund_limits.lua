@@ -1,6 +1,8 @@
 -- till/http/refund_limits - how much of the shop's money each role may give back by itself.
 --
 --   of(roles) -> fn(currency) -> minor units | nil: without limit     | nil, err
+--   beyond(roles, own) -> currency or "*" in which `roles` may give back more by themselves than
+--                         `own` may | false | nil, err
 --   get() -> { role = { currency = minor units } }      set(limits [, tx])
 --
 -- Setting `refunds.limits`. A currency that a role does not name is under "*" of it, and where
@@ -33,9 +35,7 @@ local function gives_back(role)
 end
 
 
-function limits.of(roles)
-  local all, e = limits.get()
-  if not all then return nil, e end
+local function limit_of(all, roles)
   return function(currency)
     local most = 0
     for _, role in ipairs(roles or {}) do
@@ -48,6 +48,38 @@ function limits.of(roles)
     end
     return most
   end
+end
+
+
+function limits.of(roles)
+  local all, e = limits.get()
+  if not all then return nil, e end
+  return limit_of(all, roles)
+end
+
+
+-- Currencies that no limit names are all alike: "*".
+local function currencies_of(all)
+  local seen, out = { ["*"] = true }, { "*" }
+  for _, own in pairs(all) do
+    for currency in pairs(own) do
+      if not seen[currency] then out[#out + 1], seen[currency] = currency, true end
+    end
+  end
+  table.sort(out)
+  return out
+end
+
+
+function limits.beyond(roles, own)
+  local all, e = limits.get()
+  if not all then return nil, e end
+  local wanted, may = limit_of(all, roles), limit_of(all, own)
+  for _, currency in ipairs(currencies_of(all)) do
+    local most, top = wanted(currency), may(currency)
+    if top and (not most or most > top) then return currency end
+  end
+  return false
 end
 
 

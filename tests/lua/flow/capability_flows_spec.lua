@@ -1,6 +1,7 @@
 -- What a provider can do: what it changes for shoppers, for staff, and for what the server asks.
 local t = require "till.test"
 local provider = require "tests.support.provider"
+local time = require "till.prim.time"
 
 
 -- The provider `test` can do what it does, but for `can`.
@@ -40,6 +41,15 @@ local function pay(raw, cart, data)
 end
 
 
+local function go_to(shop, raw, cart, country)
+  local path = "/store/v1/carts/" .. cart
+  shop.must(raw.store("PATCH", path, { shipping_address = { first_name = "Ada",
+    last_name = "Byron", address1 = "1 Row", city = "Bath", postal_code = "BA1",
+    country = country } }))
+  shop.must(raw.store("PATCH", path, { shipping_option_id = "flat:standard" }))
+end
+
+
 local function back(shop, raw, order, what, quantity)
   return raw.admin("POST", "/admin/v1/orders/" .. order.id .. "/" .. what,
     { reason = "not wanted", lines = require("till.prim.json").array {
@@ -61,6 +71,55 @@ t.describe("a provider", function()
       local status, body = pay(raw, large, { token = "tok_ok" })
       t.same({ status, body.code }, { 422, "payment_provider_unknown" })
       t.equal(shop.count("payments"), 0)
+    end))
+
+  t.table({
+    { why = "is asked again before a cart is paid at once, for it may go elsewhere by now" },
+    { why = "is asked again before anything is sent to it, likewise", waits = true },
+  }, function(case)
+    with({ countries = { "GB" } }, function(shop, raw, _, asked)
+      raw.require("till.plugin.dispatch").waits = function() return case.waits or false end
+      local cart = cart_of(shop)
+      t.equal((pay(raw, cart, { token = "tok_ok" })), 201)
+      go_to(shop, raw, cart, "JE")
+      local status, body = shop.complete(cart)
+      t.same({ status, body.type, body.error.code }, { 200, "cart", "payment_provider_unknown" })
+      t.same({ asked["payment.authorize"], shop.count("orders"),
+        shop.count("payments", "state = 'created'") }, { nil, 0, 1 })
+      t.equal(shop.must(raw.store("GET", "/store/v1/carts/" .. cart)).cart.state, "open")
+      t.equal((shop.pay(cart, "manual")), 201)
+      t.equal(select(2, shop.complete(cart)).type, "order")
+    end)()
+  end)
+
+  local confirmed = { countries = { "GB" } }
+  t.it("is asked again before a payment is confirmed, at whatever hour", with(confirmed,
+    function(shop, raw, _, asked)
+      local cart, done = cart_of(shop), { data = { action_done = true } }
+      t.equal((pay(raw, cart, { token = "tok_requires_action" })), 201)
+      t.equal(select(2, shop.complete(cart)).error.code, "payment_requires_action")
+      local before = asked["payment.authorize"]
+      go_to(shop, raw, cart, "JE")
+      local body = select(2, shop.complete(cart, nil, done))
+      t.same({ body.type, body.error.code, asked["payment.authorize"], shop.count("orders") },
+        { "cart", "payment_provider_unknown", before, 0 })
+      go_to(shop, raw, cart, "GB")
+      local hour = tonumber(time.rfc3339(time.now_ms()):sub(12, 13))
+      confirmed.hours = { from = ("%02d:00"):format((hour + 2) % 24),
+        to = ("%02d:00"):format((hour + 3) % 24), zone = "+00:00" }
+      local status, late = pay(raw, cart, { token = "tok_ok" })
+      t.same({ status, late.code }, { 422, "payment_provider_unknown" })
+      t.equal(select(2, shop.complete(cart, nil, done)).type, "order")
+    end))
+
+  t.it("takes the payment where the cart goes there again", with({ countries = { "GB" } },
+    function(shop, raw)
+      local cart = cart_of(shop)
+      t.equal((pay(raw, cart, { token = "tok_ok" })), 201)
+      go_to(shop, raw, cart, "JE")
+      t.equal(select(2, shop.complete(cart)).type, "cart")
+      go_to(shop, raw, cart, "GB")
+      t.equal(select(2, shop.complete(cart)).type, "order")
     end))
 
   t.it("without saved_methods says so, and keeps none", with({ saved_methods = false },

@@ -71,6 +71,47 @@ local function as(raw, name, fn)
 end
 
 
+-- A key of these roles, made by `headers` or by the spec's own key. -> status, body
+local function key_of(raw, roles, headers)
+  local body = { kind = "secret", name = "k", roles = roles }
+  return raw.admin("POST", "/admin/v1/keys", body, headers)
+end
+
+
+local function bearer(body)
+  return { authorization = "Bearer " .. body.key.key }
+end
+
+
+t.describe("limits of refunds", function()
+  t.it("are not escaped by an account that one makes for oneself", with_shop(function(shop, raw)
+    shop.must(raw.admin("PUT", "/admin/v1/refund-limits", { limits = {
+      { role = "support", currency = "*", amount = 5000 },
+      { role = "support", currency = "GBP", amount = 50 },
+      { role = "refunds.write", currency = "*", amount = 5000 },
+      { role = "orders.write", currency = "*", amount = 10 } } }))
+    local mine = bearer(shop.must(key_of(raw, { "support", "staff.*", "keys.*" })))
+    for i, case in ipairs {
+      { 201, { "support" } }, { 201, { "products.read", "staff.read" } }, { 201, {} },
+      { 201, { "orders.write" } },
+      { 403, { "refunds.write" }, "GBP" }, { 403, { "orders.write", "refunds.write" }, "GBP" },
+      { 403, { "orders.*" }, "any currency" },
+    } do
+      local roles = require("till.prim.json").array(case[2])
+      local status, body = key_of(raw, roles, mine)
+      t.equal(status, case[1], "case " .. i)
+      if case[3] then
+        t.equal(body.errors[1].pointer, "/roles")
+        t.ok(body.errors[1].detail:find(case[3], 1, true), body.errors[1].detail)
+      end
+      t.equal((raw.admin("POST", "/admin/v1/staff", { email = "p" .. i .. "@example.org",
+        password = "long enough to be one", roles = roles }, mine)), case[1], "staff " .. i)
+    end
+    t.equal((key_of(raw, { "refunds.write" })), 201) -- by who has no limit
+  end))
+end)
+
+
 t.describe("refunds by staff", function()
   t.it("give back units and shipping that the shopper keeps, to the last penny",
     with_shop(function(shop, raw)

@@ -5,6 +5,7 @@ local audit = require "till.store.audit"
 local channel = require "till.flow.channel"
 local err = require "till.util.err"
 local keys = require "till.store.keys"
+local limits = require "till.http.refund_limits"
 local log = require "till.prim.log"
 local people = require "till.store.people"
 local permissions = require "till.http.permissions"
@@ -81,8 +82,21 @@ local function note(ctx, action, subject, detail)
 end
 
 
+-- Nor who may give back more by himself: a second account would be a way around the limit.
+local function check_limits(ctx, roles)
+  local currency, e = limits.beyond(roles, ctx.auth.roles)
+  if currency == nil then return nil, e end
+  if not currency then return true end
+  local detail = ("may give back more by itself than you may (%s): see refund-limits")
+    :format(currency == "*" and "any currency" or currency)
+  return nil, err.new("forbidden", "you cannot give more than you have", { errors = {
+    { pointer = "/roles", detail = detail, code = "forbidden" } } })
+end
+
+
 local function create_staff(ctx)
   local ok, e = check_roles(ctx, ctx.body.roles)
+  if ok then ok, e = check_limits(ctx, ctx.body.roles) end
   if not ok then return nil, e end
   local made, e2 = access.create_staff(ctx.body)
   if not made then return nil, e2 end
@@ -120,6 +134,7 @@ local function create_key(ctx)
     return nil, err.new("invalid_request", "only carts of publishable keys hold stock")
   end
   local ok, e = check_roles(ctx, ctx.body.roles)
+  if ok then ok, e = check_limits(ctx, ctx.body.roles) end
   if not ok then return nil, e end
   local made, text = keys.create(ctx.body)
   if not made then return nil, text end
