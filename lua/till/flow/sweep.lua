@@ -15,7 +15,11 @@
 -- left alone: that flow settles it. A completion that starts at the same moment is refused while
 -- we have the claim. Where we have lost the claim, the payment is not marked; and who gets the cart
 -- after us reads the mark, and pays with another one. So it never is both order and refund.
+--
+-- The alerts end with a pass after that: payment.silent once the outcome is known, the others once
+-- the money has gone back, or has its order.
 local abandoned = require "till.store.abandoned"
+local alert_ends = require "till.flow.alert_ends"
 local alerts = require "till.store.alerts"
 local carts = require "till.store.carts"
 local conf = require "till.prim.conf"
@@ -165,7 +169,18 @@ local function one(p)
 end
 
 
+-- Those of the passes before: one that is told of now is open until the next one, at least.
+local function end_alerts()
+  for kind, over in pairs { [ALERT] = abandoned.settled, [SILENT] = abandoned.spoken,
+    [settled.ALERT] = abandoned.settled } do
+    local ok, e = alert_ends.close(kind, "subject", over)
+    if not ok then log.warn("payment.alert_ends", { kind = kind, error = tostring(e) }) end
+  end
+end
+
+
 function sweep.run()
+  end_alerts()
   local list, e = abandoned.find(time.now_ms() - conf.get("payments.sweep_after_ms"), MOST)
   if not list then return nil, e end
   local until_ms, n = time.mono_ms() + BUDGET_MS, 0

@@ -6,6 +6,8 @@
 --   let_go(tx, p, claim [, why]) -> true | false    it pays for nothing from now on. False where it
 --                       is not as it was read, has an order, or the claim of its cart is not ours
 --                       any more (claim nil: the cart is completed, or gone)
+--   spoken(ids), settled(ids) -> { id = true }    of these: their outcome is known; nobody waits for
+--                       their money any more
 --   given_back(tx, p, reason)   what was let go of already pays for nothing, and why
 local db = require "till.store.db"
 local payments = require "till.store.payments"
@@ -56,6 +58,18 @@ function abandoned.given_back(tx, p, reason)
     .. " WHERE id = ? AND state IN ('voided', 'refunded', 'declined', 'failed')"
     .. " AND order_id IS NULL", db.to_json { till = { let_go = "given_back" } }, reason:sub(1, 255),
     db.now(), db.bin("pay", p.id))
+end
+
+
+function abandoned.spoken(ids)
+  return db.ids_of("pay", "SELECT id FROM payments WHERE id IN (%s) AND (order_id IS NOT NULL"
+    .. " OR state NOT IN ('requires_action', 'sending', 'unknown'))", ids)
+end
+
+
+function abandoned.settled(ids)
+  return db.ids_of("pay", "SELECT id FROM payments WHERE id IN (%s) AND (order_id IS NOT NULL"
+    .. " OR state IN ('voided', 'refunded', 'declined', 'failed', 'disputed', 'lost'))", ids)
 end
 
 
