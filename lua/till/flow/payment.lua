@@ -21,9 +21,9 @@
 --
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
 -- knows that the money may be on its way, and looks it up instead of asking again. Only who has the
--- claims of the cart and of the flow (env.claim, env.saga) sends: one that has lost it while he slept finds the door shut. "Not found" is
--- no answer while the request may still be on its way (payments.not_found_after_ms): the error has
--- `known_at_ms` then, when it will be one.
+-- claims of the cart and of the flow (env.claim, env.saga) sends: one that has lost one while he
+-- slept finds the door shut. "Not found" is no answer while the request may still be on its way
+-- (payments.not_found_after_ms): the error has `known_at_ms` then, when it will be one.
 local asking = require "till.flow.payment_ask"
 local authorization_end = require "till.flow.authorization_end"
 local booking = require "till.flow.booking"

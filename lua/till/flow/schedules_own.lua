@@ -29,7 +29,8 @@ end
 
 
 return {
-  { name = "server:purge", when = "every minute", run = function() return dead.purge(MOST, PURGE_MS) end },
+  { name = "server:purge", when = "every minute",
+    run = function() return dead.purge(MOST, PURGE_MS) end },
   { name = "server:purge-sessions", when = "every minute",
     run = function() return sessions.purge(MOST) end },
   { name = "server:expire-refunds", when = "every minute",

@@ -6,8 +6,8 @@
 --   let_go(tx, p, claim [, why]) -> true | false    it pays for nothing from now on. False where it
 --                       is not as it was read, has an order, or the claim of its cart is not ours
 --                       any more (claim nil: the cart is completed, or gone)
---   spoken(ids), settled(ids) -> { id = true }    of these: their outcome is known; nobody waits for
---                       their money any more
+--   spoken(ids), settled(ids) -> { id = true }    whose outcome is known; whose money nobody
+--                       waits for any more
 --   given_back(tx, p, reason)   what was let go of already pays for nothing, and why
 local db = require "till.store.db"
 local payments = require "till.store.payments"

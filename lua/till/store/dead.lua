@@ -5,7 +5,7 @@
 --   get(id)       -> an event in whatever state | false
 --   replay(tx, id) -> true | false                 discard(tx, id, who, why) -> true | false
 --   replay_all(tx, type, limit) -> n               discard_all(tx, type, who, why, limit) -> n
---   purge(limit [, within_ms])  delivered and discarded events, and idempotency records, that nobody
+--   purge(limit [, within_ms])  delivered and discarded events, idempotency records that nobody
 --                 needs any more; so many of each with a statement, and again as long as there are
 --                 more and it is in time -> true | nil, err
 --
