@@ -20,9 +20,12 @@ local time = require "till.prim.time"
 local PROVIDER_MS = require("till.flow.checkout_begin").PROVIDER_MS
 
 
--- Held for as long as a provider may take to answer.
+-- Held for as long as a provider may take to answer. Whoever has lost his claim holds nothing: the
+-- cart is its shopper's, who may have changed what it is to hold.
 local function reserve(data, env)
   local done, e = sql.transaction(function(tx)
+    local ours, e2 = carts.is_claimed(tx, data.cart_id, env.claim)
+    if not ours then return nil, e2 or payment.taken_over() end
     local held, why = reservations.hold(tx, data.cart_id, data.items,
       time.now_ms() + PROVIDER_MS)
     if not held then return nil, why end

@@ -15,18 +15,20 @@
 --                       nothing is written: the caller does, with what it pays for
 --   settle(payment)     looks up one whose outcome is unknown -> payment | nil, err
 --   void(payment)       lets go of it; what was captured is refunded -> payment | nil, err
+--   taken_over() -> err    for whoever lost the claim of a cart: its flow is left as it is
 --   ask, ask_capture, ask_void, ask_refund      of till.flow.payment_ask
 --   ask_lookup(payment) -> answer       what the provider says, and nothing is done with it
 --
 -- The state is moved to `sending` and committed before the provider is asked: whoever finds it so
 -- knows that the money may be on its way, and looks it up instead of asking again. Only who has the
--- claim of the flow sends: one that has lost it while he slept finds the door shut. "Not found" is
--- no answer while the request may still be on its way (payments.not_found_after_ms): the error has
--- `known_at_ms` then, when it will be one.
+-- claims of the cart and of the flow (env.claim, env.saga) sends: one that has lost one while he
+-- slept finds the door shut. "Not found" is no answer while the request may still be on its way
+-- (payments.not_found_after_ms): the error has `known_at_ms` then, when it will be one.
 local abandoned = require "till.store.abandoned"
 local asking = require "till.flow.payment_ask"
 local authorization_end = require "till.flow.authorization_end"
 local booking = require "till.flow.booking"
+local carts = require "till.store.carts"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
@@ -133,8 +135,15 @@ local PAID = { authorized = true, captured = true }
 local GIVEN_UP = { failed = true, voided = true, declined = true }
 
 
--- The row of the flow is locked to the end: whoever takes it over does so before, or finds it sent.
-local function begin_to_send(p, fields, row, gate)
+function payment.taken_over()
+  return err.new("conflict", "another worker completes this cart", { retryable = true })
+end
+
+
+-- The rows of the cart and of the flow are locked to the end: whoever takes one over does so
+-- before, or finds it sent.
+local function begin_to_send(p, fields, env)
+  local row, gate = env.saga, env.gate
   if not row and not gate then return move(p, "send", fields) end
   local was = p.state
   return sql.transaction(function(tx)
@@ -144,6 +153,8 @@ local function begin_to_send(p, fields, row, gate)
       if not open then return nil, e2 end
       return move(p, "send", fields, tx)
     end
+    local ours, e3 = carts.is_claimed(tx, p.cart_id, env.claim)
+    if not ours then return nil, e3 or payment.taken_over() end
     local now, e = sagas.lock(tx, row.id)
     if now == nil then return nil, e end
     if not now or now.claim ~= row.claim or now.state ~= "running" then
@@ -177,7 +188,7 @@ end
 local function send(p, more, env)
   local is_resent = p.state ~= "created"
   local moved, e = begin_to_send(p, { data = more and more.data or p.data,
-    fence = fence_of(env) }, env.saga, env.gate)
+    fence = fence_of(env) }, env)
   if not moved then return as_it_is(p, e) end
   return write_down(p, ask(p, "payment.authorize", { is_resent = is_resent }), env)
 end

@@ -210,11 +210,8 @@ end
 -- may have changed what it is to hold.
 local function hold_anew(data, env)
   return sql.transaction(function(tx)
-    local cart, e = carts.get(data.cart_id, tx, true)
-    if cart == nil then return nil, e end
-    if not cart or cart.state ~= "completing" or cart.claim ~= env.claim then
-      return nil, to_error(carts.TAKEN)
-    end
+    local ours, e = carts.is_claimed(tx, data.cart_id, env.claim)
+    if not ours then return nil, e or to_error(carts.TAKEN) end
     return reservations.hold(tx, data.cart_id, data.items, time.now_ms() + HOLD_MS)
   end)
 end

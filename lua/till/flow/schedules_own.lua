@@ -11,11 +11,10 @@ local refunds = require "till.store.refunds"
 local sessions = require "till.store.sessions"
 local settlement = require "till.flow.settlement"
 local sweep = require "till.flow.sweep"
-local time = require "till.prim.time"
 local webhook_poll = require "till.flow.webhook_poll"
 local webhooks_store = require "till.store.webhooks"
 
-local MOST = 10000
+local MOST, PURGE_MS = 10000, 20000
 local WEBHOOKS_KEPT_MS = 90 * 86400000 -- providers send again for days
 
 
@@ -25,12 +24,13 @@ end
 
 
 local function purge_webhooks()
-  return webhooks_store.purge(time.now_ms() - WEBHOOKS_KEPT_MS, MOST)
+  return webhooks_store.purge(WEBHOOKS_KEPT_MS, MOST)
 end
 
 
 return {
-  { name = "server:purge", when = "every minute", run = function() return dead.purge(MOST) end },
+  { name = "server:purge", when = "every minute",
+    run = function() return dead.purge(MOST, PURGE_MS) end },
   { name = "server:purge-sessions", when = "every minute",
     run = function() return sessions.purge(MOST) end },
   { name = "server:expire-refunds", when = "every minute",

@@ -39,9 +39,9 @@ local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
 local sql = require "till.prim.sql"
 
-local settled = {}
-
 local ALERT = "payment.given_back"
+local settled = { ALERT = ALERT }
+
 local AGAIN = { completion_in_progress = true, busy = true, unknown_outcome = true,
   internal = true, conflict = true, payment_requires_action = true }
 

@@ -17,7 +17,11 @@
 -- after us reads the mark, and pays with another one. So it never is both order and refund.
 --
 -- What was given up and may have been on its way is looked up once more: till.flow.doubted.
+--
+-- The alerts end with a pass after that: payment.silent once the outcome is known, the others once
+-- the money has gone back, or has its order.
 local abandoned = require "till.store.abandoned"
+local alert_ends = require "till.flow.alert_ends"
 local alerts = require "till.store.alerts"
 local carts = require "till.store.carts"
 local conf = require "till.prim.conf"
@@ -168,7 +172,18 @@ local function one(p)
 end
 
 
+-- Those of the passes before: one that is told of now is open until the next one, at least.
+local function end_alerts()
+  for kind, over in pairs { [ALERT] = abandoned.settled, [SILENT] = abandoned.spoken,
+    [settled.ALERT] = abandoned.settled } do
+    local ok, e = alert_ends.close(kind, "subject", over)
+    if not ok then log.warn("payment.alert_ends", { kind = kind, error = tostring(e) }) end
+  end
+end
+
+
 function sweep.run()
+  end_alerts()
   local list, e = abandoned.find(time.now_ms() - conf.get("payments.sweep_after_ms"), MOST)
   if not list then return nil, e end
   local until_ms, n = time.mono_ms() + BUDGET_MS, 0

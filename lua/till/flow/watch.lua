@@ -8,6 +8,7 @@
 -- stock.oversell_attempt ends after QUIET_MS without another (till.flow.refusals begins it)
 -- stock.blocked          ends where it was not met again (till.store.stock_blocked begins it)
 -- stock.low              by rate of sale (till.flow.low_stock)
+local alert_ends = require "till.flow.alert_ends"
 local alerts = require "till.store.alerts"
 local backlog = require "till.store.backlog"
 local blocked = require "till.store.stock_blocked"
@@ -23,7 +24,7 @@ local QUIET_MS = 3600000
 local MOST_FLOWS = 100
 local DEAD, OUTBOX = "outbox.dead_growing", "outbox"
 
-local after = ""
+local after, after_flow = "", 0
 local kinds = {}
 
 
@@ -36,17 +37,19 @@ local function raise(kind, subject, seen)
 end
 
 
+-- A page at a time: however many there are, all are told of, and none twice.
 local function flows()
-  local rows, e = backlog.parked(MOST_FLOWS)
+  local rows, e = backlog.parked(after_flow, MOST_FLOWS)
   if not rows then return nil, e end
-  local subjects = {}
-  for i, row in ipairs(rows) do
-    subjects[i] = row.name .. ":" .. row.aggregate
-    local ok, e2 = raise("saga.stuck", subjects[i], { level = row.attempts, detail = {
-      saga = row.name, aggregate = row.aggregate, attempts = row.attempts, reason = row.error } })
+  for _, row in ipairs(rows) do
+    after_flow = row.id
+    local ok, e2 = raise("saga.stuck", row.name .. ":" .. row.aggregate, { level = row.attempts,
+      detail = { saga = row.name, aggregate = row.aggregate, attempts = row.attempts,
+        reason = row.error } })
     if not ok then return nil, e2 end
   end
-  return alerts.close_others("saga.stuck", subjects)
+  if #rows < MOST_FLOWS then after_flow = 0 end
+  return alert_ends.close("saga.stuck", "subject", backlog.not_parked)
 end
 
 

@@ -10,6 +10,8 @@
 --   doubted(before_ms, limit) -> payments, of those that were given up so and touched last before
 --                       then: those that are to be looked at once more
 --   looked(id)          the provider has said that nothing is held of it
+--   spoken(ids), settled(ids) -> { id = true }    whose outcome is known; whose money nobody
+--                       waits for any more
 --   given_back(tx, p, reason)   what was let go of already pays for nothing, and why
 local db = require "till.store.db"
 local payments = require "till.store.payments"
@@ -93,6 +95,18 @@ function abandoned.given_back(tx, p, reason)
     .. " WHERE id = ? AND state IN ('voided', 'refunded', 'declined', 'failed')"
     .. " AND order_id IS NULL", db.to_json { till = { let_go = "given_back" } }, reason:sub(1, 255),
     db.now(), db.bin("pay", p.id))
+end
+
+
+function abandoned.spoken(ids)
+  return db.ids_of("pay", "SELECT id FROM payments WHERE id IN (%s) AND (order_id IS NOT NULL"
+    .. " OR state NOT IN ('requires_action', 'sending', 'unknown'))", ids)
+end
+
+
+function abandoned.settled(ids)
+  return db.ids_of("pay", "SELECT id FROM payments WHERE id IN (%s) AND (order_id IS NOT NULL"
+    .. " OR state IN ('voided', 'refunded', 'declined', 'failed', 'disputed', 'lost'))", ids)
 end
 
 

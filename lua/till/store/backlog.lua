@@ -5,7 +5,9 @@
 --   late_reason(type) -> what was last said of one of them that waits, or false | nil, err
 --   sagas()  -> list of { name, state, n, age_s } | nil, err
 --   dead()   -> dead letters of all types | nil, err
---   parked(limit) -> list of { name, aggregate, state, attempts, error, updated_at } | nil, err
+--   parked(after, limit) -> list of { id, name, aggregate, state, attempts, error, updated_at } in
+--                       the order of their ids, those after one | nil, err
+--   not_parked(subjects) -> { subject = true } | nil, err; a subject is "name:aggregate"
 --
 -- Asked for every few seconds, so nothing is counted beyond CAPPED of a type.
 local sql = require "till.prim.sql"
@@ -95,10 +97,26 @@ function backlog.dead()
 end
 
 
---- Those that somebody has to look at, the oldest first.
-function backlog.parked(limit)
-  return sql.query("SELECT name, aggregate, state, attempts, error, updated_at FROM sagas"
-    .. " WHERE state = 'parked' ORDER BY id LIMIT ?", limit)
+--- Those that somebody has to look at.
+function backlog.parked(after, limit)
+  return sql.query("SELECT id, name, aggregate, state, attempts, error, updated_at FROM sagas"
+    .. " WHERE state = 'parked' AND id > ? ORDER BY id LIMIT ?", after, limit)
+end
+
+
+function backlog.not_parked(subjects)
+  local out, args = {}, {}
+  if #subjects == 0 then return out end
+  for _, subject in ipairs(subjects) do
+    out[subject] = true
+    local name, aggregate = subject:match "^([^:]*):(.*)$"
+    args[#args + 1], args[#args + 2] = name or "", aggregate or ""
+  end
+  local rows, e = sql.query("SELECT name, aggregate FROM sagas WHERE state = 'parked'"
+    .. " AND (name, aggregate) IN (" .. ("(?, ?), "):rep(#subjects - 1) .. "(?, ?))", unpack(args))
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do out[row.name .. ":" .. row.aggregate] = nil end
+  return out
 end
 
 

@@ -18,6 +18,8 @@
 --   claim(tx, cart, until_ms [, held]) -> number | false: it is claimed, completed or changed
 --   claim_with(script, cart, until_ms)   with the script; refused (TAKEN) where claim says false
 --   unclaim(tx, id, claim)    back to open      lapse(id, claim)    the claim is over, no more
+--   is_claimed(tx, id, claim) -> true | false | nil, err: nobody has taken it over; locked until
+--                     the end
 --   claim_left(cart) -> ms that its claim keeps others away still; 0 where it is over, or void
 --   CLAIMED, claim_bounds()   the same as a condition, and its two arguments
 --   lock(script, cart)        for what is reserved for it next: refused (TAKEN) where it is not as
@@ -255,6 +257,14 @@ function carts.claim_with(script, cart, until_ms)
   script:must(carts.TAKEN, 1, CLAIM, time.now_ms(), db.at_ms(until_ms), db.bin("cart", cart.id),
     cart.version, 0, carts.claim_bounds())
   script:exec("SET @till_claim = LAST_INSERT_ID()")
+end
+
+
+function carts.is_claimed(tx, cart_id, claim)
+  local row, e = tx:one("SELECT 1 AS yes FROM carts WHERE id = ? AND claim = ?"
+    .. " AND state = 'completing' FOR UPDATE", db.bin("cart", cart_id), claim)
+  if row == nil then return nil, e end
+  return row ~= false
 end
 
 

@@ -5,8 +5,9 @@
 --   get(id)       -> an event in whatever state | false
 --   replay(tx, id) -> true | false                 discard(tx, id, who, why) -> true | false
 --   replay_all(tx, type, limit) -> n               discard_all(tx, type, who, why, limit) -> n
---   purge(limit)  delivered and discarded events, and idempotency records that nobody needs any
---                 more -> true | nil, err
+--   purge(limit [, within_ms])  delivered and discarded events, idempotency records that nobody
+--                 needs any more; so many of each with a statement, and again as long as there are
+--                 more and it is in time -> true | nil, err
 --
 -- A replayed event is due at once and has all its attempts. It comes before what of its aggregate
 -- is not delivered yet, but what came after it may have been told already.
@@ -15,6 +16,7 @@ local conf = require "till.prim.conf"
 local db = require "till.store.db"
 local page = require "till.store.page"
 local sql = require "till.prim.sql"
+local time = require "till.prim.time"
 
 local dead = {}
 
@@ -86,27 +88,45 @@ function dead.discard_all(tx, event_type, who, why, limit)
 end
 
 
-local function purge_state(state, limit)
+-- Old by the database's clock as well as by ours: one that is days ahead takes nothing away. Again
+-- while there is more, until its time is over; after each comes a pause as long as it took.
+local function delete_old(until_ms, kept_ms, limit, text, ...)
+  local args = { ... }
+  args[#args + 1], args[#args + 2] = db.now(-kept_ms), kept_ms / 1000
+  args[#args + 1] = limit
+  while true do
+    local at = time.mono_ms()
+    local done, e = sql.exec(text .. " < LEAST(?, NOW(3) - INTERVAL ? SECOND) LIMIT ?",
+      unpack(args))
+    if not done then return nil, e end
+    local now = time.mono_ms()
+    if done.affected < limit or now >= until_ms or not time.sleep(math.max(1, now - at)) then
+      return true
+    end
+  end
+end
+
+
+local function purge_state(state, until_ms, limit)
   local types, e = sql.query("SELECT type FROM outbox WHERE state = ? GROUP BY type", state)
   if not types then return nil, e end
   for _, row in ipairs(types) do
-    local ok, e2 = sql.exec("DELETE FROM outbox WHERE state = ? AND type = ? AND available_at < ?"
-      .. " LIMIT ?", state, row.type, db.now(-KEPT_MS), limit)
+    local ok, e2 = delete_old(until_ms, KEPT_MS, limit, "DELETE FROM outbox WHERE state = ?"
+      .. " AND type = ? AND available_at", state, row.type)
     if not ok then return nil, e2 end
   end
   return true
 end
 
 
-function dead.purge(limit)
+function dead.purge(limit, within_ms)
+  local until_ms = time.mono_ms() + (within_ms or 0)
+  local ok, e = delete_old(until_ms, conf.get("idem.keep_hours") * 3600000, limit,
+    "DELETE FROM idempotency_records WHERE created_at")
   for _, state in ipairs { "done", "discarded" } do
-    local ok, e = purge_state(state, limit)
-    if not ok then return nil, e end
+    if ok then ok, e = purge_state(state, until_ms, limit) end
   end
-  local ok, e = sql.exec("DELETE FROM idempotency_records WHERE created_at < ? LIMIT ?",
-    db.now(-conf.get("idem.keep_hours") * 3600000), limit)
-  if not ok then return nil, e end
-  return true
+  return ok, e
 end
 
 

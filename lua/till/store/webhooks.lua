@@ -283,10 +283,12 @@ function webhooks.replay(tx, event_id)
 end
 
 
-function webhooks.purge(before_ms, limit)
-  local done, e = sql.exec("DELETE FROM webhook_events WHERE received_at < ?"
-    .. " AND state IN ('applied', 'ignored') ORDER BY received_at LIMIT ?", db.at_ms(before_ms),
-    limit)
+-- By the database's clock as well as by ours.
+function webhooks.purge(kept_ms, limit)
+  local done, e = sql.exec("DELETE FROM webhook_events"
+    .. " WHERE received_at < LEAST(?, NOW(3) - INTERVAL ? SECOND)"
+    .. " AND state IN ('applied', 'ignored') ORDER BY received_at LIMIT ?", db.now(-kept_ms),
+    kept_ms / 1000, limit)
   return done and done.affected, e
 end
 

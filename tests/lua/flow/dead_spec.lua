@@ -8,6 +8,11 @@ local function dead(shop, aggregate, event_type)
 end
 
 
+local function put(shop, text)
+  assert(shop.sql.exec(text))
+end
+
+
 local function state(shop, id)
   return shop.sql.one("SELECT state, attempts, claim, settled_by, settled_why FROM outbox"
     .. " WHERE id = ?", id)
@@ -93,4 +98,45 @@ t.describe("dead letters", function()
       end
       t.same(left, { "dead1", "dead8", "discarded1", "done1", "pending1", "pending8" })
     end))
+
+  t.it("are not cleaned away by a clock that is days ahead", live.test(function(shop)
+    put(shop, "INSERT INTO outbox (aggregate, type, payload, state, available_at)"
+      .. " VALUES ('a:1', 'x.y', '{}', 'done', NOW(3))")
+    put(shop, "INSERT INTO idempotency_records (scope, idem_key, fingerprint, state, claim,"
+      .. " created_at, claimed_until) VALUES ('s', 'k', '', 'done', 1, NOW(3), NOW(3))")
+    put(shop, "INSERT INTO sessions (id, token_hash, staff_id, expires_at)"
+      .. " SELECT 'i', 'h', id, NOW(3) + INTERVAL 1 DAY FROM staff LIMIT 1")
+    put(shop, "INSERT INTO webhook_events (provider, event_id, type, subject, state, via, next_at,"
+      .. " at, received_at, body) VALUES ('p', 'e', 't', 's', 'applied', 'poll', NOW(3), NOW(3),"
+      .. " NOW(3), '')")
+    local before = { #shop.sql.query "SELECT 1 FROM sessions",
+      #shop.sql.query "SELECT 1 FROM webhook_events" }
+    shop.clock.skip_ms = 100 * 86400000
+    t.equal(shop.require("till.store.dead").purge(1000), true)
+    assert(shop.require("till.store.sessions").purge(1000))
+    assert(shop.require("till.store.webhooks").purge(90 * 86400000, 1000))
+    shop.clock.skip_ms = 0
+    t.equal(#shop.sql.query "SELECT 1 FROM outbox", 1)
+    t.equal(#shop.sql.query "SELECT 1 FROM idempotency_records", 1)
+    t.same({ #shop.sql.query "SELECT 1 FROM sessions",
+      #shop.sql.query "SELECT 1 FROM webhook_events" }, before)
+  end))
+
+  t.it("are cleaned away however many there are, as long as there is time",
+    live.test(function(shop)
+    local function fill(n)
+      shop.sql.exec "DELETE FROM outbox"
+      for i = 1, n do
+        shop.sql.exec("INSERT INTO outbox (aggregate, type, payload, state, available_at) VALUES"
+          .. " (?, 'x.y', '{}', 'done', NOW(3) - INTERVAL 8 DAY)", "a:" .. i)
+      end
+    end
+    local purge = shop.require("till.store.dead").purge
+    fill(5)
+    t.equal(purge(2, 60000), true)
+    t.equal(#shop.sql.query "SELECT 1 FROM outbox", 0)
+    fill(5)
+    t.equal(purge(2), true)
+    t.equal(#shop.sql.query "SELECT 1 FROM outbox", 3)
+  end))
 end)

@@ -39,6 +39,11 @@ local function sold_out(raw)
 end
 
 
+local function open(shop, kind)
+  return shop.count("alerts", ("kind = '%s' AND state = 'open'"):format(kind))
+end
+
+
 local function sweep(raw)
   return raw.require("till.flow.sweep").run()
 end
@@ -72,7 +77,13 @@ t.describe("a payment that was left", function()
       t.equal(sweep(raw), 0)
       dispatch.plugin = was
       t.equal(states(raw)[1], "requires_action")
-      t.equal(shop.count("alerts", "kind = 'payment.silent'"), 1)
+      t.equal(open(shop, "payment.silent"), 1)
+      later(raw, 17)
+      sold_out(raw)
+      t.equal(sweep(raw), 1)
+      later(raw, 1)
+      sweep(raw)
+      t.same({ states(raw)[1], open(shop, "payment.silent") }, { "voided", 0 })
     end))
 
   t.it("is voided once nothing is held for it, and staff are told once",
@@ -89,6 +100,7 @@ t.describe("a payment that was left", function()
       t.equal(shop.count("outbox", "type = 'payment.abandoned'"), 1)
       later(raw, 7)
       t.equal(sweep(raw), 0)
+      t.same({ shop.count("alerts"), open(shop, "payment.abandoned") }, { 1, 0 })
       raw.sql.exec("UPDATE stock SET on_hand = 5")
       local _, body = shop.complete(cart)
       t.same({ body.type, body.error.code }, { "cart", "payment_declined" })

@@ -141,6 +141,26 @@ end)
 
 
 t.describe("saga.stuck", function()
+  t.it("is told of all, however many are parked", with_shop(function(shop, raw)
+    for i = 1, 130 do
+      assert(raw.sql.exec("INSERT INTO sagas (name, aggregate, state, data, created_at, updated_at,"
+        .. " parked_at) VALUES ('checkout', ?, 'parked', '{}', NOW(3), NOW(3), NOW(3))",
+        "cart_x" .. i))
+    end
+    local function open()
+      return shop.count("alerts", "kind = 'saga.stuck' AND state = 'open'")
+    end
+    shop.sweep()
+    shop.sweep()
+    t.equal(open(), 130)
+    raw.sql.exec "DELETE FROM sagas WHERE aggregate <> 'cart_x130'"
+    shop.sweep()
+    t.equal(open(), 1)
+    raw.sql.exec "DELETE FROM sagas"
+    shop.sweep()
+    t.same({ open(), shop.told "saga.stuck" }, { 0, 130 })
+  end))
+
   t.it("is told once for each flow that somebody has to look at", with_shop(function(shop, raw)
     local function flow(aggregate, state)
       assert(raw.sql.exec("INSERT INTO sagas (name, aggregate, data, state, error)"
