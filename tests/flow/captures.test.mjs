@@ -32,7 +32,7 @@ const ask = (id, what, body = {}) => shop.admin("POST", `/orders/${id}/${what}`,
 const cash = (payment) => value(shop, `SELECT COALESCE(SUM(amount), 0) FROM ledger_entries WHERE account = 'cash:test' AND payment_id = ${bin(payment.id)}`).then(Number);
 const atProvider = async (payment) => Number(await value(shop, `SELECT captured_amount FROM payment_test_attempts WHERE idem_key = '${payment.id}'`));
 const settled = () => until("nothing waits", async () =>
-  (await count(shop, "outbox", "state = 'pending' AND type <> 'payment.capture_part' OR state = 'pending' AND aggregate LIKE 'order:%'")) === 0 &&
+  (await count(shop, "outbox", "state = 'pending' AND type <> 'payment.capture_part' OR state = 'pending' AND aggregate NOT LIKE 'capture:%'")) === 0 &&
   (await count(shop, "sagas", "state IN ('running', 'waiting')")) === 0, MINUTE);
 
 async function bought(lines = [[tea, 3]]) {

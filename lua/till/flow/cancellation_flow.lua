@@ -84,8 +84,8 @@ local function turn_to_refund(c, p, env, seen)
     if ok then ok, e3 = payment_marks.was_let_go(tx, p.id, now.voided) end
     if not ok then return nil, e3 end
     -- with it, so that whoever resumes asks for as much
-    if now.held == 0 then data.is_back = true
-    else data.amount_back = math.min(c.amount, now.held) end
+    data.is_back = now.held == 0 or nil -- a deadlock runs it again
+    data.amount_back = now.held > 0 and math.min(c.amount, now.held) or nil
     local saved, e4 = sagas.save(env.saga, {}, tx)
     if saved == nil then return nil, e4 end
     if not saved then return nil, err.new("busy", "another worker books this cancellation") end

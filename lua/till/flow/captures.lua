@@ -115,9 +115,9 @@ local function let_go(tx, order_id, p, amount, actor)
 end
 
 
--- Queued parts come one after the other; nothing of the order waits for one that was begun.
+-- Queued parts of a payment come one after the other; nothing of the order waits for its provider.
 function captures.go_on_later(tx, c, delay_ms)
-  local aggregate = delay_ms and "capture:" .. c.id or "order:" .. c.order_id
+  local aggregate = delay_ms and "capture:" .. c.id or "payment:" .. c.payment_id
   return outbox.append(tx, { { aggregate = aggregate, type = "payment.capture_part",
     payload = { capture_id = c.id, payment_id = c.payment_id, order_id = c.order_id },
     delay_ms = delay_ms } })

@@ -140,6 +140,8 @@ local function extend(batch)
   local ids, asked_at = ids_of(batch.todo), time.mono_ms()
   if #ids == 0 then return end
   local ok, e = outbox.extend(ids, batch.claim, batch.lease_ms)
+  -- what was settled meanwhile is nobody's loss
+  if err.is(e, "conflict") and #ids_of(batch.todo) < #ids then return extend(batch) end
   if ok and batch.slots then ok, e = queue.extend_slots(batch.slots, batch.lease_ms) end
   if ok then
     batch.leased_at = asked_at

@@ -7,9 +7,8 @@
 -- The streams are the core's (till.prim.live): who was connected before this generation is watched
 -- by it. Truth is in the tables: each second one statement asks for the versions of all carts that
 -- are watched here, and one for the units of all that lies in them; what is found to differ from
--- its tag is read whole and told. Hints (till.flow.live_hints) only make that sooner: by Redis some
--- milliseconds after the commit; without Redis, or where whoever committed died before he could say
--- so, within the second.
+-- its tag is read whole and told. Hints (till.flow.live_hints) only make that sooner: some
+-- milliseconds after the commit; without them it is within the second.
 local carts = require "till.store.carts"
 local cart_flow = require "till.flow.cart"
 local co = require "till.prim.co"
@@ -26,9 +25,7 @@ local time = require "till.prim.time"
 
 local live = {}
 
-local LOOK_MS = 1000
-local GATHER_MS = 10
-local IDLE_MS = 50 -- while nobody has a stream
+local LOOK_MS, GATHER_MS, IDLE_MS = 1000, 10, 50 -- idle: while nobody has a stream
 local AT_ONCE = 500 -- variants of one statement
 
 -- What is known of the carts that are watched: { version, state, owner, head, lines }. `wanted` is
@@ -41,15 +38,18 @@ local look_again
 
 -- ---- stock -----------------------------------------------------------------------------------
 
+-- -> units that are there, those and what may be promised besides | nil, err
 local function units_of(variant_ids)
-  local out = {}
+  local out, all = {}, {}
   for from = 1, #variant_ids, AT_ONCE do
     local part = { unpack(variant_ids, from, math.min(from + AT_ONCE - 1, #variant_ids)) }
     local found, e = offers.load(part)
     if not found then return nil, e end
-    for variant_id, offer in pairs(found) do out[variant_id] = offer.available end
+    for v, offer in pairs(found) do
+      out[v], all[v] = offer.available, offer.available + offer.more
+    end
   end
-  return out
+  return out, all
 end
 
 
@@ -83,8 +83,8 @@ end
 local function units_for(cart)
   local set = {}
   for _, line in ipairs(cart.lines) do set[line.variant_id] = true end
-  local free, e = units_of(keys(set))
-  if not free then return nil, nil, e end
+  local there, free = units_of(keys(set))
+  if not there then return nil, nil, free end
   if not live_state.is_short(cart.lines, free) then return free end
   local held, e2 = live_store.held({ cart.id })
   if not held then return nil, nil, e2 end
@@ -220,12 +220,12 @@ local function look(topics)
   for _, cart_id in ipairs(there) do
     for _, line in ipairs(known[cart_id].lines) do set[line.variant_id] = true end
   end
-  local free, e = units_of(keys(set))
-  if not free then return nil, e end
-  local held, e2 = held_by_short(there, free)
+  local free, all = units_of(keys(set))
+  if not free then return nil, all end
+  local held, e2 = held_by_short(there, all)
   if not held then return nil, e2 end
   for _, cart_id in ipairs(there) do
-    local done, e3 = tell_cart(cart_id, fresh[cart_id], free, held[cart_id])
+    local done, e3 = tell_cart(cart_id, fresh[cart_id], all, held[cart_id])
     if done == nil then return nil, e3 end
   end
   return tell_stock(variant_ids, free)

@@ -80,7 +80,7 @@ local function events_of(order, p, from, move)
     payload = { order_id = order.id, payment_id = p.id, amount = p.amount,
       currency = p.currency } }
   if (kept.policy(p) or {}).capture == "now" and payments.left(p) > 0 then
-    list[#list + 1] = { aggregate = "order:" .. order.id, type = "payment.capture",
+    list[#list + 1] = { aggregate = "payment:" .. p.id, type = "payment.capture",
       payload = { payment_id = p.id, order_id = order.id } }
   end
   return list

@@ -133,7 +133,8 @@ local function events_of(order, parts)
   end
   for _, part in ipairs(parts.paid) do
     if part.policy.capture == "now" and not payments.was_captured(part.payment) then
-      list[#list + 1] = { aggregate = aggregate, type = "payment.capture",
+      -- what is told of the order does not wait for its provider
+      list[#list + 1] = { aggregate = "payment:" .. part.payment.id, type = "payment.capture",
         payload = { payment_id = part.payment.id, order_id = order.id } }
     end
   end

@@ -62,10 +62,11 @@ end
 
 
 -- A key is of who asks, not of his session: he may have to log in again before he hears what became
--- of his request.
-local function scope_of(route, who)
-  local caller = who.staff_id or who.customer_id or who.session_id or who.key_id or who.kind
-  return ("%s %s %s"):format(caller, route.method, route.path)
+-- of his request. All guests of a channel have one credential: theirs is of the path as well.
+local function scope_of(route, who, path)
+  local caller = who.staff_id or who.customer_id or who.session_id
+  if caller or who.kind ~= "publishable" then path = route.path end
+  return ("%s %s %s"):format(caller or who.key_id or who.kind, route.method, path)
 end
 
 
@@ -105,7 +106,8 @@ function idempotency.claim(route, ctx)
   if failure then return nil, failure end
   if not key then return nil end
   local req = ctx.req
-  ctx.idem = { key = key, scope = scope_of(route, ctx.auth), resumed = false, recorded = false,
+  ctx.idem = { key = key, scope = scope_of(route, ctx.auth, req.path), resumed = false,
+    recorded = false,
     print = idem.fingerprint(req.method, req.path, req.body or "") }
   if route.idempotency == "late" then return nil end
   return claim(ctx.idem)

@@ -202,11 +202,14 @@ end
 
 -- ---- units that come back ------------------------------------------------------------------
 
--- What is not there yet first, then as the ids say.
+-- What is not there yet first, then what the last of the locations gave: what was sent already
+-- came from the first.
 local function sold_rows(tx, cart_bin)
   return tx:query("SELECT id, variant_id, location_id, quantity, bundle_id, per_unit"
     .. " FROM reservations WHERE cart_id = ? AND state IN ('sold', 'backordered')"
-    .. " ORDER BY location_id IS NOT NULL, variant_id, id FOR UPDATE", cart_bin)
+    .. " ORDER BY location_id IS NOT NULL, variant_id, (SELECT l.priority FROM locations l"
+    .. " WHERE l.id = reservations.location_id) DESC, (SELECT l.code FROM locations l"
+    .. " WHERE l.id = reservations.location_id) DESC, id FOR UPDATE", cart_bin)
 end
 
 

@@ -97,4 +97,14 @@ function hold_time.bounded(rows, until_ms, most_ms)
 end
 
 
+--- Is it held for as long as it may be? The job has not come by yet then.
+function hold_time.is_over(rows, most_ms)
+  if not most_ms then return false end
+  for _, row in ipairs(rows) do
+    if time.parse(row.since) + most_ms <= time.now_ms() then return true end
+  end
+  return false
+end
+
+
 return hold_time

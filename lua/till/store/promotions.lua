@@ -121,7 +121,22 @@ local AS = {
 }
 
 
+-- Not below what is used already: whoever was promised it has it.
+local function check_limit(tx, promotion_id, limit)
+  local row, e = tx:one("SELECT used FROM promotions WHERE id = ? FOR UPDATE",
+    db.bin("promo", promotion_id))
+  if row == nil then return nil, e end
+  if not row or row.used <= limit then return true end
+  return nil, err.new("conflict", ("it was used %d times already; give a usage_limit of %d or more,"
+    .. " or pause it"):format(row.used, row.used))
+end
+
+
 function promotions.update(tx, promotion_id, fields)
+  if type(fields.usage_limit) == "number" then
+    local fits, e = check_limit(tx, promotion_id, fields.usage_limit)
+    if not fits then return nil, e end
+  end
   local sets, args = { "version = version + 1" }, {}
   for name, as in pairs(AS) do
     if fields[name] ~= nil then

@@ -127,7 +127,7 @@ end
 function reservations.hold(tx, cart_id, items, until_ms, most_ms)
   local rows, e = reservations.lock(tx, cart_id)
   if not rows then return nil, e end
-  if reservations.is_held(rows, items) then
+  if reservations.is_held(rows, items) and not hold_time.is_over(rows, most_ms) then
     return hold_time.extend_in(tx, cart_id, until_ms, most_ms)
   end
   local noted, e2 = carts.holds(tx, cart_id)

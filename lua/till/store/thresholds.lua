@@ -79,7 +79,8 @@ end
 local DAY_MS, AHEAD_MS = 86400000, 60000 -- the clock of another server
 
 
---- In steps that end in time, however much of it is sold.
+--- In steps that end in time, however much of it is sold. What was sold before it was there counts
+-- when it is allotted.
 function thresholds.sold(variant, days)
   local places, e = sql.query("SELECT variant_id, location_id FROM stock WHERE variant_id = ?",
     sql.bytes(variant))
@@ -87,7 +88,7 @@ function thresholds.sold(variant, days)
   local now, units = time.now_ms(), 0
   for _, place in ipairs(places) do
     local sum, e2 = stock_sums.add(place, now - days * DAY_MS, now + AHEAD_MS, nil,
-      "(type = 'sold' OR type = ?)", "returned")
+      "(type IN ('sold', 'allotted') OR type = ?)", "returned")
     if not sum then return nil, e2 end
     units = units - sum.on_hand
   end

@@ -94,6 +94,22 @@ t.describe("a backorder", function()
     t.equal(shop.inventory("TEA").available, 4, "nobody waits any more")
   end))
 
+  t.it("can be had, for the stream of a cart, before and while it is held", with_shop(
+    function(shop, raw)
+      local tea = shop.product("TEA", 1000, 0)
+      shop.policy("TEA", { policy = "backorder", limit = 5 })
+      local live, cart = raw.require "till.flow.live", shop.cart { { tea, 2 } }
+      local key_id = raw.require("till.store.carts").get(cart).key_id
+      local who = { kind = "publishable", key_id = key_id }
+      local function seen()
+        return live.open_cart(who, cart)[1].json:match '"availability":"([%a_]+)"'
+      end
+      t.equal(seen(), "in_stock")
+      shop.must(shop.pay(cart))
+      t.equal(seen(), "in_stock")
+      t.equal(live.open_stock({ "TEA" })[1].json:match '"availability":"([%a_]+)"', "out_of_stock")
+    end))
+
   t.it("is filled by the job from what came back", with_shop(function(shop, raw)
     local tea = shop.product("TEA", 1000, 2)
     shop.policy("TEA", { policy = "backorder", limit = 5 })

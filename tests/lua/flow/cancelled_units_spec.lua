@@ -29,6 +29,17 @@ t.describe("units of an order that are cancelled in part", function()
         { 2, 3, "cancelled" })
     end))
 
+  t.it("are those of the last location: what was sent came from the first", with_shop(
+    function(shop, raw)
+      shop.location("north", 200)
+      local tea = shop.product("TEA", 999, 2)
+      shop.put("TEA", "north", 1)
+      local order = (select(2, shop.buy { { tea, 3 } })).order
+      t.equal((send(raw, shop, order, 2)), 201)
+      part(raw, shop, order, 1)
+      t.same({ shop.at("TEA", "main")[1], shop.at("TEA", "north")[1] }, { 0, 1 })
+    end))
+
   t.it("are those that are not there yet, before any that are", with_shop(function(shop, raw)
     local tea = shop.product("TEA", 999, 2)
     shop.policy("TEA", { policy = "backorder", limit = 5 })

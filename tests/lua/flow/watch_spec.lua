@@ -100,6 +100,19 @@ t.describe("stock.low", function()
     t.equal(#shop.open "stock.low", 0)
   end))
 
+  t.it("counts what was sold before it was there", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 0)
+    shop.must(raw.admin("PUT", "/admin/v1/inventory/TEA/backorders",
+      { policy = "backorder", limit = 20 }))
+    local cart = shop.cart { { tea, 14 } }
+    shop.must(shop.pay(cart))
+    t.equal(select(2, shop.complete(cart)).type, "order")
+    shop.stock("TEA", 20)
+    t.equal(shop.inventory("TEA").available, 6)
+    t.equal(raw.require("till.store.thresholds").sold(raw.require("till.util.id").bin("var", tea),
+      7), 14)
+  end))
+
   t.it("has no threshold unless somebody sets one", with_shop(function(shop, raw)
     shop.product("TEA", 1000, 1)
     shop.sweep()

@@ -1,0 +1,27 @@
+local t = require "till.test"
+local with_shop = require "tests.support.stock"
+
+
+t.describe("the usage limit of a promotion", function()
+  t.it("says clearly that more was used already", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 9)
+    local promotion = shop.promotion { name = "Ten", code = "TEN", usage_limit = 5,
+      terms = { level = "order", type = "percent", value = "10" } }
+    local path = "/admin/v1/promotions/" .. promotion.id
+    for _ = 1, 2 do
+      local cart = shop.cart { { tea, 1 } }
+      shop.must(raw.store("POST", "/store/v1/carts/" .. cart .. "/promotions", { code = "TEN" }))
+      shop.must(shop.pay(cart))
+      t.equal(select(2, shop.complete(cart)).type, "order")
+    end
+    local function limit(n)
+      local _, _, headers = raw.admin("GET", path)
+      return raw.admin("PATCH", path, { usage_limit = n }, { ["if-match"] = headers.etag })
+    end
+    local status, problem = limit(1)
+    t.same({ status, problem.code }, { 409, "conflict" })
+    t.ok(problem.detail:find("used 2 times already", 1, true), problem.detail)
+    t.equal((limit(2)), 200)
+    t.equal((limit(7)), 200)
+  end))
+end)
