@@ -108,7 +108,8 @@ local function is_quadratic(pattern)
 end
 
 
-local FORMS = { "[:.]match%((.*)", "[:.]find%((.*)", "[:.]gsub%((.*)", "[:.]gmatch%((.*)",
+local FORMS = { "[:.]match[%s(](.*)", "[:.]find[%s(](.*)", "[:.]gsub[%s(](.*)",
+  "[:.]gmatch[%s(](.*)",
   "pattern = (.*)", "^local [%u_]+ = (.*)" }
 
 
@@ -138,7 +139,7 @@ local function patterns_of(line)
       local value = unescaped(text) or ""
       local is_text = form:find("^%^local") and not value:find("[%%%[^]")
       if value ~= "" and not is_plain and not is_text then out[#out + 1] = value end
-      rest = rest:match(form) or rest:sub(i):match("[:.]g?[sm][ua][bt][ch]*%((.*)")
+      rest = rest:match(form) or rest:sub(i):match("[:.]g?[sm][ua][bt][ch]*[%s(](.*)")
     end
   end
   return out
@@ -156,9 +157,10 @@ local function check(path)
     local code = line:gsub("%s%-%- .*$", "")
     for _, pattern in ipairs(is_told and {} or patterns_of(code)) do
       local good, is_bad = pcall(is_quadratic, pattern)
-      if good and is_bad then
+      if not good or is_bad then
         bad = bad + 1
-        print(("%s:%d: the pattern %q takes the square of a length"):format(path, n, pattern))
+        print(("%s:%d: the pattern %q %s"):format(path, n, pattern, good
+          and "takes the square of a length" or "cannot be judged: say `-- linear: why`"))
         break
       end
     end

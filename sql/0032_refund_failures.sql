@@ -6,10 +6,9 @@
 -- those from before their flow knows it.
 --
 -- `orders.paid_at` is when an order was paid in full first: that is told once (`order.paid`). Of those
--- from before it is when they were placed.
+-- from before see 0036.
 --
--- Locking: all of it is instant but the UPDATE, which reads `orders` once and writes those that are
---          paid; orders placed meanwhile wait for no more than their own row.
+-- Locking: all of it is instant.
 -- Undo:    forward only; a later migration would drop the columns.
 
 ALTER TABLE cancellations
@@ -24,5 +23,3 @@ ALTER TABLE refunds
 
 ALTER TABLE orders
     ADD COLUMN paid_at DATETIME(3) NULL COMMENT 'when it was paid in full first';
-
-UPDATE orders SET paid_at = placed_at, updated_at = updated_at WHERE payment_status IN ('captured', 'partially_refunded', 'refunded');

@@ -8,7 +8,7 @@
  *             +- claim of a RUNNING record whose time ran out: its runner died
  *
  * Invariants
- *  1. A record is unique by (scope, key); scope = credential and route.
+ *  1. A record is unique by (scope, key); scope = who asks and the route, of guests the path.
  *  2. RUNNING is written and committed before anything else is done, or with
  *     the first of it (records.claim in lua/till/store/records.lua); or the
  *     record comes into being DONE, with claim 0, in the transaction of an effect

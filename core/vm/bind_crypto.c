@@ -87,7 +87,8 @@ static int l_equal(lua_State *L)
 }
 
 /* A password takes a core for 40 to 80 ms, and anybody may send one. Each kind of who asks has a lane, so that no one
- * kind keeps out the others; and a lane that is this long is an answer within two seconds, more is refused at once. */
+ * kind keeps out the others; and a lane that is this long is an answer within a few seconds, more is refused at once.
+ */
 enum { MOST_WAITING = 32 };
 
 static const char *const lanes[TILL_OFFLOAD_LANES + 1] = {"other", "staff", "customer", "registration", NULL};

@@ -28,7 +28,7 @@ const file = (name, content) => {
 async function checksums() {
   const tables = (await query(shop, "SHOW TABLES")).map(([name]) => name)
     .filter((name) => !["idempotency_keys", "sessions", "outbox", "job_schedules", "job_slots", "stock_checks", "stock_checkpoints",
-      "stock_findings", "alerts", "locks", "sagas"].includes(name));
+      "stock_findings", "alerts", "locks", "sagas", "audit_entries"].includes(name));
   return query(shop, `CHECKSUM TABLE ${tables.join(", ")}`);
 }
 

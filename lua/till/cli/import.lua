@@ -115,7 +115,7 @@ function import.main(...)
   end
   local ok, failure = importing.run(options.kind, open, options.on_error, report,
     progress("writing"))
-  if ok ~= false then note(options.kind, report) end
+  if ok or ok == nil and report:has_done() then note(options.kind, report) end
   if ok == nil then
     return say.refused("import", failure)
   end

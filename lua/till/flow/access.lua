@@ -13,9 +13,8 @@
 -- Redis nobody is kept out.
 --
 -- The database finds an account by other spellings than its own (accents, blanks behind): the
--- account is counted, not what was sent.
--- What takes the
--- computer's time is bounded all the same (crypto.scrypt): who comes when too many wait hears so.
+-- account is counted, not what was sent. What takes the computer's time is bounded all the same
+-- (crypto.scrypt): who comes when too many wait hears so.
 local conf = require "till.prim.conf"
 local crypto = require "till.prim.crypto"
 local err = require "till.util.err"

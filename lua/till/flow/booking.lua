@@ -199,7 +199,7 @@ end
 local function is_booked(tx, p, list, event)
   if not event.reference then return false end
   if not is_known(list, event) then
-    if event.kind == "refund_failed" then return false end
+    if event.kind == "refund_failed" then return refund_failure.is_moot(tx, p, list, event) end
     if event.kind == "refunded" and not event.is_ours then return false end
     local named, e = payment_events.name(tx, p.id, event)
     if named == nil then return nil, e end

@@ -8,7 +8,7 @@ local disputes = {}
 local ENDS = { won = true, lost = true }
 
 
--- An end may bear another name than its dispute: it is of that, where no other is open.
+-- Old lists have ends that bear another name than their dispute: of that, where no other is open.
 local function which_of(open, nameless, reference)
   if reference and open[reference] then return reference end
   local one = next(open)
@@ -40,9 +40,7 @@ function disputes.ended_by(list, event, was)
   local open, nameless, ended = disputes_of(list)
   if not event.reference then return was.disputed end
   if ended[event.reference] then return nil end
-  local which = which_of(open, nameless, event.reference)
-  if which then return open[which] end
-  return nameless > 0 and nameless or nil
+  return open[event.reference] or nameless > 0 and nameless or nil
 end
 
 

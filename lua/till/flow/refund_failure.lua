@@ -4,6 +4,9 @@
 --   refund_of(tx, payment, list, event) -> the event of the list that failed | false: it was never
 --                       booked | nil, err     event as till.flow.booking has it; one that bore no
 --                       name is given that
+--   is_moot(tx, payment, list, event) -> true: it failed before it was booked, and its row was done
+--                       by another refund, or by hand; or a server of before told staff of it,
+--                       who have seen to it: nothing is booked | false | nil, err
 --   follow(tx, payment, order or false, list, event) -> true | nil, err    after any event was
 --                       booked: what else it means. Of most nothing
 --   mark(tx, id, reference) -> true | nil, err    a cancellation, return or refund whose flow finds
@@ -30,6 +33,7 @@ local sagas = require "till.store.sagas"
 local failure = { ALERT = "refund.failed" }
 
 local FLOW, ULID_SIZE = "cancellation", 26
+local TOLD_BEFORE = "webhook.parked" -- with the refund's name, until refunds that fail were booked
 
 
 local function rows_of(tx, p)
@@ -98,6 +102,26 @@ local function named(tx, p, list, event)
     end
   end
   return false
+end
+
+
+function failure.is_moot(tx, p, list, event)
+  local before, e0 = alerts.of(TOLD_BEFORE, (p.provider .. ":" .. event.reference):sub(1, 120))
+  if before == nil then return nil, e0 end
+  if before then return true end
+  event.is_ours = event.is_ours or event.key ~= nil
+  for _, one in ipairs(list) do
+    if one.event == "refunded" and one.reference == event.reference then return false end
+  end
+  local c, e = find(tx, p, event)
+  if c == nil then return nil, e end
+  if not c or c.state ~= "done" then return false end
+  local row, e2 = sagas.find(FLOW, c.id, tx)
+  if row == nil then return nil, e2 end
+  local ref = c.refund_ref or row and row.data.refund_ref
+  if ref then return ref ~= event.reference end
+  if not row then return false end
+  return sagas.was_resolved(row, tx)
 end
 
 

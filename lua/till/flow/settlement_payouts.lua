@@ -10,6 +10,9 @@
 -- till.flow.settlement_alone, and made known to till.store.payouts there. A plugin without the hook
 -- `payment.payout` tells no more than that.
 --
+-- A provider that does not answer here (a key without that permission, say) costs the report what
+-- he would have told, and no more: the log says so, and the next run asks again.
+--
 -- What a payout holds is judged like any movement, where no run has seen it yet, and told once
 -- however often a page repeats it. The payout's own movement is not part of its sum.
 local alerts = require "till.store.alerts"
@@ -93,7 +96,7 @@ local function read_page(s, p, sum, answer)
 end
 
 
--- -> what is told of it, and the sum of what it holds | nil, err
+-- -> what is told of it, and the sum of what it holds | nil, err, is it the provider's?
 local function ask(s, p, keep)
   local sum, told, after = { movements = 0, amount = 0, seen = {} }, {}, nil
   for _ = 1, MOST_PAGES do
@@ -101,7 +104,7 @@ local function ask(s, p, keep)
     if not ok then return nil, e end
     local answer, e2 = dispatch.plugin(plugin_of(s.provider), HOOK,
       { payout = p.reference, after = after })
-    if not answer then return nil, e2 end
+    if not answer then return nil, e2, true end
     told = answer.payout or told
     ok, e = read_page(s, p, sum, answer)
     if not ok then return nil, e end
@@ -130,12 +133,13 @@ end
 local function write(s, p, told, sum)
   local state = told.state or p.state
   local is_known = sum.is_told or told.is_listed == false
+  local is_over = ENDED[state] and is_known and difference(p, sum) == 0
   return sql.transaction(function(tx)
     local ok, e = payouts.told(p, { state = told.state, reason = told.reason, at_ms = told.at_ms,
       arrives_at_ms = told.arrives_at_ms, is_listed = told.is_listed,
       movements = sum.is_told and sum.movements or nil,
       movements_amount = sum.is_told and sum.amount or nil,
-      is_open = not (ENDED[state] and is_known), settlement_id = s.id }, tx)
+      is_open = not is_over, settlement_id = s.id }, tx)
     if ok and difference(p, sum) ~= 0 then
       ok, e = raise(tx, s, p, DIFFERS, { reason = ("it holds %d movements that come to %d"):format(
         sum.movements, sum.amount) })
@@ -159,8 +163,8 @@ end
 
 
 local function one(s, p, keep)
-  local told, sum = ask(s, p, keep)
-  if not told then return nil, sum end
+  local told, sum, is_his = ask(s, p, keep)
+  if not told then return nil, sum, is_his end
   local ok, e = write(s, p, told, sum)
   if not ok then return nil, e end
   if difference(p, sum) == 0 then
@@ -174,6 +178,12 @@ local function one(s, p, keep)
 end
 
 
+local function warn(event, s, e)
+  log.warn(event, { provider = s.provider, error = tostring(e),
+    next_step = "see whether the provider's key may read payouts and the balance" })
+end
+
+
 function look.look(s, keep)
   if not dispatch.has(HOOK, plugin_of(s.provider)) then return true end
   local after
@@ -182,7 +192,11 @@ function look.look(s, keep)
     if not list then return nil, e end
     for _, p in ipairs(list) do
       after = p.id
-      local ok, e2 = one(s, p, keep)
+      local ok, e2, is_his = one(s, p, keep)
+      if is_his then
+        warn("settlement.payouts_unread", s, e2)
+        return true
+      end
       if not ok then return nil, e2 end
     end
   until #list < SOME
@@ -193,7 +207,10 @@ end
 function look.balances(s)
   if not dispatch.has(BALANCE, plugin_of(s.provider)) then return false end
   local answer, e = dispatch.plugin(plugin_of(s.provider), BALANCE)
-  if not answer then return nil, e end
+  if not answer then
+    warn("settlement.balance_unread", s, e)
+    return false
+  end
   local rows, e2 = ledger.of_account("cash:" .. s.provider)
   if not rows then return nil, e2 end
   local out = {}

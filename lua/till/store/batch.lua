@@ -48,7 +48,7 @@ local function parts_of_insert(text)
   if not last or not text:find("^INSERT ") then return nil end
   local tail = text:find(" ON DUPLICATE KEY ", last, true)
   local rows = text:sub(last + 1, (tail or 0) - 1)
-  local row = rows:match "^%b()" or rows
+  local row = rows:match "^%b()" or rows -- linear: it begins at one place
   local n = (#rows + 2) / (#row + 2)
   if rows ~= row .. (", " .. row):rep(n - 1) then return nil end -- they differ
   return text:sub(1, last), row, n, tail and text:sub(tail) or ""
@@ -74,26 +74,30 @@ local function add_insert(groups, step, head, row, n, tail)
 end
 
 
-local function add_update(groups, step)
+-- What comes to a row later stays later, whatever else of it is written: `last` has the place of
+-- the group that was at it last.
+local function add_update(groups, last, step)
   local group, id = groups[step.text], step[step.n]
   if type(id) == "table" then id = id[1] end -- bytes
-  if not group or group.ids[id] or (2 * step.n) * (#group + 1) > MOST_PARAMS / 2 then
-    group = { kind = "update", text = step.text, ids = {} }
+  local row = step.text:match "^UPDATE (%S+)" .. " " .. tostring(id)
+  if not group or group.ids[id] or group.at < (last[row] or 0)
+    or (2 * step.n) * (#group + 1) > MOST_PARAMS / 2 then
+    group = { kind = "update", text = step.text, ids = {}, at = #groups + 1 }
     groups[step.text], groups[#groups + 1] = group, group
   end
-  group.ids[id], group[#group + 1] = true, step
+  group.ids[id], group[#group + 1], last[row] = true, step, group.at
 end
 
 
 local function group_all(batches)
-  local groups = {}
+  local groups, last = {}, {}
   for _, one in ipairs(batches) do
     for _, step in ipairs(one.steps) do
       local head, row, n, tail = parts_of_insert(step.text)
       if head then
         add_insert(groups, step, head, row, n, tail)
       elseif step.text:find("^UPDATE .* WHERE id = %?$") then
-        add_update(groups, step)
+        add_update(groups, last, step)
       else
         groups[#groups + 1] = { kind = "alone", step }
       end

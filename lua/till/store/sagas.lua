@@ -216,6 +216,15 @@ function sagas.note(saga, kind, actor, data, tx)
 end
 
 
+-- Have staff said at some time that it is done?
+function sagas.was_resolved(saga, tx)
+  local row, e = db.on(tx):one("SELECT 1 AS yes FROM saga_events WHERE saga_id = ?"
+    .. " AND type = 'resolved' LIMIT 1", saga.id)
+  if row == nil then return nil, e end
+  return row ~= false
+end
+
+
 function sagas.list(opts)
   local where, args = {}, {}
   for _, name in ipairs { "state", "name", "aggregate" } do

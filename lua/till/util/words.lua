@@ -84,6 +84,7 @@ function words.sound(word)
   end
   local first = text:sub(1, 1):gsub("[aeiouy]", "a")
   local code = first .. text:sub(2):gsub("[aeiouyhw]", "")
+  -- linear: what it took is not looked at again
   code = code:gsub("(.)%1+", "%1"):sub(1, 20)
   return #code >= 2 and code or ""
 end

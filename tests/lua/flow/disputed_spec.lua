@@ -108,6 +108,13 @@ t.describe("an order of which several disputes are open at once", function()
   end))
 
   t.it("ends none that nobody has told of", with_order(function(s)
+    s.book { kind = "disputed", amount = 100, reference = "dp_only" }
+    t.equal(select(2, s.told { kind = "won", reference = "dp_nine" }).reason, "impossible")
+    t.equal(state(s), "disputed 100 0")
+    s.book { kind = "won", reference = "dp_only" }
+  end))
+
+  t.it("ends none of several that nobody has told of", with_order(function(s)
     opened(s)
     local done, e = s.told { kind = "won", reference = "dp_nine" }
     t.same({ done, e.reason, state(s) }, { nil, "impossible", "disputed 800 0" })

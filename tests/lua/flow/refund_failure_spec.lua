@@ -236,6 +236,24 @@ t.describe("a refund that failed before it was booked", function()
     t.same({ s.row(), s.open() }, { "captured 300", 0 })
   end))
 
+  t.it("is none of a refund that was declined at once and given by hand", with_order(function(s)
+    local dispatch, key = s.raw.require "till.plugin.dispatch", nil
+    function dispatch.plugin(_, _, about)
+      key = about.idem_key or key
+      return { outcome = "declined", reason = "the bank is closed" }
+    end
+    t.equal((s.refund(300)), 202)
+    s.act("resolve", { as = "done", reason = "in cash" })
+    t.same({ s.fails("re_1", 300, { key = key, is_ours = true }), s.row(), s.open(), #s.parked() },
+      { false, "captured 300", 0, 0 })
+  end))
+  t.it("is no news where staff were told by a server of before", with_order(function(s)
+    s.shop.must(s.refund(300))
+    s.raw.sql.exec("INSERT INTO alerts (kind, subject, state, detail, opened_at, seen_at) VALUES"
+      .. " ('webhook.parked', 'test:re_1', 'closed', '{}', NOW(3), NOW(3))")
+    t.same({ s.fails("re_1", 300), s.row(), s.open() }, { false, "captured 300", 0 })
+  end))
+
   t.it("that was made at the provider alone leaves nothing but an alert", with_order(function(s)
     local before = s.sums()
     for _ = 1, 2 do s.fails("re_there", 400) end

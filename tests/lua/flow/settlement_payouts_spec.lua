@@ -148,7 +148,8 @@ t.describe("what a payout holds", function()
       local done, e = s.look(function() return nil, "taken over" end)
       t.same({ done, e, s.asked, s.one().state }, { nil, "taken over", 0, "created" })
       s.pages.po_1 = {}
-      t.equal(s.look(), nil)
+      t.ok(s.look()) -- it costs the run no more than that
+      t.equal(s.one().movements, nil)
       s.pages.po_1 = { { payout = { state = "paid", is_listed = true }, items = {} } }
       t.ok(s.look())
       t.same({ s.one().movements, s.one().difference }, { 0, 500 })

@@ -95,6 +95,16 @@ t.describe("rows that many update", function()
       1, "n1", 2, "n2", 3, "n3", 3, "n3", 5, 1, 2, 3, 3 } })
   end)
 
+  t.it("end as who came last has left them, whatever others write", function()
+    local OTHER = "UPDATE things SET name = ?, at = ? WHERE id = ?"
+    local one, two = batch.new(), batch.new()
+    one:exec(UPDATE, "a", 1, 7)
+    two:exec(OTHER, "b", 2, 8)
+    two:exec(UPDATE, "c", 3, 8)
+    t.same(run { one, two }, { { text = UPDATE, n = 3, "a", 1, 7 },
+      { text = OTHER, n = 3, "b", 2, 8 }, { text = UPDATE, n = 3, "c", 3, 8 } })
+  end)
+
   t.it("are another statement where an id comes again", function()
     local one, two = batch.new(), batch.new()
     one:exec(UPDATE, "a", 1, 7)

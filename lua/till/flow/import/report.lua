@@ -84,6 +84,15 @@ function report:lines(done)
 end
 
 
+--- Did anything come in?
+function report:has_done()
+  for name, n in pairs(self.counts) do
+    if n > 0 and name:find " added$" then return true end
+  end
+  return false
+end
+
+
 --- The same for machines: every row number, not only the first ones.
 function report:table()
   local left_out = {}

@@ -48,7 +48,7 @@ local function import(ctx)
   local report = report_of.new()
   local function open() return source.of_text(ctx.body.file, "the file") end
   local ok, failure = importing.run(ctx.body.kind, open, ctx.body.on_error, report)
-  if ok ~= false then note(ctx, report) end
+  if ok or ok == nil and report:has_done() then note(ctx, report) end
   if ok == nil then return nil, failure end
   if not ok then return refused(report) end
   local out = report:table()
