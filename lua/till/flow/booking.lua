@@ -197,6 +197,7 @@ end
 
 -- -> true where it was written down before | false | nil, err
 local function is_booked(tx, p, list, event)
+  if event.kind == "voided" and p.state == "voided" then return true end -- by us meanwhile
   if not event.reference then return false end
   if not is_known(list, event) then
     if event.kind == "refund_failed" then return refund_failure.is_moot(tx, p, list, event) end

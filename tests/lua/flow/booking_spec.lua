@@ -260,5 +260,6 @@ t.describe("till.flow.booking", function()
       t.same({ booking.amounts(p.id).state, booking.amounts(p.id).left },
         { "authorized", p.amount - 997 })
       t.equal(book({ kind = "voided" }).state, "voided")
+      t.equal(book { kind = "voided", reference = "ch_gone" }, false)
     end))
 end)

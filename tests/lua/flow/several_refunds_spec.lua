@@ -189,7 +189,7 @@ t.describe("money of several payments", function()
     local booking, p = raw.require "till.flow.booking", order.payments[1]
     local function told(kind)
       assert(raw.sql.transaction(function(tx)
-        return booking.book(tx, p.id, { kind = kind, reference = kind .. "_1" })
+        return booking.book(tx, p.id, { kind = kind, reference = "dp_1" })
       end))
     end
     told "disputed"
