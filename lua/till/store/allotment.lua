@@ -1,152 +1,39 @@
 -- till/store/allotment - units of placed orders: those that come late find their line, and those
 -- that are not wanted any more come back.
 --
---   allot(tx, variant, location) -> units | nil, err    free units there go to backordered lines in
---                     the order in which they were reserved; last in the transaction that brought
---                     the units. Variant and location in bytes
---   run(limit) -> variants that got some      the same for all that is free, by the job
+--   allot(tx, variant, location), arrived(tx, variant, location)   of till.store.allotment_give
+--   run(limit) -> variants that got some      all that is free goes to who waits for it, by the
+--                     job; limit: of those that are tried
 --   take_back(tx, order_id, cart_id, actor [, units]) -> true | nil, err     of a cancelled order;
 --                     units: { variant id of a line -> how many of it }, absent: all. Those that
 --                     are not there yet are given up first
 --
--- Both change rows of `stock` last. allot waits for no order: one that is changed just now is left
--- to the job, and so is who comes after the first hundred lines. Until the job has come by (a
--- second), what expires or comes back may be bought by others.
+-- All change rows of `stock` last. Until the job has come by (a second), what expires or comes back
+-- may be bought by others.
 local blocked = require "till.store.stock_blocked"
 local db = require "till.store.db"
 local err = require "till.util.err"
+local give = require "till.store.allotment_give"
 local id = require "till.util.id"
-local orders = require "till.store.orders"
 local sql = require "till.prim.sql"
 local stock_log = require "till.store.stock_log"
 local time = require "till.prim.time"
-local ulid = require "till.prim.ulid"
 local units = require "till.store.units"
 
-local allotment = {}
+local allotment = { allot = give.allot, arrived = give.arrived }
 
-local AT_ONCE = 100 -- reservations of one allotment
 local ROUNDS = 20 -- of one SKU, each time the job comes by
-
-
--- What a line lacks is what its reservations say: of a bundle as much as its scarcest part.
-local function recount(tx, order_bin, cart_bin, line_variant)
-  local bin = sql.bytes(line_variant)
-  return tx:exec("UPDATE order_lines SET backordered_quantity = COALESCE((SELECT"
-    .. " MAX(CEIL(x.quantity / x.per_unit)) FROM (SELECT SUM(quantity) AS quantity,"
-    .. " MAX(per_unit) AS per_unit FROM reservations WHERE cart_id = ? AND state = 'backordered'"
-    .. " AND COALESCE(bundle_id, variant_id) = ? GROUP BY variant_id) x), 0)"
-    .. " WHERE order_id = ? AND variant_id = ?", cart_bin, bin, order_bin, bin)
-end
+local PAGES = 20 -- that one run looks through
 
 
 -- ---- units that come late ------------------------------------------------------------------
-
-local function free_at(tx, variant_bin, location_bin)
-  local row, e = tx:one("SELECT s.on_hand - s.reserved AS free FROM stock s JOIN locations l"
-    .. " ON l.id = s.location_id AND l.enabled = 1 JOIN backorders b ON b.variant_id = s.variant_id"
-    .. " AND b.promised > 0 WHERE s.variant_id = ? AND s.location_id = ?", variant_bin,
-    location_bin)
-  if row == nil then return nil, e end
-  return row and row.free or 0
-end
-
-
--- Found first and locked then: what is locked is what is needed.
-local function waiting(tx, variant_bin)
-  local rows, e = tx:query("SELECT id FROM reservations WHERE variant_id = ?"
-    .. " AND state = 'backordered' ORDER BY id LIMIT " .. AT_ONCE, variant_bin)
-  if not rows or #rows == 0 then return rows, e end
-  local ids = {}
-  for i, row in ipairs(rows) do ids[i] = sql.bytes(row.id) end
-  db.padded(ids)
-  return tx:query("SELECT r.id, r.cart_id, r.variant_id, r.quantity, r.bundle_id, r.per_unit,"
-    .. " r.expires_at, o.id AS order_id FROM reservations r JOIN orders o ON o.cart_id = r.cart_id"
-    .. " WHERE r.id IN (" .. sql.marks(#ids) .. ") AND r.state = 'backordered' ORDER BY r.id"
-    .. " FOR UPDATE SKIP LOCKED", unpack(ids))
-end
-
-
-local function move(tx, row, location, n)
-  if n == row.quantity then
-    return tx:exec("UPDATE reservations SET state = 'sold', location_id = ? WHERE id = ?",
-      sql.bytes(location), sql.bytes(row.id))
-  end
-  local ok, e = tx:exec("UPDATE reservations SET quantity = quantity - ? WHERE id = ?", n,
-    sql.bytes(row.id))
-  if not ok then return nil, e end
-  return tx:exec("INSERT INTO reservations (id, cart_id, variant_id, location_id, quantity,"
-    .. " bundle_id, per_unit, state, expires_at) SELECT ?, cart_id, variant_id, ?, ?, bundle_id,"
-    .. " per_unit, 'sold', expires_at FROM reservations WHERE id = ?", sql.bytes(ulid.new()),
-    sql.bytes(location), n, sql.bytes(row.id))
-end
-
-
--- What an order gets: its reservation, its line, its timeline.
-local function give(tx, row, location, n)
-  local order_id, order_bin = id.text("ord", row.order_id), sql.bytes(row.order_id)
-  local ok, e = move(tx, row, location, n)
-  if ok then
-    ok, e = recount(tx, order_bin, sql.bytes(row.cart_id), row.bundle_id or row.variant_id)
-  end
-  if ok then
-    ok, e = orders.event(tx, order_id, "allotted", "system", { quantity = n,
-      variant_id = id.text("var", row.variant_id), location_id = id.text("loc", location) })
-  end
-  if ok then ok, e = orders.set(tx, order_id, {}) end
-  return ok, e
-end
-
-
-local function events_of(row, location, n)
-  local reference = id.text("ord", row.order_id)
-  return { variant = row.variant_id, location = location, type = "allotted", quantity = -n,
-      on_hand = -n, reference = reference },
-    { variant = row.variant_id, type = "allotted", quantity = -n, reserved = -n,
-      reference = reference }
-end
-
-
-local function leave(tx, variant, location, n)
-  local done, e = tx:exec("UPDATE stock SET on_hand = on_hand - ?, version = version + 1"
-    .. " WHERE variant_id = ? AND location_id = ? AND on_hand - reserved >= ?", n,
-    sql.bytes(variant), sql.bytes(location), n)
-  if not done then return nil, e end
-  if done.affected == 0 then
-    return nil, err.new("busy", "the stock is changed at the same time; try again")
-  end
-  return units.unpromise(tx, { variant_id = variant, quantity = n })
-end
-
-
-function allotment.allot(tx, variant, location)
-  local variant_bin = sql.bytes(variant)
-  local free, e = free_at(tx, variant_bin, sql.bytes(location))
-  if not free or free <= 0 then return free and 0, e end
-  local rows, e2 = waiting(tx, variant_bin)
-  if not rows then return nil, e2 end
-  local given, events = 0, {}
-  for _, row in ipairs(rows) do
-    local n = math.min(free - given, row.quantity)
-    if n <= 0 then break end
-    local ok, why = give(tx, row, location, n)
-    if not ok then return nil, why end
-    events[#events + 1], events[#events + 2] = events_of(row, location, n)
-    given = given + n
-  end
-  if given == 0 then return 0 end
-  local ok, e3 = stock_log.add(tx, events)
-  if ok then ok, e3 = leave(tx, variant, location, given) end
-  if not ok then return nil, e3 end
-  return given
-end
-
 
 local function allot_all(row)
   local total = 0
   for _ = 1, ROUNDS do
     local given, e = sql.transaction(function(tx)
-      return allotment.allot(tx, row.variant_id, row.location_id)
+      local n, why = give.allot(tx, row.variant_id, row.location_id)
+      return n or nil, why
     end)
     if not given then return nil, e end
     total = total + given
@@ -164,7 +51,7 @@ local passed = {}
 local function pass_over(row, why)
   passed[row.variant_id] = time.mono_ms() + blocked.TRY_AGAIN_MS
   return sql.transaction(function(tx)
-    local told, e = blocked.tell(tx, row, why, { backordered = true })
+    local told, e = give.tell(tx, row.variant_id, row.location_id, why)
     if not told then return nil, e end
     return 0
   end)
@@ -178,22 +65,61 @@ local function is_passed(row)
 end
 
 
---- One that fails keeps nobody else from getting his.
-function allotment.run(limit)
-  local rows, e = sql.query("SELECT b.variant_id, s.location_id FROM backorders b"
+-- Where the next run goes on: so none of them waits for those before it, however many are blocked,
+-- or changed by others each time it comes by.
+local FIRST = { variant_id = ("\0"):rep(16), priority = 0, code = "" }
+local after = FIRST
+
+
+local function page(limit)
+  local variant = sql.bytes(after.variant_id)
+  return sql.query("SELECT b.variant_id, s.location_id, l.priority, l.code FROM backorders b"
     .. " JOIN stock s ON s.variant_id = b.variant_id AND s.on_hand > s.reserved JOIN locations l"
     .. " ON l.id = s.location_id AND l.enabled = 1 WHERE b.promised > 0 AND EXISTS (SELECT 1"
     .. " FROM reservations r WHERE r.variant_id = b.variant_id AND r.state = 'backordered')"
-    .. " ORDER BY l.priority, l.code LIMIT ?", limit)
-  if not rows then return nil, e end
-  local n, failed = 0, nil
+    .. " AND b.variant_id >= ? AND (b.variant_id > ? OR l.priority > ?"
+    .. " OR l.priority = ? AND l.code > ?) ORDER BY b.variant_id, l.priority, l.code LIMIT ?",
+    variant, variant, after.priority, after.priority, after.code, limit)
+end
+
+
+-- -> did it get some? | nil, err
+local function try(row)
+  local given, e = allot_all(row)
+  if blocked.is(e) then given, e = pass_over(row, e) end
+  if given then return given > 0 end
+  if err.is(e, "busy") then return false end
+  return nil, e
+end
+
+
+-- -> how many were tried, how many got some, what failed
+local function try_some(rows, limit)
+  local tried, n, failed = 0, 0, nil
   for _, row in ipairs(rows) do
+    if tried == limit then return tried, n, failed end
+    after = row
     if not is_passed(row) then
-      local given, e2 = allot_all(row)
-      if blocked.is(e2) then given, e2 = pass_over(row, e2) end
-      if not given and not err.is(e2, "busy") then failed = failed or e2 end
-      if given and given > 0 then n = n + 1 end
+      local got, e = try(row)
+      tried, n, failed = tried + 1, n + (got and 1 or 0), failed or e
     end
+  end
+  if not rows[limit] then after = FIRST end
+  return tried, n, failed
+end
+
+
+--- One that fails keeps nobody else from getting his.
+function allotment.run(limit)
+  local left, n, failed = limit, 0, nil
+  local began = after
+  for _ = 1, PAGES do
+    local rows, e = page(limit)
+    if not rows then return nil, e end
+    local tried, got, why = try_some(rows, left)
+    left, n, failed = left - tried, n + got, failed or why
+    if left == 0 or after == FIRST and began == FIRST then break end
+    if after == FIRST then began = FIRST end
   end
   if failed then return nil, failed end
   return n
@@ -242,7 +168,8 @@ local function shrink(tx, row)
 end
 
 
-local function put_back(tx, rows)
+local function put_back(tx, rows, order_id)
+  local refused = {}
   for _, row in ipairs(units.merged(rows)) do
     local ok, e
     if row.location_id then
@@ -250,11 +177,12 @@ local function put_back(tx, rows)
         .. " WHERE variant_id = ? AND location_id = ?", row.quantity, sql.bytes(row.variant_id),
         sql.bytes(row.location_id))
     else
-      ok, e = units.unpromise(tx, row)
+      ok, e = units.unpromise(tx, row, refused)
     end
     if not ok then return nil, e end
   end
-  return true
+  if #refused == 0 then return true end
+  return blocked.put_right(tx, refused, order_id, { order_id = order_id })
 end
 
 
@@ -279,10 +207,10 @@ function allotment.take_back(tx, order_id, cart_id, actor, wanted)
     if ok then ok, e2 = shrink(tx, row) end
   end
   for line in pairs(lines) do
-    if ok then ok, e2 = recount(tx, order_bin, cart_bin, line) end
+    if ok then ok, e2 = give.recount(tx, order_bin, cart_bin, line) end
   end
   if ok then ok, e2 = stock_log.add(tx, events) end
-  if ok then ok, e2 = put_back(tx, back) end
+  if ok then ok, e2 = put_back(tx, back, order_id) end
   if not ok then return nil, e2 end
   return true
 end

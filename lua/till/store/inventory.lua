@@ -10,7 +10,6 @@
 --   count(tx, change)   { …, quantity, taken_at | event_id, override } -> as adjust, with
 --                       moved = units that came and went since | nil, err
 --   transfer(tx, change)   { …, from, to, quantity, expected_quantity } -> { variant_id }
---   take_back(tx, cart_id, order_id, actor)  units of a cancelled order
 --
 -- What is held for shoppers is never taken from them by the way: less than that is a conflict.
 -- With `override` whole carts lose what they hold, the youngest first, but none that is being
@@ -225,7 +224,7 @@ local function settle(tx, at, change, event, wanted_of)
   event.on_hand = wanted - row.on_hand
   ok, why = move(tx, at, event)
   if ok then ok, why = stock_log.add(tx, { event }) end
-  if ok and event.on_hand > 0 then ok, why = allotment.allot(tx, at.variant, at.location) end
+  if ok and event.on_hand > 0 then ok, why = allotment.arrived(tx, at.variant, at.location) end
   if not ok then return nil, why end
   return { variant_id = id.text("var", at.variant), location = at.code, before = row.on_hand,
     on_hand = wanted, reserved = row.reserved, released = released }
@@ -323,7 +322,7 @@ function inventory.transfer(tx, change)
   if ok then ok, why = move(tx, to, come) end
   if ok then ok, why = stock_log.add(tx, { gone, come }) end -- of one time: no unit is at both
   if not ok then return nil, why end
-  ok, why = allotment.allot(tx, to.variant, to.location)
+  ok, why = allotment.arrived(tx, to.variant, to.location)
   if not ok then return nil, why end
   return { variant_id = id.text("var", from.variant) }
 end

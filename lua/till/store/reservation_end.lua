@@ -1,13 +1,15 @@
 -- till/store/reservation_end - reservations that hold nothing any more: let go of, or over.
 --
 --   lock(tx, cart_id) -> rows | nil, err, let_go(tx, rows, state), release(tx, cart_id)
---   set_state(tx, rows, state), give_back(tx, rows, state)     let_go in two
+--   set_state(tx, rows, state), give_back(tx, rows, state)     let_go in two; what contradicts the
+--                     tables ends all the same, and is told of (till.store.stock_blocked)
 --   expire(limit, within_ms) -> how many ended | nil, err
 --   FROM, OVER, over_args(...)     of a query for those that are over
 --
--- One that the tables refuse to give back (its row of stock says that less is reserved) ends no
--- others: the batch is halved down to it, and it is passed over for a while, which staff are told
--- of (till.store.stock_blocked).
+-- One that the tables refuse to give back (its row of stock says that less is reserved) keeps no
+-- others from ending, and no cart from going on. By the job: the batch is halved down to it, and it
+-- is passed over for a while, for nobody waits for it. Where a cart lets go of it, it ends, and its
+-- row becomes what is held of it. Either way staff are told (till.store.stock_blocked).
 local blocked = require "till.store.stock_blocked"
 local carts = require "till.store.carts"
 local db = require "till.store.db"
@@ -55,18 +57,26 @@ function ending.set_state(tx, rows, state)
 end
 
 
--- The units of rows that hold none, or fewer, from now on; the rows of stock last.
-function ending.give_back(tx, rows, state)
-  if #rows == 0 then return true end
+local function log_ended(tx, rows, state)
   local events = {}
   for i, row in ipairs(rows) do
     events[i] = { variant = row.variant_id, location = row.location_id, type = state,
       quantity = row.quantity, reserved = -row.quantity,
       reference = id.text("cart", row.cart_id) }
   end
-  local ok, e = stock_log.add(tx, events)
-  if ok then ok, e = units.let_go(tx, rows) end
-  return ok, e
+  return stock_log.add(tx, events)
+end
+
+
+-- The units of rows that hold none, or fewer, from now on; the rows of stock last.
+function ending.give_back(tx, rows, state)
+  if #rows == 0 then return true end
+  local refused = {}
+  local ok, e = log_ended(tx, rows, state)
+  if ok then ok, e = units.let_go(tx, rows, refused) end
+  if not ok or #refused == 0 then return ok, e end
+  local cart = id.text("cart", rows[1].cart_id)
+  return blocked.put_right(tx, refused, cart, { cart_id = cart })
 end
 
 
@@ -75,6 +85,16 @@ function ending.let_go(tx, rows, state)
   local ok, e = ending.set_state(tx, rows, state)
   if not ok then return nil, e end
   return ending.give_back(tx, rows, state)
+end
+
+
+-- All of them or none.
+local function expire_all(tx, rows)
+  if #rows == 0 then return true end
+  local ok, e = ending.set_state(tx, rows, "expired")
+  if ok then ok, e = log_ended(tx, rows, "expired") end
+  if ok then ok, e = units.let_go(tx, rows) end
+  return ok, e
 end
 
 
@@ -97,7 +117,7 @@ local function expire_some(limit)
     rows, why = tx:query(ending.FROM:format "reservations_expiry" .. "WHERE " .. ending.OVER
       .. " ORDER BY r.expires_at LIMIT ? FOR UPDATE SKIP LOCKED", ending.over_args(limit))
     if not rows then return nil, why end
-    local ok, e2 = ending.let_go(tx, rows, "expired")
+    local ok, e2 = expire_all(tx, rows)
     if not ok then return nil, e2 end
     return #rows
   end)

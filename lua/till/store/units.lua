@@ -6,10 +6,12 @@
 --       false: so many are not to be had; location nil: promised; shares.first: the location,
 --       where it is the first that has any and gave all of it. sweep(n) makes up to n units
 --       that others hold for too long give way -> how many rows did, 0: there are none | nil, err
---   let_go(tx, rows)          gives back what rows hold
---   unpromise(tx, row)        promised units are given up, or are there now
+--   let_go(tx, rows [, refused])   gives back what rows hold; refused: a list, to which each row is
+--       added that contradicts what is there, { row =, why = err }. Without it the first one fails
+--   unpromise(tx, row [, refused])    promised units are given up, or are there now
 --
 -- Variants, locations and rows in bytes, as in till.store.stock. The caller logs the events.
+local blocked = require "till.store.stock_blocked"
 local err = require "till.util.err"
 local sql = require "till.prim.sql"
 
@@ -152,26 +154,44 @@ local function let_go_some(tx, rows)
 end
 
 
-function units.unpromise(tx, row)
-  return tx:exec("UPDATE backorders SET promised = promised - ?, version = version + 1"
+-- A statement that a table refuses has done nothing: it is halved down to the row.
+local function let_go_or_halve(tx, rows, refused)
+  local ok, e = let_go_some(tx, rows)
+  if ok or not refused or not blocked.contradicts(e) then return ok, e end
+  if #rows == 1 then
+    refused[#refused + 1] = { row = rows[1], why = e }
+    return true
+  end
+  local half = math.floor(#rows / 2)
+  ok, e = let_go_or_halve(tx, { unpack(rows, 1, half) }, refused)
+  if not ok then return nil, e end
+  return let_go_or_halve(tx, { unpack(rows, half + 1) }, refused)
+end
+
+
+function units.unpromise(tx, row, refused)
+  local ok, e = tx:exec("UPDATE backorders SET promised = promised - ?, version = version + 1"
     .. " WHERE variant_id = ?", row.quantity, sql.bytes(row.variant_id))
+  if ok or not refused or not blocked.contradicts(e) then return ok, e end
+  refused[#refused + 1] = { row = row, why = e }
+  return true
 end
 
 
 --- In the order of units.merged: rows of stock that follow upon each other go together.
-function units.let_go(tx, rows)
+function units.let_go(tx, rows, refused)
   local run, ok, e = {}, true, nil
   for _, row in ipairs(units.merged(rows)) do
     if row.location_id then run[#run + 1] = row end
     if #run == MOST_ROWS or not row.location_id and #run > 0 then
-      ok, e = let_go_some(tx, run)
+      ok, e = let_go_or_halve(tx, run, refused)
       run = {}
     end
-    if ok and not row.location_id then ok, e = units.unpromise(tx, row) end
+    if ok and not row.location_id then ok, e = units.unpromise(tx, row, refused) end
     if not ok then return nil, e end
   end
   if #run == 0 then return true end
-  return let_go_some(tx, run)
+  return let_go_or_halve(tx, run, refused)
 end
 
 

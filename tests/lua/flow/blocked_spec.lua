@@ -1,5 +1,6 @@
 -- Rows of stock that contradict what is held or promised of them: a hand in the database.
 local t = require "till.test"
+local passes = require "tests.support.passes"
 local with_shop = require "tests.support.stock"
 
 
@@ -76,4 +77,82 @@ t.describe("what cannot be allotted", function()
     t.equal(run(100), 0)
     spoil(raw, "UPDATE backorders SET promised = 2 WHERE variant_id = ?", wrong)
   end))
+end)
+
+
+-- fn(shop, raw, orders, variants): each order lacks 2 of its SKU, and of `blocked` ones less is
+-- promised.
+local function with_waiting(skus, blocked, fn)
+  return with_shop(function(shop, raw)
+    local variants, orders = {}, {}
+    for i, sku in ipairs(skus) do
+      variants[i] = shop.product(sku, 1000, 0)
+      shop.must(shop.policy(sku, { policy = "backorder", limit = 10 }))
+      orders[variants[i]] = (select(2, shop.buy { { variants[i], 2 } })).order
+    end
+    table.sort(variants)
+    for i = 1, blocked do
+      spoil(raw, "UPDATE backorders SET promised = 1 WHERE variant_id = ?", variants[i])
+    end
+    fn(shop, raw, orders, variants)
+    passes.pass(raw)
+    raw.clock.skip_ms = raw.clock.skip_ms + 1000
+    t.equal((passes.pass(raw)).differences, 0)
+  end)
+end
+
+
+t.describe("more that cannot be allotted than are tried at once", function()
+  t.it("keep nobody from getting his", with_waiting({ "AAA", "BBB", "CCC", "DDD", "EEE" }, 4,
+    function(shop, raw, orders, variants)
+      arrive(raw, 5)
+      local run, got = raw.require("till.store.allotment").run, 0
+      for _ = 1, 4 do got = got + run(2) end
+      t.equal(got, 1)
+      t.equal(shop.order(orders[variants[5]].id).lines[1].backordered_quantity, 0)
+      t.equal(open(shop), 4)
+    end))
+
+  t.it("nor do those whose orders are changed by others each time", with_waiting(
+    { "AAA", "BBB", "CCC" }, 0, function(shop, raw, orders, variants)
+      arrive(raw, 5)
+      local run, got = raw.require("till.store.allotment").run, 0
+      raw.sql.transaction(function(tx)
+        for i = 1, 2 do
+          assert(tx:one("SELECT 1 AS yes FROM orders WHERE id = ? FOR UPDATE", raw.sql.bytes(
+            raw.require("till.util.id").bin("ord", orders[variants[i]].id))))
+        end
+        for _ = 1, 3 do got = got + run(1) end
+        return true
+      end)
+      t.equal(got, 1)
+      t.equal(run(10), 2, "they get theirs afterwards")
+    end))
+end)
+
+
+t.describe("what is promised less than waits", function()
+  local function reason(raw, variant)
+    return raw.require("till.store.alerts").of("stock.blocked", variant).detail.reason
+  end
+
+  t.it("keeps staff from counting the SKU as little as from moving it", with_waiting({ "AAA" }, 1,
+    function(shop, raw, orders, variants)
+      shop.stock("AAA", 7)
+      t.equal(reason(raw, variants[1]), "rejected")
+      shop.location("north", 200)
+      t.equal((raw.admin("POST", "/admin/v1/inventory/AAA/transfers", { from = "main",
+        to = "north", quantity = 3, reason = "spec" }, shop.key())), 201)
+      t.same({ shop.at("AAA", "main"), shop.at("AAA", "north") }, { { 4, 0 }, { 3, 0 } })
+      t.equal(shop.order(orders[variants[1]].id).lines[1].backordered_quantity, 2)
+      passes.pass(raw)
+      t.equal(raw.require("till.store.allotment").run(10), 1)
+    end))
+
+  t.it("keeps no order from being cancelled", with_waiting({ "AAA" }, 1,
+    function(shop, raw, orders, variants)
+      t.equal((shop.cancel(orders[variants[1]].id)), 200)
+      t.equal(shop.promised("AAA"), 0)
+      t.equal(reason(raw, variants[1]), "rejected")
+    end))
 end)
