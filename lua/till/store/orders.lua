@@ -4,7 +4,8 @@
 --   place(script, order)         insert, and the event that tells of it. The number is known once
 --                                the script has run, as `number` of its row: UNNUMBERED until then
 --   get(id [, tx [, is_counted]]), of_cart(cart_id [, tx])   with lines and fulfilments; counted,
---                                with how many payments are its own as well, payments_count
+--                                with how many payments are its own as well, payments_count, and
+--                                whether a payment is asked for, is_asked
 --   list{ status=, email=, number=, placed_after=, placed_before=, customer_id=, limit, … }
 --   lock(tx, id) -> order | false                  with its lines; the row is ours until the end
 --   lock_all(tx, ids) -> { id -> order }           several, with no more of them than
@@ -45,7 +46,7 @@ local function to_order(row)
     shipping_label = row.shipping_label, promotions = db.json(row.promotions) or {},
     generation = row.generation, version = row.version, placed_at = row.placed_at,
     updated_at = row.updated_at, paid_at = row.paid_at, payments_count = row.payments_count,
-    lines = {}, fulfilments = {} }
+    is_asked = row.is_asked == 1, lines = {}, fulfilments = {} }
 end
 
 
@@ -58,7 +59,8 @@ local WHOLE = "SELECT " .. COLUMNS:gsub("(%l[%l_]*)", "o.%1") .. ", l.id AS l_id
   .. " l.tax_total AS l_tax_total, l.total AS l_total"
   .. " FROM orders o LEFT JOIN order_lines l ON l.order_id = o.id WHERE o."
 local COUNTED = WHOLE:gsub(" FROM o", ", (SELECT COUNT(*) FROM payments FORCE INDEX"
-  .. " (payments_order) WHERE order_id = o.id) AS payments_count%0")
+  .. " (payments_order) WHERE order_id = o.id) AS payments_count,"
+  .. " EXISTS (SELECT 1 FROM payment_requests WHERE order_id = o.id) AS is_asked%0")
 
 
 local function comes_before(a, b)
