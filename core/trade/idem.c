@@ -80,7 +80,7 @@ static till_idem_answer_t read_answer(const struct call *call, const till_sql_va
 static void on_claimed(void *data, till_status_t status, const till_sql_result_t *result)
 {
     struct call call = *(struct call *)data;
-    till_idem_answer_t answer = {.outcome = TILL_IDEM_BUSY, .retry_after_ms = RETRY_MIN_MS};
+    till_idem_answer_t answer = {.outcome = TILL_IDEM_BUSY, .retry_after_ms = RETRY_MIN_MS, .claim = call.claim};
 
     free(data);
     if (status == TILL_OK && (result->rows != 1 || result->columns != COLUMNS))

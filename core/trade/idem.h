@@ -36,8 +36,8 @@ typedef enum till_idem_outcome {
 
 typedef struct till_idem_answer {
     till_idem_outcome_t outcome;
-    uint64_t claim;
-    bool resumed; /* RUN: an earlier runner died; resume its work, do not begin a second */
+    uint64_t claim; /* of RUN, and of a failure */
+    bool resumed;   /* RUN: an earlier runner died; resume its work, do not begin a second */
     int http_status;
     till_slice_t headers; /* as given to finish */
     till_slice_t body;
@@ -50,7 +50,8 @@ bool till_idem_parse_key(till_slice_t header, char out[TILL_IDEM_KEY_MAX + 1], s
 void till_idem_fingerprint(uint8_t out[TILL_SHA256_LEN], till_slice_t method, till_slice_t path, till_slice_t body);
 
 typedef void (*till_idem_cb)(void *data, till_status_t status, const till_idem_answer_t *answer);
-/** Claims for `lease_ms`, in a transaction of its own. `answer` lives until the callback returns. */
+/** Claims for `lease_ms`, in a transaction of its own. `answer` lives until the callback returns. After a failure
+ * nobody knows whether it was claimed; `claim` of the answer is what it would be under, to be forgotten. */
 till_op_t *till_idem_claim(till_sql_pool_t *pool, till_slice_t scope, till_slice_t key,
                            const uint8_t fingerprint[TILL_SHA256_LEN], uint64_t lease_ms, uint64_t timeout_ms,
                            till_idem_cb cb, void *data);

@@ -73,12 +73,23 @@ static void push_answer(lua_State *L, const till_idem_answer_t *answer)
     }
 }
 
+/* Claimed or not: it may be asked again. Where it was only waited for, nothing was sent. */
+static void fail_claim(till_co_t *co, till_status_t status, uint64_t claim)
+{
+    lua_State *L = till_co_stack(co);
+    int n = till_push_failure(L, status, "idem.claim");
+
+    if (status != TILL_OVERLOADED)
+        set_number(L, "claim", (lua_Number)claim);
+    till_co_resume(co, n);
+}
+
 static void on_claim(void *data, till_status_t status, const till_idem_answer_t *answer)
 {
     till_co_t *co = data;
 
     if (status != TILL_OK) {
-        till_co_fail(co, till_co_only_waited(co, status), "idem.claim"); /* claimed or not: it may be asked again */
+        fail_claim(co, till_co_only_waited(co, status), answer->claim);
         return;
     }
     push_answer(till_co_stack(co), answer);

@@ -5,7 +5,9 @@
 --   cache.peek(kind, id)      -> value | nil         without loading
 --   cache.put(kind, id, value)                       what can never change, found by the way
 --   cache.own(kind, { max =, ttl_ms = })             bounds of its own, instead of conf's
---   cache.invalidate(kind, ids)                      after the commit that changed them
+--   cache.invalidate(kind, ids [, publish])          after the commit that changed them;
+--                        publish(channel, text) -> reply | nil, err tells the others instead, where
+--                        what is loaded from changes with it
 --   cache.flush([kinds])                             all of these kinds; without kinds everything
 --   cache.clear()                                    everything, here only
 --   cache.listen()            -> true | nil, err     waits until it is told of changes
@@ -196,23 +198,25 @@ end
 
 
 --- A worker that cannot be told finds out by TTL; the writer does not wait for that.
-local function tell(keys)
+local function tell(keys, publish)
   if #keys == 0 then return end
   for _, key in ipairs(keys) do drop(key) end
   local text = table.concat(keys, "\n")
-  local good, failure = redis.publish(CHANNEL, text)
+  local good, failure = (publish or redis.publish)(CHANNEL, text)
   if good == nil then
     is_deaf = true
     log.warn("cache.unpublished", { key = text:sub(1, 200), error = tostring(failure) })
   end
+  if not publish then return end
+  for _, key in ipairs(keys) do drop(key) end -- what was loaded before it had changed
 end
 
 
-function cache.invalidate(kind, ids)
+function cache.invalidate(kind, ids, publish)
   if type(ids) ~= "table" then ids = { ids } end
   local keys = {}
   for i, id in ipairs(ids) do keys[i] = kind .. ":" .. id end
-  tell(keys)
+  tell(keys, publish)
 end
 
 

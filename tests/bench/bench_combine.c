@@ -15,7 +15,7 @@
 #include "io/sql.h"
 #include "trade/combine.h"
 
-enum { ID_LEN = 16, MAX_CARTS = 100000, MAX_BUYERS = 1024, MAX_MOST = 64, TEXTS = 6, PARAMS = 10, LIMIT_MS = 60000 };
+enum { ID_LEN = 16, MAX_CARTS = 100000, MAX_BUYERS = 1024, MAX_MOST = 64, TEXTS = 5, PARAMS = 9, LIMIT_MS = 60000 };
 
 struct buyer {
     till_combine_seat_t *seat;
@@ -24,7 +24,6 @@ struct buyer {
 
 static const char newest[] =
     "SELECT o.price_trace, o.shipping_address, l.trace, l.sku,"
-    " COALESCE((SELECT data FROM sagas WHERE name = 'checkout' AND state = 'done' LIMIT 1), '{}'),"
     " (SELECT body FROM idempotency_records WHERE state = 'done' AND body IS NOT NULL LIMIT 1)"
     " FROM orders o JOIN order_lines l ON l.order_id = o.id ORDER BY o.number DESC LIMIT 1";
 
@@ -91,7 +90,7 @@ static till_slice_t text_for(unsigned n)
                           "BEGIN NOT ATOMIC DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;"
                           " START TRANSACTION;");
     for (unsigned i = 0; i != n; i++)
-        at += (size_t)snprintf(text + at, size - at, " CALL bench_rows(?, ?, ?, ?, ?, ?, ?, ?, ?, ?);");
+        at += (size_t)snprintf(text + at, size - at, " CALL bench_rows(?, ?, ?, ?, ?, ?, ?, ?, ?);");
     snprintf(text + at, size - at,
              " UPDATE stock SET on_hand = on_hand - %u, reserved = reserved - %u, version = version + 1"
              " WHERE variant_id = @bench_variant AND location_id = @bench_location AND reserved >= %u;"

@@ -20,14 +20,13 @@
 #include <mysql.h>
 #include <mysqld_error.h>
 
-enum { ID_LEN = 16, MAX_CARTS = 100000, MAX_THREADS = 64, TEXTS = 6, TEXT_SIZE = 65536, DEADLOCKS = 10, TRIPS = 7 };
+enum { ID_LEN = 16, MAX_CARTS = 100000, MAX_THREADS = 64, TEXTS = 5, TEXT_SIZE = 65536, DEADLOCKS = 10, TRIPS = 7 };
 
 static const char newest[] =
     "SELECT o.price_trace, o.shipping_address, l.trace, l.sku,"
-    " COALESCE((SELECT data FROM sagas WHERE name = 'checkout' AND state = 'done' LIMIT 1), '{}'),"
     " (SELECT body FROM idempotency_records WHERE state = 'done' AND body IS NOT NULL LIMIT 1)"
     " FROM orders o JOIN order_lines l ON l.order_id = o.id ORDER BY o.number DESC LIMIT 1";
-static const char call[] = "CALL bench_place(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+static const char call[] = "CALL bench_place(?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /* One after the other. CALL takes the parameters of `call`; where there is one `?` it is the cart's id. */
 static const char *const trips[TRIPS] = {
@@ -37,7 +36,7 @@ static const char *const trips[TRIPS] = {
     "UPDATE stock s JOIN reservations r USING (variant_id, location_id) SET s.on_hand = s.on_hand - r.quantity,"
     " s.reserved = s.reserved - r.quantity, s.version = s.version + 1 WHERE r.cart_id = ? AND r.state = 'held'",
     "SELECT state, version FROM carts WHERE id = ?",
-    "CALL bench_rows(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "CALL bench_rows(?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "SELECT number FROM orders WHERE cart_id = ?",
     "COMMIT",
 };

@@ -9,7 +9,8 @@
 -- A change of a cart that holds stock makes it hold what it has for longer (till.flow.cart_hold).
 --
 --   create(auth, { currency, country }) -> cart
---   get(auth, id) -> cart | nil, err(not_found)    of another key or another customer: not found
+--   get(auth, id [, seen]) -> cart | nil, err(not_found)    of another key or another customer: not
+--                   found. seen: the cart as it was read just now, false where there is none
 --   recall(auth, id) -> cart | nil   as this worker saved it last: only for what names its version
 --                   in a condition, and it is not to be changed. Whoever waits before he is done
 --                   with it takes a copy(cart): the next change is made on this very table
@@ -85,8 +86,9 @@ local function may_see(auth, cart)
 end
 
 
-function cart_flow.get(auth, cart_id)
-  local cart, e = carts.get(cart_id)
+function cart_flow.get(auth, cart_id, seen)
+  local cart, e = seen, nil
+  if seen == nil then cart, e = carts.get(cart_id) end
   if cart == nil then return nil, e end
   if not cart or not may_see(auth, cart) then
     return nil, err.new("not_found", "there is no such cart")

@@ -234,8 +234,9 @@ end
 
 
 function catalog.moved(variant_ids)
-  stock_view.stale(variant_ids)
-  cache.invalidate("stock", variant_ids)
+  cache.invalidate("stock", variant_ids, function(channel, text)
+    return stock_view.stale(variant_ids, channel, text)
+  end)
   live_hints.stock(variant_ids)
 end
 

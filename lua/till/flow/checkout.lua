@@ -193,7 +193,7 @@ local function parts_at_once(cart, quote, env)
   if not reservations.is_held(held, stock.items(quote.priced)) then return false end
   local p = paid_at_once(cart, quote, env.state)
   if p == nil then return false end
-  return { held = held, payment = p, result = quote.result }
+  return { held = held, payment = p, result = quote.result, was_claimed = cart.claim ~= nil }
 end
 
 
@@ -276,8 +276,9 @@ local function go_on(cart, row, env)
 end
 
 
-function complete(ctx, cart_id, env)
-  local cart, e = cart_flow.get(ctx.auth, cart_id)
+-- `seen`: the cart as it was read just now, if it was.
+function complete(ctx, cart_id, env, seen)
+  local cart, e = cart_flow.get(ctx.auth, cart_id, seen)
   if not cart then return nil, e end
   if cart.state == "completed" then return claimed(env, already, cart) end
   local row, e2 = unfinished(cart)
@@ -288,18 +289,9 @@ function complete(ctx, cart_id, env)
 end
 
 
--- What the payment session of this worker has left, or what the tables say. The former may be old:
--- each of it stands in a condition of the script that uses it.
-local function state_of(cart, cart_id, env)
-  local session = cart and cart.session
-  if session and session.version == cart.version then return session end
-  return checkouts.state(cart_id, env.once)
-end
-
-
 -- -> as complete | false: the cart has to be read
 local function recalled(ctx, cart, env)
-  local quote = cart and env.state.version == cart.version and pricing.price(cart)
+  local quote = pricing.price(cart)
   if not quote or not check_cart(cart, quote) or is_changed(cart.priced, quote.priced) then
     return false
   end
@@ -309,20 +301,28 @@ local function recalled(ctx, cart, env)
 end
 
 
+-- Cart and state, in one statement.
+local function unseen(ctx, cart_id, env)
+  local state, e = checkouts.whole(cart_id, env.once)
+  if not state then return nil, e end
+  env.state = state
+  if state.is_used then return claimed(env, complete, ctx, cart_id, env) end
+  return complete(ctx, cart_id, env, state.cart)
+end
+
+
+-- What the payment session of this worker has left may be old: each of it stands in a condition of
+-- the script that uses it.
 function checkout.complete(ctx, cart_id, env)
-  local e
   local kept = cart_flow.recall(ctx.auth, cart_id)
-  local cart = kept and cart_flow.copy(kept)
-  env.state, e = state_of(cart, cart_id, env)
-  if not env.state then return nil, e end
-  if env.state.is_used then return claimed(env, complete, ctx, cart_id, env) end
-  local result, e2 = recalled(ctx, cart, env)
-  if result ~= false then return result, e2 end
-  if kept and env.state == kept.session then
+  local session = kept and kept.session
+  if session and session.version == kept.version then
+    env.state = session
+    local result, e = recalled(ctx, cart_flow.copy(kept), env)
+    if result ~= false then return result, e end
     kept.session = nil
-    return checkout.complete(ctx, cart_id, env)
   end
-  return complete(ctx, cart_id, env)
+  return unseen(ctx, cart_id, env)
 end
 
 

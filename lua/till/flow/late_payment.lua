@@ -1,7 +1,10 @@
 -- till/flow/late_payment - answers that came too late: who looked the payment up meanwhile heard
 -- that it never got there, gave it up, and it pays for nothing any more. Nobody else knows that
--- there is, or may be, money to be let go of.
+-- there is, or may be, money to be let go of. So it is with what staff resolve as `not_found`.
 --
+--   late.is_given_up(p) -> boolean       not by a void: of that its provider said that it is done
+--   late.found(tx, p, ref or nil) -> true | nil, err     its provider has told of money since (a
+--                             webhook, a poll, reconciliation): a jobs worker lets go of it
 --   late.heard(p, answer)     of one that is given up: by who asked, when he hears at last
 --   late.look(p) -> true | nil, err      of one that is given up: what the provider has of it now,
 --                             let go of; true: nothing is held
@@ -27,11 +30,19 @@ local HELD = { authorized = true, captured = true, requires_action = true }
 local OVER = { not_found = true, declined = true, failed = true, voided = true, refunded = true }
 
 
+function late.is_given_up(p)
+  return not p.order_id and (p.state == "failed" or p.state == "declined")
+end
+
+
+function late.found(tx, p, ref)
+  return outbox.append(tx, { { aggregate = "payment:" .. p.id, type = "payment.too_late",
+    payload = { payment_id = p.id, provider_ref = ref, provider = p.provider } } })
+end
+
+
 local function write_down(p, ref)
-  return sql.transaction(function(tx)
-    return outbox.append(tx, { { aggregate = "payment:" .. p.id, type = "payment.too_late",
-      payload = { payment_id = p.id, provider_ref = ref, provider = p.provider } } })
-  end)
+  return sql.transaction(function(tx) return late.found(tx, p, ref) end)
 end
 
 

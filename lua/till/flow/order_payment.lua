@@ -6,7 +6,8 @@
 --       of all that is due. What was begun before, and is not on its way, gives way to it where
 --       both together would be too much
 --   list(auth, order_id) -> { set, left, order, found } | nil, err     sessions, the oldest first
---   due(order) -> minor units | nil, err      about(order, amount) -> what providers are asked with
+--   due(order) -> minor units | nil, err      order: of till.flow.order.get
+--   about(order, amount) -> what providers are asked with
 --   pay(auth, order_id, payment_id, data) -> { type = "order", order }
 --                                          | { type = "payment", payment, order, error }
 --                                          | { type = "processing" } | nil, err
@@ -32,7 +33,6 @@ local parts = require "till.flow.payment_parts"
 local payment = require "till.flow.payment"
 local payments = require "till.store.payments"
 local payment_session = require "till.flow.payment_session"
-local requests = require "till.store.payment_requests"
 local saved_methods = require "till.flow.saved_methods"
 local settled = require "till.flow.settled"
 
@@ -58,12 +58,11 @@ function order_payment.about(order, amount)
 end
 
 
---- One round trip where nothing was asked for.
+--- Of nearly all orders nothing is asked for: the order itself says so, without a round trip.
 function order_payment.due(order)
-  local asked, e = requests.get(order.id)
-  if not asked then return asked == false and 0 or nil, e end
-  local found, e2 = amount_due.of(order)
-  if not found then return nil, e2 end
+  if not order.is_asked then return 0 end
+  local found, e = amount_due.of(order)
+  if not found then return nil, e end
   return found.due
 end
 

@@ -15,7 +15,9 @@
 --                  was not booked since
 --   voided         sending, unknown, requires_action,       nothing of it is held any more
 --                  authorized of which no capture is open
---   not_found      sending, unknown, requires_action        it failed: it never got there
+--   not_found      sending, unknown, requires_action        it failed: it never got there; it is
+--                                                           looked up all the same, as what was
+--                                                           given up is (till.flow.doubted)
 --   refunded       captured; won or lost, where the bank    all that is left has gone back
 --                  left something of it
 --
@@ -23,6 +25,7 @@
 -- payment_status and timeline by till.flow.booking, and the audit. Nobody is asked for money. What
 -- is so already is told as it is, and nothing is written. Of a cart whose flow is parked the flow
 -- is retried afterwards: it goes on with what is known now.
+local abandoned = require "till.store.abandoned"
 local audit = require "till.store.audit"
 local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
@@ -213,8 +216,13 @@ local function write(tx, p, order, as, by, part)
   end
   if as == "not_captured" then return not_captured(tx, p, by, part) end
   if part then return captured_part(tx, p, by, part) end
-  return booking.book(tx, p.id, { kind = as, actor = by.actor, reason = by.reason,
+  local now, e = booking.book(tx, p.id, { kind = as, actor = by.actor, reason = by.reason,
     amount = as == "captured" and payments.to_capture(p) or nil })
+  if now and as == "not_found" then
+    local ok, e2 = abandoned.doubt(tx, p.id)
+    if not ok then return nil, e2 end
+  end
+  return now, e
 end
 
 

@@ -13,7 +13,8 @@
 -- other_currency it is that event, on an account that is kept in another currency: amounts and fee
 --                are not comparable, and the fee is not posted
 -- differs        it is that event, but amount, fee or date are others. Nothing is changed
--- missing_here   we do not know it, and could not book it. Staff are told
+-- missing_here   we do not know it, and could not book it. Staff are told; what was taken of a
+--                payment that was given up is let go of (till.flow.late_payment)
 -- other          fees by themselves, payouts: they are of no payment, and are booked as they are
 --                (till.flow.settlement_alone)
 --
@@ -28,6 +29,7 @@ local cancellations = require "till.store.cancellations"
 local captures = require "till.flow.captures"
 local err = require "till.util.err"
 local items = require "till.store.settlement_items"
+local late_payment = require "till.flow.late_payment"
 local ledger = require "till.store.ledger"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
@@ -166,6 +168,10 @@ local function book(tx, item, p)
   if is_ours == nil then return nil, e2 end
   if is_ours then return false, "the shop asked for it, and its own flow books it" end
   if item.currency ~= p.currency then return false, "it is settled in another currency" end
+  if kind == "captured" and late_payment.is_given_up(p) then
+    return false, ("the payment is %s: it was given up here, and what is held of it is let go of")
+      :format(p.state)
+  end
   if not p.order_id and kind ~= "refund_failed" or not BOOKED[p.state] then
     return false, ("the payment is %s and has no order"):format(p.state)
   end
@@ -215,6 +221,18 @@ local function missing(tx, s, item, p, why)
 end
 
 
+-- It is let go of once it is told of, not while it may fit yet.
+local function unbooked(tx, s, item, p, why)
+  local verdict, e = missing(tx, s, item, p, why)
+  if verdict ~= "missing_here" or item.kind ~= "charge" or not late_payment.is_given_up(p) then
+    return verdict, e
+  end
+  local ok, e2 = late_payment.found(tx, p, item.provider_ref)
+  if not ok then return nil, e2 end
+  return verdict
+end
+
+
 local function as_event(tx, s, item, p, event)
   local other = exchanged(item, event, p)
   local differs = differences(item, event, other ~= nil)
@@ -255,7 +273,7 @@ local function of_payment(tx, s, item, p)
   if event then return as_event(tx, s, item, now, event) end
   local booked, why = book(tx, item, now)
   if booked == nil then return nil, why end
-  if not booked then return missing(tx, s, item, now, why) end
+  if not booked then return unbooked(tx, s, item, now, why) end
   metrics.add("till_settlement_booked_total", { provider = s.provider, kind = kind }, 1)
   log.warn("settlement.booked", { provider = s.provider, payment_id = p.id, kind = kind,
     amount = item.amount, reference = item.source })

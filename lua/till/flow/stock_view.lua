@@ -3,7 +3,8 @@
 --
 --   get(variant_ids)     -> { variant id -> offer } | nil, err     offer as till.store.offers
 --   refresh(variant_ids) -> true | nil, err     the event `stock.changed`: what the tables say now
---   stale(variant_ids)   whoever changed their stock, after the commit: not to be shown any more
+--   stale(variant_ids, channel, text) -> reply | nil, err    whoever changed their stock, after the
+--                        commit: not to be shown any more; in the same round trip this is published
 --   differs(variant_ids) -> { variant id -> { shown =, offer = } } | nil, err: whose value is not
 --                        that of its version, or of a version that the tables never had; they are
 --                        forgotten
@@ -44,7 +45,7 @@ for _, key in ipairs(KEYS) do
   local held = redis.call('GET', key)
   if held then redis.call('SET', key, string.match(held, '^%d+') .. ':?', 'PX', ARGV[1]) end
 end
-return 1]]
+return redis.call('PUBLISH', ARGV[2], ARGV[3])]]
 
 local HIT, MISS = { result = "hit" }, { result = "miss" }
 
@@ -130,8 +131,8 @@ function view.refresh(variant_ids)
 end
 
 
-function view.stale(variant_ids)
-  if #variant_ids > 0 then run(STALE, keys_of(variant_ids), { TTL_MS }) end
+function view.stale(variant_ids, channel, text)
+  return run(STALE, keys_of(variant_ids), { TTL_MS, channel, text })
 end
 
 

@@ -12,12 +12,14 @@
 --
 -- A payment that has no order yet is its completion's business: till.flow.settled goes on with it.
 -- Of one that went back without an order only disputes are booked, and that it did not get there.
+-- What was given up, and was paid after all, is let go of (till.flow.late_payment).
 local alerts = require "till.store.alerts"
 local booking = require "till.flow.booking"
 local capabilities = require "till.flow.capabilities"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
+local late_payment = require "till.flow.late_payment"
 local lost_authorization = require "till.flow.lost_authorization"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
@@ -34,7 +36,6 @@ apply.MOST_TRIES = 16
 local MAX_WAIT_MS = 600000
 local PARKED, FAILED, DISPUTED = "webhook.parked", "webhook.failed", "payment.disputed"
 local PAID = { authorized = true, captured = true }
-local GIVEN_UP = { voided = true, failed = true, declined = true }
 
 
 local function count(group, state)
@@ -256,11 +257,26 @@ local function book_what_banks_did(group, claim, answer, p)
 end
 
 
--- Money there and none of ours: who gave the payment up could not let go of it.
+-- Whoever gave it up was told that nothing was there, or staff were.
+local function let_go(group, claim, answer, p)
+  local ok, e = sql.transaction(function(tx)
+    local written, why = late_payment.found(tx, p, answer.provider_ref)
+    if not written then return nil, why end
+    return settle(tx, group, claim, "applied", { payment_id = p.id })
+  end)
+  if not ok then return nil, e end
+  count(group, "applied")
+  close_alerts(group, p, {})
+  return true
+end
+
+
+-- Money there and none of ours: who voided the payment could not let go of it.
 local function without_order(group, claim, answer, p)
   if BACK[p.state] then return book_what_banks_did(group, claim, answer, p) end
   if not PAID[answer.state] then return book_without(group, claim, p) end
-  if GIVEN_UP[p.state] then
+  if late_payment.is_given_up(p) then return let_go(group, claim, answer, p) end
+  if p.state == "voided" then
     return park(group, claim, "it was paid after it had been given up here", p.id)
   end
   local ok, e = settled.go_on(p)

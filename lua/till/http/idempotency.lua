@@ -18,6 +18,10 @@
 --   any other failure, a fault    recorded: the same key says the same again
 --   the call was cancelled        left running: it is free again when its time is over, `resumed`
 --
+-- Who is refused, or told 503, may come back at once. Where his claim cannot be taken back then it
+-- is void (till.http.idempotency_void). Where the time was up (504) or no outcome is known it is
+-- left to its lease: something of it may still be on its way.
+--
 -- A route with idempotency = "late" begins without a claim. Its handler does everything in one
 -- script with the record, or claims the key before it does anything. What was never claimed needs
 -- not be taken back; what is to be recorded is claimed for that.
@@ -30,6 +34,7 @@ local metrics = require "till.prim.metrics"
 local sql = require "till.prim.sql"
 local records = require "till.store.records"
 local respond = require "till.http.respond"
+local void = require "till.http.idempotency_void"
 
 local idempotency = {}
 
@@ -92,9 +97,15 @@ local function answer_to(claim)
 end
 
 
+-- Who was not told whether he has it does nothing under it.
 local function claim(i)
+  local clear, why = void.clear(i)
+  if not clear then return nil, why:at("idempotency") end
   local answer, failure = idem.claim(i.scope, i.key, i.print, conf.get("idem.lease_ms"))
-  if not answer then return nil, failure:at("idempotency") end
+  if not answer then
+    if failure.claim then void.add({ scope = i.scope, key = i.key, claim = failure.claim }) end
+    return nil, failure:at("idempotency")
+  end
   if answer.outcome ~= "run" then return answer_to(answer) end
   i.claim, i.resumed = answer.claim, answer.resumed or false
   return nil
@@ -172,12 +183,11 @@ local function record(ctx, response)
 end
 
 
-local function take_back(ctx)
-  local i = ctx.idem
+local function take_back(i, is_void)
   local good, failure = idem.forget(i.scope, i.key, i.claim)
-  if not good then
-    log.warn("idempotency.kept", { scope = i.scope, error = tostring(failure) })
-  end
+  if good or err.is(failure, "conflict") then return end
+  if is_void then return void.add(i, true) end
+  log.warn("idempotency.kept", { scope = i.scope, error = tostring(failure) })
 end
 
 
@@ -190,7 +200,7 @@ function idempotency.settle(ctx, response, failure)
   -- "Accepted" and "unknown" tell that there is no outcome yet: the same key asks for it again.
   local is_open = response.status == 202 or failure and failure.code == "unknown_outcome"
   if is_refusal or is_open or failure and failure.retryable then
-    if i.claim then take_back(ctx) end
+    if i.claim then take_back(i, is_refusal or response.status == 503 and not is_open) end
   else
     record(ctx, response)
   end

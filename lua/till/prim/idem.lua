@@ -4,7 +4,9 @@
 --   fingerprint(method, path, body)  -> 32 bytes
 --   claim(scope, key, fingerprint, lease_ms)  waits ->
 --     { outcome="run", claim=, resumed= } | { outcome="replay", status=, headers=, body= }
---     | { outcome="mismatch" } | { outcome="busy", retry_after_ms= } | nil, err
+--     | { outcome="mismatch" } | { outcome="busy", retry_after_ms= }
+--     | nil, err: whether it was claimed nobody knows, but where err has no `claim`, the number
+--       that it would be under
 --   finish(tx, scope, key, claim, status, headers, body)  inside the effect's transaction
 --     -> true | nil, err(conflict: the claim is no longer ours, roll back)
 --   forget(scope, key, claim)        waits -> true | nil, err; nothing was done under it

@@ -3,6 +3,8 @@
 --
 --   create(fields, tx) -> cart
 --   get(id [, tx [, locked]]) -> cart | false | nil, err; locked until the end
+--   SEEN, of_seen(row) -> cart   a derived table of one cart (its id is the parameter) whose
+--                     columns begin with c_, and its row, for who reads more than the cart
 --   save(tx, cart)     -> true | false (somebody else was first) | nil, err; the cart is then as
 --                     the table has it, and cart.may_hold says whether it may hold stock
 --   as_read(cart) -> function() that puts back what `save` changes of it: the first thing in a
@@ -51,6 +53,7 @@ local LONGEST_CLAIM_MS = 600000 + 3600000
 local COLUMNS = "id, version, state, currency, country, email, shipping_address, billing_address,"
   .. " shipping_option_id, customer_id, key_id, priced, codes, generation, claim, claimed_until,"
   .. " order_id, merged_into, created_at, updated_at"
+carts.SEEN = "(SELECT " .. COLUMNS:gsub("(%l[%l_]*)", "%1 AS c_%1") .. " FROM carts WHERE id = ?)"
 
 
 -- What is priced is the cart: a line that could not be priced is in neither.
@@ -77,6 +80,17 @@ local function to_cart(row)
     created_at = row.created_at, updated_at = row.updated_at, lines = lines_of(priced),
     codes = db.json(row.codes) or {},
   }
+end
+
+
+local NAMES = {}
+for name in COLUMNS:gmatch "%l[%l_]*" do NAMES[name] = "c_" .. name end
+
+
+function carts.of_seen(row)
+  local own = {}
+  for name, seen in pairs(NAMES) do own[name] = row[seen] end
+  return to_cart(own)
 end
 
 

@@ -1,10 +1,10 @@
 -- till/store/orders - what was sold, frozen.
 --
 --   insert(tx, order) -> order with its number     lines, trace and all, as till.flow.place made it
---   place(script, order)         insert, and the event that tells of it. The number is known once
---                                the script has run, as `number` of its row: UNNUMBERED until then
---   get(id [, tx [, is_counted]]), of_cart(cart_id [, tx])   with lines and fulfilments; counted,
---                                with how many payments are its own as well, payments_count
+--   place(script, order)         insert, and its event. The number is known once the script has
+--                                run, as `number` of its row: UNNUMBERED until then
+--   get(id [, tx [, is_counted]]), of_cart(cart_id [, tx])   with lines and fulfilments; counted:
+--                                payments_count, of its own; is_asked, is one asked for?
 --   list{ status=, email=, number=, placed_after=, placed_before=, customer_id=, limit, … }
 --   lock(tx, id) -> order | false                  with its lines; the row is ours until the end
 --   lock_all(tx, ids) -> { id -> order }           several, with no more of them than
@@ -37,15 +37,14 @@ local function to_order(row)
     key_id = db.text("key", row.key_id), status = row.status,
     payment_status = row.payment_status, fulfilment_status = row.fulfilment_status,
     return_status = row.return_status, email = row.email, currency = row.currency,
-    subtotal = row.subtotal,
-    discount_total = row.discount_total, shipping_total = row.shipping_total,
-    tax_total = row.tax_total, total = row.total,
+    subtotal = row.subtotal, discount_total = row.discount_total,
+    shipping_total = row.shipping_total, tax_total = row.tax_total, total = row.total,
     shipping_address = db.json(row.shipping_address),
     billing_address = db.json(row.billing_address), shipping_option_id = row.shipping_option_id,
     shipping_label = row.shipping_label, promotions = db.json(row.promotions) or {},
     generation = row.generation, version = row.version, placed_at = row.placed_at,
-    updated_at = row.updated_at, paid_at = row.paid_at, payments_count = row.payments_count,
-    lines = {}, fulfilments = {} }
+    updated_at = row.updated_at, paid_at = row.paid_at, lines = {}, fulfilments = {},
+    payments_count = row.payments_count, is_asked = row.is_asked == 1 }
 end
 
 
@@ -58,7 +57,8 @@ local WHOLE = "SELECT " .. COLUMNS:gsub("(%l[%l_]*)", "o.%1") .. ", l.id AS l_id
   .. " l.tax_total AS l_tax_total, l.total AS l_total"
   .. " FROM orders o LEFT JOIN order_lines l ON l.order_id = o.id WHERE o."
 local COUNTED = WHOLE:gsub(" FROM o", ", (SELECT COUNT(*) FROM payments FORCE INDEX"
-  .. " (payments_order) WHERE order_id = o.id) AS payments_count%0")
+  .. " (payments_order) WHERE order_id = o.id) AS payments_count,"
+  .. " EXISTS (SELECT 1 FROM payment_requests WHERE order_id = o.id) AS is_asked%0")
 
 
 local function comes_before(a, b)

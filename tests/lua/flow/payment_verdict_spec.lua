@@ -85,6 +85,20 @@ t.describe("the verdict of staff", function()
       t.equal(select(2, shop.complete(cart)).type, "order")
     end))
 
+  t.it("is looked after where it never got there, and did", with("tok_timeout",
+    function(shop, raw, cart, say)
+      say["payment.lookup"] = "unknown"
+      t.equal((shop.complete(cart)), 202)
+      raw.clock.skip_ms = raw.clock.skip_ms + 60000
+      shop.must(resolve(shop, raw, "not_found"))
+      say["payment.lookup"] = nil
+      raw.clock.skip_ms = raw.clock.skip_ms + 360000
+      t.ok(raw.require("till.flow.sweep").run())
+      t.same({ state(raw), shop.count("payment_test_attempts", "state = 'voided'"),
+        shop.count("alerts", "kind = 'payment.given_back' AND state = 'open'") },
+        { "failed", 1, 1 })
+    end))
+
   t.it("does not stand against what the provider says", with("tok_ok",
     function(shop, raw, cart, say)
       unknown(shop, cart, say)

@@ -91,6 +91,20 @@ t.describe("a movement at a provider", function()
 end)
 
 
+t.describe("money of a payment that was given up", function()
+  t.it("is told, and let go of", with_order(function(s)
+    s.raw.sql.exec "UPDATE payments SET state = 'failed', order_id = NULL"
+    s.judge(s.item("charge", s.total, "ch_1", { provider_ref = "pi_other" }))
+    t.equal(s.shop.count("outbox", "type = 'payment.too_late'"), 0, "it is another one")
+    s.judge(s.item("charge", s.total + 1, "ch_2"))
+    t.same({ s.told(), s.shop.count("outbox", "type = 'payment.too_late'") }, { 2, 1 })
+    s.shop.work()
+    t.same({ s.shop.count("payment_test_attempts", "state = 'voided'"),
+      s.shop.count("alerts", "kind = 'payment.given_back' AND state = 'open'") }, { 1, 1 })
+  end))
+end)
+
+
 t.describe("a reconciliation that cannot be", function()
   t.it("is refused with what is wrong, and nothing is begun", live.test(function(raw)
     local shop, dispatch = make_shop(raw), raw.require "till.plugin.dispatch"

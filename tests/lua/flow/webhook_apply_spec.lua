@@ -23,6 +23,24 @@ local function give_back(shop, cart, raw)
 end
 
 
+-- Staff said that it never got there.
+local function give_up(shop, cart, raw)
+  local dispatch = raw.require "till.plugin.dispatch"
+  local plugin = dispatch.plugin
+  dispatch.plugin = function(name, hook, ...)
+    if hook == "payment.lookup" then return { outcome = "unknown" } end
+    return plugin(name, hook, ...)
+  end
+  shop.pay(cart, "test", "tok_timeout")
+  shop.complete(cart)
+  several.later(raw, 1)
+  local p = raw.require("till.store.payments").of_cart(cart)[1]
+  shop.must(raw.admin("POST", "/admin/v1/payments/" .. p.id .. "/resolve",
+    { as = "not_found", reason = "it is not in their list" }, shop.key()))
+  dispatch.plugin = plugin
+end
+
+
 -- fn(s): an order that is captured, or what `pay` makes of its cart; s.tells(events): its provider
 -- says so when it is asked
 local function with_order(fn, pay)
@@ -43,7 +61,8 @@ local function with_order(fn, pay)
     function s.tells(list)
       events, n = list, n + 1
       assert(raw.require("till.store.webhooks").insert("payment-test", "webhook",
-        { { id = "evt_" .. n, type = "x", subject = p.provider_ref, at_ms = 0, body = "{}" } }))
+        { { id = "evt_" .. n, type = "x", subject = p.provider_ref or p.id, at_ms = 0,
+          body = "{}" } }))
       assert(raw.require("till.flow.webhook_run").run())
       t.equal(shop.count("webhook_events", "state = 'applied'"), n)
     end
@@ -127,4 +146,19 @@ t.describe("disputes of one payment", function()
         { ["losses:test"] = all, ["cash:test"] = -all } })
     end
   end, give_back))
+end)
+
+
+t.describe("a payment that staff have given up", function()
+  t.it("is let go of when its provider tells of it, and staff hear of it", with_order(function(s)
+    for _ = 1, 2 do
+      s.tells {}
+      s.shop.work()
+      t.same({ s.raw.sql.one("SELECT state FROM payments").state,
+        s.shop.count("payment_test_attempts", "state = 'voided'"),
+        s.shop.count("alerts", "kind = 'payment.given_back' AND state = 'open'"),
+        s.shop.count("outbox", "type = 'payment.too_late' AND state = 'pending'"),
+        s.shop.count "orders" }, { "failed", 1, 1, 0, 0 })
+    end
+  end, give_up))
 end)
