@@ -116,6 +116,46 @@ t.describe("events of one claim", function()
 end)
 
 
+t.describe("the leases of a batch", function()
+  -- While they are asked for, the main loop ends an event and marks it done.
+  t.it("are not lost for what was settled while they were made longer", with_orders(0,
+    function(shop, raw)
+      local co, outbox = raw.require "till.prim.co", raw.require "till.prim.outbox"
+      local conf, handlers = raw.require "till.prim.conf", raw.require "till.flow.job_handlers"
+      local get, extend = conf.get, outbox.extend
+      local asked, settled, extended = co.waiter(), co.waiter(), co.waiter()
+      local extends, handled = {}, {}
+      shop.work()
+      conf.get = function(name) return name == "jobs.lease_ms" and 2999 or get(name) end
+      handlers.one["test.told"] = function(_, event)
+        handled[#handled + 1] = event.id
+        if #handled == 1 then asked:wait(20000, true) end
+        if #handled ~= 2 then return true end
+        assert(outbox.done({ handled[1] }, event.claim))
+        settled:signal(true)
+        extended:wait(20000, true)
+        return true
+      end
+      outbox.extend = function(ids, ...)
+        if #extends == 0 then
+          asked:signal(true)
+          settled:wait(20000, true)
+        end
+        local ok, e = extend(ids, ...)
+        extends[#extends + 1] = { #ids, e and e.code or "extended" }
+        if ok then extended:signal(true) end
+        return ok, e
+      end
+      raw.sql.exec("INSERT INTO outbox (aggregate, type, payload) VALUES ('a', 'test.told', '{}'),"
+        .. " ('b', 'test.told', '{}'), ('c', 'test.told', '{}')")
+      raw.require("till.flow.job_batch").deliver(raw.require("till.flow.job_claim").take())
+      conf.get, outbox.extend, handlers.one["test.told"] = get, extend, nil
+      t.same(extends, { { 3, "conflict" }, { 2, "extended" } })
+      t.same({ #handled, shop.count("outbox", "type = 'test.told' AND state = 'done'") }, { 3, 3 })
+    end))
+end)
+
+
 t.describe("a worker", function()
   t.it("applies what providers tell while a job takes its time", with_orders(0, function(_, raw)
     local co, redis = raw.require "till.prim.co", raw.require "till.prim.redis"
