@@ -299,7 +299,7 @@ local function is_time()
   if interval_ms == 0 then return false end
   local last, e = checks.last()
   if last == nil then return nil, e end
-  return not last or last.state == "done" and time.now_ms() - checks.began(last) >= interval_ms
+  return not last or last.state == "done" and checks.is_over(last, interval_ms)
 end
 
 

@@ -2,12 +2,15 @@
 -- looks and puts right).
 --
 --   begin(repairs, actor [, tx]) -> id          a pass; it waits for somebody to claim it
---   claim(lease_ms) -> pass | false | nil, err  the oldest that is not done and nobody is at
+--   claim(lease_ms) -> pass | false | nil, err  the oldest that is not done and nobody is at. A claim,
+--                                               or the begin of a pass, from far ahead is of a clock
+--                                               that was wrong: it keeps nobody from the next
 --   advance(pass, { variant_id, location_id }, n)   it has come so far and lets go of the claim;
 --                                               false where that was lost
 --   finish(pass)                                likewise
 --   get(id), last(), last_done() -> a pass | false     list(opts), findings(opts) newest first
 --   began(pass), since(pass)                    in ms: when it began, and the one before it
+--   is_over(pass, interval_ms)                  it began so long ago, or is from far ahead
 --   note(tx, finding) -> is it new in this pass?    { check_id, kind, subject, location_id, detail,
 --                                               repaired }
 local db = require "till.store.db"
@@ -17,7 +20,7 @@ local time = require "till.prim.time"
 
 local checks = {}
 
-local DAY_MS = 86400000
+local DAY_MS, HOUR_MS = 86400000, 3600000
 local NOWHERE = ("\0"):rep(16)
 
 
@@ -43,7 +46,8 @@ end
 
 function checks.claim(lease_ms)
   local row, e = sql.one("SELECT " .. PASS .. " FROM stock_checks WHERE state = 'running'"
-    .. " AND (claimed_until IS NULL OR claimed_until < ?) ORDER BY id LIMIT 1", db.now())
+    .. " AND (claimed_until IS NULL OR claimed_until < ? OR claimed_until > ?) ORDER BY id LIMIT 1",
+    db.now(), db.now(lease_ms + HOUR_MS))
   if not row then return row, e end
   local done, e2 = sql.exec("UPDATE stock_checks SET claim = claim + 1, claimed_until = ?"
     .. " WHERE id = ? AND claim = ? AND state = 'running'", db.now(lease_ms), row.id, row.claim)
@@ -82,7 +86,15 @@ function checks.since(pass)
   local row, e = sql.one("SELECT started_at FROM stock_checks WHERE id < ? ORDER BY id DESC"
     .. " LIMIT 1", pass.id)
   if row == nil then return nil, e end
-  return row and time.parse(row.started_at) or checks.began(pass) - DAY_MS
+  local began = checks.began(pass)
+  local before = row and time.parse(row.started_at)
+  return before and before <= began and before or began - DAY_MS
+end
+
+
+function checks.is_over(pass, interval_ms)
+  local age = time.now_ms() - checks.began(pass)
+  return age >= interval_ms or age < -HOUR_MS
 end
 
 

@@ -164,6 +164,25 @@ t.describe("a pass over all stock", function()
       t.equal(shop.count "stock_checks", 2)
     end))
 
+  -- A machine's clock was a year ahead, and is right again.
+  t.it("is not kept from beginning, or going on, by what is from far ahead",
+    with_shop(function(shop, raw)
+      shop.product("TEA", 1000, 1)
+      local reconcile, checks = raw.require "till.flow.reconcile",
+        raw.require "till.store.stock_checks"
+      pass(raw)
+      exec(raw, "UPDATE stock_checks SET started_at = started_at + INTERVAL 1 YEAR")
+      assert(reconcile.step())
+      t.equal(shop.count "stock_checks", 2)
+      local before = raw.require("till.prim.time").now_ms() - 2 * 86400000
+      t.ok(checks.since(checks.last()) > before, "orders of the day before are looked at")
+      t.ok(checks.since(checks.last()) < checks.began(checks.last()))
+      exec(raw, "UPDATE stock_checks SET claim = 7, claimed_until = UTC_TIMESTAMP(3)"
+        .. " + INTERVAL 1 YEAR WHERE state = 'running'")
+      assert(reconcile.step())
+      t.equal(checks.last().checked, 1)
+    end))
+
   t.it("is begun by staff, and tells what it found", with_shop(function(shop, raw)
     shop.product("TEA", 1000, 9)
     exec(raw, "UPDATE stock SET on_hand = on_hand - 2")
