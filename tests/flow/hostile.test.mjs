@@ -87,6 +87,7 @@ const WALK = {
   "POST /admin/v1/payments/{id}/capture": () => ({ amount: { amount: 1, currency: "GBP" } }),
   "POST /admin/v1/payments/{id}/void": () => ({ reason: "walk" }),
   "POST /admin/v1/payments/{id}/resolve": () => ({ as: "voided", reason: "walk" }),
+  "POST /admin/v1/alerts/{id}/close": () => ({ reason: "walk" }),
   "POST /admin/v1/orders/{id}/cancel": () => ({ lines: [{ line_id: place.order.lines[0].id, quantity: 1 }], reason: "walk" }),
   "POST /admin/v1/staff": () => ({ email: `${newKey()}@example.com`, name: "Walked", password: "long enough to be one", roles: ["viewer"] }),
   "POST /admin/v1/keys": () => ({ name: "Walked", kind: "secret", roles: ["viewer"] }),
@@ -111,7 +112,7 @@ const WALK = {
 
 const IDS = { carts: () => place.cart.id, products: () => place.changed.product.id, variants: () => place.changed.variant.id, categories: () => place.category.id,
   promotions: () => place.promotion.id, orders: () => place.order.id, rules: () => place.rule.id, generations: () => "live", inventory: () => encodeURIComponent(place.variant.sku),
-  locations: () => "main", refunds: () => place.order.id.replace("ord", "rfnd"), payments: () => place.order.id.replace("ord", "pay"), fulfilments: () => place.order.id.replace("ord", "ful"), jobs: () => "1", sagas: () => "1", webhooks: () => "1", settlements: () => "1", payouts: () => "1" };
+  alerts: () => "1", locations: () => "main", refunds: () => place.order.id.replace("ord", "rfnd"), payments: () => place.order.id.replace("ord", "pay"), fulfilments: () => place.order.id.replace("ord", "ful"), jobs: () => "1", sagas: () => "1", webhooks: () => "1", settlements: () => "1", payouts: () => "1" };
 
 function send(route, body) {
   const [method, template] = route.split(" ");

@@ -1,6 +1,8 @@
 -- till/cli/payments - `moontill payments`. `reconcile`: a provider's account compared with our
 -- books, as POST /admin/v1/settlements does; this process does it and waits for its end. `list`,
--- `show` and `resolve` are till.cli.payments.attempts, `payouts` till.cli.payments.payouts.
+-- `show` and `resolve` are till.cli.payments.attempts, `payouts` till.cli.payments.payouts,
+-- `close-alert` till.cli.payments.alert.
+local alert = require "till.cli.payments.alert"
 local attempts = require "till.cli.payments.attempts"
 local cli_payouts = require "till.cli.payments.payouts"
 local dispatch = require "till.plugin.dispatch"
@@ -30,12 +32,15 @@ Exit code 1 where something does not agree.
            say what became of it, where its provider never tells: captured, not_captured, voided,
            not_found or refunded. The provider is asked first, and what it says wins; no money is
            moved. docs/payments.md says what may be
+       moontill payments close-alert NUMBER --reason TEXT [--author NAME]
+           end an alert that nothing else ends; docs/operations.md says which
 Exit code 1 where that was refused, with the reason.
 ]]
 local OPTIONS = { reconcile = { provider = true, from = true, to = true, json = true },
   payouts = { id = true, provider = true, json = true },
   list = { state = true, json = true }, show = { id = true, json = true },
-  resolve = { id = true, as = true, reason = true, author = true } }
+  resolve = { id = true, as = true, reason = true, author = true },
+  ["close-alert"] = { id = true, reason = true, author = true } }
 local DAYS_MS = 3 * 86400000
 local LISTS = { "missing_here", "missing_there", "differs", "other_currency" }
 local WAIT_MS = 500
@@ -169,7 +174,12 @@ local function read(args)
   end
   if args[1] == "reconcile" then return period(opts) end
   if args[1] == "payouts" then return opts end
-  local wrong = attempts.misused(args[1], opts)
+  local wrong
+  if args[1] == "close-alert" then
+    wrong = alert.misused(opts)
+  else
+    wrong = attempts.misused(args[1], opts)
+  end
   if wrong then return nil, wrong end
   return opts
 end
@@ -183,12 +193,13 @@ function cli.main(...)
     return 0
   end
   if not OPTIONS[args[1] or ""] then
-    return say.misused("payments", "list, show, resolve, reconcile or payouts?", HELP)
+    return say.misused("payments", "list, show, resolve, reconcile, payouts or close-alert?", HELP)
   end
   local opts, why = read(args)
   if not opts then return say.misused("payments", why, HELP) end
   if args[1] == "reconcile" then return reconcile(opts) end
   if args[1] == "payouts" then return cli_payouts.run(opts) end
+  if args[1] == "close-alert" then return alert.run(opts) end
   return attempts[args[1]](opts)
 end
 

@@ -21,7 +21,7 @@
 -- finds out by itself (till.flow.cancellation_flow). Until then the alert is open.
 --
 -- Of one that was made at the provider, or of which there is no order, no row is left: its alert
--- ends with the next refund of that payment that comes to as much.
+-- ends with the next refund of that payment that comes to as much, or staff end it.
 local alerts = require "till.store.alerts"
 local cancellations = require "till.store.cancellations"
 local orders = require "till.store.orders"
@@ -226,7 +226,8 @@ end
 
 
 local NO_ROW = "no order or refund of the shop waits for it: look whether the shopper is to have"
-  .. " it, and give it back again there, or by a refund of the order"
+  .. " it, and give it back again there, or by a refund of the order; where it was settled in"
+  .. " another way, or in several parts, close this alert (POST /admin/v1/alerts/{id}/close)"
 
 
 local function end_alerts(tx, p, list, event)

@@ -3,6 +3,8 @@
 --   raise(tx, kind, subject, { level =, detail =, times = 1 }) -> was it closed before? | nil, err
 --                      appends its event then: type = kind, payload = detail with alert_id, subject
 --   close(kind, subject [, tx]) -> was it open? | nil, err
+--   lock(tx, id) -> { id, kind, subject, state, detail, … as list } | false | nil, err
+--   end_by_hand(tx, row, { actor =, reason = })    its detail has who, as `closed_by`, and why
 --   close_unseen(kind, since_ms)   those that nobody has seen since
 --   close_others(kind, subjects)   all that are open but these
 --   set_level(kind, subject, level)
@@ -91,6 +93,23 @@ function alerts.close_others(kind, subjects)
 end
 
 
+local COLUMNS = "id, kind, subject, state, level, times, detail, opened_at, seen_at, closed_at"
+
+
+function alerts.lock(tx, alert_id)
+  local row, e = tx:one("SELECT " .. COLUMNS .. " FROM alerts WHERE id = ? FOR UPDATE", alert_id)
+  if row then row.detail = db.json(row.detail) end
+  return row, e
+end
+
+
+function alerts.end_by_hand(tx, row, by)
+  return tx:exec("UPDATE alerts SET state = 'closed', closed_at = ?, detail = JSON_SET(detail,"
+    .. " '$.closed_by', ?, '$.closed_because', ?) WHERE id = ?", db.now(), by.actor, by.reason,
+    row.id)
+end
+
+
 --- The number that it goes by, without telling anybody.
 function alerts.set_level(kind, subject, level)
   return sql.exec("UPDATE alerts SET level = ? WHERE kind = ? AND subject = ?", level, kind,
@@ -130,9 +149,8 @@ function alerts.list(opts)
       args[#args + 1] = opts[field]
     end
   end
-  local rows, e = page.rows { select = "id, kind, subject, state, level, times, detail, opened_at,"
-    .. " seen_at, closed_at", from = "alerts", where = where, args = args, id = "id", opts = opts,
-    newest_first = true }
+  local rows, e = page.rows { select = COLUMNS, from = "alerts", where = where, args = args,
+    id = "id", opts = opts, newest_first = true }
   if not rows then return nil, e end
   for _, row in ipairs(rows) do row.detail = db.json(row.detail) end
   return rows

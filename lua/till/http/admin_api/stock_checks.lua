@@ -1,6 +1,7 @@
 -- till/http/admin_api/stock_checks - passes that compare stock with its log, what they found, and
 -- alerts: conditions that somebody should know of.
 local actor = require "till.http.actor"
+local alert_by_hand = require "till.flow.alert_by_hand"
 local alerts = require "till.store.alerts"
 local checks = require "till.store.stock_checks"
 local err = require "till.util.err"
@@ -97,6 +98,16 @@ local function list_alerts(ctx)
 end
 
 
+local function close_alert(ctx)
+  return ctx:transaction(function(tx)
+    local row, e = alert_by_hand.close(tx, tonumber(ctx.params.id), { actor = actor.of(ctx),
+      reason = ctx.body.reason, request_id = ctx.req.request_id })
+    if not row then return nil, e end
+    return ctx:json(200, { alert = row })
+  end)
+end
+
+
 return {
   route.get("/admin/v1/stock-checks", {
     summary = "Passes that compared stock with its log", tag = "inventory", auth = "admin",
@@ -122,5 +133,15 @@ return {
     permission = "alerts.read", page = true,
     query = { state = s.string { enum = { "open", "closed" } }, kind = s.string { max = 64 } },
     returns = { [200] = shapes.list(ALERT) }, handler = list_alerts,
+  }),
+  route.post("/admin/v1/alerts/{id}/close", {
+    summary = "End one that nothing else ends", tag = "alerts", auth = "admin",
+    permission = "payments.write", params = NUMBER, idempotency = "required",
+    doc = "Of a refund that failed and that no row of the shop is of (`refund.failed`), and of"
+      .. " money that is not in the books (`settlement.missing_here`). Any other ends with what it"
+      .. " tells of: 409, which says what to do.",
+    body = s.object({ reason = s.string { min = 1, max = 255 } }, { required = { "reason" } }),
+    returns = { [200] = shapes.one("alert", ALERT) }, handler = close_alert,
+    errors = { "conflict" },
   }),
 }
