@@ -2,9 +2,9 @@
 -- looks and puts right).
 --
 --   begin(repairs, actor [, tx]) -> id          a pass; it waits for somebody to claim it
---   claim(lease_ms) -> pass | false | nil, err  the oldest that is not done and nobody is at. A claim,
---                                               or the begin of a pass, from far ahead is of a clock
---                                               that was wrong: it keeps nobody from the next
+--   claim(lease_ms) -> pass | false | nil, err  the oldest that is not done and nobody is at. A
+--                                               claim, or the begin of a pass, from far ahead is of
+--                                               a clock that was wrong: it keeps nobody waiting
 --   advance(pass, { variant_id, location_id }, n)   it has come so far and lets go of the claim;
 --                                               false where that was lost
 --   finish(pass)                                likewise
@@ -45,8 +45,8 @@ end
 
 
 function checks.claim(lease_ms)
-  local row, e = sql.one("SELECT " .. PASS .. " FROM stock_checks WHERE state = 'running'"
-    .. " AND (claimed_until IS NULL OR claimed_until < ? OR claimed_until > ?) ORDER BY id LIMIT 1",
+  local row, e = sql.one("SELECT " .. PASS .. " FROM stock_checks WHERE state = 'running' AND"
+    .. " (claimed_until IS NULL OR claimed_until < ? OR claimed_until > ?) ORDER BY id LIMIT 1",
     db.now(), db.now(lease_ms + HOUR_MS))
   if not row then return row, e end
   local done, e2 = sql.exec("UPDATE stock_checks SET claim = claim + 1, claimed_until = ?"
