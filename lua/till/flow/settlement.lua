@@ -7,7 +7,8 @@
 --   run(id) -> settlement | nil, err      to its end; at once given back where it is over or
 --                       somebody else is at it. What fails is tried again later
 --   job(payload) -> true | nil, err       the same of an event, payload { settlement_id }
---   daily() -> true | nil, err            begins one for each provider that can be asked
+--   daily() -> true | nil, err            begins one for each provider that can be asked; what a
+--                       server of before has called `won` of a dispute, and was lost, is so again
 --   go_on() -> how many                   takes up those whose worker died or failed; ends the
 --                       alerts of payments that a flow, or staff, have seen to since
 --   report(s) -> { totals, payouts, balances, and items by verdict: missing_here, missing_there,
@@ -36,6 +37,7 @@ local judge = require "till.flow.settlement_judge"
 local log = require "till.prim.log"
 local metrics = require "till.prim.metrics"
 local outbox = require "till.prim.outbox"
+local payment_marks = require "till.store.payment_marks"
 local payouts = require "till.flow.settlement_payouts"
 local resolve = require "till.flow.settlement_resolve"
 local settlements = require "till.store.settlements"
@@ -264,6 +266,9 @@ end
 
 
 function settlement.daily()
+  local folded, why = payment_marks.as_folded()
+  if not folded then return nil, why end
+  if folded > 0 then log.warn("settlement.folded", { payments = folded }) end
   for _, plugin in ipairs(dispatch.names(HOOK)) do
     local provider = plugin:match "^payment%-(.+)$"
     local from_ms, to_ms = period_of(provider)

@@ -517,6 +517,25 @@ START_TEST(disputes_that_are_open_at_once_end_each_by_itself)
 }
 END_TEST
 
+/* Ends of no amount: a server from when there was but one dispute wrote so, and called the last list won. */
+START_TEST(an_old_list_with_a_dispute_that_was_lost_is_lost)
+{
+    const till_attempt_event_t events[] = {ON(CREATED, 500), ON(SEND, 0),       ON(CAPTURED, 500), ON(DISPUTED, 300),
+                                           ON(LOST, 0),      ON(DISPUTED, 100), ON(WON, 0)};
+    till_attempt_t a, first;
+    size_t at;
+
+    ck_assert_int_eq(till_attempt_fold(&first, events, 5, &at), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(till_attempt_fold(&a, events, 7, &at), TILL_ATTEMPT_TAKEN);
+    ck_assert(is_same(&a, &first));
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_LOST);
+    ck_assert_int_eq(a.lost, 300);
+    ck_assert_int_eq(till_attempt_held(&a), 200);
+    ck_assert_int_eq(till_attempt_apply(&a, ON(REFUNDED, 200)), TILL_ATTEMPT_TAKEN);
+    ck_assert_int_eq(a.state, TILL_ATTEMPT_LOST);
+}
+END_TEST
+
 START_TEST(a_refund_that_failed_is_held_again)
 {
     const till_attempt_event_t events[] = {ON(CREATED, 500), ON(SEND, 0), ON(CAPTURED, 500), ON(REFUNDED, 200),
@@ -608,6 +627,7 @@ Suite *attempt_suite(void)
     tcase_add_test(tc, what_was_on_its_way_when_a_dispute_came_is_counted);
     tcase_add_test(tc, what_was_won_is_given_back_when_nothing_is_held_besides);
     tcase_add_test(tc, disputes_that_are_open_at_once_end_each_by_itself);
+    tcase_add_test(tc, an_old_list_with_a_dispute_that_was_lost_is_lost);
     tcase_add_test(tc, a_refund_that_failed_is_held_again);
     tcase_add_test(tc, a_refund_may_fail_beside_a_dispute);
     tcase_add_test(tc, a_list_is_taken_up_to_the_event_that_does_not_fit);

@@ -272,6 +272,7 @@ const INVARIANTS = {
     WHERE e.asked IS NULL OR e.asked <> p.amount OR e.refunded <> p.refunded_amount
        OR e.captured <> IF(p.state IN ('captured', 'refunded', 'disputed', 'won', 'lost'), COALESCE(p.capture_amount, p.amount), 0)
        OR p.disputed_amount + p.lost_amount > e.disputed OR (p.state = 'disputed' AND p.disputed_amount = 0)
+       OR (p.state = 'won' AND p.lost_amount > 0)
        OR NOT CASE l.kind WHEN 'send' THEN p.state = 'sending' WHEN 'not_found' THEN p.state = 'failed'
             WHEN 'won' THEN p.state IN ('won', 'refunded', 'disputed', 'lost') WHEN 'lost' THEN p.state IN ('lost', 'disputed')
             WHEN 'refund_failed' THEN p.state IN ('captured', 'disputed', 'won', 'lost')

@@ -295,4 +295,24 @@ t.describe("the daily reconciliation", function()
       local days = (now - s.time.parse(begun.from_at)) / DAY_MS
       t.ok(math.abs(days - 13) < 0.1, days)
     end))
+
+  t.it("calls lost what a server of before has called won, as its events do", with_order(
+    function(s)
+      plugin_says(s, { items = {} })
+      local booking = s.raw.require "till.flow.booking"
+      for _, event in ipairs { { "captured" }, { "disputed", 300, "a" }, { "lost", nil, "a" },
+        { "disputed", 200, "b" }, { "won", nil, "b" } } do
+        assert(s.raw.sql.transaction(function(tx)
+          return booking.book(tx, s.payment, { kind = event[1], amount = event[2],
+            reference = event[3] })
+        end))
+      end
+      local function state() return s.raw.sql.one("SELECT state FROM payments").state end
+      s.raw.sql.exec "UPDATE payments SET state = 'won'"
+      t.ok(s.raw.require("till.flow.settlement").daily())
+      t.same({ state(), booking.amounts(s.payment).state }, { "lost", "lost" })
+      s.raw.sql.exec "UPDATE payments SET state = 'won', lost_amount = 0"
+      t.ok(s.raw.require("till.flow.settlement").daily())
+      t.equal(state(), "won")
+    end))
 end)
