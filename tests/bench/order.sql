@@ -32,6 +32,7 @@ BEGIN
     INSERT INTO outbox (aggregate, type, payload, traceparent)
         VALUES (CONCAT('order:', v_name), 'order.placed', JSON_OBJECT('order_id', v_name), REPEAT('0', 55)),
         (CONCAT('stock:', v_name), 'stock.changed', JSON_OBJECT('skus', p_sku), REPEAT('0', 55));
+    INSERT INTO sagas (name, aggregate, state, step, data) VALUES ('checkout', v_name, 'done', 3, '{}');
     INSERT INTO idempotency_records (scope, idem_key, fingerprint, state, claim, claimed_until, http_status, headers, body,
         finished_at) VALUES (REPEAT('0', 32), HEX(p_cart), REPEAT('1', 32), 'done', 1, NOW(3), 200, '{}', p_answer, NOW(3));
     INSERT INTO payment_events (payment_id, seq, kind, amount, actor) VALUES (v_payment, 2, 'send', 0, 'system'),

@@ -193,7 +193,7 @@ local function parts_at_once(cart, quote, env)
   if not reservations.is_held(held, stock.items(quote.priced)) then return false end
   local p = paid_at_once(cart, quote, env.state)
   if p == nil then return false end
-  return { held = held, payment = p, result = quote.result, was_claimed = cart.claim ~= nil }
+  return { held = held, payment = p, result = quote.result }
 end
 
 

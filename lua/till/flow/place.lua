@@ -6,7 +6,7 @@
 --
 --   place.run(data, env) -> true | nil, err       the last step of a flow; data as
 --                                                 till.flow.checkout froze it
---   place.at_once(data, env, { held, payment, result, was_claimed }) -> true | false | nil, err
+--   place.at_once(data, env, { held =, payment =, result = }) -> true | false | nil, err
 --                   without a flow, where nobody outside was asked: the payment goes from `created`
 --                   to its state with the order. false: nothing has happened, or nobody can say
 --
@@ -162,11 +162,11 @@ local function write_money(s, order, parts)
 end
 
 
--- A flow of a cart that is not claimed was dropped: who resumes it finds the cart completed, and
--- what it may have asked for is another payment, which refuses this one.
-local function end_flow(s, data, env, parts)
+-- At once as well: a flow that was dropped, of the cart before it was changed, refuses it. Whoever
+-- takes that one back takes all payments of the cart back.
+local function end_flow(s, data, env)
   if env.saga then return sagas.finish(s, env.saga, env.steps) end
-  if parts.was_claimed then sagas.at_once(s, "checkout", data.cart_id, env.steps) end
+  return sagas.at_once(s, "checkout", data.cart_id, env.steps)
 end
 
 
@@ -177,7 +177,7 @@ local function write(s, data, env, parts, order)
   if env.answer then env.answer(s, order) end
   write_money(s, order, parts)
   records.events(s, events_of(order, parts))
-  end_flow(s, data, env, parts)
+  end_flow(s, data, env)
   stock.sell(s, parts.held, order.id)
   promotions.redeem(s, order)
   stock.sell_last(s, parts.held)
