@@ -1,6 +1,7 @@
 -- Who is slow between two steps of a completion, until the claim of the cart is over.
 local provider = require "tests.support.provider"
 local t = require "till.test"
+local with_shop = require "tests.support.stock"
 
 
 -- A cart of TEA and MUG whose first payment was declined, so that it is completed step by step, and
@@ -79,4 +80,23 @@ t.describe("a completion whose claim is over", function()
     resumed(raw)
     t.same({ asked["payment.authorize"], shop.count("orders") }, { before, 0 })
   end, can_all))
+
+  t.it("is taken back before the changed cart may be an order", with_shop(function(shop, raw)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 2 } }
+    shop.must(shop.pay(cart, "manual"))
+    raw.clock.skip_ms = 16 * 60000
+    raw.require("till.store.reservations").expire(100, 1000) -- so that it takes a flow
+    at_first(raw.require "till.flow.payment", "authorize", function() error "killed" end)
+    t.equal((shop.complete(cart)), 500)
+    raw.clock.skip_ms = raw.clock.skip_ms + 40000
+    shop.must(raw.store("PATCH", "/store/v1/carts/" .. cart, { email = "bob@example.org" }))
+    local status, body
+    at_first(raw.require "till.store.sagas", "begin", nil, function() status, body = shop.complete(cart) end)
+    resumed(raw)
+    t.same({ status, body.code }, { 409, "completion_in_progress" })
+    t.equal(shop.count("orders"), 0)
+    shop.must(shop.pay(cart, "manual"))
+    t.equal(select(2, shop.complete(cart)).type, "order")
+    t.equal(shop.count("payments", "state = 'authorized' AND order_id IS NOT NULL"), 1)
+  end))
 end)
