@@ -301,6 +301,22 @@ return {
     keep_hours = 24,
   },
 
+  -- Carts and what belongs to them, once nobody needs them any more. Payments, orders and the log
+  -- of stock stay for ever.
+  retention = {
+    -- days, 0 to 36500: that a guest's cart is kept since its last change; what is needed stays,
+    -- here and below; 0: for ever
+    guest_cart_days = 30,
+    -- days, 0 to 36500: that an open cart of a customer is kept since its last change; 0: for ever
+    customer_cart_days = 180,
+    -- days, 0 to 36500: that the cart of an order is kept; the order stays; 0: for ever
+    completed_cart_days = 90,
+    -- days, 0 to 36500: that a reservation is kept that came to nothing; 0: for ever
+    reservation_days = 30,
+    -- days, 0 to 36500: that the flow of a completion is kept after its end; 0: for ever
+    flow_days = 90,
+  },
+
   -- Merchants' rules.
   rules = {
     -- instructions, 10000 to 100000000: that one rule may run for the promotions of one cart

@@ -113,6 +113,11 @@
     INT("live.max_age_minutes", 30, 1, 1440, "minutes", "after half of it to all of it a stream ends, and is begun anew with its credential looked at") \
     INT("idem.lease_ms", 30000, 1000, 600000, "ms", "after which a retry may take over a request that never ended")         \
     INT("idem.keep_hours", 24, 24, 8760, "hours", "that an answer is replayed under its Idempotency-Key")                   \
+    INT("retention.guest_cart_days", 30, 0, 36500, "days", "that a guest's cart is kept since its last change; what is needed stays, here and below; 0: for ever") \
+    INT("retention.customer_cart_days", 180, 0, 36500, "days", "that an open cart of a customer is kept since its last change; 0: for ever") \
+    INT("retention.completed_cart_days", 90, 0, 36500, "days", "that the cart of an order is kept; the order stays; 0: for ever") \
+    INT("retention.reservation_days", 30, 0, 36500, "days", "that a reservation is kept that came to nothing; 0: for ever") \
+    INT("retention.flow_days", 90, 0, 36500, "days", "that the flow of a completion is kept after its end; 0: for ever") \
     INT("rules.promo_fuel", 1000000, 10000, 100000000, "instructions", "that one rule may run for the promotions of one cart") \
     INT("rules.validate_fuel", 1000000, 10000, 100000000, "instructions", "that one rule may run to judge one cart")        \
     INT("rules.rule_ms", 20, 1, 1000, "ms of CPU", "that one rule may take, whatever its instructions are")                 \

@@ -71,6 +71,7 @@
     M(gauge, "till_outbox_running", "type", "Events that a jobs worker has at hand, counted up to 10,000.")            \
     M(gauge, "till_outbox_oldest_age_seconds", "type", "For how long the oldest event that is due has waited.")        \
     M(gauge, "till_outbox_dead", "type", "Events that were given up and wait for staff, counted up to 10,000.")        \
+    M(counter, "till_purged_rows_total", "table", "Carts, reservations and flows that were cleaned away.")             \
     M(counter, "till_payments_let_go_total", "provider why", "Payments without an order whose money was let go of.") \
     M(gauge, "till_sagas", "name state", "Flows that are not over: running, waiting, parked or failed.")               \
     M(gauge, "till_alerts_open", "kind", "Conditions that somebody should know of.")                                   \

@@ -24,12 +24,12 @@
 -- claims of the cart and of the flow (env.claim, env.saga) sends: one that has lost one while he
 -- slept finds the door shut. "Not found" is no answer while the request may still be on its way
 -- (payments.not_found_after_ms): the error has `known_at_ms` then, when it will be one.
-local abandoned = require "till.store.abandoned"
 local asking = require "till.flow.payment_ask"
 local authorization_end = require "till.flow.authorization_end"
 local booking = require "till.flow.booking"
 local carts = require "till.store.carts"
 local dispatch = require "till.plugin.dispatch"
+local doubts = require "till.store.doubts"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local kept = require "till.flow.payment_kept"
@@ -246,7 +246,7 @@ local function give_up(p, answer, fence)
   local done, e = sql.transaction(function(tx)
     p.state = was -- a deadlock runs it again
     local moved, e2 = move(p, answer.outcome, fields_of(p, answer, fence), tx)
-    if moved then moved, e2 = abandoned.doubt(tx, p.id) end
+    if moved then moved, e2 = doubts.add(tx, p.id) end
     if not moved then return nil, e2 end
     return p
   end)

@@ -25,13 +25,13 @@
 -- payment_status and timeline by till.flow.booking, and the audit. Nobody is asked for money. What
 -- is so already is told as it is, and nothing is written. Of a cart whose flow is parked the flow
 -- is retried afterwards: it goes on with what is known now.
-local abandoned = require "till.store.abandoned"
 local audit = require "till.store.audit"
 local booking = require "till.flow.booking"
 local cancellations = require "till.store.cancellations"
 local captures = require "till.store.captures"
 local captures_flow = require "till.flow.captures"
 local conf = require "till.prim.conf"
+local doubts = require "till.store.doubts"
 local err = require "till.util.err"
 local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
@@ -219,7 +219,7 @@ local function write(tx, p, order, as, by, part)
   local now, e = booking.book(tx, p.id, { kind = as, actor = by.actor, reason = by.reason,
     amount = as == "captured" and payments.to_capture(p) or nil })
   if now and as == "not_found" then
-    local ok, e2 = abandoned.doubt(tx, p.id)
+    local ok, e2 = doubts.add(tx, p.id)
     if not ok then return nil, e2 end
   end
   return now, e

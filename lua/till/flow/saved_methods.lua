@@ -91,8 +91,11 @@ local function opened(method)
 end
 
 
+-- An order outlives its cart (till.store.retention).
 local function owner_of(cart_id)
-  local row, e = sql.one("SELECT customer_id FROM carts WHERE id = ?", db.bin("cart", cart_id))
+  local bin = db.bin("cart", cart_id)
+  local row, e = sql.one("SELECT customer_id FROM carts WHERE id = ? UNION ALL"
+    .. " SELECT customer_id FROM orders WHERE cart_id = ? LIMIT 1", bin, bin)
   if not row then return row, e end
   return row.customer_id and id.text("cus", row.customer_id) or false
 end

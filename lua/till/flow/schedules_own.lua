@@ -6,6 +6,7 @@ local authorizations = require "till.flow.authorizations"
 local conf = require "till.prim.conf"
 local dead = require "till.store.dead"
 local generation_purge = require "till.store.generation_purge"
+local retention = require "till.store.retention"
 local reseal = require "till.flow.reseal"
 local refunds = require "till.store.refunds"
 local sessions = require "till.store.sessions"
@@ -23,6 +24,11 @@ local function purge_generations()
 end
 
 
+local function purge_old()
+  return retention.run(PURGE_MS)
+end
+
+
 local function purge_webhooks()
   return webhooks_store.purge(WEBHOOKS_KEPT_MS, MOST)
 end
@@ -31,6 +37,7 @@ end
 return {
   { name = "server:purge", when = "every minute",
     run = function() return dead.purge(MOST, PURGE_MS) end },
+  { name = "server:purge-carts", when = "every minute", run = purge_old },
   { name = "server:purge-sessions", when = "every minute",
     run = function() return sessions.purge(MOST) end },
   { name = "server:expire-refunds", when = "every minute",

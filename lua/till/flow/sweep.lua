@@ -18,14 +18,15 @@
 --
 -- What was given up and may have been on its way is looked up once more: till.flow.doubted.
 --
--- The alerts end with a pass after that: payment.silent once the outcome is known, the others once
--- the money has gone back, or has its order.
+-- The alerts end with a pass after that: payment.silent once the outcome is known, payment.doubted
+-- once its provider has spoken, the others once the money has gone back, or has its order.
 local abandoned = require "till.store.abandoned"
 local alert_ends = require "till.flow.alert_ends"
 local alerts = require "till.store.alerts"
 local carts = require "till.store.carts"
 local conf = require "till.prim.conf"
 local doubted = require "till.flow.doubted"
+local doubts = require "till.store.doubts"
 local err = require "till.util.err"
 local fault = require "till.prim.fault"
 local kept = require "till.flow.payment_kept"
@@ -175,7 +176,7 @@ end
 -- Those of the passes before: one that is told of now is open until the next one, at least.
 local function end_alerts()
   for kind, over in pairs { [ALERT] = abandoned.settled, [SILENT] = abandoned.spoken,
-    [settled.ALERT] = abandoned.settled } do
+    [settled.ALERT] = abandoned.settled, [doubted.ALERT] = doubts.answered } do
     local ok, e = alert_ends.close(kind, "subject", over)
     if not ok then log.warn("payment.alert_ends", { kind = kind, error = tostring(e) }) end
   end

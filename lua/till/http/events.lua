@@ -113,6 +113,8 @@ return {
     "A payment that nobody came back for was let go of", of_payment),
   ["payment.silent"] = alert("payment.silent",
     "A provider has said nothing about a payment for six hours", of_payment),
+  ["payment.doubted"] = alert("payment.doubted",
+    "A payment was given up, and nobody can say whether it got there", of_payment),
   ["refund.failed"] = alert("refund.failed",
     "A refund that a provider had taken did not get there: the money is back with him", of_payment),
   ["payment.given_back"] = alert("payment.given_back",

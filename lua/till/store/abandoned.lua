@@ -6,10 +6,6 @@
 --   let_go(tx, p, claim [, why]) -> true | false    it pays for nothing from now on. False where it
 --                       is not as it was read, has an order, or the claim of its cart is not ours
 --                       any more (claim nil: the cart is completed, or gone)
---   doubt(tx, id)       it was given up, and may have been on its way still
---   doubted(before_ms, limit) -> payments, of those that were given up so and touched last before
---                       then: those that are to be looked at once more
---   looked(id)          the provider has said that nothing is held of it
 --   spoken(ids), settled(ids) -> { id = true }    whose outcome is known; whose money nobody
 --                       waits for any more
 --   given_back(tx, p, reason)   what was let go of already pays for nothing, and why
@@ -54,39 +50,6 @@ function abandoned.let_go(tx, p, claim, why)
   local done, e = tx:exec(text, unpack(args))
   if not done then return nil, e end
   return done.affected == 1
-end
-
-
--- How often it was looked at since; a row that is not looked at any more has none.
-local LOOKS = "JSON_VALUE(data, '$.till.doubted')"
-local AGE_MS = 3 * 86400000 -- each that was refused since is read for it
--- The times are minutes since the last look, before_ms besides.
-local DOUBTED = "SELECT " .. payments.COLUMNS .. " FROM payments WHERE order_id IS NULL"
-  .. " AND state IN ('failed', 'declined') AND updated_at < ? AND updated_at >= ?"
-  .. " AND updated_at < ? - INTERVAL ELT(" .. LOOKS .. " + 1, 0, 60, 1440) MINUTE"
-  .. " ORDER BY updated_at LIMIT ?"
-
-
-function abandoned.doubt(tx, payment_id)
-  return tx:exec("UPDATE payments SET data = JSON_MERGE_PATCH(data, '{\"till\":{\"doubted\":0}}')"
-    .. " WHERE id = ?", db.bin("pay", payment_id))
-end
-
-
-function abandoned.doubted(before_ms, limit)
-  local before = db.at_ms(before_ms)
-  local rows, e = sql.query(DOUBTED, before, db.at_ms(before_ms - AGE_MS), before, limit)
-  if not rows then return nil, e end
-  for i, row in ipairs(rows) do rows[i] = payments.of_row(row) end
-  return rows
-end
-
-
-function abandoned.looked(payment_id)
-  return sql.exec("UPDATE payments SET data = IF(" .. LOOKS .. " < 2, JSON_SET(data,"
-    .. " '$.till.doubted', " .. LOOKS .. " + 1), JSON_REMOVE(data, '$.till.doubted')),"
-    .. " updated_at = ? WHERE id = ? AND " .. LOOKS .. " IS NOT NULL", db.now(),
-    db.bin("pay", payment_id))
 end
 
 

@@ -91,7 +91,9 @@ t.describe("a completion whose claim is over", function()
     raw.clock.skip_ms = raw.clock.skip_ms + 40000
     shop.must(raw.store("PATCH", "/store/v1/carts/" .. cart, { email = "bob@example.org" }))
     local status, body
-    at_first(raw.require "till.store.sagas", "begin", nil, function() status, body = shop.complete(cart) end)
+    at_first(raw.require "till.store.sagas", "begin", nil, function()
+      status, body = shop.complete(cart)
+    end)
     resumed(raw)
     t.same({ status, body.code }, { 409, "completion_in_progress" })
     t.equal(shop.count("orders"), 0)
