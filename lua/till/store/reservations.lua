@@ -14,9 +14,9 @@
 --
 -- items and held as in till.store.stock; rows of `reservations` are locked before those of `stock`.
 --
--- Whose time is over gives way when stock is short, if the job has not come by yet: 100 at a time,
--- the oldest first, until there is enough, and no more than are needed. A cart that is being
--- completed keeps what it has.
+-- Whose time is over gives way when stock, or what may be promised, is short, if the job has not
+-- come by yet: 100 at a time, the oldest first, until there is enough, and no more than are needed.
+-- A cart that is being completed keeps what it has.
 local carts = require "till.store.carts"
 local db = require "till.store.db"
 local ending = require "till.store.reservation_end"
@@ -39,19 +39,30 @@ local FROM, OVER, over_args = ending.FROM, ending.OVER, ending.over_args
 
 -- ---- taking --------------------------------------------------------------------------------
 
+-- What gives way: units that are there first, then such as are promised, for the limit of promises
+-- may be reached by what nobody waits for any more.
+local function chosen(rows, missing)
+  local some = {}
+  for _, is_there in ipairs { true, false } do
+    for _, row in ipairs(rows) do
+      if missing > 0 and (row.location_id ~= nil) == is_there then
+        some[#some + 1], missing = row, missing - row.quantity
+      end
+    end
+  end
+  return some
+end
+
+
 -- Some units of a variant that others hold for too long, so many of them as are missing; where they
--- are of no use (their location is shut) it is asked again.
+-- are of no use (their location is shut, or they are promised) it is asked again.
 local function sweeper(tx, variant)
   return function(missing)
-    local rows, e = tx:query(FROM:format "reservations_variant" .. "WHERE r.variant_id = ?"
-      .. " AND r.location_id IS NOT NULL AND " .. OVER .. " ORDER BY r.expires_at LIMIT ?"
-      .. " FOR UPDATE SKIP LOCKED", sql.bytes(variant), over_args(BATCH))
+    local rows, e = tx:query(FROM:format "reservations_variant" .. "WHERE r.variant_id = ? AND "
+      .. OVER .. " ORDER BY r.expires_at LIMIT ? FOR UPDATE SKIP LOCKED", sql.bytes(variant),
+      over_args(BATCH))
     if not rows then return nil, e end
-    local some = {}
-    while missing > 0 and rows[#some + 1] do
-      some[#some + 1] = rows[#some + 1]
-      missing = missing - some[#some].quantity
-    end
+    local some = chosen(rows, missing)
     local ok, e2 = reservations.let_go(tx, some, "expired")
     if not ok then return nil, e2 end
     return #some
@@ -62,8 +73,8 @@ end
 -- Somebody else lets go of units just now (he has them locked): the transaction runs again, as
 -- after a deadlock.
 local function is_ending(tx, variant)
-  local row, e = tx:one("SELECT 1 AS yes FROM reservations r WHERE r.variant_id = ?"
-    .. " AND r.location_id IS NOT NULL AND " .. OVER .. " LIMIT 1", sql.bytes(variant), over_args())
+  local row, e = tx:one("SELECT 1 AS yes FROM reservations r WHERE r.variant_id = ? AND " .. OVER
+    .. " LIMIT 1", sql.bytes(variant), over_args())
   if row == nil then return nil, e end
   return row ~= false
 end

@@ -5,7 +5,8 @@
 --   take(tx, variant, quantity, sweep) -> { { location =, quantity = }, … } | false | nil, err
 --       false: so many are not to be had; location nil: promised; shares.first: the location,
 --       where it is the first that has any and gave all of it. sweep(n) makes up to n units
---       that others hold for too long give way -> how many rows did, 0: there are none | nil, err
+--       give way that others hold, or were promised, for too long -> how many rows did, 0: there
+--       are none | nil, err
 --   let_go(tx, rows [, refused])   gives back what rows hold; refused: a list, to which each row is
 --       added that contradicts what is there, { row =, why = err }. Without it the first one fails
 --   unpromise(tx, row [, refused])    promised units are given up, or are there now

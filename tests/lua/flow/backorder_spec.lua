@@ -110,6 +110,22 @@ t.describe("a backorder", function()
       t.equal(live.open_stock({ "TEA" })[1].json:match '"availability":"([%a_]+)"', "out_of_stock")
     end))
 
+  t.it("gives way when its time is over and the limit is reached", with_shop(function(shop, raw)
+    local tea = shop.product("TEA", 1000, 1)
+    shop.policy("TEA", { policy = "preorder", limit = 2, available_at = "2099-01-01T00:00:00Z" })
+    shop.must(shop.pay(shop.cart { { tea, 2 } }))
+    shop.must(shop.pay(shop.cart { { tea, 1 } }))
+    local third = shop.cart { { tea, 3 } }
+    t.equal((shop.pay(third)), 409)
+    raw.clock.skip_ms = 3 * 3600000
+    shop.must(shop.pay(third))
+    t.same({ shop.inventory("TEA").reserved, shop.promised("TEA") }, { 1, 2 })
+    shop.policy("TEA", { policy = "deny" })
+    raw.clock.skip_ms = 6 * 3600000
+    local _, body = shop.pay(shop.cart { { tea, 2 } })
+    t.same({ body.code, body.detail }, { "sold_out", "only 1 of TEA are left" })
+  end))
+
   t.it("is filled by the job from what came back", with_shop(function(shop, raw)
     local tea = shop.product("TEA", 1000, 2)
     shop.policy("TEA", { policy = "backorder", limit = 5 })
