@@ -89,7 +89,8 @@ local function answer_to(claim)
   if claim.outcome == "replay" then return replayed(claim) end
   if claim.outcome == "mismatch" then
     return nil, err.new("idempotency_key_reused",
-      "This Idempotency-Key was used with another body. Make a new key for a new request.")
+      "This Idempotency-Key was used with another body, or for another address. Make a new key for"
+        .. " a new request.")
   end
   return nil, err.new("idempotency_in_flight",
     "The first request with this key is still running. Ask again in a moment.",
