@@ -21,6 +21,14 @@ local BAD = SOLD .. [[
 536390,85123A,WHITE HANGING HEART T-LIGHT HOLDER,6,2010-12-01T08:26:00Z,2.5.5,17850,EIRE
 ]]
 
+local ROW = "536391,%s,%s,%s,%s,%s,%s,EIRE\n"
+local EXCESS = SOLD .. ROW:format("90001", "LONG", 1, "2011-02-31T08:26:00Z", "1.00", "1")
+  .. ROW:format("90002", "LATE", 1, "2011-02-01T27:26:00Z", "1.00", "1")
+  .. ROW:format("90003", ("LONG NAME "):rep(60), 1, "2011-02-01T08:26:00Z", "1.00", "1")
+  .. ROW:format("90004", "WHOSE", 1, "2011-02-01T08:26:00Z", "1.00", ("9"):rep(300))
+  .. ROW:format("90005", "DEAR", 999999999, "2011-02-01T08:26:00Z", "99999999999.00", "1")
+  .. ROW:format("90006", ("GRÜNE TASSE "):rep(21), 1, "2011-02-01T08:26:00Z", "1.00", "1")
+
 
 -- @return true | nil, the failure; and the report
 local function import(shop, kind, text, name)
@@ -102,6 +110,20 @@ t.describe("importing products", function()
     t.same(why["another number of fields than the first row"], { 13 })
     t.same(why["the price is no amount"], { 14 })
     t.equal(count(shop, "products"), 4)
+  end))
+
+  t.it("leaves out what no table holds, and takes what comes after it", live.test(function(shop)
+    for _, kind in ipairs { "products", "orders" } do
+      local ok, failure, report = import(shop, kind, EXCESS)
+      t.ok(ok, tostring(failure))
+      local why = left_out(report)
+      t.same(why["the date is not like 2010-12-01T08:26:00Z"], { 11, 12 })
+      t.same(why["the description is longer than 255 characters"], { 13 })
+      t.same(why["the customer is longer than 64 characters"], { 14 })
+      t.same(why["quantity times price is too large"], { 15 })
+    end
+    t.equal(count(shop, "products"), 5)
+    t.equal(shop.sql.one("SELECT COUNT(*) AS n FROM orders WHERE external_ref LIKE '%536391'").n, 1)
   end))
 end)
 

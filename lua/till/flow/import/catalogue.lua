@@ -90,10 +90,15 @@ function catalogue.title(name)
 end
 
 
+-- A handle takes 191 bytes and ends with the code, of at most 64, which makes it one of a kind.
+local MOST_OF_NAME = 120
+
+
 --- A handle for the address line: lower case letters, digits and single hyphens.
 function catalogue.handle(name, code)
   -- linear: no two hyphens stand side by side any more
-  local slug = (name .. " " .. code):lower():gsub("[^%w]+", "-"):gsub("^%-+", ""):gsub("%-+$", "")
+  local slug = (name:sub(1, MOST_OF_NAME) .. " " .. code):lower():gsub("[^%w]+", "-")
+    :gsub("^%-+", ""):gsub("%-+$", "")
   return slug
 end
 

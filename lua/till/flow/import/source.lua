@@ -93,7 +93,28 @@ end
 -- "2010-12-01T08:26:00Z" → "2010-12-01 08:26:00", as the database wants it.
 local function date_of(text)
   local day, hour = text:match("^(%d%d%d%d%-[01]%d%-[0-3]%d)T([0-2]%d:[0-5]%d:[0-5]%d)Z$")
-  return day and day .. " " .. hour
+  return day and time.parse(text) and day .. " " .. hour
+end
+
+
+-- What the columns hold; the sum of an invoice stays exact in a double.
+local MOST_NAME, MOST_CUSTOMER, MOST_AMOUNT = 255, 64, 1e12
+
+
+local function characters(text)
+  return select(2, text:gsub("[^\128-\191]", ""))
+end
+
+
+-- What no table would take, and would end the import with all that comes after it.
+local function excess_of(record)
+  if characters(record.description) > MOST_NAME then
+    return "the description is longer than 255 characters", record.description:sub(1, 20)
+  elseif #record.customer > MOST_CUSTOMER then
+    return "the customer is longer than 64 characters", record.customer:sub(1, 20)
+  elseif math.abs(record.quantity * record.price) > MOST_AMOUNT then
+    return "quantity times price is too large", ("%d x %d"):format(record.quantity, record.price)
+  end
 end
 
 
@@ -114,6 +135,7 @@ local function fault_of(self, row, record)
   elseif not record.date then
     return "the date is not like 2010-12-01T08:26:00Z", row[self.at.InvoiceDate]:sub(1, 25)
   end
+  return excess_of(record)
 end
 
 
