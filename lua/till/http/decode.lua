@@ -9,6 +9,7 @@ local respond = require "till.http.respond"
 local schema = require "till.util.schema"
 local text = require "till.util.text"
 local url = require "till.util.url"
+require "till.prim.utf8"
 
 local decode = {}
 
@@ -23,6 +24,7 @@ format.define("currency", {
 
 local function is_json(media)
   if not media then return false end
+  if media == "application/json" then return true end
   local kind = media:lower():match("^%s*([^;%s]+)")
   local charset = media:lower():match("charset%s*=%s*\"?([%w-]+)")
   if charset and charset ~= "utf-8" then return false end
@@ -111,6 +113,7 @@ end
 
 --- -> values; faults are added to `errors`.
 function decode.query(route, given, errors)
+  if not next(given) and not next(route.query) then return given end
   local out = {}
   for _, name in ipairs(sorted(given)) do
     local of, pointer = route.query[name], "/query/" .. name:gsub("~", "~0"):gsub("/", "~1")
