@@ -108,9 +108,26 @@ t.describe("the LRU", function()
     t.equal(m:get("b", 0), nil)
     t.equal(m:get("a", 0), 1)
     t.equal(m:get("c", 5), nil)
+    t.equal(m:get("c", 0), nil)
+    m:set("c", 4, 9)
+    t.equal(m:get("c", 8), 4)
+    t.equal(m:count(), 2)
+    m:drop("c")
     t.equal(m:count(), 1)
     m:clear()
     t.equal(m:get("a", 0), nil)
+  end)
+
+  t.it("keeps what is used while half as many others come", function()
+    local m = lru.new(10)
+    m:set("used", 1, 10)
+    for n = 1, 1000 do
+      m:set(n, n, 10)
+      if n % 5 == 0 then t.equal(m:get("used", 0), 1, n) end
+    end
+    t.equal(m:count(), 10)
+    for n = 1, 10 do m:set("after" .. n, n, 10) end
+    t.equal(m:get("used", 0), nil)
   end)
 end)
 
