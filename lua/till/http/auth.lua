@@ -27,6 +27,7 @@ local auth = {}
 local BELIEVED_MS = 10000
 local MAX_TOKEN = 200
 local found = lru.new(10000)
+local NO_ROLES = {}
 local publishable = lru.new(1000) -- Authorization that holds such a key -> its digest
 
 
@@ -59,7 +60,7 @@ local function of_key(hash, kind)
   if not row or row.revoked or row.kind and row.kind ~= kind then
     return refused("This key is not known or was revoked.")
   end
-  return { kind = kind, key_id = row.id, roles = row.roles or {} }
+  return { kind = kind, key_id = row.id, roles = row.roles or NO_ROLES }
 end
 
 

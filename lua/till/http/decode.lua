@@ -138,6 +138,7 @@ end
 
 
 --- The query string and the body together, so that one answer tells of all that is wrong.
+--- -> query, body | nil, err
 function decode.input(route, req)
   local given, why = url.query(req.query)
   if not given then return nil, err.new("bad_request", "The query string: " .. why .. ".") end
@@ -155,7 +156,7 @@ function decode.input(route, req)
       first.pointer == "" and "The body" or first.pointer, first.detail,
       #errors > 1 and (" (and %d more)"):format(#errors - 1) or ""), { errors = errors })
   end
-  return { query = query, body = body }
+  return query, body
 end
 
 
