@@ -74,12 +74,17 @@ void till_ulid_format(char out[TILL_ULID_TEXT + 1], const uint8_t id[TILL_ULID_L
     *at = '\0';
 }
 
+/* From '0' to 'Z'. */
+static const signed char values[] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  -1, -1, -1, -1, -1,
+                                     -1, -1, 10, 11, 12, 13, 14, 15, 16, 17, -1, 18, 19, -1, 20,
+                                     21, -1, 22, 23, 24, 25, 26, -1, 27, 28, 29, 30, 31};
+
 static int value_of(char c)
 {
-    char upper = c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
-    const char *found = upper != '\0' ? strchr(alphabet, upper) : NULL;
+    size_t at =
+        (size_t)(unsigned char)(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c) - '0'; /* below '0' it is far beyond */
 
-    return found != NULL ? (int)(found - alphabet) : -1;
+    return at < sizeof(values) ? values[at] : -1;
 }
 
 bool till_ulid_parse(uint8_t out[TILL_ULID_LEN], const char *text, size_t len)

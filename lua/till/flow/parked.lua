@@ -24,6 +24,7 @@ local audit = require "till.store.audit"
 local cancellation_flow = require "till.flow.cancellation_flow"
 local carts = require "till.store.carts"
 local dispatch = require "till.plugin.dispatch"
+local doubts = require "till.store.doubts"
 local err = require "till.util.err"
 local orders = require "till.store.orders"
 local payment = require "till.flow.payment"
@@ -133,7 +134,9 @@ local function bury(tx, p, said, by)
     return conflict(("nobody knows whether payment %s was charged: look at its provider, and say"
       .. " what became of it in `payments`"):format(p.id))
   end
-  return payment.move(p, EVENT[said], { reason = "by the word of " .. by.actor }, tx)
+  local moved, e = payment.move(p, EVENT[said], { reason = "by the word of " .. by.actor }, tx)
+  if moved and said == "not_found" then moved, e = doubts.add(tx, p.id) end
+  return moved, e
 end
 
 

@@ -150,16 +150,29 @@ local function goods(cart, lines, items, prices)
 end
 
 
+local heads = {} -- name of a plugin -> how the ids of its options begin
+
+
 -- "shipping-flat" answers `standard`: outside it is "flat:standard".
+local function head_of(plugin)
+  local head = heads[plugin]
+  if not head then
+    head = plugin:gsub("^shipping%-", "") .. ":"
+    heads[plugin] = head
+  end
+  return head
+end
+
+
 local function quotes(cart, summary)
   local answers, e = dispatch.ask("shipping.quote", { cart = summary, address = address_of(cart),
     subtotal = summary.subtotal, weight_g = summary.weight_g, currency = cart.currency })
   if not answers then return nil, e end
   local out = {}
   for _, answer in ipairs(answers) do
-    local head = answer.plugin:gsub("^shipping%-", "")
+    local head = head_of(answer.plugin)
     for _, option in ipairs(answer.value) do
-      out[#out + 1] = { id = head .. ":" .. option.id, label = option.label,
+      out[#out + 1] = { id = head .. option.id, label = option.label,
         amount = option.amount, tax_class = option.tax_class, min_days = option.min_days,
         max_days = option.max_days }
     end

@@ -27,23 +27,11 @@ local auth = {}
 local BELIEVED_MS = 10000
 local MAX_TOKEN = 200
 local found = lru.new(10000)
-local digests = lru.new(1000)
+local NO_ROLES = {}
+local publishable = lru.new(1000) -- Authorization that holds such a key -> its digest
 
 
--- A publishable key is no secret, and comes with each request of a storefront.
-local function digest_of(token)
-  if token:sub(1, 4) ~= "mtp_" then return crypto.sha256(token) end
-  local digest = digests:get(token, 0)
-  if not digest then
-    digest = crypto.sha256(token)
-    digests:set(token, digest, math.huge)
-  end
-  return digest
-end
-
-
-local function lookup(module, find, token)
-  local hash = digest_of(token)
+local function lookup(module, find, hash)
   local now = time.mono_ms()
   local row = found:get(hash, now)
   if row then return row end
@@ -66,25 +54,25 @@ local function refused(message)
 end
 
 
-local function of_key(token, prefix)
-  local row, failure = lookup("till.store.keys", "find", token)
+local function of_key(hash, kind)
+  local row, failure = lookup("till.store.keys", "find", hash)
   if failure then return nil, failure end
-  local kind = prefix == "mtp" and "publishable" or "secret"
   if not row or row.revoked or row.kind and row.kind ~= kind then
     return refused("This key is not known or was revoked.")
   end
-  return { kind = kind, key_id = row.id, roles = row.roles or {} }
+  return { kind = kind, key_id = row.id, roles = row.roles or NO_ROLES }
 end
 
 
 local function of_session(token)
-  local row, failure = lookup("till.store.sessions", "find", token)
+  local hash = crypto.sha256(token)
+  local row, failure = lookup("till.store.sessions", "find", hash)
   if failure then return nil, failure end
   if not row or row.expires_at_ms and row.expires_at_ms <= time.now_ms() then
     return refused("The session is over. Log in again.")
   end
   local who = { kind = row.kind, key_id = row.key_id, session_id = row.id, roles = row.roles or {},
-    token_hash = crypto.sha256(token) }
+    token_hash = hash }
   who[row.kind == "staff" and "staff_id" or "customer_id"] = row.subject_id
   return who
 end
@@ -92,9 +80,24 @@ end
 
 local function of_token(token)
   local prefix = #token <= MAX_TOKEN and token:match("^(mt%l*)_[%w_-]+$")
-  if prefix == "mtp" or prefix == "mts" then return of_key(token, prefix) end
+  if prefix == "mtp" then return of_key(crypto.sha256(token), "publishable") end
+  if prefix == "mts" then return of_key(crypto.sha256(token), "secret") end
   if prefix == "mtses" then return of_session(token) end
   return refused("This is not a credential of ours.")
+end
+
+
+-- A publishable key is no secret, and comes with each request of a storefront: it is read once.
+local function of_header(header)
+  local hash = publishable:get(header, 0)
+  if hash then return of_key(hash, "publishable") end
+  local token = header:match("^[Bb][Ee][Aa][Rr][Ee][Rr] +(%S+)%s*$")
+  if not token then return refused("Authorization must be Bearer and one token.") end
+  local who, failure = of_token(token)
+  if who and token:sub(1, 4) == "mtp_" and #header <= 2 * MAX_TOKEN then
+    publishable:set(header, crypto.sha256(token), math.huge)
+  end
+  return who, failure
 end
 
 
@@ -147,9 +150,7 @@ local function identify(req)
     if cookie then return of_cookie(cookie, req) end
     return refused("Send Authorization: Bearer and a key or a session.")
   end
-  local token = header:match("^[Bb][Ee][Aa][Rr][Ee][Rr] +(%S+)%s*$")
-  if not token then return refused("Authorization must be Bearer and one token.") end
-  local who, failure = of_token(token)
+  local who, failure = of_header(header)
   if not who or who.kind ~= "publishable" or not cookie then return who, failure end
   local shopper, why = of_cookie(cookie, req)
   if why and why.code ~= "unauthorized" then return nil, why end

@@ -166,10 +166,10 @@ end
 local ctx = {}
 
 
-function ctx.new(route, req, who, params, input, if_match)
+function ctx.new(route, req, who, params, query, body, if_match)
   local tag = if_match and not if_match.any and if_match.tags[1]
   return setmetatable({
-    route = route, req = req, auth = who, params = params, query = input.query, body = input.body,
+    route = route, req = req, auth = who, params = params, query = query, body = body,
     if_match = tag and (tag.weak and "W/" or "") .. tag.text or nil, _if_match = if_match,
   }, meta)
 end

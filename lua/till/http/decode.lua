@@ -9,6 +9,7 @@ local respond = require "till.http.respond"
 local schema = require "till.util.schema"
 local text = require "till.util.text"
 local url = require "till.util.url"
+require "till.prim.utf8"
 
 local decode = {}
 
@@ -23,6 +24,7 @@ format.define("currency", {
 
 local function is_json(media)
   if not media then return false end
+  if media == "application/json" then return true end
   local kind = media:lower():match("^%s*([^;%s]+)")
   local charset = media:lower():match("charset%s*=%s*\"?([%w-]+)")
   if charset and charset ~= "utf-8" then return false end
@@ -111,6 +113,7 @@ end
 
 --- -> values; faults are added to `errors`.
 function decode.query(route, given, errors)
+  if not next(given) and not next(route.query) then return given end
   local out = {}
   for _, name in ipairs(sorted(given)) do
     local of, pointer = route.query[name], "/query/" .. name:gsub("~", "~0"):gsub("/", "~1")
@@ -135,6 +138,7 @@ end
 
 
 --- The query string and the body together, so that one answer tells of all that is wrong.
+--- -> query, body | nil, err
 function decode.input(route, req)
   local given, why = url.query(req.query)
   if not given then return nil, err.new("bad_request", "The query string: " .. why .. ".") end
@@ -152,7 +156,7 @@ function decode.input(route, req)
       first.pointer == "" and "The body" or first.pointer, first.detail,
       #errors > 1 and (" (and %d more)"):format(#errors - 1) or ""), { errors = errors })
   end
-  return { query = query, body = body }
+  return query, body
 end
 
 

@@ -15,10 +15,12 @@ local json = require "till.prim.json"
 local respond = {}
 
 local RESPONSE = {}
+local NONE = {}
 
 
-local function make(status, headers, body)
-  return setmetatable({ status = status, headers = headers, body = body }, RESPONSE)
+local function make(status, headers, body, keep_ms)
+  return setmetatable({ status = status, headers = headers, body = body, keep_ms = keep_ms },
+    RESPONSE)
 end
 
 
@@ -28,25 +30,29 @@ end
 
 
 function respond.etag(version)
-  local text = type(version) == "number" and ("%d"):format(version) or tostring(version)
+  if type(version) == "number" then return ('"%d"'):format(version) end
+  local text = tostring(version)
   if text:find('^"[^"]*"$') then return text end
   return '"' .. text .. '"'
 end
 
 
 function respond.json(status, body, opts)
-  local headers = { ["content-type"] = "application/json" }
-  if opts then
-    for name, value in pairs(opts.headers or {}) do headers[name:lower()] = value end
-    if opts.etag ~= nil then headers.etag = respond.etag(opts.etag) end
+  opts = opts or NONE
+  local etag
+  if opts.etag ~= nil then etag = respond.etag(opts.etag) end
+  local headers = { ["content-type"] = "application/json", etag = etag }
+  if opts.headers then
+    for name, value in pairs(opts.headers) do
+      name = name:lower()
+      if name ~= "etag" or not etag then headers[name] = value end
+    end
   end
   if status == 204 then
     headers["content-type"] = nil
     return make(status, headers, "")
   end
-  local response = make(status, headers, json.encode(body))
-  response.keep_ms = opts and opts.keep_ms
-  return response
+  return make(status, headers, json.encode(body), opts.keep_ms)
 end
 
 

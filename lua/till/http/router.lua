@@ -84,16 +84,16 @@ end
 local function admit(found, values, req)
   local who, failure = auth.check(found, req)
   if not who then return nil, failure end
-  local params, input, if_match, good
+  local params, query, body, if_match, good
   params, failure = params_of(found, values)
   if not params then return nil, failure end
   good, failure = decode.media_type(found, req)
   if not good then return nil, failure end
-  input, failure = decode.input(found, req)
-  if not input then return nil, failure end
+  query, body = decode.input(found, req)
+  if not query then return nil, body end
   if_match, failure = decode.if_match(found, req)
   if failure then return nil, failure end
-  return context.new(found, req, who, params, input, if_match)
+  return context.new(found, req, who, params, query, body, if_match)
 end
 
 

@@ -13,8 +13,6 @@ local states = require "till.flow.order_states"
 local views = {}
 
 local money = render.money
-local LINE = { "unit_price", "subtotal", "discount_total", "tax_total", "total" }
-local TOTALS = { "subtotal", "discount_total", "shipping_total", "tax_total", "total" }
 
 
 local function pick(from, names)
@@ -24,68 +22,68 @@ local function pick(from, names)
 end
 
 
-local function map(list, fn)
+local function map(list, fn, currency)
   local out = {}
-  for i, value in ipairs(list or {}) do out[i] = fn(value) end
+  for i, value in ipairs(list or {}) do out[i] = fn(value, currency) end
   return render.list(out)
 end
 
 
-local function line_view(currency)
-  return function(line)
-    local out = pick(line, { "id", "product_id", "variant_id", "handle", "image", "sku", "title",
-      "quantity", "fulfilled_quantity", "backordered_quantity" })
-    for _, name in ipairs(LINE) do out[name] = money(line[name], currency) end
-    return out
-  end
+-- Written out, as carts and orders are: a table that grows by name is made anew when it is full.
+local function line_view(line, currency)
+  return { id = line.id, product_id = line.product_id, variant_id = line.variant_id,
+    handle = line.handle, image = line.image, sku = line.sku, title = line.title,
+    quantity = line.quantity, fulfilled_quantity = line.fulfilled_quantity,
+    backordered_quantity = line.backordered_quantity,
+    unit_price = money(line.unit_price, currency), subtotal = money(line.subtotal, currency),
+    discount_total = money(line.discount_total, currency),
+    tax_total = money(line.tax_total, currency), total = money(line.total, currency) }
 end
 
 
-local function promotion_line(currency)
-  return function(p)
-    return { id = p.id, code = p.code, name = p.name, reason = p.reason,
-      amount = money(p.amount, currency) }
-  end
+local function promotion_line(p, currency)
+  return { id = p.id, code = p.code, name = p.name, reason = p.reason,
+    amount = money(p.amount, currency) }
 end
 
 
 local function totals(out, from, currency)
   out.currency = currency
-  for _, name in ipairs(TOTALS) do out[name] = money(from[name], currency) end
+  out.subtotal = money(from.subtotal, currency)
+  out.discount_total = money(from.discount_total, currency)
+  out.shipping_total = money(from.shipping_total, currency)
+  out.tax_total, out.total = money(from.tax_total, currency), money(from.total, currency)
   return out
 end
 
 
 function views.cart(cart)
-  local priced = cart.priced
-  local out = pick(cart, { "id", "version", "state", "country", "email", "shipping_address",
-    "billing_address", "shipping_option_id", "customer_id", "order_id", "merged_into",
-    "created_at", "updated_at" })
-  out.lines = map(priced.lines, line_view(cart.currency))
-  out.promotions = map(priced.promotions, promotion_line(cart.currency))
-  out.codes = render.list(cart.codes)
-  out.shipping_label = priced.shipping_label
-  out.prices_include_tax = priced.prices_include_tax
-  return totals(out, priced, cart.currency)
+  local priced, currency = cart.priced, cart.currency
+  return totals({ id = cart.id, version = cart.version, state = cart.state, currency = currency,
+    country = cart.country, email = cart.email, shipping_address = cart.shipping_address,
+    billing_address = cart.billing_address, shipping_option_id = cart.shipping_option_id,
+    customer_id = cart.customer_id, order_id = cart.order_id, merged_into = cart.merged_into,
+    created_at = cart.created_at, updated_at = cart.updated_at,
+    lines = map(priced.lines, line_view, currency),
+    promotions = map(priced.promotions, promotion_line, currency),
+    codes = render.list(cart.codes), shipping_label = priced.shipping_label,
+    prices_include_tax = priced.prices_include_tax }, priced, currency)
 end
 
 
 --- Figures that belong to no cart.
 function views.priced(priced, currency)
-  return totals({ lines = map(priced.lines, line_view(currency)),
-    promotions = map(priced.promotions, promotion_line(currency)) }, priced, currency)
+  return totals({ lines = map(priced.lines, line_view, currency),
+    promotions = map(priced.promotions, promotion_line, currency) }, priced, currency)
 end
 
 
-local function order_line(currency)
-  local view = line_view(currency)
-  return function(line)
-    local out = view(line)
-    out.cancelled_quantity = line.cancelled_quantity
-    out.returned_quantity = line.returned_quantity
-    out.fulfilment_status = states.of_line(line)
-    return out
-  end
+local function order_line(line, currency)
+  local out = line_view(line, currency)
+  out.cancelled_quantity = line.cancelled_quantity
+  out.returned_quantity = line.returned_quantity
+  out.fulfilment_status = states.of_line(line)
+  return out
 end
 
 
@@ -136,9 +134,11 @@ end
 
 
 function views.order_head(order)
-  local out = pick(order, { "id", "number", "status", "payment_status", "fulfilment_status",
-    "return_status", "email", "customer_id", "external_ref", "version", "placed_at", "updated_at" })
-  return totals(out, order, order.currency)
+  return totals({ id = order.id, number = order.number, status = order.status,
+    payment_status = order.payment_status, fulfilment_status = order.fulfilment_status,
+    return_status = order.return_status, email = order.email, customer_id = order.customer_id,
+    external_ref = order.external_ref, version = order.version, placed_at = order.placed_at,
+    updated_at = order.updated_at }, order, order.currency)
 end
 
 
@@ -146,8 +146,8 @@ function views.order(order)
   local out = views.order_head(order)
   for _, name in ipairs { "shipping_address", "billing_address", "shipping_option_id",
     "shipping_label", "generation", "cart_id" } do out[name] = order[name] end
-  out.lines = map(order.lines, order_line(order.currency))
-  out.promotions = map(order.promotions, promotion_line(order.currency))
+  out.lines = map(order.lines, order_line, order.currency)
+  out.promotions = map(order.promotions, promotion_line, order.currency)
   out.fulfilments = map(order.fulfilments, views.fulfilment)
   return out
 end

@@ -87,10 +87,9 @@ local function pack(...)
 end
 
 
-local function guarded(plugin, hook, args)
+local function guarded(plugin, hook, ...)
   co.enter(plugin.name, hook)
-  local good, value, failure = xpcall(plugin.handlers[hook], traced, plugin.config,
-    unpack(args, 1, args.n))
+  local good, value, failure = xpcall(plugin.handlers[hook], traced, plugin.config, ...)
   co.leave()
   if good then
     if value == nil and failure ~= nil and not err.is(failure) then
@@ -112,12 +111,13 @@ local function patience()
 end
 
 
-local function waiting(plugin, hook, args, budget_ms)
+local function waiting(budget_ms, plugin, hook, ...)
+  local args = pack(...)
   local waiter, trace = co.waiter(), co.traceparent()
   local limit = math.min(budget_ms, patience())
   local task = co.task(limit, function()
     if trace then co.adopt(trace) end
-    local value, failure = guarded(plugin, hook, args)
+    local value, failure = guarded(plugin, hook, unpack(args, 1, args.n))
     waiter:signal({ value = value, failure = failure })
   end)
   local answer, failure = waiter:wait(limit + math.min(GRACE_MS, limit / 10), true)
@@ -129,8 +129,8 @@ local function waiting(plugin, hook, args, budget_ms)
 end
 
 
-local function at_once(plugin, hook, args)
-  return co.no_wait(guarded, plugin, hook, args)
+local function at_once(...)
+  return co.no_wait(guarded, ...)
 end
 
 
@@ -159,13 +159,13 @@ local function labels_of(name, hook)
 end
 
 
-local function call(plugin, hook, args)
+local function call(plugin, hook, ...)
   local terms, started = HOOKS[hook], time.mono_us()
   local value, failure
   if terms.may_yield and plugin.waits ~= false then
-    value, failure = waiting(plugin, hook, args, terms.budget_ms)
+    value, failure = waiting(terms.budget_ms, plugin, hook, ...)
   else
-    value, failure = at_once(plugin, hook, args)
+    value, failure = at_once(plugin, hook, ...)
   end
   local series = labels_of(plugin.name, hook)
   local seconds = (time.mono_us() - started) / 1e6
@@ -186,17 +186,16 @@ end
 
 
 -- What one does to it changes nothing, for the others and for whoever asks.
-local function own(args)
-  local out = { n = args.n }
-  for i = 1, args.n do out[i] = copy.deep(args[i]) end
-  return out
+local function own(value, ...)
+  if select("#", ...) == 0 then return copy.deep(value) end
+  return copy.deep(value), own(...)
 end
 
 
-local function ask_all(hook, terms, args)
+local function ask_all(hook, terms, ...)
   local out, first = {}, nil
   for _, plugin in ipairs(asked(hook, 3)) do
-    local value, failure = call(plugin, hook, own(args))
+    local value, failure = call(plugin, hook, own(...))
     if failure and terms.on_error == "stop" then return nil, failure end
     first = first or failure
     if value ~= nil then out[#out + 1] = { plugin = plugin.name, value = value } end
@@ -207,10 +206,10 @@ end
 
 
 function dispatch.ask(hook, ...)
-  local plugins, terms, args = asked(hook, 2), HOOKS[hook], pack(...)
-  if terms.many then return ask_all(hook, terms, args) end
+  local plugins, terms = asked(hook, 2), HOOKS[hook]
+  if terms.many then return ask_all(hook, terms, ...) end
   if not plugins[1] then return nil end
-  local value, failure = call(plugins[1], hook, args)
+  local value, failure = call(plugins[1], hook, ...)
   if failure and terms.on_error ~= "skip" then return nil, failure end
   return value
 end
@@ -219,7 +218,7 @@ end
 function dispatch.call(plugin, hook, ...)
   asked(hook, 2)
   if not plugin.handlers[hook] then error(plugin.name .. " has no hook " .. hook, 2) end
-  return call(plugin, hook, pack(...))
+  return call(plugin, hook, ...)
 end
 
 
@@ -230,10 +229,12 @@ function dispatch.plugin(name, hook, ...)
     return nil, err.new("not_found", ("there is no plugin %s with %s"):format(tostring(name), hook))
   end
   if not provider_calls.covers(hook) or plugin.waits == false then
-    return call(plugin, hook, pack(...))
+    return call(plugin, hook, ...)
   end
   local args = pack(...)
-  return provider_calls.run(name, hook, (...), function() return call(plugin, hook, args) end)
+  return provider_calls.run(name, hook, (...), function()
+    return call(plugin, hook, unpack(args, 1, args.n))
+  end)
 end
 
 

@@ -4,4 +4,6 @@
 -- Not as a tail call: the binding looks at who asks for it.
 local c = require "till.c.utf8"
 
+require("till.util.text").use(c)
+
 return c

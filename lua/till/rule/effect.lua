@@ -15,6 +15,8 @@ function effect.new_run(cart, work)
     shipping_left = cart.shipping, shipping_discounts = {},
     applied = {}, applied_count = 0, rejected = {},
     line_discount = 0, order_discount = 0,
+    -- of till.rule.price, here so that the table need not grow
+    line_entries = false, shipping_entries = false, tax_total = 0, grand_total = 0, set = false,
   }
   for i, line in ipairs(cart.lines) do
     run.left[i], run.available[i], run.free[i] = line.amount, line.qty, 0

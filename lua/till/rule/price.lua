@@ -48,6 +48,8 @@ local tax = require "till.rule.tax"
 
 local price = {}
 
+local NO_SET = { promotions = {}, indexes = {} }
+
 
 local function failed(code)
   return { status = "error", error = code }
@@ -98,14 +100,18 @@ local function add_taxes(run)
 end
 
 
--- One set of promotions carried through to the grand total.
-local function attempt(cart, set, work)
-  local run = effect.new_run(cart, work)
-  local kinds = by_kind(set.promotions)
+local function apply_all(run, kinds)
   for _, promotion in ipairs(kinds.multibuy) do multibuy.apply(run, promotion) end
   simple.apply(run, kinds.line)
   order.apply(run, kinds.order)
   order.apply_to_shipping(run, kinds.shipping)
+end
+
+
+-- One set of promotions carried through to the grand total.
+local function attempt(cart, set, work)
+  local run = effect.new_run(cart, work)
+  if set.promotions[1] then apply_all(run, by_kind(set.promotions)) end
   add_taxes(run)
   run.set = set
   return run
@@ -122,6 +128,7 @@ end
 -- The best set for the shopper; what is not in it could not be combined.
 local function choose(cart, candidates)
   local work = combine.new_work()
+  if not candidates[1] then return attempt(cart, NO_SET, work), false end
   local best
   for _, set in ipairs(combine.maximal_sets(candidates, combine.is_hard, work)) do
     local steps = 16 * (#cart.lines + 1) * (#set.promotions + 1)

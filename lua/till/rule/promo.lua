@@ -223,6 +223,9 @@ end
 
 function promo.compile(given, cart)
   local promotions = given.promotions or NONE
+  if not promotions[1] and not (given.codes or NONE)[1] then
+    return { candidates = {}, rejected = {}, unknown_codes = {} }
+  end
   local codes, code_list = entered_codes(given)
   local money = new_converter(cart)
   local candidates, rejected = {}, {}

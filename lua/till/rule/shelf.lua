@@ -139,6 +139,8 @@ function shelf.build(given)
     mode = rounding.mode or "half_up",
     tax_level = rounding.tax_level or "line",
     profile_of = tax.reader(given, inclusive),
+    -- set below, here so that the table need not grow
+    lines = false, subtotal = 0, no_discount = false, shipping_class = false, shipping = 0,
   }
   if given.fx then
     local from = given.fx.from_exponent or given.exponent

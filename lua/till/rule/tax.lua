@@ -40,9 +40,8 @@ local function read_components(list, date)
 end
 
 
--- `list` of components as configured, nil for none.
-function tax.profile(list, date, inclusive)
-  local components, total, signature = read_components(list or NONE, date)
+local function make_profile(list, date, inclusive)
+  local components, total, signature = read_components(list, date)
   if inclusive and #components > 0 then
     local whole = exact.plus(exact.ONE, total)
     for _, component in ipairs(components) do
@@ -50,6 +49,49 @@ function tax.profile(list, date, inclusive)
     end
   end
   return { components = components, total = total, signature = signature }
+end
+
+
+-- What a list meant when it was read last, with the list as it was then. A shop has few of them,
+-- and asks at each change of a cart.
+local kept = { [true] = setmetatable({}, { __mode = "k" }),
+  [false] = setmetatable({}, { __mode = "k" }) }
+
+
+local function is_of(profile, list)
+  local items = profile.items
+  if #items ~= #list then return false end
+  for i = 1, #items do
+    local item, now = items[i], list[i]
+    if item.code ~= now.code or item.rate ~= now.rate or item.compound ~= now.compound
+      or now.from or now.to then return false end
+  end
+  return true
+end
+
+
+local function has_windows(list)
+  for i = 1, #list do
+    if list[i].from or list[i].to then return true end
+  end
+  return false
+end
+
+
+-- `list` of components as configured, nil for none. A profile is everybody's: nobody changes it.
+function tax.profile(list, date, inclusive)
+  list, inclusive = list or NONE, inclusive == true
+  local profile = kept[inclusive][list]
+  if profile and is_of(profile, list) then return profile end
+  profile = make_profile(list, date, inclusive)
+  if not has_windows(list) then
+    profile.items = {}
+    for i, item in ipairs(list) do
+      profile.items[i] = { code = item.code, rate = item.rate, compound = item.compound }
+    end
+    kept[inclusive][list] = profile
+  end
+  return profile
 end
 
 

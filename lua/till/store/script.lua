@@ -68,45 +68,45 @@ function script.new()
 end
 
 
-local function add(self, step, ...)
-  local n = select("#", ...)
+local DONE = {} -- what any step answers: it has not run yet
+
+
+local function add(self, step, n)
   for i = 1, n do
-    local value = select(i, ...)
-    if value == nil then value = sql.null end
-    step[i] = value
+    if step[i] == nil then step[i] = sql.null end
   end
   self.n = self.n + n
   local rank = self.ranks[self.at]
   rank[#rank + 1] = step
-  return {}
+  return DONE
 end
 
 
 function methods:exec(text, ...)
-  return add(self, { text = text }, ...)
+  return add(self, { text = text, ... }, select("#", ...))
 end
 
 
 function methods:must(refusal, n, text, ...)
-  return add(self, { text = text, refusal = refusal, wanted = n }, ...)
+  return add(self, { text = text, refusal = refusal, wanted = n, ... }, select("#", ...))
 end
 
 
 function methods:each(refusal, form, ...)
-  return add(self, { text = form[1], form = form, refusal = refusal }, ...)
+  return add(self, { text = form[1], form = form, refusal = refusal, ... }, select("#", ...))
 end
 
 
 function methods:insert(text, ...)
-  return add(self, { text = text, is_insert = true }, ...)
+  return add(self, { text = text, is_insert = true, ... }, select("#", ...))
 end
 
 
 function methods:sum(refusal, key, n, text, ...)
   local step = { text = text, refusal = refusal, wanted = refusal ~= nil and 1 or nil, key = key,
-    amount = n }
+    amount = n, ... }
   self.keys[#self.keys + 1], self.sums[#self.sums + 1] = key, step
-  return add(self, step, ...)
+  return add(self, step, select("#", ...))
 end
 
 
@@ -127,15 +127,55 @@ end
 
 -- ---- running -----------------------------------------------------------------------------
 
-local function compound(list, scripts)
-  local parts, args = { HEAD }, {}
+local function write(list, columns)
+  local parts = { HEAD }
   for i, step in ipairs(list) do
     parts[#parts + 1] = step.named or step.text
     parts[#parts + 1] = step.wanted and CHECK:format(step.wanted, i) or "; "
-    steps.add_params(args, step)
   end
-  parts[#parts + 1] = TAIL:format(steps.columns_of(scripts))
-  return table.concat(parts), args
+  parts[#parts + 1] = TAIL:format(columns)
+  return table.concat(parts)
+end
+
+
+-- What scripts that run alone are written as: a tree by the texts of their steps. There are few of
+-- them, of thousands of bytes each, and each order would have its own put together anew.
+local MOST_KEPT = 1000
+local kept, kept_n = {}, 0
+
+
+local function child_of(node, key)
+  local child = node[key]
+  if not child then
+    child = {}
+    node[key] = child
+    kept_n = kept_n + 1
+  end
+  return child
+end
+
+
+local function written(list, columns)
+  if kept_n > MOST_KEPT then kept, kept_n = {}, 0 end
+  local node = kept
+  for i = 1, #list do
+    local step = list[i]
+    node = child_of(node, step.named or step.text)
+    if step.wanted then node = child_of(node, step.wanted) end
+  end
+  local text = node[columns] -- which is no statement's text
+  if not text then
+    text = write(list, columns)
+    node[columns] = text
+  end
+  return text
+end
+
+
+local function compound(list, scripts)
+  local args, columns = {}, steps.columns_of(scripts)
+  for i = 1, #list do steps.add_params(args, list[i]) end
+  return scripts[2] and write(list, columns) or written(list, columns), args
 end
 
 

@@ -30,27 +30,45 @@ local function text_of(text, i)
 end
 
 
--- "INSERT … VALUES " and the rows after it.
+local halves = {} -- text -> { "INSERT … VALUES ", the rows after it }
+
+
 local function halves_of(text)
-  local _, last = text:find(" VALUES ", 1, true)
-  return text:sub(1, last), text:sub(last + 1)
+  local known = halves[text]
+  if not known then
+    local _, last = text:find(" VALUES ", 1, true)
+    known = { text:sub(1, last), text:sub(last + 1) }
+    halves[text] = known
+  end
+  return known[1], known[2]
 end
 
 
 local function add_args(to, from)
-  for i, value in ipairs(from) do to[#to + 1] = value end
+  local n = #to
+  for i = 1, #from do to[n + i] = from[i] end
 end
 
 
+-- An insert that nobody shares is its own step: what it has is copied for a second one alone, and
+-- never changed, for a script may run again.
 local function add_insert(inserts, text, step)
   local head, rows = halves_of(text)
-  local all = inserts[head]
-  if not all then
-    all = { text = text }
-    inserts[head], inserts[#inserts + 1] = all, all
-  else
-    all.text = all.text .. ", " .. rows
+  local at = inserts[head]
+  if not at then
+    step.named = text
+    at = #inserts + 1
+    inserts[head], inserts[at] = at, step
+    return
   end
+  local all = inserts[at]
+  if not all.is_shared then
+    local first = all
+    all = { text = first.named, is_shared = true }
+    add_args(all, first)
+    inserts[at] = all
+  end
+  all.text = all.text .. ", " .. rows
   add_args(all, step)
 end
 
@@ -94,30 +112,41 @@ local function comes_before(a, b)
 end
 
 
+local function append(out, list)
+  for i = 1, #list do out[#out + 1] = list[i] end
+end
+
+
 local function append_rank(out, rank, scripts, gathers)
-  local inserts, forms, sums = {}, {}, {}
-  for i, s in ipairs(scripts) do
-    for _, step in ipairs(s.ranks[rank]) do
-      local text = text_of(step.text, i)
+  local inserts, forms, sums
+  for i = 1, #scripts do
+    local own = scripts[i].ranks[rank]
+    for j = 1, #own do
+      local step = own[j]
       if step.form then
+        forms = forms or {}
         add_form(forms, step)
       elseif step.key then
+        sums = sums or {}
         add_sum(sums, step)
       elseif step.is_insert and gathers then
-        add_insert(inserts, text, step)
+        inserts = inserts or {}
+        add_insert(inserts, text_of(step.text, i), step)
       else
-        step.member, step.named = i, text
+        step.member, step.named = i, text_of(step.text, i)
         out[#out + 1] = step
       end
     end
   end
-  for _, all in ipairs(forms) do
-    close_form(all)
-    out[#out + 1] = all
+  if forms then
+    for i = 1, #forms do close_form(forms[i]) end
+    append(out, forms)
   end
-  for _, all in ipairs(inserts) do out[#out + 1] = all end
-  table.sort(sums, comes_before)
-  for _, sum in ipairs(sums) do out[#out + 1] = sum end
+  if inserts then append(out, inserts) end
+  if sums then
+    table.sort(sums, comes_before)
+    append(out, sums)
+  end
 end
 
 
@@ -146,9 +175,10 @@ end
 
 function steps.add_params(args, step)
   local n = #args
-  for i, value in ipairs(step) do
-    if value == steps.SUM then value = step.amount end
-    args[n + i] = value
+  if step.amount then
+    for i = 1, #step do args[n + i] = step[i] == steps.SUM and step.amount or step[i] end
+  else
+    for i = 1, #step do args[n + i] = step[i] end
   end
 end
 

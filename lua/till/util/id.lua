@@ -5,8 +5,9 @@
 --   text("cart", bin)  -> the public form
 --   valid("cart", text)
 --   PREFIXES           what each prefix stands for
---   use(codec)         { text(bin), bin(text) } of the core does the base32 from now on; a list of
---                      products turns some hundred ids each time
+--   use(codec)         { new(), text(bin, head), bin(text, head), is(text, head) } of the core do
+--                      it from now on; head is the prefix with its underscore. A list of products
+--                      turns some hundred ids each time
 --
 -- Ids are compared as bytes, so only the canonical form is accepted: 26 characters of Crockford's
 -- base32 in upper case, the first at most 7. An unknown prefix is a bug and throws.
@@ -46,17 +47,23 @@ local function head_of(prefix)
 end
 
 
+local function is(text, head)
+  local n = #head
+  return #text == n + TEXT_LEN and sub(text, 1, n) == head and find(sub(text, n + 1), FORM) == 1
+end
+
+
 function id.valid(prefix, text)
   local head = head_of(prefix)
-  local n = #head
-  return type(text) == "string" and #text == n + TEXT_LEN and sub(text, 1, n) == head
-    and find(sub(text, n + 1), FORM) == 1
+  return type(text) == "string" and is(text, head)
 end
 
 
 -- 26 digits of five bits are 130: the two highest are zero, the digit being at most 7.
-local function decode(text, from)
+local function decode(text, head)
+  if not is(text, head) then return nil end
   local out, bits, held = {}, 0, 0
+  local from = #head + 1
   for i = from, from + TEXT_LEN - 1 do
     bits = bits * 32 + value_of[byte(text, i)]
     held = held + (i == from and 3 or 5)
@@ -73,12 +80,12 @@ end
 
 
 function id.bin(prefix, text)
-  if not id.valid(prefix, text) then return nil end
-  return decode(text, #heads[prefix] + 1)
+  local head = head_of(prefix)
+  return type(text) == "string" and decode(text, head) or nil
 end
 
 
-local function encode(bin)
+local function encode(bin, head)
   local out, bits, held = {}, 0, 2
   for i = 1, BIN_LEN do
     bits = bits * 256 + byte(bin, i)
@@ -89,27 +96,30 @@ local function encode(bin)
       bits = bits % 2 ^ held
     end
   end
-  return table.concat(out)
+  return head .. table.concat(out)
 end
 
 
 function id.text(prefix, bin)
   local head = head_of(prefix)
   if type(bin) ~= "string" or #bin ~= BIN_LEN then error("an id has 16 bytes", 2) end
-  return head .. encode(bin)
-end
-
-
-function id.use(codec)
-  local text_of, bin_of = codec.text, codec.bin
-  function encode(bin) return text_of(bin) end
-  function decode(text, from) return bin_of(sub(text, from)) end
+  return encode(bin, head)
 end
 
 
 -- Entropy and clock come from the core; asked for late, so that the rest stays pure.
+local function make()
+  return require("till.prim.ulid").new()
+end
+
+
+function id.use(codec)
+  encode, decode, is, make = codec.text, codec.bin, codec.is, codec.new
+end
+
+
 function id.new(prefix)
-  return id.text(prefix, require("till.prim.ulid").new())
+  return id.text(prefix, make())
 end
 
 

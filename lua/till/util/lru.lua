@@ -1,11 +1,14 @@
--- till/util/lru - a map that forgets what was used longest ago, and what is too old.
+-- till/util/lru - a map that forgets what was used long ago, and what is too old.
 --
 --   lru.new(max)               at most `max` entries
 --   m:get(key, now) -> value   nil when absent or when its time is over
 --   m:set(key, value, until_)  `until_` in the unit of `now`
---   m:drop(key), m:clear(), m:count()
+--   m:drop(key), m:clear(), m:count()      of entries, whatever their age
 --
--- A doubly linked ring of nodes; `head.next` is the latest used. Time is an argument.
+-- A doubly linked ring of nodes, from `head.next` on. To move one to the front costs more than to
+-- find it, so what is used goes there only where half as many as there is room for may have passed
+-- it: what is forgotten was not used while as many others went in front. What is too old leaves its
+-- node for its successor. Time is an argument.
 local lru = {}
 lru.__index = lru
 
@@ -14,7 +17,8 @@ function lru.new(max)
   if type(max) ~= "number" or max < 1 then error("lru.new needs a positive size", 2) end
   local head = {}
   head.next, head.prev = head, head
-  return setmetatable({ max = max, size = 0, nodes = {}, head = head }, lru)
+  return setmetatable({ max = max, size = 0, nodes = {}, head = head, moves = 0,
+    half = math.floor(max / 2) }, lru)
 end
 
 
@@ -23,9 +27,12 @@ local function unlink(node)
 end
 
 
-local function to_front(head, node)
+local function to_front(self, node)
+  local head = self.head
   node.prev, node.next = head, head.next
   head.next.prev, head.next = node, node
+  self.moves = self.moves + 1
+  node.moved = self.moves
 end
 
 
@@ -40,11 +47,13 @@ function lru:get(key, now)
   local node = self.nodes[key]
   if not node then return nil end
   if now >= node.until_ then
-    remove(self, node)
+    node.value = nil
     return nil
   end
-  unlink(node)
-  to_front(self.head, node)
+  if self.moves - node.moved >= self.half and self.head.next ~= node then
+    unlink(node)
+    to_front(self, node)
+  end
   return node.value
 end
 
@@ -55,12 +64,12 @@ function lru:set(key, value, until_)
     unlink(node)
   else
     if self.size >= self.max then remove(self, self.head.prev) end
-    node = { key = key }
+    node = { key = key, value = value, until_ = until_, moved = 0, prev = false, next = false }
     self.nodes[key] = node
     self.size = self.size + 1
   end
   node.value, node.until_ = value, until_
-  to_front(self.head, node)
+  to_front(self, node)
 end
 
 

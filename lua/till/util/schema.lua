@@ -18,6 +18,7 @@
 -- A checker is a closure built once: run(value) -> value, errors (nil while all is well). Pointers
 -- are made on the way back from a fault, so a value that fits costs no garbage.
 local format = require "till.util.format"
+local id = require "till.util.id"
 local text = require "till.util.text"
 
 local schema = {}
@@ -178,8 +179,10 @@ local function string_run(opts)
   if opts.enum then known, enum_detail = enum_of(opts.enum) end
   return function(value)
     if type(value) ~= "string" then return wrong_type("a string", value) end
-    if value:find("%z") then return fail("must not contain NUL", "nul") end
-    if not text.valid(value) then return fail("must be UTF-8", "utf8") end
+    if not text.clean(value) then
+      if value:find("%z") then return fail("must not contain NUL", "nul") end
+      return fail("must be UTF-8", "utf8")
+    end
     if known then
       if not known[value] then return fail(enum_detail, "enum") end
       return value
@@ -214,8 +217,15 @@ local function with(opts, more)
 end
 
 
+-- What is an id is also text as it should be.
 function schema.id(prefix, opts)
-  return schema.string(with(opts, { format = "id:" .. prefix }))
+  local self = schema.string(with(opts, { format = "id:" .. prefix }))
+  local run = self.run
+  function self.run(value)
+    if id.valid(prefix, value) then return value end
+    return run(value)
+  end
+  return self
 end
 
 

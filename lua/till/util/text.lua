@@ -2,6 +2,7 @@
 --
 --   valid(s)          strict UTF-8 (RFC 3629: shortest form, no surrogates, at most U+10FFFF)
 --   clean(s)          valid and without NUL: what may reach the database
+--   use(codec)        { valid(s), clean(s) } of the core do it from now on
 --   length(s)         characters of valid UTF-8
 --   trim(s [, from [, to]])  without blanks and tabs at both ends, in a time that its length bounds
 --   strip(s)          without white space of any kind at both ends, likewise
@@ -37,7 +38,7 @@ local function sequence(s, i)
 end
 
 
-function text.valid(s)
+local function is_valid(s)
   local i = find(s, "[\128-\255]")
   if not i then return true end
   local len = #s
@@ -50,8 +51,23 @@ function text.valid(s)
 end
 
 
+local function is_clean(s)
+  return not find(s, "%z") and is_valid(s)
+end
+
+
+function text.valid(s)
+  return is_valid(s)
+end
+
+
 function text.clean(s)
-  return not find(s, "%z") and text.valid(s)
+  return is_clean(s)
+end
+
+
+function text.use(codec)
+  is_valid, is_clean = codec.valid, codec.clean
 end
 
 

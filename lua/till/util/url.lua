@@ -54,7 +54,8 @@ end
 
 function url.query(s)
   local out, count = {}, 0
-  for pair in (s or ""):gmatch("[^&]+") do
+  if not s or s == "" then return out end
+  for pair in s:gmatch("[^&]+") do
     count = count + 1
     if count > MAX_PARAMS then return nil, "there are more than 100 parameters" end
     local why = add_pair(out, pair)
@@ -65,13 +66,16 @@ end
 
 
 function url.segments(path)
-  local out = {}
-  local is_plain = not path:find("[^%w/_.~-]")
-  for segment in path:gmatch("/([^/]*)") do
-    local plain, why = segment, nil
-    if not is_plain then plain, why = url.decode(segment) end
+  local out, n = {}, 0
+  local is_plain = not path:find("%", 1, true) and text.clean(path)
+  local at = path:find("/", 1, true)
+  while at do
+    local after = path:find("/", at + 1, true)
+    local plain, why = path:sub(at + 1, after and after - 1), nil
+    if not is_plain then plain, why = url.decode(plain) end
     if not plain then return nil, why end
-    out[#out + 1] = plain
+    n = n + 1
+    out[n], at = plain, after
   end
   return out
 end

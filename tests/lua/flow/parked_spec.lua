@@ -189,6 +189,7 @@ t.describe("a parked checkout that is resolved by hand", function()
       local entry = shop.must(raw.admin("GET", "/admin/v1/audit")).data[1]
       t.same({ entry.action, entry.subject, entry.detail.payments[1].outcome },
         { "saga.resolve", "saga:" .. saga.id, "not_found" })
+      t.equal(shop.count "payment_doubts", 1, "it is looked up all the same")
       silent(raw, false)
       shop.pay(cart, "test", "tok_ok")
       t.equal((select(2, shop.complete(cart))).type, "order")

@@ -16,7 +16,8 @@ local NOT_PROMISED = {
   ["till.prim.json"] = { "array_mt", "decode_foreign" }, ["till.prim.sql"] = { "whole" },
   ["till.util.exact"] = { "ONE", "ZERO", "gcd" },
   ["till.util.lru"] = { "__index", "clear", "count", "drop", "get", "set" }, -- its objects'
-  ["till.util.id"] = { "PREFIXES", "use" }, ["till.util.schema"] = { "marks", "part" },
+  ["till.util.id"] = { "PREFIXES", "use" }, ["till.util.text"] = { "use" },
+  ["till.prim.ulid"] = { "is" }, ["till.util.schema"] = { "marks", "part" },
 }
 
 

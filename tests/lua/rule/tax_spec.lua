@@ -25,6 +25,48 @@ local function with_prices(qty, prices)
 end
 
 
+t.describe("rates of tax that were read before", function()
+  local function tax_on(list, date)
+    return calculate { date = date, tax_rates = { standard = list } }.order.tax_total
+  end
+
+  t.it("are read again where their list has changed", function()
+    local list = { { code = "VAT", rate = "20" } }
+    t.equal(tax_on(list), 200)
+    t.equal(tax_on(list), 200)
+    list[1].rate = "10"
+    t.equal(tax_on(list), 100)
+    list[2] = { code = "ECO", rate = "10", compound = true }
+    t.equal(tax_on(list), 210)
+    list[2].compound = false
+    t.equal(tax_on(list), 200)
+    list[2] = nil
+    t.equal(tax_on(list), 100)
+    list[1] = nil
+    t.equal(tax_on(list), 0)
+  end)
+
+  t.it("are of the day that is asked about", function()
+    local list = { { code = "VAT", rate = "20", to = "2026-01-01T00:00:00Z" } }
+    t.equal(tax_on(list, "2025-12-31T00:00:00Z"), 200)
+    t.equal(tax_on(list, "2026-01-01T00:00:00Z"), 0)
+    list[1].to = nil
+    t.equal(tax_on(list, "2026-01-01T00:00:00Z"), 200)
+    list[1].from = "2027-01-01T00:00:00Z"
+    t.equal(tax_on(list, "2026-01-01T00:00:00Z"), 0)
+  end)
+
+  t.it("differ by whether prices include them", function()
+    local list = { { code = "VAT", rate = "25" } }
+    for _ = 1, 2 do
+      t.equal(tax_on(list), 250)
+      t.equal(calculate { prices_include_tax = true, tax_rates = { standard = list } }
+        .order.tax_total, 200)
+    end
+  end)
+end)
+
+
 t.describe("shelf prices", function()
   t.table({
     { why = "the highest reached step counts, though a lower one is cheaper", want = 900,

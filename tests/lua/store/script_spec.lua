@@ -32,6 +32,44 @@ local function filled(s, long)
 end
 
 
+t.describe("scripts of the same statements", function()
+  -- Their text is kept by those of their steps: what else makes it must tell them apart.
+  t.it("keep conditions of their own", with_rows(function()
+    local both = "UPDATE spec_rows SET n = n + ? WHERE id <= ?"
+    for _ = 1, 2 do
+      local free, one, two = script.new(), script.new(), script.new()
+      free:exec(both, 1, 0)
+      t.same(free:run(), {})
+      one:must("one", 1, both, 1, 1)
+      t.same(one:run(), {})
+      two:must("two", 2, both, 1, 1)
+      local done, why = two:run()
+      t.same({ done, why }, { false, "two" })
+    end
+    t.same(values(), { 2, 0 })
+  end))
+
+  t.it("give what each asks for", with_rows(function()
+    for _, name in ipairs { "first", "second", "first" } do
+      local s = script.new()
+      s:exec("SET @till_n = ?", 7)
+      s:give("@till_n AS " .. name)
+      t.same(s:run(), { [name] = 7 })
+    end
+  end))
+
+  t.it("write the rows of one insert together, as often as they run", with_rows(function()
+    local s = script.new()
+    for n = 1, 3 do s:insert(INSERT, n) end
+    s:insert("INSERT INTO spec_rows (n, id) VALUES (?, ?)", 9, 90)
+    t.same(s:run(), {})
+    assert(sql.exec "DELETE FROM spec_rows WHERE id = 90")
+    t.same(s:run(), {})
+    t.same(values(), { 0, 0, 1, 2, 3, 9, 1, 2, 3 })
+  end))
+end)
+
+
 for _, long in ipairs { false, true } do
   t.describe(long and "a script of many parameters" or "a script", function()
     t.it("does all of it, and gives what only the database knows", with_rows(function()

@@ -23,7 +23,11 @@ t.describe("ids", function()
       "cart_81ARZ3NDEKTSV4RRFFQ69G5FAV", "cart_01ARZ3NDEKTSV4RRFFQ69G5FA",
       "cart_01ARZ3NDEKTSV4RRFFQ69G5FAU", "cart_01ARZ3NDEKTSV4RRFFQ69G5FAV ", "" } do
       t.equal(id.bin("cart", bad), nil, bad)
+      t.equal(id.valid("cart", bad), false, bad)
     end
+    t.equal(id.valid("cart", "cart_01ARZ3NDEKTSV4RRFFQ69G5FAV"), true)
+    t.equal(id.valid("cart", 7), false)
+    t.equal(id.bin("cart", nil), nil)
     t.throws(function() id.bin("cert", "x") end, "no such id prefix")
   end)
 end)
@@ -44,6 +48,9 @@ t.describe("URLs", function()
     t.equal(url.query("a=%ff"), nil)
     t.equal(url.query(("a&"):rep(101)), nil)
     t.same(url.segments("/a//b%2Fc/"), { "a", "", "b/c", "" })
+    t.same(url.segments("/ä/b c"), { "ä", "b c" })
+    t.same(url.segments("a"), {})
+    for _, bad in ipairs { "/a\255/b", "/a/\0", "/a/%ff" } do t.equal(url.segments(bad), nil) end
     t.equal(url.build { b = "x y", a = 1 }, "a=1&b=x%20y")
   end)
 end)
@@ -101,9 +108,26 @@ t.describe("the LRU", function()
     t.equal(m:get("b", 0), nil)
     t.equal(m:get("a", 0), 1)
     t.equal(m:get("c", 5), nil)
+    t.equal(m:get("c", 0), nil)
+    m:set("c", 4, 9)
+    t.equal(m:get("c", 8), 4)
+    t.equal(m:count(), 2)
+    m:drop("c")
     t.equal(m:count(), 1)
     m:clear()
     t.equal(m:get("a", 0), nil)
+  end)
+
+  t.it("keeps what is used while half as many others come", function()
+    local m = lru.new(10)
+    m:set("used", 1, 10)
+    for n = 1, 1000 do
+      m:set(n, n, 10)
+      if n % 5 == 0 then t.equal(m:get("used", 0), 1, n) end
+    end
+    t.equal(m:count(), 10)
+    for n = 1, 10 do m:set("after" .. n, n, 10) end
+    t.equal(m:get("used", 0), nil)
   end)
 end)
 
