@@ -96,9 +96,9 @@ local MOST_OF_NAME = 120
 
 --- A handle for the address line: lower case letters, digits and single hyphens.
 function catalogue.handle(name, code)
-  -- linear: no two hyphens stand side by side any more
   local slug = (name:sub(1, MOST_OF_NAME) .. " " .. code):lower():gsub("[^%w]+", "-")
-    :gsub("^%-+", ""):gsub("%-+$", "")
+  -- linear: no two hyphens stand side by side any more
+  slug = slug:gsub("^%-+", ""):gsub("%-+$", "")
   return slug
 end
 
