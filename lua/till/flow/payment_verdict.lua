@@ -219,7 +219,7 @@ local function write(tx, p, order, as, by, part)
   local now, e = booking.book(tx, p.id, { kind = as, actor = by.actor, reason = by.reason,
     amount = as == "captured" and payments.to_capture(p) or nil })
   if now and as == "not_found" then
-    local ok, e2 = doubts.add(tx, p.id)
+    local ok, e2 = doubts.add(tx, p.id, true)
     if not ok then return nil, e2 end
   end
   return now, e

@@ -1,7 +1,7 @@
 -- till/store/doubts - payments that were given up, and may have been on their way still: each is
 -- looked up three times more, after payments.sweep_after_ms, an hour and a day.
 --
---   add(tx, id)            it was given up so
+--   add(tx, id [, is_known])   it was given up so; known: by staff, who need not be told of it
 --   due(providers, limit)  -> payments whose time has come, the longest ago first, with `looks`,
 --                          `silent_since` and `told`: of those providers
 --   alone(providers, limit)   the same of all others, as far as staff were not told of them
@@ -32,10 +32,10 @@ local function wait_ms(looks)
 end
 
 
-function doubts.add(tx, payment_id)
-  return tx:exec("INSERT INTO payment_doubts (payment_id, look_at) VALUES (?, ?)"
+function doubts.add(tx, payment_id, is_known)
+  return tx:exec("INSERT INTO payment_doubts (payment_id, look_at, told) VALUES (?, ?, ?)"
     .. " ON DUPLICATE KEY UPDATE looks = 0, look_at = VALUES(look_at), silent_since = NULL,"
-    .. " told = FALSE", db.bin("pay", payment_id), db.now(wait_ms(0)))
+    .. " told = VALUES(told)", db.bin("pay", payment_id), db.now(wait_ms(0)), is_known and 1 or 0)
 end
 
 

@@ -94,6 +94,21 @@ t.describe("a payment that was given up, whose plugin is gone", function()
       t.same({ open_alert(raw), shop.count "payment_doubts", told(shop) }, { nil, 1, 1 })
     end))
 
+  t.it("by the word of staff is told of to nobody, and looked up when it is back", with_doubt(
+    function(shop, raw, p)
+      local _, back = without_plugin(raw)
+      raw.sql.exec "DELETE FROM payment_doubts"
+      raw.sql.transaction(function(tx)
+        return raw.require("till.store.doubts").add(tx, p.id, true)
+      end)
+      sweep(raw, 6)
+      sweep(raw, HOUR)
+      t.same({ told(shop), shop.count "payment_doubts", attempt(raw) }, { 0, 1, "authorized" })
+      back()
+      sweep(raw, 1)
+      t.equal(attempt(raw), "voided")
+    end))
+
   t.it("keeps nobody from what other providers say", with_doubt(function(shop, raw)
     raw.sql.exec("INSERT INTO payments (id, cart_id, provider, state, currency, amount, idem_key,"
       .. " data) SELECT UNHEX(MD5(seq)), cart_id, 'gone', 'failed', 'GBP', 1, seq, '{}'"

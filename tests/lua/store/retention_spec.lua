@@ -221,6 +221,21 @@ t.describe("what an order came from", function()
       t.equal(shop.count "stock_findings", 0)
     end))
 
+  t.it("goes, and who it was is known by the order still", with_shop(function(shop, raw, tea)
+    local cart = paid(shop, tea)
+    raw.sql.exec("UPDATE carts SET customer_id = " .. customer(raw))
+    shop.must(shop.complete(cart))
+    raw.sql.exec("UPDATE orders SET customer_id = " .. customer(raw))
+    aged(raw, 91)
+    t.equal(purge(raw).carts, 1)
+    local request, can = { data = { save = true } }, raw.require "till.flow.capabilities"
+    can.can = function() return true end
+    assert(raw.require("till.flow.saved_methods").add_to(request, { cart_id = cart,
+      provider = "test" }))
+    t.equal(request.customer.id, raw.require("till.util.id").text("cus",
+      raw.sql.one("SELECT id FROM customers").id))
+  end))
+
   t.it("stays where the order is not there", with_shop(function(shop, raw, tea)
     shop.cart { { tea, 1 } }
     raw.sql.exec "UPDATE carts SET state = 'completed'"
