@@ -70,8 +70,6 @@ local function sweeper(tx, variant)
 end
 
 
--- Somebody else lets go of units just now (he has them locked): the transaction runs again, as
--- after a deadlock.
 local function is_ending(tx, variant)
   local row, e = tx:one("SELECT 1 AS yes FROM reservations r WHERE r.variant_id = ? AND " .. OVER
     .. " LIMIT 1", sql.bytes(variant), over_args())
@@ -80,10 +78,36 @@ local function is_ending(tx, variant)
 end
 
 
+-- The limit of promises may be reached by what is held for too long: the oldest gives way.
+-- -> how many rows did | nil, err
+local function end_a_promise(tx, variant)
+  local rows, e = tx:query(FROM:format "reservations_variant" .. "WHERE r.variant_id = ?"
+    .. " AND r.location_id IS NULL AND " .. OVER .. " ORDER BY r.expires_at LIMIT 1"
+    .. " FOR UPDATE SKIP LOCKED", sql.bytes(variant), over_args())
+  if not rows then return nil, e end
+  local ok, e2 = reservations.let_go(tx, rows, "expired")
+  if not ok then return nil, e2 end
+  return #rows
+end
+
+
+-- As units.take. Where somebody else lets go of units just now (he has them locked) the transaction
+-- runs again, as after a deadlock.
+local function take(tx, variant, quantity)
+  local sweep = sweeper(tx, variant)
+  while true do
+    local shares, e = units.take(tx, variant, quantity, sweep)
+    if shares ~= false then return shares, e end
+    local is_over_soon, e2 = is_ending(tx, variant)
+    if not is_over_soon then return is_over_soon, e2 end
+    local n, e3 = end_a_promise(tx, variant)
+    if not n then return nil, e3 end
+    if n == 0 then return nil, err.new("deadlock", "reservations of it are ending just now") end
+  end
+end
+
+
 local function refuse(tx, item, variant)
-  local is_over_soon, why = is_ending(tx, variant)
-  if is_over_soon == nil then return nil, why end
-  if is_over_soon then return nil, err.new("deadlock", "reservations of it are ending just now") end
   local left, e = offers.of_units(tx, variant)
   if not left then return nil, e end
   left = math.max(0, math.floor(left / (item.per_unit or 1)))
@@ -95,7 +119,7 @@ end
 
 local function take_one(tx, cart_id, item, until_ms, since)
   local variant = id.bin("var", item.variant_id)
-  local shares, e = units.take(tx, variant, item.quantity, sweeper(tx, variant))
+  local shares, e = take(tx, variant, item.quantity)
   if shares == false then return refuse(tx, item, variant) end
   if not shares then return nil, e end
   if shares.first then stock.remember_first(item.variant_id, shares.first) end

@@ -186,7 +186,7 @@ function hold(state, c) {
     let found = [next];
     for (const sku of SKUS) {
       const some = items.filter((item) => item.sku === sku), wanted = some.reduce((sum, { n }) => sum + n, 0);
-      if (isSwept) found = found.flatMap((s) => swept(s, c, sku, wanted));
+      if (isSwept) found = found.flatMap((s) => swept(s, c, sku, wanted)).flatMap((s) => promisesSwept(s, c, sku));
       found = found.flatMap((s) => permutations(some).flatMap((list) =>
         list.reduce((all, item) => all.flatMap((so) => take(so, c, item)), [s])));
     }
@@ -209,6 +209,19 @@ function swept(state, c, sku, wanted) {
     }
   }
   return out.length > 0 ? out : [state];
+}
+
+/** What is promised to those gives way as well where the limit is reached; of whom, and of how many, is left open. */
+function promisesSwept(state, c, sku) {
+  const out = [state];
+  for (const [at, cart] of allCarts(state).entries()) {
+    const key = cart.isLapsed && cart !== state.carts[c] && Object.keys(cart.held).find((one) => one.endsWith(`/${sku}/${PROMISED}`));
+    if (!key) continue;
+    const next = clone(state);
+    delete allCarts(next)[at].held[key];
+    out.push(...promisesSwept(next, c, sku));
+  }
+  return out;
 }
 
 /** What is held after a refusal: as before, or let go. */
