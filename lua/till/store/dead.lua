@@ -23,8 +23,9 @@ local dead = {}
 local KEPT_MS = 7 * 86400000
 local COLUMNS = "id, aggregate, type, payload, state, attempts, last_error, created_at,"
   .. " settled_by, settled_why, settled_at"
-local REPLAY = "UPDATE outbox SET state = 'pending', attempts = 0, claim = 0, available_at = ?"
-  .. " WHERE state = 'dead'"
+-- Due by the database's clock, which claims go by.
+local REPLAY = "UPDATE outbox SET state = 'pending', attempts = 0, claim = 0,"
+  .. " available_at = NOW(3) WHERE state = 'dead'"
 local DISCARD = "UPDATE outbox SET state = 'discarded', available_at = ?, settled_at = ?,"
   .. " settled_by = ?, settled_why = ? WHERE state = 'dead'"
 
@@ -67,12 +68,12 @@ end
 
 
 function dead.replay(tx, event_id)
-  return is_one(affected(tx, REPLAY .. " AND id = ?", db.now(), tonumber(event_id)))
+  return is_one(affected(tx, REPLAY .. " AND id = ?", tonumber(event_id)))
 end
 
 
 function dead.replay_all(tx, event_type, limit)
-  return affected(tx, REPLAY .. " AND type = ? ORDER BY id LIMIT ?", db.now(), event_type, limit)
+  return affected(tx, REPLAY .. " AND type = ? ORDER BY id LIMIT ?", event_type, limit)
 end
 
 

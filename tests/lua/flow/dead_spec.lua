@@ -50,6 +50,18 @@ t.describe("dead letters", function()
     t.equal(#audited(shop, "jobs.replay"), 1)
   end))
 
+  t.it("are due when they are replayed, whatever the clock of the server says",
+    live.test(function(shop)
+      local id = dead(shop, "a", "order.paid")
+      dead(shop, "b", "mail.send")
+      shop.clock.skip_ms = 6 * 3600000
+      shop.admin("POST", ("/admin/v1/jobs/%d/replay"):format(id), {})
+      shop.admin("POST", "/admin/v1/jobs/replay", { type = "mail.send" })
+      local due = shop.sql.one("SELECT COUNT(*) AS n FROM outbox WHERE state = 'pending'"
+        .. " AND available_at <= NOW(3)")
+      t.equal(due.n, 2)
+    end))
+
   t.it("are discarded with who and why, and kept", live.test(function(shop)
     local id = dead(shop, "a", "order.paid")
     local at = ("/admin/v1/jobs/%d/discard"):format(id)
