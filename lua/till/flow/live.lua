@@ -172,12 +172,12 @@ local function tell_cart(cart_id, cart, free, held)
   local k, topic = known[cart_id], "cart:" .. cart_id
   local before = streams.tag(topic)
   if not before or live_state.tag_of(k.head, k.lines, free, held) == before then return true end
-  if not cart then
-    local e
-    cart, e = carts.get(cart_id)
-    if not cart then return cart, e end
-    remember(cart)
-  end
+  local e
+  if not cart then cart, e = carts.get(cart_id) end
+  if not cart then return cart, e end
+  -- Whoever began meanwhile may have read a newer one, and it may be another's by now.
+  if cart.version < known[cart_id].version then return true end
+  remember(cart)
   local state = live_state.of_cart(cart, free, held)
   tell(state, before, live_state.changes(before, state.tag))
   return true
