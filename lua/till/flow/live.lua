@@ -18,7 +18,6 @@ local live_state = require "till.flow.live_state"
 local live_store = require "till.store.live"
 local log = require "till.prim.log"
 local offers = require "till.store.offers"
-local products = require "till.store.products"
 local redis = require "till.prim.redis"
 local streams = require "till.prim.live"
 local time = require "till.prim.time"
@@ -103,7 +102,7 @@ end
 
 
 function live.open_stock(skus)
-  local ids, e = products.ids_of_skus(skus)
+  local ids, e = live_store.sold(skus)
   if not ids then return nil, e end
   local list, states = {}, {}
   for i, sku in ipairs(skus) do
