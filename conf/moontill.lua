@@ -284,7 +284,7 @@ return {
     -- streams of a worker, 0 to 1000000: of changes to clients; each over HTTP/1.1 takes one of
     -- server.max_connections
     max_streams = 8000,
-    -- streams of a worker, 1 to 100000: of one session, or of one key from one address
+    -- streams of a worker, 1 to 100000: of one customer, or of one key from one address
     max_per_client = 50,
     -- ms, 1000 to 300000: without an event: then a sign of life is sent
     heartbeat_ms = 15000,

@@ -108,7 +108,7 @@
     INT("cache.page_ms", 250, 0, 1000, "ms", "a page of the catalogue is given again as it is for so long, unless something of it changes; 0 never does") \
     INT("cache.max_entries", 20000, 0, 10000000, "entries of each kind", "what a worker keeps; the least used go first")    \
     INT("live.max_streams", 8000, 0, 1000000, "streams of a worker", "of changes to clients; each over HTTP/1.1 takes one of server.max_connections") \
-    INT("live.max_per_client", 50, 1, 100000, "streams of a worker", "of one session, or of one key from one address") \
+    INT("live.max_per_client", 50, 1, 100000, "streams of a worker", "of one customer, or of one key from one address") \
     INT("live.heartbeat_ms", 15000, 1000, 300000, "ms", "without an event: then a sign of life is sent") \
     INT("live.max_age_minutes", 30, 1, 1440, "minutes", "after half of it to all of it a stream ends, and is begun anew with its credential looked at") \
     INT("idem.lease_ms", 30000, 1000, 600000, "ms", "after which a retry may take over a request that never ended")         \

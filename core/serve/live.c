@@ -107,7 +107,8 @@ void till_live_watch(till_live_t *live, till_watch_t *watch, const till_live_sta
     watch->first_tag = copy_text(state->tag);
     h2o_linklist_insert(&topic->watches, &watch->link);
     if (!is_same(topic->tag, state->tag) || !is_same(topic->owner, state->owner))
-        topic->tag[0] = '\0'; /* which of the two is newer nobody knows: it has to be looked at */
+        topic->tag[0] =
+            '\0'; /* which of the two is newer nobody knows: it has to be looked at, and then one is ended */
 }
 
 void till_live_unwatch(till_live_t *live, till_watch_t *watch)
@@ -180,7 +181,7 @@ static void end_watch(till_watch_t *watch, const till_live_state_t *state)
     till_stream_end(watch->stream, STREAM_END_NOT_FOUND);
 }
 
-/* Who has begun for the new owner stays. */
+/* Who has begun for the new owner stays, and nobody else, whichever of them came first. */
 static void end_if_strange(till_watch_t *watch, const till_live_state_t *state)
 {
     if (watch->owner != hash_of(state->owner))
@@ -211,10 +212,9 @@ static void face_set(void *data, const till_live_state_t *state)
 
     if (topic == NULL)
         return;
-    if (!is_same(topic->owner, state->owner)) {
+    if (!is_same(topic->owner, state->owner))
         replace(&topic->owner, state->owner);
-        for_each_watch(topic, end_if_strange, state);
-    }
+    for_each_watch(topic, end_if_strange, state); /* always: one let in for the old owner may join after the change */
     if (is_same(topic->tag, state->tag))
         return;
     replace(&topic->tag, state->tag);

@@ -28,7 +28,7 @@
  *  3. Nothing is written after the last words.
  *
  * Limits: live.max_streams of a worker (503), live.max_per_client of one client
- * (429); a client is a session, or a key and an address. live.heartbeat_ms: a
+ * (429); a client is a customer, or a key and an address. live.heartbeat_ms: a
  * comment, or a ping that must be answered. live.max_age_minutes: then it has
  * to be begun anew, and the credential is looked at again.
  *

@@ -3,7 +3,8 @@
  * A stream watches topics ("cart:cart_01…", "stock:var_01…"). Of each topic the
  * streams know a tag, which names its present state and means nothing to them;
  * Lua looks what is so, and sets it. Who is allowed to see a topic is said by
- * its owner: where that changes, those who began to watch it for another one are ended.
+ * its owner: each time it is set, those who began to watch it for another one are
+ * ended, for a stream may be let in before the owner changes and begin after that.
  *
  * Thread: the loop's.
  */

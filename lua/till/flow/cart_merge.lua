@@ -170,14 +170,24 @@ local function follow(who, cart)
 end
 
 
+-- Of one that was merged already: the cart to go on with. Where its lines are an order by now, that
+-- is the one that the customer has begun since.
+local function again(who, source)
+  local cart, e = follow(who, source)
+  if not cart then return nil, e end
+  if cart.state ~= "completed" then return cart, {} end
+  local current, e2 = carts.current(who.customer_id)
+  if current == nil then return nil, e2 end
+  if current then return current, {} end
+  return cart_flow.check_open(cart)
+end
+
+
 -- -> cart, left_out | nil, err; busy where somebody was first
 local function attempt(who, cart_id)
   local source, e = cart_flow.get(who, cart_id)
   if not source then return nil, e end
-  if source.state == "merged" then
-    local cart, e2 = follow(who, source)
-    return cart, cart and {} or e2
-  end
+  if source.state == "merged" then return again(who, source) end
   local good, e2 = cart_flow.check_open(source)
   if not good then return nil, e2 end
   local target, e3 = carts.current(who.customer_id, source.currency, source.id)

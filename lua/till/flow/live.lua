@@ -18,7 +18,6 @@ local live_state = require "till.flow.live_state"
 local live_store = require "till.store.live"
 local log = require "till.prim.log"
 local offers = require "till.store.offers"
-local products = require "till.store.products"
 local redis = require "till.prim.redis"
 local streams = require "till.prim.live"
 local time = require "till.prim.time"
@@ -103,7 +102,7 @@ end
 
 
 function live.open_stock(skus)
-  local ids, e = products.ids_of_skus(skus)
+  local ids, e = live_store.sold(skus)
   if not ids then return nil, e end
   local list, states = {}, {}
   for i, sku in ipairs(skus) do
@@ -172,12 +171,12 @@ local function tell_cart(cart_id, cart, free, held)
   local k, topic = known[cart_id], "cart:" .. cart_id
   local before = streams.tag(topic)
   if not before or live_state.tag_of(k.head, k.lines, free, held) == before then return true end
-  if not cart then
-    local e
-    cart, e = carts.get(cart_id)
-    if not cart then return cart, e end
-    remember(cart)
-  end
+  local e
+  if not cart then cart, e = carts.get(cart_id) end
+  if not cart then return cart, e end
+  -- Whoever began meanwhile may have read a newer one, and it may be another's by now.
+  if cart.version < known[cart_id].version then return true end
+  remember(cart)
   local state = live_state.of_cart(cart, free, held)
   tell(state, before, live_state.changes(before, state.tag))
   return true

@@ -5,8 +5,11 @@
 --   held(cart_ids)    -> { cart id -> { variant id -> units } } | nil, err: reserved for the cart;
 --                     of a bundle as many as all its parts make
 --   names(variant_ids) -> { variant id -> sku } | nil, err
+--   sold(skus)        -> { sku -> variant id } | nil, err: of what anybody may buy; what is not out
+--                     yet, or not sold any more, is nobody's business
 --   owner(cart)       -> whose it is: of a customer, or of the key that it was begun with
 local crypto = require "till.prim.crypto"
+local db = require "till.store.db"
 local id = require "till.util.id"
 local json = require "till.prim.json"
 local sql = require "till.prim.sql"
@@ -67,6 +70,18 @@ function live.names(variant_ids)
   if not rows then return nil, e end
   local out = {}
   for _, row in ipairs(rows) do out[id.text("var", row.id)] = row.sku end
+  return out
+end
+
+
+function live.sold(skus)
+  local out, args = {}, db.padded({ unpack(skus) })
+  if #args == 0 then return out end
+  local rows, e = sql.query("SELECT v.sku, v.id FROM variants v JOIN products p"
+    .. " ON p.id = v.product_id WHERE v.sku IN (" .. sql.marks(#args) .. ")"
+    .. " AND v.archived_at IS NULL AND p.status = 'active'", unpack(args))
+  if not rows then return nil, e end
+  for _, row in ipairs(rows) do out[row.sku] = id.text("var", row.id) end
   return out
 end
 

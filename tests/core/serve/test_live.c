@@ -1,6 +1,7 @@
 /* test_live.c - see core/serve/live.h; how streams follow the shop is told by tests/flow/live.test.mjs */
 #include <curl/curl.h>
 #include <string.h>
+#include "serve/live_priv.h"
 #include "support/shop.h"
 
 Suite *live_suite(void);
@@ -85,6 +86,82 @@ START_TEST(a_client_that_has_too_many_is_told_so)
 }
 END_TEST
 
+/* ---- who may see a topic, with streams that go nowhere --------------------- */
+
+#define TEXT(text) ((till_slice_t){text, sizeof(text) - 1})
+
+static void write_event(till_buf_t *out, const till_watch_t *watch, const char *tag, const char *json, size_t len)
+{
+    (void)watch, (void)tag;
+    till_buf_append(out, json, len);
+}
+
+static void write_nothing(till_stream_t *stream, till_buf_t *out) { (void)stream, (void)out; }
+
+static void write_end(till_stream_t *stream, till_buf_t *out) { till_buf_puts(out, till_stream_end_name(stream->end)); }
+
+/* What it was told last is in `data`. */
+static void send_it(till_stream_t *stream, bool is_last)
+{
+    snprintf(stream->data, 32, "%.*s", (int)stream->out.len, stream->out.base);
+    if (is_last)
+        till_stream_gone(stream, STREAM_END_CLIENT);
+    else
+        till_stream_written(stream);
+}
+
+static bool tick(till_stream_t *stream, uint64_t now) { return (void)now, stream->kind != NULL; }
+
+static const till_stream_kind_t nowhere = {0, write_event, write_nothing, write_nothing, write_end, send_it, tick};
+
+static till_stream_t *begin(till_live_t *live, const till_live_state_t *state, char told[static 32])
+{
+    till_live_begin_t what = {TEXT("somebody"), state, 1};
+    till_stream_t *stream = till_stream_create(live, &nowhere, NULL, &what);
+
+    stream->data = told;
+    till_stream_flush(stream);
+    return stream;
+}
+
+static const till_live_state_t as_guest = {TEXT("cart:one"), TEXT("key"), TEXT("t1"), TEXT("{1}"), 0},
+                               as_customer = {TEXT("cart:one"), TEXT("cus"), TEXT("t2"), TEXT("{2}"), 0},
+                               secret = {TEXT("cart:one"), TEXT("cus"), TEXT("t3"), TEXT("{3}"), 0};
+
+/* _i: 0 the guest's stream begins first, 1 the customer's. The guest was let in before the cart became the customer's;
+ * either way he is told no more of it, once what it is now is known. */
+START_TEST(a_stream_of_who_may_not_see_it_any_more_ends)
+{
+    till_serve_opts_t limits = {.max_streams = 10, .live_heartbeat_ms = 1000, .live_max_age_ms = 60000};
+    till_server_t *server = calloc(1, sizeof(*server));
+    till_loop_t *loop = till_loop_create();
+    till_metrics_t *metrics = till_metrics_create();
+    char guest[32] = "", customer[32] = "";
+
+    server->opts.limits = &limits;
+    server->opts.metrics = metrics;
+    server->opts.loop = loop;
+    till_live_t *live = till_live_create(server);
+    const till_live_face_t *face = till_live_face(live);
+    for (int i = 0; i != 2; ++i)
+        begin(live, i == _i ? &as_guest : &as_customer, i == _i ? guest : customer);
+    ck_assert_str_eq(guest, "{1}");
+    ck_assert_str_eq(customer, "{2}");
+    ck_assert_str_eq(face->tag(face->data, as_guest.topic), ""); /* to be looked at */
+    face->set(face->data, &as_customer);
+    ck_assert_str_eq(guest, "not_found");
+    face->set(face->data, &secret);
+    ck_assert_str_eq(guest, "not_found");
+    ck_assert_ptr_nonnull(strstr(customer, "3}"));
+    ck_assert_uint_eq(till_live_streams(live), 1);
+    till_live_drain(live);
+    till_live_destroy(live);
+    till_loop_destroy(loop);
+    till_metrics_destroy(metrics);
+    free(server);
+}
+END_TEST
+
 static void add_case(Suite *suite, const char *name, void (*setup)(void))
 {
     TCase *tcase = tcase_create(name);
@@ -109,5 +186,8 @@ Suite *live_suite(void)
     add_case(suite, "open", start_open);
     add_case(suite, "full", start_full);
     add_case(suite, "strict", start_strict);
+    TCase *owners = tcase_create("owners");
+    tcase_add_loop_test(owners, a_stream_of_who_may_not_see_it_any_more_ends, 0, 2);
+    suite_add_tcase(suite, owners);
     return suite;
 }

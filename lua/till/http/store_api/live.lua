@@ -11,9 +11,10 @@ local DOC = "Server-sent events; the same as WebSocket for `Upgrade: websocket` 
   .. " moontill.v1). The first event is the present state."
 
 
--- Who is counted: a session, or a key and where it is used from, for a shop's key is everybody's.
+-- Who is counted: a customer, for he may log in as often as he likes; else a key and where it is
+-- used from, for a shop's key is everybody's.
 local function client_of(ctx)
-  return ctx.auth.session_id or (ctx.auth.key_id or "") .. "|" .. (ctx.req.peer or "")
+  return ctx.auth.customer_id or (ctx.auth.key_id or "") .. "|" .. (ctx.req.peer or "")
 end
 
 
