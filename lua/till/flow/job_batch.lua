@@ -1,49 +1,48 @@
 -- till/flow/job_batch - delivers what was claimed together, and settles each event.
 --
---   job_batch.deliver(taking) -> how many were settled     taking = of till.flow.job_claim.take
+--   job_batch.deliver(taking [, is_beside]) -> how many were settled
+--                        taking = of till.flow.job_claim.take; is_beside: others are done meanwhile
 --
 -- An event is delivered at least once: to what the server does itself (till.flow.job_handlers),
 -- then to the plugins' hooks. First all are handed on to plugins that publish (till.flow.publish).
 -- Of a type that no plugin asks for, and that the server does with one statement for many, all are
 -- done together. What fails comes again later, and ends with the dead letters.
 --
--- While it works the leases are made longer, a third of one at a time. Where that fails for so
--- long that somebody else may have taken over, nothing more is begun: so order per aggregate holds.
+-- While it works the leases are made longer (till.flow.job_hold).
 -- An event that is taken over is delivered alone, and the others go back: it may be what ended its
 -- worker. So what ends workers stops nothing else, and once it has done so as often as it may be
 -- tried it is a dead letter.
--- After TURN_MS, or when this generation ends, what was not begun goes back at once and untried:
--- what is more important, and came meanwhile, has its turn.
+--
+-- The turn is over after TURN_MS: what was not begun goes back at once and untried, for what is
+-- more important, and came meanwhile, is next. But before that each type of which nothing was done
+-- has its first one, the type that has waited for its turn longest first, until LAST_MS are over;
+-- one of them has it always. So nothing waits for ever, however much comes that is more important.
+-- When this generation ends, nothing more is begun.
 local co = require "till.prim.co"
-local conf = require "till.prim.conf"
 local dispatch = require "till.plugin.dispatch"
 local err = require "till.util.err"
 local handlers = require "till.flow.job_handlers"
 local HOOKS = require "till.plugin.hooks"
+local job_claim = require "till.flow.job_claim"
+local job_hold = require "till.flow.job_hold"
 local json = require "till.prim.json"
 local kinds = require "till.flow.kinds"
 local log = require "till.prim.log"
-local metrics = require "till.prim.metrics"
 local orders = require "till.store.orders"
-local outbox = require "till.prim.outbox"
 local publish = require "till.flow.publish"
 local queue = require "till.store.queue"
 local time = require "till.prim.time"
 
 local job_batch = {}
 
-local MARK_MS = 1000
-local TURN_MS = 3000
+local LAST_MS = 1000
+local count, give_back = job_hold.count, job_hold.give_back
+local is_done, failed = job_hold.done, job_hold.failed
 
 
 local function traced(thrown)
   if err.is(thrown) then return thrown end
   return err.new("internal", debug.traceback(tostring(thrown), 2))
-end
-
-
-local function count(event_type, result, n)
-  metrics.add("till_events_total", { type = event_type, result = result }, n)
 end
 
 
@@ -84,103 +83,6 @@ local function work(event)
 end
 
 
--- ---- settling -------------------------------------------------------------------------------
-
-local function ids_of(todo)
-  local out = {}
-  for event_id in pairs(todo) do out[#out + 1] = event_id end
-  return out
-end
-
-
-local function is_done(batch, event)
-  batch.todo[event.id] = nil
-  batch.done[#batch.done + 1] = event.id
-end
-
-
--- A lost answer is no harm: they are delivered once more.
-local function mark(batch)
-  local ids = batch.done
-  batch.done, batch.marked = {}, time.mono_ms()
-  if #ids == 0 then return end
-  local ok, e = outbox.done(ids, batch.claim)
-  if not ok then log.warn("outbox.done", { events = #ids, error = tostring(e) }) end
-end
-
-
-local function failed(batch, event, e)
-  batch.todo[event.id] = nil
-  count(event.type, "failed", 1)
-  log.warn("event.failed", { id = event.id, type = event.type, attempts = event.attempts,
-    error = tostring(e) })
-  local most = kinds.of(event.type).attempts
-  local ok, e2 = outbox.retry(event.id, batch.claim, most, tostring(e))
-  if not ok then log.warn("outbox.retry", { id = event.id, error = tostring(e2) }) end
-  if ok and event.attempts >= most then
-    log.error("event.dead", { id = event.id, type = event.type, error = tostring(e) })
-  end
-end
-
-
--- -> how many
-local function give_back(batch, todo, reason, is_suspect)
-  local ids = ids_of(todo)
-  for _, event_id in ipairs(ids) do batch.todo[event_id] = nil end
-  if #ids == 0 then return 0 end
-  local ok, e = outbox.release(ids, batch.claim, reason, is_suspect)
-  if not ok then log.warn("outbox.release", { events = #ids, error = tostring(e) }) end
-  return #ids
-end
-
-
--- ---- leases ---------------------------------------------------------------------------------
-
-local function extend(batch)
-  local ids, asked_at = ids_of(batch.todo), time.mono_ms()
-  if #ids == 0 then return end
-  local ok, e = outbox.extend(ids, batch.claim, batch.lease_ms)
-  -- what was settled meanwhile is nobody's loss
-  if err.is(e, "conflict") and #ids_of(batch.todo) < #ids then return extend(batch) end
-  if ok and batch.slots then ok, e = queue.extend_slots(batch.slots, batch.lease_ms) end
-  if ok then
-    batch.leased_at = asked_at
-  elseif ok == false or err.is(e, "conflict") then
-    batch.is_lost = true
-  end
-  if not ok then
-    log.warn("outbox.extend", { events = #ids, error = tostring(e or "slot lost") })
-  end
-end
-
-
--- What is done is marked meanwhile too: however long one event takes, its neighbours are not
--- delivered twice, and what waits for them does not wait for it.
-local function keep_leases(batch)
-  if batch.rest then return end
-  batch.rest = co.waiter()
-  local third = batch.lease_ms / 3
-  co.turn_end(function()
-    local extended = time.mono_ms()
-    while not batch.is_over do
-      batch.rest:wait(math.min(third, MARK_MS), true)
-      if not batch.is_over then mark(batch) end
-      if not batch.is_over and time.mono_ms() - extended >= third then
-        extended = time.mono_ms()
-        extend(batch)
-      end
-    end
-  end)
-end
-
-
-local function may_go_on(batch)
-  local now = time.mono_ms()
-  if now - batch.leased_at >= batch.lease_ms * 0.8 then batch.is_lost = true end
-  return not batch.is_lost and not co.closing() and now - batch.begun < TURN_MS
-end
-
-
 -- ---- a batch --------------------------------------------------------------------------------
 
 local deliver_one, deliver_together, deliver_copies
@@ -188,7 +90,6 @@ local deliver_one, deliver_together, deliver_copies
 
 function deliver_one(batch, events)
   local event = events[1]
-  keep_leases(batch)
   local good, ok, e = xpcall(work, traced, event)
   if not good then ok, e = nil, ok end
   if not ok then return failed(batch, event, e) end
@@ -206,6 +107,7 @@ function deliver_together(batch, events, items)
   end
   if not good or not ok then
     for _, event in ipairs(events) do items[#items + 1] = { deliver_one, { event } } end
+    batch.served[events[1].type] = nil
     return
   end
   count(events[1].type, "done", #events)
@@ -215,7 +117,6 @@ end
 
 -- Where their receiver is away they go back untried: it is nothing of theirs.
 function deliver_copies(batch, events)
-  keep_leases(batch)
   local failures, e = publish.deliver(events)
   if not failures then
     if err.is(e) and e.retryable then
@@ -266,16 +167,6 @@ local function items_of(events)
 end
 
 
-local function new_batch(taking)
-  local batch = { claim = taking.events[1].claim, slots = taking.slots, todo = {}, done = {},
-    given_back = 0,
-    lease_ms = conf.get("jobs.lease_ms"), begun = time.mono_ms(), marked = time.mono_ms() }
-  batch.leased_at = taking.leased_at or batch.begun
-  for _, event in ipairs(taking.events) do batch.todo[event.id] = event end
-  return batch
-end
-
-
 -- One of what is taken over may have ended its worker. They go one by one; the others of them
 -- remain suspects, or each crash would let one go and take the rest along. -> what to deliver now
 local function without_suspects(batch, events)
@@ -290,7 +181,8 @@ local function without_suspects(batch, events)
     end
   end
   if not suspect then return events end
-  batch.given_back = give_back(batch, others) + give_back(batch, suspects, nil, true)
+  give_back(batch, others)
+  give_back(batch, suspects, nil, true)
   if suspect.attempts <= kinds.of(suspect.type).attempts then return { suspect } end
   failed(batch, suspect, err.new("internal",
     "whoever delivered it ended, or stood still, each time"))
@@ -315,29 +207,62 @@ local function handed_on(batch, events)
 end
 
 
-local function run(batch, events)
-  events = handed_on(batch, without_suspects(batch, events))
-  local items, i = items_of(events), 1
-  while items[i] and may_go_on(batch) do
-    local item = items[i]
-    item[1](batch, item[2], items)
-    if time.mono_ms() - batch.marked >= MARK_MS then mark(batch) end
-    i = i + 1
-  end
+local function begin(batch, items, item)
+  local way, events = item[1], item[2]
+  local event_type = events[1].type
+  for _, event in ipairs(events) do event.is_begun = true end
+  batch.served[event_type] = true
+  way(batch, events, items)
+  if batch.served[event_type] then job_claim.served(event_type) end
+  if time.mono_ms() - batch.marked >= job_hold.MARK_MS then job_hold.mark(batch) end
 end
 
 
-function job_batch.deliver(taking)
-  local settled = #taking.events
-  if settled > 0 then
-    local batch, trace = new_batch(taking), co.traceparent()
+-- -> what is first of the type that has waited longest of those that had nothing in this turn
+local function longest_unserved(batch, items, from)
+  local best, best_at
+  for i = from, #items do
+    local event_type = items[i][2][1].type
+    local at = job_claim.served_at(event_type)
+    if not batch.served[event_type] and not items[i].is_begun and (not best or at < best_at) then
+      best, best_at = items[i], at
+    end
+  end
+  return best
+end
+
+
+local function serve_others(batch, items, from)
+  local until_ms = time.mono_ms() + LAST_MS
+  repeat
+    local item = longest_unserved(batch, items, from)
+    if not item then return end
+    item.is_begun = true
+    begin(batch, items, item)
+  until time.mono_ms() >= until_ms or not job_hold.may_go_on(batch)
+end
+
+
+local function run(batch, events)
+  events = handed_on(batch, without_suspects(batch, events))
+  local items, i = items_of(events), 1
+  while items[i] and job_hold.is_turn(batch) do
+    begin(batch, items, items[i])
+    i = i + 1
+  end
+  if job_hold.may_go_on(batch) and not batch.is_beside then serve_others(batch, items, i) end
+end
+
+
+function job_batch.deliver(taking, is_beside)
+  local settled = 0
+  if #taking.events > 0 then
+    local batch, trace = job_hold.new(taking, is_beside), co.traceparent()
+    job_hold.keep(batch)
     local good, e = xpcall(run, traced, batch, taking.events)
     if not good then log.error("jobs.deliver", { error = tostring(e) }) end
     if trace then co.adopt(trace) end
-    mark(batch)
-    settled = settled - batch.given_back - give_back(batch, batch.todo)
-    batch.is_over = true
-    if batch.rest then batch.rest:signal() end
+    settled = job_hold.over(batch)
   end
   if taking.slots then
     local ok, e = queue.free_slots(taking.slots)

@@ -8,6 +8,9 @@
 -- of a quiet time is delivered at once, and after a batch that was far from full comes a pause of
 -- GATHER_MS, in which the next one gathers.
 --
+-- Runs of schedules, and jobs that plugins put off, may take a minute each. They are done beside
+-- all else, of BESIDE claims at a time one each: neither captures nor holds that end wait for them.
+--
 -- What is taken next is till.flow.job_claim's business, delivering it till.flow.job_batch's, and
 -- what is done with an event stands in till.flow.job_handlers.
 local allotment = require "till.store.allotment"
@@ -38,6 +41,7 @@ local TELL_MS = 5000
 local BATCH = 100
 local EXPIRE_MS = 500
 local RESUME_MS = 3000
+local BESIDE = 2
 local GATHER_MS, MANY = 50, 50 -- after fewer events than that
 local END_MS = 10000 -- for what is under way when it closes; what is left has its lease
 
@@ -47,17 +51,6 @@ local RESUME = { checkout = checkout.resume, cancellation = cancellation_flow.re
 local function traced(thrown)
   if err.is(thrown) then return thrown end
   return err.new("internal", debug.traceback(tostring(thrown), 2))
-end
-
-
--- -> how many were settled: where there is none, trying again at once would do no better
-local function drain()
-  local taking, e = job_claim.take()
-  if not taking then
-    log.warn("outbox.claim", { error = tostring(e) })
-    return 0
-  end
-  return job_batch.deliver(taking)
 end
 
 
@@ -91,6 +84,61 @@ local function wake(state)
 end
 
 
+-- jobs.run waits for what is beside it.
+local function end_one(state)
+  if state.ended then state.ended:signal(true) end
+end
+
+
+-- -> what was taken | nil
+local function take(part)
+  local taking, e = job_claim.take(part)
+  if not taking then log.warn("outbox.claim", { part = part, error = tostring(e) }) end
+  return taking
+end
+
+
+local function has_suspects(taking)
+  for _, event in ipairs(taking.events) do
+    if event.is_taken_over then return true end
+  end
+  return false
+end
+
+
+local function deliver_beside(state, taking)
+  state.beside = state.beside + 1
+  co.turn_end(function()
+    local good, n = xpcall(job_batch.deliver, traced, taking, true)
+    state.beside = state.beside - 1
+    if not good then log.error("jobs.beside", { error = tostring(n) }) end
+    if good and n > 0 then wake(state) end -- there may be more
+    end_one(state)
+  end)
+end
+
+
+-- What may have ended its worker is delivered here and alone. -> how many were settled
+local function drain_beside(state)
+  local taking = state.beside < BESIDE and take "beside"
+  if not taking then return 0 end
+  if #taking.events > 0 and not has_suspects(taking) then
+    deliver_beside(state, taking)
+  elseif #taking.events > 0 or taking.slots then
+    return job_batch.deliver(taking)
+  end
+  return 0
+end
+
+
+-- -> how many were settled: where there is none, trying again at once would do no better
+local function drain(state)
+  local n = drain_beside(state)
+  local taking = not co.closing() and take "main"
+  return n + (taking and job_batch.deliver(taking) or 0)
+end
+
+
 -- Beside the outbox: neither is a provider that is slow to say what is true to hold up captures and
 -- mails, nor a job that takes its time what providers told. One run at a time; where it took
 -- something, or more was told of meanwhile, there may be more.
@@ -108,7 +156,7 @@ local function apply_webhooks(state)
     end
     local has_more = good and n and (n > 0 or state.tells_more)
     if has_more and not co.closing() then apply_webhooks(state) end
-    if state.ended and not state.applies then state.ended:signal(true) end
+    end_one(state)
   end)
 end
 
@@ -148,16 +196,26 @@ local function sweep(state)
 end
 
 
+local function wait_for_others(state)
+  local until_ms = time.mono_ms() + END_MS
+  state.ended = co.waiter()
+  while state.applies or state.beside > 0 do
+    local left = until_ms - time.mono_ms()
+    if left <= 0 or not state.ended:wait(left, true) then return end
+  end
+end
+
+
 function jobs.run(worker)
   local state = { swept = -SWEEP_MS, declared = -DECLARE_MS, told = -TELL_MS,
-    tells = worker == "jobs-0", waiter = co.waiter() }
+    tells = worker == "jobs-0", waiter = co.waiter(), beside = 0 }
   local handle = redis.subscribe(CHANNEL, function(text) on_message(state, text) end)
   log.info("jobs.ready", { worker = worker })
   while not co.closing() do
     sweep(state)
     state.is_woken = false
     apply_webhooks(state)
-    local n = drain()
+    local n = drain(state)
     if n == 0 and not state.is_woken and not co.closing() then
       state.waiter = co.waiter()
       state.waiter:wait(conf.get("jobs.poll_ms"))
@@ -166,10 +224,7 @@ function jobs.run(worker)
       time.sleep(GATHER_MS)
     end
   end
-  if state.applies then
-    state.ended = co.waiter()
-    state.ended:wait(END_MS, true)
-  end
+  wait_for_others(state)
   if handle then handle:close() end
 end
 

@@ -4,7 +4,8 @@
 --   sweep() -> true | nil, err     one machine at a time is enough, several do no harm
 --
 -- saga.stuck             a flow that somebody has to look at; ends when it goes on
--- outbox.dead_growing    more dead letters than the last time; ends after QUIET_MS without another
+-- outbox.dead_growing    more dead letters than the last time, or a newer one; ends after QUIET_MS
+--                        without another. Of more than are counted nobody can say that: it stays
 -- stock.oversell_attempt ends after QUIET_MS without another (till.flow.refusals begins it)
 -- stock.blocked          ends where it was not met again (till.store.stock_blocked begins it)
 -- stock.low              by rate of sale (till.flow.low_stock)
@@ -25,6 +26,7 @@ local MOST_FLOWS = 100
 local DEAD, OUTBOX = "outbox.dead_growing", "outbox"
 
 local after, after_flow = "", 0
+local newest -- dead letter at the last look, its id; nil: this is the first look
 local kinds = {}
 
 
@@ -53,20 +55,29 @@ local function flows()
 end
 
 
+-- One that is replayed or discarded while another one dies leaves their number as it was.
+local function is_growing(now, before, is_open)
+  if now.n > before or now.is_capped and not is_open then return true end
+  return newest ~= nil and (now.newest or 0) > newest
+end
+
+
 local function dead()
-  local n, e = backlog.dead()
-  if not n then return nil, e end
+  local now, e = backlog.dead()
+  if not now then return nil, e end
   local known, e2 = alerts.of(DEAD, OUTBOX)
   if known == nil then return nil, e2 end
-  local before = known and known.level or 0
-  if n > before then
-    return raise(DEAD, OUTBOX, { level = n, detail = { dead = n, before = before } })
+  local before, ok, e3 = known and known.level or 0, true, nil
+  local grows = is_growing(now, before, known and known.state == "open")
+  if grows then
+    ok, e3 = raise(DEAD, OUTBOX, { level = now.n, detail = { dead = now.n, before = before } })
+  elseif now.n < before then
+    ok, e3 = alerts.set_level(DEAD, OUTBOX, now.n)
   end
-  if n < before then
-    local ok, e3 = alerts.set_level(DEAD, OUTBOX, n)
-    if not ok then return nil, e3 end
-  end
-  if n == 0 then return alerts.close(DEAD, OUTBOX) end
+  if not ok then return nil, e3 end
+  newest = math.max(newest or 0, now.newest or 0)
+  if grows or now.is_capped then return true end
+  if now.n == 0 then return alerts.close(DEAD, OUTBOX) end
   return alerts.close_unseen(DEAD, time.now_ms() - QUIET_MS)
 end
 

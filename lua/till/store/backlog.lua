@@ -4,7 +4,8 @@
 --             running: claimed, and the lease not over; oldest_s: of the oldest that is due
 --   late_reason(type) -> what was last said of one of them that waits, or false | nil, err
 --   sagas()  -> list of { name, state, n, age_s } | nil, err
---   dead()   -> dead letters of all types | nil, err
+--   dead()   -> { n = dead letters of all types, newest = the largest id of them or nil,
+--             is_capped = there may be more } | nil, err
 --   parked(after, limit) -> list of { id, name, aggregate, state, attempts, error, updated_at } in
 --                       the order of their ids, those after one | nil, err
 --   not_parked(subjects) -> { subject = true } | nil, err; a subject is "name:aggregate"
@@ -90,10 +91,10 @@ end
 
 --- Dead letters of all types.
 function backlog.dead()
-  local row, e = sql.one("SELECT COUNT(*) AS n FROM (SELECT 1 FROM outbox WHERE state = 'dead'"
-    .. " LIMIT " .. CAPPED .. ") AS some")
+  local row, e = sql.one("SELECT COUNT(*) AS n, MAX(id) AS newest FROM (SELECT id FROM outbox"
+    .. " WHERE state = 'dead' LIMIT " .. CAPPED .. ") AS some")
   if not row then return nil, e end
-  return row.n
+  return { n = row.n, newest = row.newest, is_capped = row.n == CAPPED }
 end
 
 

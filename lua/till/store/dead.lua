@@ -12,6 +12,7 @@
 -- A replayed event is due at once and has all its attempts. It comes before what of its aggregate
 -- is not delivered yet, but what came after it may have been told already.
 -- A discarded one is kept, with who and why, as long as a delivered one.
+local co = require "till.prim.co"
 local conf = require "till.prim.conf"
 local db = require "till.store.db"
 local page = require "till.store.page"
@@ -90,7 +91,8 @@ end
 
 
 -- Old by the database's clock as well as by ours: one that is days ahead takes nothing away. Again
--- while there is more, until its time is over; after each comes a pause as long as it took.
+-- while there is more, until its time is over or this generation ends; after each comes a pause as
+-- long as it took.
 local function delete_old(until_ms, kept_ms, limit, text, ...)
   local args = { ... }
   args[#args + 1], args[#args + 2] = db.now(-kept_ms), kept_ms / 1000
@@ -101,9 +103,8 @@ local function delete_old(until_ms, kept_ms, limit, text, ...)
       unpack(args))
     if not done then return nil, e end
     local now = time.mono_ms()
-    if done.affected < limit or now >= until_ms or not time.sleep(math.max(1, now - at)) then
-      return true
-    end
+    if done.affected < limit or now >= until_ms or co.closing() then return true end
+    if not time.sleep(math.max(1, now - at)) then return true end
   end
 end
 
@@ -115,6 +116,7 @@ local function purge_state(state, until_ms, limit)
     local ok, e2 = delete_old(until_ms, KEPT_MS, limit, "DELETE FROM outbox WHERE state = ?"
       .. " AND type = ? AND available_at", state, row.type)
     if not ok then return nil, e2 end
+    if co.closing() then return true end
   end
   return true
 end

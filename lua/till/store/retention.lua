@@ -22,6 +22,7 @@
 -- read once a pass, not each minute. What goes is locked by its id for the moment of one
 -- transaction; who has it locked keeps it to the next pass. After each slice comes a pause as long
 -- as it took, and a pass that has come to what is young rests for an hour.
+local co = require "till.prim.co"
 local conf = require "till.prim.conf"
 local db = require "till.store.db"
 local id = require "till.util.id"
@@ -88,7 +89,8 @@ local function go_through(kind, first, within, slice)
     total, pass.after = total + counted(kind, n), last or first
     local now = time.mono_ms()
     if not last then pass.next_ms = now + within.rest_ms end
-    if not last or now >= until_ms or not time.sleep(math.max(1, now - at)) then return total end
+    if not last or now >= until_ms or co.closing() then return total end
+    if not time.sleep(math.max(1, now - at)) then return total end
   end
 end
 

@@ -150,5 +150,11 @@ t.describe("dead letters", function()
     fill(5)
     t.equal(purge(2), true)
     t.equal(#shop.sql.query "SELECT 1 FROM outbox", 3)
+    local co = shop.require "till.prim.co"
+    local closing = co.closing
+    co.closing = function() return true end
+    local ok = purge(2, 60000)
+    co.closing = closing
+    t.same({ ok, #shop.sql.query "SELECT 1 FROM outbox" }, { true, 1 }, "its generation ends")
   end))
 end)

@@ -226,4 +226,46 @@ t.describe("outbox.dead_growing", function()
     shop.sweep()
     t.equal(shop.told "outbox.dead_growing", 3, "one after none is growing")
   end))
+
+  t.it("is told where one dies while another one goes", with_shop(function(shop, raw)
+    die(raw, 2)
+    shop.sweep()
+    raw.clock.skip_ms = 3600000 + 1000
+    shop.sweep()
+    t.equal(#shop.open "outbox.dead_growing", 0)
+    raw.sql.exec("DELETE FROM outbox WHERE state = 'dead' LIMIT 1")
+    die(raw, 1)
+    shop.sweep()
+    t.same(shop.open("outbox.dead_growing")[1].detail, { dead = 2, before = 2 })
+    t.equal(shop.told "outbox.dead_growing", 2)
+    raw.sql.exec("DELETE FROM outbox WHERE state = 'dead' LIMIT 1")
+    shop.sweep()
+    raw.clock.skip_ms = 2 * raw.clock.skip_ms
+    shop.sweep()
+    t.equal(#shop.open "outbox.dead_growing", 0, "fewer are not growing")
+  end))
+
+  t.it("stays while there are more than are counted", with_shop(function(shop, raw)
+    local function many(n)
+      assert(raw.sql.exec("INSERT INTO outbox (aggregate, type, payload, state) SELECT"
+        .. " CONCAT('a:', seq), 'mail.send', '{}', 'dead' FROM seq_1_to_10000 LIMIT ?", n))
+    end
+    many(10000)
+    shop.sweep()
+    for i = 1, 3 do
+      many(20)
+      raw.clock.skip_ms = i * 30 * 60000
+      shop.sweep()
+      t.equal(#shop.open "outbox.dead_growing", 1)
+    end
+    t.equal(shop.told "outbox.dead_growing", 1)
+    raw.sql.exec("UPDATE alerts SET state = 'closed'") -- as a server of before has left it
+    shop.sweep()
+    t.equal(#shop.open "outbox.dead_growing", 1)
+    raw.sql.exec("DELETE FROM outbox WHERE state = 'dead' ORDER BY id DESC LIMIT 1000")
+    shop.sweep()
+    raw.clock.skip_ms = 2 * raw.clock.skip_ms
+    shop.sweep()
+    t.equal(#shop.open "outbox.dead_growing", 0)
+  end))
 end)
