@@ -67,6 +67,7 @@ typedef struct till_sql_result {
     const till_sql_value_t *cells; /* rows * columns, row by row */
     uint64_t affected;             /* rows changed */
     uint64_t insert_id;
+    unsigned warnings;   /* of the last statement */
     bool unsent;         /* it failed before it went to a connection: nothing of it was done */
     unsigned errcode;    /* MariaDB's number where the status is not OK */
     const char *message; /* for the log only: it may hold values; never for a client */

@@ -267,6 +267,7 @@ static bool after_answer(till_sql_conn_t *conn, till_sql_state_t next)
 {
     till_sql_result_t *result = &conn->call->result;
 
+    result->warnings = mysql_warning_count(conn->mysql);
     if (mysql_field_count(conn->mysql) == 0) {
         result->affected += mysql_affected_rows(conn->mysql);
         if (mysql_insert_id(conn->mysql) != 0)

@@ -9,7 +9,9 @@
  *  1. append happens inside the caller's transaction, or there is no event.
  *  2. Of one aggregate only the oldest undelivered event can be claimed: order
  *     per aggregate holds, also across workers and retries. A dead event holds
- *     its aggregate back no longer.
+ *     its aggregate back no longer. One that is replayed is older than what
+ *     somebody may be at meanwhile: it has the claim TILL_OUTBOX_REPLAYED, and
+ *     is had when that one is settled.
  *  3. done, retry, extend and release name the claim; an event that was taken over
  *     is not changed by them.
  *
@@ -20,6 +22,8 @@
 #define TILL_TRADE_OUTBOX_H
 
 #include "io/sql.h"
+
+enum { TILL_OUTBOX_REPLAYED = 1 }; /* instead of a claim; lua/till/store/dead.lua writes it */
 
 typedef struct till_event {
     uint64_t id;              /* position in the outbox; 0 when appending */

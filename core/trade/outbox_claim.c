@@ -3,6 +3,7 @@
  *   ACQUIRING -> BEGINNING -> CHOOSING -> MARKING -> (ASKING) -> COMMITTING -> told
  *       |            |         |  ^  |       |           |           |
  *       |            |         +--+  |       |           |           |      once a kind, while there is room
+ *       |            |   (BEHIND -> PUTTING) |           |           |      where a look was cut short
  *       +--------- over: the connection goes back, an open transaction is rolled back
  *
  * What always holds
@@ -20,6 +21,17 @@
  * began. Of two events that were committed meanwhile only the later one would
  * be found. So marking, which begins when all are locked, asks once more, and
  * where it marks fewer than were chosen the others are left out.
+ *
+ * A replayed event is older than what somebody may be at: its claim says that it
+ * was replayed, and then the first after it that was not must not be at hand.
+ * Where one was met its kind is chosen of again with that looked at, and so all else.
+ * Marking reads that one locked, so it waits for whoever is claiming it just now.
+ *
+ * What waits behind a head is due, but not to be had. Choosing examines 3000 rows
+ * at most, two for each that it meets in vain; where that cuts it short they are
+ * put behind: to when their head is tried again, or, where somebody is at the
+ * head, to the end of the queue, but for the 32 next ones. So a claim costs no
+ * more however many wait, and what is due besides has its turn.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -29,26 +41,54 @@
 #include "trade/outbox.h"
 #include "trade/trade_priv.h"
 
+#define DUE                                                                                                            \
+    " FROM outbox o FORCE INDEX (outbox_due) WHERE o.state = 'pending' AND o.type = ? AND o.available_at <= NOW(3)"
+#define IN_ORDER " ORDER BY o.available_at, o.id LIMIT "
+/* `what` of the oldest that is pending of the aggregate of `row`, or of the `nth` after it: one step, however many. */
+#define OF_HEAD(what, row, nth)                                                                                        \
+    "(SELECT " what " FROM outbox h FORCE INDEX (outbox_order)"                                                        \
+    " WHERE h.aggregate = " row ".aggregate AND h.state = 'pending' ORDER BY h.id LIMIT 1 OFFSET " nth ")"
+#define IS_BEHIND(row) "COALESCE(" OF_HEAD("h.id < " row ".id", row, "0") ", 0)"
+#define WAITING "h.claim = 0 AND h.available_at > NOW(3)"
+#define IS_TOO_EARLY(row, lock)                                                                                        \
+    "(" row ".claim = 1 AND COALESCE((SELECT n.claim <> 0 AND n.available_at > NOW(3)"                                 \
+    " FROM outbox n FORCE INDEX (outbox_order) WHERE n.aggregate = " row ".aggregate AND n.state = 'pending'"          \
+    " AND n.id > " row ".id AND n.claim <> 1 ORDER BY n.id LIMIT 1" lock "), 0))"
+
+/* Of putting behind, with a claim: so many times 1024 events, and that part of its time. */
+enum { ROUNDS_MOST = 16, TIME_PART = 8 };
+
 /* The order is by due time and not by id: so the index gives it, and the search ends with the last one wanted. */
-static const char choose_text[] =
-    "SELECT o.id, o.aggregate, o.type, o.payload, o.traceparent, o.attempts, o.claim FROM outbox o FORCE INDEX "
-    "(outbox_due)"
-    " WHERE o.state = 'pending' AND o.type = ? AND o.available_at <= NOW(3) AND NOT EXISTS"
-    " (SELECT 1 FROM outbox p FORCE INDEX (outbox_order)"
-    " WHERE p.aggregate = o.aggregate AND p.state = 'pending' AND p.id < o.id)"
-    " ORDER BY o.available_at, o.id LIMIT ? FOR UPDATE SKIP LOCKED";
+#define CHOOSE                                                                                                         \
+    "SELECT o.id, o.aggregate, o.type, o.payload, o.traceparent, o.attempts, o.claim" DUE " AND NOT " IS_BEHIND("o")
+static const char choose_text[] = CHOOSE IN_ORDER "? ROWS EXAMINED 3000 FOR UPDATE SKIP LOCKED";
+static const char choose_with_replayed_text[] =
+    CHOOSE " AND NOT " IS_TOO_EARLY("o", "") IN_ORDER "? ROWS EXAMINED 3000 FOR UPDATE SKIP LOCKED";
+static const char choose_of_all_text[] = CHOOSE " AND NOT " IS_TOO_EARLY("o", "") IN_ORDER "? FOR UPDATE SKIP LOCKED";
+
+/* clang-format off */
+static const char behind_text[] =
+    "SELECT o.id" DUE " AND " IS_BEHIND("o")
+    " AND (COALESCE(" OF_HEAD(WAITING, "o", "0") ", 0) OR COALESCE(" OF_HEAD("h.id < o.id", "o", "32") ", 0))"
+    IN_ORDER "1024 FOR UPDATE SKIP LOCKED";
+static const char put_head[] =
+    "UPDATE outbox FORCE INDEX (PRIMARY) SET available_at ="
+    " COALESCE(" OF_HEAD("IF(" WAITING ", h.available_at, NOW(3))", "outbox", "0") ", NOW(3)) WHERE id IN (";
+/* clang-format on */
 
 enum column { ID, AGGREGATE, TYPE, PAYLOAD, TRACEPARENT, ATTEMPTS, CLAIM, COLUMNS };
 
-static const char mark_head[] =
-    "UPDATE outbox FORCE INDEX (PRIMARY) SET claim = ?, attempts = attempts + 1,"
-    " available_at = NOW(3) + INTERVAL ? MICROSECOND"
-    " WHERE NOT EXISTS (SELECT 1 FROM outbox p FORCE INDEX (outbox_order)"
-    " WHERE p.aggregate = outbox.aggregate AND p.state = 'pending' AND p.id < outbox.id) AND id IN (";
+#define MARK                                                                                                           \
+    "UPDATE outbox FORCE INDEX (PRIMARY) SET claim = ?, attempts = attempts + 1,"                                      \
+    " available_at = NOW(3) + INTERVAL ? MICROSECOND WHERE NOT " IS_BEHIND("outbox")
+static const char mark_head[] = MARK " AND id IN (";
+static const char mark_with_replayed_head[] =
+    MARK " AND NOT " IS_TOO_EARLY("outbox", " LOCK IN SHARE MODE") " AND id IN (";
 static const char ask_head[] = "SELECT id FROM outbox WHERE claim = ? AND id IN (";
 
 struct claiming {
     till_op_t op; /* first */
+    till_loop_t *loop;
     till_sql_conn_t *conn;
     till_op_t *inner;
     bool told; /* nobody waits any more; freed when `inner` is through as well */
@@ -59,6 +99,10 @@ struct claiming {
     till_event_t events[TILL_OUTBOX_CLAIM_MOST];
     char *texts[TILL_OUTBOX_KINDS_MOST]; /* of the events, by kind */
     size_t n;
+    unsigned rounds;   /* of putting behind */
+    uint64_t begun_ms; /* the first of them */
+    bool has_replayed; /* one was met: from now on they are looked at */
+    bool looks_at_all; /* nothing is left to put behind, so what is there is looked through */
     till_outbox_claim_cb cb;
     void *data;
 };
@@ -151,24 +195,35 @@ static void on_asked(void *data, till_status_t status, const till_sql_result_t *
     commit(claiming);
 }
 
-/* The last id stands again until their number is a power of two: so there are few texts to prepare. */
+/* The last id stands again until their number is a power of two: so there are few texts to prepare. `params` has room
+ * for twice as many. */
 static void run_with_ids(struct claiming *claiming, till_slice_t head, till_sql_value_t *params, size_t n,
-                         till_sql_cb cb)
+                         const uint64_t *ids, size_t count, till_sql_cb cb)
 {
     size_t marks = 1;
     till_buf_t text;
 
-    while (marks < claiming->n)
+    while (marks < count)
         marks *= 2;
     till_buf_init(&text, 0);
     till_buf_append(&text, head.base, head.len);
     for (size_t i = 0; i != marks; ++i) {
-        params[n + i] = till_sql_int(claiming->events[i < claiming->n ? i : claiming->n - 1].id);
+        params[n + i] = till_sql_int(ids[i < count ? i : count - 1]);
         till_buf_puts(&text, i == 0 ? "?" : ", ?");
     }
     till_buf_putc(&text, ')');
     run(claiming, (till_slice_t){text.base, text.len}, params, n + marks, cb);
     till_buf_dispose(&text);
+}
+
+static void run_with_events(struct claiming *claiming, till_slice_t head, till_sql_value_t *params, size_t n,
+                            till_sql_cb cb)
+{
+    uint64_t ids[TILL_OUTBOX_CLAIM_MOST];
+
+    for (size_t i = 0; i != claiming->n; ++i)
+        ids[i] = claiming->events[i].id;
+    run_with_ids(claiming, head, params, n, ids, claiming->n, cb);
 }
 
 static void on_marked(void *data, till_status_t status, const till_sql_result_t *result)
@@ -184,7 +239,7 @@ static void on_marked(void *data, till_status_t status, const till_sql_result_t 
     if (result->affected == claiming->n)
         commit(claiming);
     else
-        run_with_ids(claiming, TILL_SLICE_LIT(ask_head), params, 1, on_asked);
+        run_with_events(claiming, TILL_SLICE_LIT(ask_head), params, 1, on_asked);
 }
 
 static void mark(struct claiming *claiming)
@@ -193,7 +248,9 @@ static void mark(struct claiming *claiming)
 
     params[0] = till_sql_int(claiming->claim);
     params[1] = till_sql_int(claiming->lease_ms * 1000);
-    run_with_ids(claiming, TILL_SLICE_LIT(mark_head), params, 2, on_marked);
+    run_with_events(claiming,
+                    claiming->has_replayed ? TILL_SLICE_LIT(mark_with_replayed_head) : TILL_SLICE_LIT(mark_head),
+                    params, 2, on_marked);
 }
 
 static till_slice_t keep(char **at, const till_sql_value_t *cell)
@@ -229,12 +286,87 @@ static void keep_events(struct claiming *claiming, const till_sql_result_t *resu
                                                          .payload = keep(&at, &row[PAYLOAD]),
                                                          .traceparent = keep(&at, &row[TRACEPARENT]),
                                                          .attempts = (unsigned)row[ATTEMPTS].integer + 1,
-                                                         .is_taken_over = row[CLAIM].integer != 0,
+                                                         .is_taken_over = row[CLAIM].integer > TILL_OUTBOX_REPLAYED,
                                                          .claim = claiming->claim};
     }
 }
 
 static void choose(struct claiming *claiming);
+
+static void go_on(struct claiming *claiming)
+{
+    claiming->looks_at_all = false;
+    if (++claiming->kind != claiming->kind_count && claiming->n != claiming->max)
+        choose(claiming);
+    else if (claiming->n != 0)
+        mark(claiming);
+    else if (claiming->rounds != 0)
+        commit(claiming);
+    else
+        till_op_finish(&claiming->op, TILL_OK);
+}
+
+/* What was chosen already is locked by us, so it would be chosen again: then the others come with the next claim. */
+static void look_again(struct claiming *claiming)
+{
+    if (claiming->texts[claiming->kind] == NULL)
+        choose(claiming);
+    else
+        go_on(claiming);
+}
+
+static void on_put(void *data, till_status_t status, const till_sql_result_t *result)
+{
+    struct claiming *claiming = data;
+
+    (void)result;
+    if (goes_on(claiming, status))
+        look_again(claiming);
+}
+
+static void on_behind(void *data, till_status_t status, const till_sql_result_t *result)
+{
+    struct claiming *claiming = data;
+
+    if (!goes_on(claiming, status))
+        return;
+    if (result->rows == 0) {
+        claiming->looks_at_all = true;
+        look_again(claiming);
+        return;
+    }
+    uint64_t *ids = till_alloc(result->rows * sizeof(*ids));
+    till_sql_value_t *params = till_alloc(2 * result->rows * sizeof(*params));
+    for (size_t i = 0; i != result->rows; ++i)
+        ids[i] = (uint64_t)result->cells[i].integer;
+    run_with_ids(claiming, TILL_SLICE_LIT(put_head), params, 0, ids, result->rows, on_put);
+    free(params);
+    free(ids);
+}
+
+/* Bounded in number and time: whoever asks for events waits, and what was put behind stays there. */
+static void put_behind(struct claiming *claiming)
+{
+    const till_sql_value_t type = till_sql_text(claiming->kinds[claiming->kind].type);
+    uint64_t now = till_loop_now(claiming->loop);
+
+    if (claiming->rounds == 0)
+        claiming->begun_ms = now;
+    if (claiming->rounds == ROUNDS_MOST || now - claiming->begun_ms > claiming->timeout_ms / TIME_PART) {
+        go_on(claiming);
+        return;
+    }
+    ++claiming->rounds;
+    run(claiming, TILL_SLICE_LIT(behind_text), &type, 1, on_behind);
+}
+
+static bool shows_replayed(const till_sql_result_t *result)
+{
+    for (size_t i = 0; i != result->rows; ++i)
+        if (result->cells[i * COLUMNS + CLAIM].integer == TILL_OUTBOX_REPLAYED)
+            return true;
+    return false;
+}
 
 static void on_chosen(void *data, till_status_t status, const till_sql_result_t *result)
 {
@@ -242,13 +374,25 @@ static void on_chosen(void *data, till_status_t status, const till_sql_result_t 
 
     if (!goes_on(claiming, status))
         return;
-    keep_events(claiming, result);
-    if (++claiming->kind != claiming->kind_count && claiming->n != claiming->max)
+    if (!claiming->has_replayed && !claiming->looks_at_all && shows_replayed(result)) {
+        claiming->has_replayed = true;
         choose(claiming);
-    else if (claiming->n != 0)
-        mark(claiming);
+        return;
+    }
+    claiming->has_replayed |= shows_replayed(result);
+    if (result->rows != 0)
+        keep_events(claiming, result);
+    if (result->warnings != 0 && !claiming->looks_at_all) /* it was cut short */
+        put_behind(claiming);
     else
-        till_op_finish(&claiming->op, TILL_OK);
+        go_on(claiming);
+}
+
+static till_slice_t text_of(const struct claiming *claiming)
+{
+    if (claiming->looks_at_all)
+        return TILL_SLICE_LIT(choose_of_all_text);
+    return claiming->has_replayed ? TILL_SLICE_LIT(choose_with_replayed_text) : TILL_SLICE_LIT(choose_text);
 }
 
 static void choose(struct claiming *claiming)
@@ -258,7 +402,7 @@ static void choose(struct claiming *claiming)
     const till_sql_value_t params[] = {till_sql_text(kind->type),
                                        till_sql_int(kind->leave < room ? room - kind->leave : 1)};
 
-    run(claiming, TILL_SLICE_LIT(choose_text), params, 2, on_chosen);
+    run(claiming, text_of(claiming), params, 2, on_chosen);
 }
 
 static void on_begun(void *data, till_status_t status, const till_sql_result_t *result)
@@ -297,7 +441,8 @@ till_op_t *till_outbox_claim(till_sql_pool_t *pool, const till_outbox_kind_t *ki
     claiming->claim = till_claim_draw();
     claiming->cb = cb;
     claiming->data = data;
-    till_op_init(&claiming->op, till_sql_pool_loop(pool), timeout_ms, on_abort, on_done);
+    claiming->loop = till_sql_pool_loop(pool);
+    till_op_init(&claiming->op, claiming->loop, timeout_ms, on_abort, on_done);
     claiming->inner = till_sql_acquire(pool, timeout_ms, on_acquired, claiming);
     return &claiming->op;
 }

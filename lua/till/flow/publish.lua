@@ -8,7 +8,8 @@
 -- is written once, before its event can be done. So the order within an aggregate holds, and a
 -- receiver that is away holds up nobody: neither captures, nor another plugin.
 -- A plugin may say by its option `events` which it wants: { "order.*", "payment.captured" }; a star
--- alone, or no such option, is all.
+-- alone, or no such option, is all. One that throws, or answers what is none, has delivered none of
+-- them: they are failed, and come again like whatever fails.
 -- Where the receiver is away (an error that is retryable) this worker leaves it alone for a while,
 -- longer each time up to PAUSE_MOST_MS, and no attempt is counted.
 local dispatch = require "till.plugin.dispatch"
@@ -31,6 +32,20 @@ local failures = {}
 
 function publish.is_copy(event_type)
   return event_type:sub(1, #PREFIX) == PREFIX
+end
+
+
+local function traced(thrown)
+  if err.is(thrown) then return thrown end
+  return err.new("internal", debug.traceback(tostring(thrown), 2))
+end
+
+
+-- What is thrown here is no reason to stop whatever else was claimed with these events.
+local function guarded(fn, ...)
+  local good, value, e = xpcall(fn, traced, ...)
+  if not good then return nil, value end
+  return value, e
 end
 
 
@@ -87,7 +102,7 @@ local function write(wanted, claim, names)
 end
 
 
-function publish.hand_on(events, claim)
+local function hand_on(events, claim)
   local names = dispatch.names(HOOK)
   if #names == 0 or #events == 0 then return true end
   local wanted, any = {}, false
@@ -96,6 +111,11 @@ function publish.hand_on(events, claim)
   end
   if not any then return true end
   return write(wanted, claim, names)
+end
+
+
+function publish.hand_on(events, claim)
+  return guarded(hand_on, events, claim)
 end
 
 
@@ -109,9 +129,30 @@ local function is_away(event_type, e, n)
 end
 
 
-function publish.deliver(copies)
+local function odd(plugin, sentence)
+  return nil, err.new("internal", plugin .. " " .. HOOK .. ": " .. sentence)
+end
+
+
+-- An id that none of them has may stand for one that was not published: nothing is taken for it.
+local function failures_of(answer, of_id, plugin)
+  local out, failed = {}, answer and answer.failed or {}
+  if type(failed) ~= "table" then
+    return odd(plugin, "`failed` is a " .. type(failed) .. " instead of a table")
+  end
+  for event_id, why in pairs(failed) do
+    if not of_id[event_id] then
+      return odd(plugin, "`failed` names " .. tostring(event_id) .. ", which is no id of theirs")
+    end
+    out[of_id[event_id]] = tostring(why)
+  end
+  return out
+end
+
+
+local function deliver(copies)
   local plugin, list = copies[1].type:sub(#PREFIX + 1), {}
-  local of_id, out = {}, {}
+  local of_id = {}
   for i, copy in ipairs(copies) do
     local event, e = json.decode(copy.payload)
     if not event then return nil, e end
@@ -123,10 +164,12 @@ function publish.deliver(copies)
     return nil, e
   end
   failures[copies[1].type] = nil
-  for event_id, why in pairs(answer and answer.failed or {}) do
-    if of_id[event_id] then out[of_id[event_id]] = tostring(why) end
-  end
-  return out
+  return failures_of(answer, of_id, plugin)
+end
+
+
+function publish.deliver(copies)
+  return guarded(deliver, copies)
 end
 
 

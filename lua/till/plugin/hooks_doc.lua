@@ -71,10 +71,12 @@ return {
 
   ["event.publish"] = { doc = "Events to be told elsewhere, all that one worker has at hand: of "
     .. "one aggregate never two, and the next one only when this one is done. Which ones, an "
-    .. "option `events` of the plugin says: { \"order.*\", \"stock.changed\" }; without it all. "
+    .. "option `events` of the plugin, a list of texts, says: { \"order.*\", \"stock.changed\" }; "
+    .. "without it all. "
     .. "Answer when the receiver has them for good. An error that is retryable (conn_lost, "
     .. "timeout, unavailable) says that the receiver is away: all wait, no attempt is counted, "
-    .. "nothing else stops. " .. AGAIN,
+    .. "nothing else stops. Any other error, a throw, or an answer whose `failed` is no table or "
+    .. "names what is no id of theirs: all have failed, each comes again by itself. " .. AGAIN,
     takes = { { "events", "till.Published[]", "Oldest first." } }, gives = "till.PublishAnswer",
     none = "all were published" },
   ["job.run"] = { doc = "A job of `schedules` in plugin.lua, or one of till.prim.job.enqueue. Of a "

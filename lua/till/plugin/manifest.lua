@@ -120,6 +120,27 @@ local function check_capabilities(m, refused)
 end
 
 
+local function has_hook(m, wanted)
+  for _, hook in ipairs(m.hooks) do
+    if hook == wanted then return true end
+  end
+  return false
+end
+
+
+-- Of a plugin that publishes `events` says which: till.flow.publish reads it for each event.
+local function check_events(m, refused)
+  local spec = (m.config or {}).events
+  if spec == nil or not has_hook(m, "event.publish") then return end
+  local of = type(spec) == "table" and spec.of
+  if type(of) == "table" then of = of.type end
+  if type(spec) ~= "table" or spec.type ~= "array" or of ~= "string" then
+    refused("events =", "config.events: with the hook event.publish it says which events, such as"
+      .. " { \"order.*\" }: it is { type = \"array\", of = \"string\" }")
+  end
+end
+
+
 local function fault_of_schedule(m, job, when)
   if type(job) ~= "string" or not job:find("^%l[%l%d_-]*$") or #job > MOST_NAME then
     return "a job has a name of small letters, digits, hyphens"
@@ -140,12 +161,11 @@ end
 
 
 local function check_schedules(m, refused)
-  local has_hook = false
-  for _, hook in ipairs(m.hooks) do has_hook = has_hook or hook == "job.run" end
+  local can_run = has_hook(m, "job.run")
   for job, when in pairs(m.schedules or {}) do
     local why = fault_of_schedule(m, job, when)
     if why then refused(tostring(job), ("schedules.%s: %s"):format(tostring(job), why)) end
-    if not has_hook then refused("schedules", "`schedules` need the hook job.run") end
+    if not can_run then refused("schedules", "`schedules` need the hook job.run") end
   end
 end
 
@@ -163,6 +183,7 @@ function manifest.read(name, source)
   check_hooks(m, refused)
   check_capabilities(m, refused)
   check_schedules(m, refused)
+  check_events(m, refused)
   m.config, m.priority, m.capabilities = m.config or {}, m.priority or 100, m.capabilities or {}
   why = config.check_spec(m.config)
   if why then refused(why:match("config%.([%w_-]+)"), why) end

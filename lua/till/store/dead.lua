@@ -10,7 +10,8 @@
 --                 more and it is in time -> true | nil, err
 --
 -- A replayed event is due at once and has all its attempts. It comes before what of its aggregate
--- is not delivered yet, but what came after it may have been told already.
+-- is not delivered yet, but what came after it may have been told already; one that is being told
+-- is waited for.
 -- A discarded one is kept, with who and why, as long as a delivered one.
 local co = require "till.prim.co"
 local conf = require "till.prim.conf"
@@ -24,8 +25,9 @@ local dead = {}
 local KEPT_MS = 7 * 86400000
 local COLUMNS = "id, aggregate, type, payload, state, attempts, last_error, created_at,"
   .. " settled_by, settled_why, settled_at"
--- Due by the database's clock, which claims go by.
-local REPLAY = "UPDATE outbox SET state = 'pending', attempts = 0, claim = 0,"
+-- Due by the database's clock, which claims go by. The claim 1 says that it was replayed: what came
+-- after it may be at work (core/trade/outbox.h).
+local REPLAY = "UPDATE outbox SET state = 'pending', attempts = 0, claim = 1,"
   .. " available_at = NOW(3) WHERE state = 'dead'"
 local DISCARD = "UPDATE outbox SET state = 'discarded', available_at = ?, settled_at = ?,"
   .. " settled_by = ?, settled_why = ? WHERE state = 'dead'"

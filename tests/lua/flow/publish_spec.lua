@@ -105,6 +105,49 @@ t.describe("events that a plugin publishes", function()
     t.same({ row.state, row.attempts }, { "pending", 1 })
   end))
 
+  t.table({
+    { why = "with a text for `failed`", answer = function() return { failed = "all" } end },
+    { why = "with true for `failed`", answer = function() return { failed = true } end },
+    { why = "with a list of ids", answer = function(events)
+      return { failed = { events[1].id } }
+    end },
+    { why = "with an id as a number", answer = function(events)
+      return { failed = { [tonumber(events[1].id)] = "no queue" } }
+    end },
+    { why = "with a reason that throws", answer = function(events)
+      return { failed = { [events[1].id] = setmetatable({},
+        { __tostring = function() error "no" end }) } }
+    end },
+    { why = "with no table", answer = function() return true end },
+    { why = "with an error", answer = function() error "no" end },
+  }, function(case)
+    with_plugin(function(shop, mq)
+      local asked = 0
+      mq.answer = function(events)
+        asked = asked + 1
+        return case.answer(events)
+      end
+      event(shop, "order:1", "order.told")
+      work(shop)
+      event(shop, "product:1", "test.told") -- less important things go on
+      work(shop)
+      local row = rows(shop, "type = 'publish.mq'")[1]
+      t.same({ asked, row.state, row.attempts, row.last_error ~= nil }, { 1, "pending", 1, true })
+      t.equal(rows(shop, "type = 'test.told'")[1].state, "done")
+    end)()
+  end)
+
+  t.it("are no reason to stop where an option of the plugin is odd", with_plugin(function(shop, mq)
+    shop.require("till.plugin.dispatch").config("mq").events = "order.*"
+    event(shop, "order:1", "order.told")
+    event(shop, "payment:1", "payment.told")
+    work(shop)
+    t.equal(#mq.told, 0)
+    for _, row in ipairs(rows(shop, "type LIKE '%.told'")) do
+      t.same({ row.state, row.attempts, row.last_error ~= nil }, { "pending", 1, true })
+    end
+  end))
+
   t.it("that cannot be copied keep nobody else back", with_plugin(function(shop, mq)
     event(shop, "order:" .. ("x"):rep(153), "order.told") -- with the plugin's name it is too long
     event(shop, "order:1", "order.told")

@@ -1,4 +1,5 @@
 local t = require "till.test"
+local json = require "till.prim.json"
 local live = require "tests.support.live"
 
 local MINUTE = 60000
@@ -171,6 +172,31 @@ t.describe("jobs of a schedule", function()
       assert(schedules.tick())
       t.equal(runs(shop), 0)
     end))
+end)
+
+
+t.describe("a run that was given up and is replayed", function()
+  t.it("waits for the one that is at work", with_job(function(shop, schedules, job)
+    local claim, batch = shop.require "till.flow.job_claim", shop.require "till.flow.job_batch"
+    local event = { schedule = "sync:pull", plugin = "sync", job = "pull" }
+    local old = assert(shop.sql.exec("INSERT INTO outbox (aggregate, type, payload, state,"
+      .. " attempts, last_error) VALUES ('schedule:sync:pull', 'job.run', ?, 'dead', 5, 'away')",
+      json.encode(event))).insert_id
+    shop.clock.skip_ms = 15 * MINUTE
+    assert(shop.require("till.store.schedules").keep_only { "sync:pull" })
+    assert(schedules.tick())
+    local next_run = assert(claim.take())
+    t.equal(#next_run.events, 1)
+    t.equal((shop.admin("POST", ("/admin/v1/jobs/%d/replay"):format(old), {})), 202)
+    shop.sql.exec("UPDATE outbox SET available_at = NOW(3) WHERE id = ?", old)
+    t.equal(#assert(claim.take()).events, 0)
+    batch.deliver(next_run)
+    local replayed = assert(claim.take())
+    t.same({ #replayed.events, tonumber(replayed.events[1].id) }, { 1, tonumber(old) })
+    t.equal(replayed.events[1].is_taken_over, false)
+    batch.deliver(replayed)
+    t.equal(#job.ran, 2)
+  end))
 end)
 
 

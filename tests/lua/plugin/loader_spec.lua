@@ -181,6 +181,21 @@ end }]]
     t.throws(function() load_with(bundle(), { ["promo-bundle"] = case.given }) end, case.message)
   end)
 
+  t.table({
+    { why = "refuses a text that says what is published", option = '{ type = "string" }' },
+    { why = "refuses numbers that do", option = '{ type = "array", of = "integer" }' },
+    { why = "refuses a map that does", option = '{ type = "map", of = "string" }' },
+    { why = "takes a list of texts", option = '{ type = "array", of = "string" }', is_good = true },
+    { why = "takes a list of such texts", is_good = true,
+      option = '{ type = "array", of = { type = "string", max = 64 } }' },
+  }, function(case)
+    local files = bundle((MANIFEST:gsub("promo%.evaluate", "event.publish")
+      :gsub("percent = %b{}", "events = " .. case.option)),
+      'return { ["event.publish"] = function() end }')
+    if case.is_good then return t.equal(#load_with(files), 1) end
+    t.throws(function() load_with(files) end, "plugin.lua:%d: config.events: with the hook")
+  end)
+
   t.it("refuses options of a plugin that is not there", function()
     t.throws(function() load_with(bundle(), { ["promo-bundel"] = {} }) end,
       "there is no such plugin; was promo%-bundle meant")
