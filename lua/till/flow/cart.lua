@@ -34,6 +34,7 @@ local pricing = require "till.flow.pricing"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
 local turns = require "till.flow.turns"
+local unpriced = require "till.flow.cart_unpriced"
 
 local cart_flow = {}
 
@@ -305,9 +306,9 @@ function cart_flow.set_quantity(line_id, quantity)
   return function(cart)
     local i, e = index_of(cart, line_id)
     if not i then return nil, e end
-      if quantity == 0 then
+    if quantity == 0 then
       table.remove(cart.lines, i)
-      return true
+      return unpriced.take_out(cart) -- with one of them left it would be refused
     end
     cart.lines[i].quantity = quantity
     local bad = bad_quantity(quantity)

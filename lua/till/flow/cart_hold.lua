@@ -17,13 +17,18 @@ local stock = require "till.store.stock"
 
 local cart_hold = {}
 
+-- A statement takes 2,000 parameters: of more variants than these all that the cart holds is meant.
+local MOST_NAMED = 500
 
+
+-- -> units by variant and bundle, the ids of the variants, each once
 local function units_of(priced)
-  local out, ids = {}, {}
+  local out, ids, named = {}, {}, {}
   for _, item in ipairs(priced and stock.items(priced) or {}) do
-    local key = item.variant_id .. (item.bundle_id or "")
+    local variant = item.variant_id
+    local key = variant .. (item.bundle_id or "")
     out[key] = (out[key] or 0) + item.quantity
-    ids[#ids + 1] = item.variant_id
+    if not named[variant] then ids[#ids + 1], named[variant] = variant, true end
   end
   return out, ids
 end
@@ -48,21 +53,24 @@ local function trim(cart_id)
 end
 
 
-local function tell(event, cart_id, e)
-  log.warn(event, { cart_id = cart_id, error = tostring(e) })
+local function extend(cart, ids)
+  local until_ms, most_ms = channel.hold_until(cart)
+  return reservations.extend(cart.id, until_ms, most_ms, #ids <= MOST_NAMED and ids or nil)
+end
+
+
+-- The change is saved: whatever fails here is told, and no failure of the change.
+local function try(event, cart_id, fn, ...)
+  local good, ok, e = xpcall(fn, debug.traceback, ...)
+  if good and ok ~= nil then return end
+  log.warn(event, { cart_id = cart_id, error = tostring(good and e or ok) })
 end
 
 
 function cart_hold.keep(cart, before)
   local now, ids = units_of(cart.priced)
-  if has_less(units_of(before), now) then
-    local ok, e = trim(cart.id)
-    if not ok then tell("cart.trim", cart.id, e) end
-  end
-  if not ids[1] then return end
-  local until_ms, most_ms = channel.hold_until(cart)
-  local ok, e = reservations.extend(cart.id, until_ms, most_ms, ids)
-  if ok == nil then tell("cart.extend", cart.id, e) end
+  if has_less(units_of(before), now) then try("cart.trim", cart.id, trim, cart.id) end
+  if ids[1] then try("cart.extend", cart.id, extend, cart, ids) end
 end
 
 

@@ -20,9 +20,11 @@ local conf = require "till.prim.conf"
 local err = require "till.util.err"
 local hints = require "till.flow.live_hints"
 local id = require "till.util.id"
+local pricing = require "till.flow.pricing"
 local reservations = require "till.store.reservations"
 local sql = require "till.prim.sql"
 local time = require "till.prim.time"
+local unpriced = require "till.flow.cart_unpriced"
 
 local cart_merge = {}
 
@@ -64,7 +66,7 @@ local function add_lines(cart, source, left_out)
   if not variants then return nil, e end
   for _, line in ipairs(source.lines) do
     local variant = variants[line.variant_id]
-    if variant and variant.sellable then
+    if variant and variant.sellable and pricing.has_price(variant, cart.currency) then
       add_line(cart, line, by_variant, left_out)
     else
       leave_out(left_out, line, line.quantity, "not_sold")
@@ -95,8 +97,19 @@ local function add_fields(cart, source)
 end
 
 
+-- What either of them has and nobody can price keeps none of the rest from him.
+local function priceable(read)
+  local cart, left_out = cart_flow.copy(read), {}
+  local taken, e = unpriced.take_out(cart)
+  if not taken then return nil, e end
+  for _, line in ipairs(taken) do leave_out(left_out, line, line.quantity, "not_sold") end
+  return cart, left_out
+end
+
+
 local function combine(target, source)
-  local cart, left_out = cart_flow.copy(target), {}
+  local cart, left_out = priceable(target)
+  if not cart then return nil, left_out end
   local good, e = add_lines(cart, source, left_out)
   if not good then return nil, e end
   add_codes(cart, source)
@@ -195,7 +208,7 @@ local function attempt(who, cart_id)
   if not target and source.customer_id == who.customer_id then return source, {} end
   local cart, left_out
   if target then cart, left_out = combine(target, source)
-  else cart, left_out = cart_flow.copy(source), {} end
+  else cart, left_out = priceable(source) end
   if not cart then return nil, left_out end
   cart.customer_id = who.customer_id
   local quote, e4 = cart_flow.reprice(cart)

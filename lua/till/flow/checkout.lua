@@ -177,9 +177,10 @@ end
 
 
 -- What pays for it without anybody outside: a payment, or nothing where nothing is owed (false).
+-- One of nothing, or of what was owed before, pays for no order.
 local function paid_at_once(cart, quote, state)
   local p, total = state.payments[1], quote.priced.total
-  if total == 0 and not p then return false end
+  if total == 0 then return not p and false or nil end
   if not p or state.payments[2] then return nil end
   if p.amount ~= total or p.currency ~= cart.currency then return nil end
   return payment_offer.still(p, cart) and payment.at_once(p) or nil

@@ -48,7 +48,8 @@ end
 function checkout_begin.can(cart, items, total, env)
   if env.is_tried or env.only_payment or cart.state ~= "open" or cart.claim then return false end
   local state = env.state
-  if not state or #items == 0 or not reservations.is_held(state.held, items) then return false end
+  if not state or #items == 0 or total == 0 then return false end
+  if not reservations.is_held(state.held, items) then return false end
   return only(state.payments, cart, total) ~= nil
 end
 

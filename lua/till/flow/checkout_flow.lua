@@ -80,12 +80,21 @@ local function is_refused(p)
 end
 
 
+-- What pays for an order is that order's: no flow of its cart gives it back, however late it is.
+local function let_go(read)
+  local p, e = payments.get(read.id)
+  if not p then return p == false, e end
+  if p.order_id or kept.order(p) or not LIVE[p.state] then return true end
+  return payment.void(p)
+end
+
+
 local function let_go_of_others(list, set)
   local stays = {}
   for _, p in ipairs(set) do stays[p] = true end
   for _, p in ipairs(list) do
     if LIVE[p.state] and not stays[p] then
-      local ok, e = payment.void(p)
+      local ok, e = let_go(p)
       if not ok then return nil, e end
     end
   end
@@ -241,8 +250,8 @@ end
 
 
 local function authorize(data, env)
-  if data.total == 0 then return true end
   if env.sent then return authorize_one(env.sent, env) end
+  if data.total == 0 then return true end
   local set, e = pick(data, env)
   if set == nil then return nil, e end
   if not set then
@@ -265,7 +274,7 @@ local function unauthorize(data)
   if not list then return nil, e end
   for _, p in ipairs(list) do
     if LIVE[p.state] and p.state ~= "created" then
-      local ok, e2 = payment.void(p)
+      local ok, e2 = let_go(p)
       if not ok then return nil, e2 end
     end
   end

@@ -3,7 +3,8 @@
 --
 --   list(cart, amount or nil) -> { { provider, label, fields, saved_methods } } | nil, err
 --                                         saved_methods: can one be kept with it? amount: of the
---                                         part that is to be paid, in minor units; else the rest
+--                                         part that is to be paid, in minor units; else the
+--                                         rest. None where nothing is to be paid
 --   list_for({ currency, country, amount }) -> the same
 local capabilities = require "till.flow.capabilities"
 local dispatch = require "till.plugin.dispatch"
@@ -25,6 +26,7 @@ end
 
 function payment_methods.list(cart, amount)
   local e
+  if cart.lines[1] and cart.priced.total == 0 then return {} end
   if not amount then amount, e = rest_of(cart) end
   if not amount then return nil, e end
   return payment_methods.list_for { currency = cart.currency, country = cart.country,

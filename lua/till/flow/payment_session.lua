@@ -111,6 +111,9 @@ local function check(cart, provider, data, amount)
   local ok, e = cart_flow.check_open(cart)
   if not ok then return nil, e end
   if #cart.lines == 0 then return nil, err.new("cart_incomplete", "the cart is empty") end
+  if cart.priced.total == 0 then
+    return nil, err.new("conflict", "nothing is to be paid for this cart: complete it as it is")
+  end
   local offer, e3 = payment_session.offer(provider, { currency = cart.currency,
     country = cart.country, amount = amount or cart.priced.total }, data)
   if not offer then return nil, e3 end

@@ -93,7 +93,7 @@ end
 
 local function order_of(data, parts)
   local head, priced, now = data.head, data.priced, time.rfc3339(time.now_ms())
-  local status = status_of(parts.paid)
+  local status = status_of(priced.total > 0 and parts.paid or {}) -- of nothing: it is paid
   return {
     id = id.new("ord"), number = orders.UNNUMBERED, cart_id = data.cart_id,
     customer_id = head.customer_id, key_id = head.key_id, status = "placed",

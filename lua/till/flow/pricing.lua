@@ -4,6 +4,7 @@
 --   pricing.price(cart [, opts]) -> { priced =, given =, result =, items =, labels =, case = }
 --               | nil, err;  opts { trial =, variants =, customer =, date = } for what is tried
 --               (till.flow.rule_try). `case` is for till.flow.rulebook
+--   pricing.has_price(variant, currency) -> boolean
 --   pricing.options(cart) -> { { id, label, amount, tax_class, min_days, max_days } } | nil, err
 --
 -- `priced` is what the cart keeps and the shopper sees; `given` and `result` are frozen with the
@@ -46,6 +47,12 @@ local function shelf(variant, currency)
     end
   end
   return unit_price, entries
+end
+
+
+--- Without one a line of it cannot be priced.
+function pricing.has_price(variant, currency)
+  return shelf(variant, currency) ~= nil
 end
 
 

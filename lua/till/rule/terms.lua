@@ -50,7 +50,16 @@ local FIELDS = {
 }
 local NEEDED = { "level", "type" }
 
-terms.schema = s.object(FIELDS, { required = NEEDED, name = "PromotionTerms" })
+-- What is left of a budget is for who keeps count of it, as a plugin may: the shop keeps none.
+local function of_staff()
+  local fields = {}
+  for name, schema in pairs(FIELDS) do fields[name] = schema end
+  fields.budget_remaining = nil
+  return fields
+end
+
+
+terms.schema = s.object(of_staff(), { required = NEEDED, name = "PromotionTerms" })
 
 
 local function of_rules()

@@ -26,7 +26,8 @@ local AT_ONCE = 1000 -- a statement takes 2000 parameters
 -- What is locked is what is read: a scan of a small table would wait for everybody. So the index is
 -- named.
 ending.FROM = "SELECT r.id, r.cart_id, r.variant_id, r.location_id, r.quantity, r.bundle_id,"
-  .. " COALESCE(r.held_since, r.created_at) AS since FROM reservations r FORCE INDEX (%s) "
+  .. " r.per_unit, COALESCE(r.held_since, r.created_at) AS since FROM reservations r"
+  .. " FORCE INDEX (%s) "
 -- What nobody completes just now. The table of carts is not locked by it.
 ending.OVER = "r.state = 'held' AND r.expires_at < ? AND NOT EXISTS (SELECT 1 FROM carts c"
   .. " WHERE c.id = r.cart_id AND c.state = 'completing' AND c." .. carts.CLAIMED .. ")"

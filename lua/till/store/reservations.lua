@@ -173,12 +173,13 @@ end
 
 -- ---- what is held --------------------------------------------------------------------------
 
--- 4 * 16 bytes of ids, zeros for none, and 19 digits each. They are sorted in Lua: an ORDER BY
--- inside costs the database five times the whole.
-local BYTES = 83
+-- 4 * 16 bytes of ids, zeros for none, and two numbers of 19 digits. They are sorted in Lua: an
+-- ORDER BY inside costs the database five times the whole.
+local BYTES = 102
 local NONE = ("\0"):rep(16)
 reservations.HELD = "(SELECT GROUP_CONCAT(id, variant_id, COALESCE(location_id, REPEAT(x'00', 16)),"
-  .. " COALESCE(bundle_id, REPEAT(x'00', 16)), LPAD(quantity, 19, '0') SEPARATOR '')"
+  .. " COALESCE(bundle_id, REPEAT(x'00', 16)), LPAD(quantity, 19, '0'),"
+  .. " LPAD(per_unit, 19, '0') SEPARATOR '')"
   .. " FROM reservations WHERE cart_id = ? AND state = 'held')"
 
 
@@ -193,7 +194,8 @@ function reservations.unpack(packed)
     out[#out + 1] = { id = packed:sub(at, at + 15), variant_id = packed:sub(at + 16, at + 31),
       location_id = given(packed:sub(at + 32, at + 47)),
       bundle_id = given(packed:sub(at + 48, at + 63)),
-      quantity = tonumber(packed:sub(at + 64, at + 82)) }
+      quantity = tonumber(packed:sub(at + 64, at + 82)),
+      per_unit = tonumber(packed:sub(at + 83, at + 101)) }
   end
   table.sort(out, function(a, b) return a.variant_id < b.variant_id end)
   return out
@@ -211,33 +213,39 @@ local function key_of_row(row)
 end
 
 
+-- A row says how many of it are in one bundle, for what comes back is counted by that: where the
+-- bundle has other parts by now, as many units are held for other ones.
 function reservations.is_held(held, items)
-  local left, n = {}, 0
+  local left, per_unit, n = {}, {}, 0
   for _, row in ipairs(held) do
-    local key = key_of_row(row)
-    if not left[key] then n = n + 1 end
+    local key, each = key_of_row(row), row.per_unit or 1
+    if not left[key] then n, per_unit[key] = n + 1, each end
+    if per_unit[key] ~= each then return false end
     left[key] = (left[key] or 0) + row.quantity
   end
   for _, item in ipairs(items) do
-    if left[key_of(item.variant_id, item.bundle_id)] ~= item.quantity then return false end
+    local key = key_of(item.variant_id, item.bundle_id)
+    if left[key] ~= item.quantity or per_unit[key] ~= (item.per_unit or 1) then return false end
   end
   return n == #items
 end
 
 
 -- How many units of each row are not wanted. Those that are there stay before those that are
--- promised.
+-- promised; what stays is of the bundle as it is now.
 local function surplus(rows, items)
-  local wanted, out = {}, {}
+  local wanted, per_unit, out = {}, {}, {}
   for _, item in ipairs(items) do
     local key = key_of(item.variant_id, item.bundle_id)
-    wanted[key] = (wanted[key] or 0) + item.quantity
+    wanted[key], per_unit[key] = (wanted[key] or 0) + item.quantity, item.per_unit or 1
   end
   local function add(row)
     local key = key_of_row(row)
     local stays = math.min(row.quantity, wanted[key] or 0)
     wanted[key] = (wanted[key] or 0) - stays
-    if stays < row.quantity then out[#out + 1] = { row = row, stays = stays } end
+    if stays < row.quantity or per_unit[key] ~= row.per_unit then
+      out[#out + 1] = { row = row, stays = stays, per_unit = per_unit[key] }
+    end
   end
   for _, row in ipairs(rows) do if row.location_id then add(row) end end
   for _, row in ipairs(rows) do if not row.location_id then add(row) end end
@@ -251,12 +259,12 @@ function reservations.trim(tx, cart_id, items)
   local whole, all = {}, {}
   for _, part in ipairs(surplus(rows, items)) do
     local row = part.row
-    all[#all + 1] = row
+    if part.stays < row.quantity then all[#all + 1] = row end
     if part.stays == 0 then
       whole[#whole + 1] = row
     else
-      local done, e2 = tx:exec("UPDATE reservations SET quantity = ? WHERE id = ?", part.stays,
-        sql.bytes(row.id))
+      local done, e2 = tx:exec("UPDATE reservations SET quantity = ?, per_unit = ? WHERE id = ?",
+        part.stays, part.per_unit, sql.bytes(row.id))
       if not done then return nil, e2 end
       row.quantity = row.quantity - part.stays
     end

@@ -108,6 +108,69 @@ t.describe("a cart that holds goods", function()
       t.same(reserved(shop, "TEA"), { 1 })
     end))
 
+  -- Two BOX of 2 TEA are held; staff make it 1 TEA, or 4; `change` is what the shopper does then.
+  local function with_other_parts(n, change)
+    return with_shop(function(shop, raw)
+      local tea, box = shop.product("TEA", 1000, 10), shop.product("BOX", 3000, 0)
+      shop.must(shop.parts(box, { { tea, 2 } }))
+      local cart = shop.cart { { box, 2 } }
+      shop.must(shop.pay(cart))
+      shop.must(shop.parts(box, { { tea, n } }))
+      raw.require("till.cache").clear()
+      local bought = change(shop, raw, cart, box)
+      shop.must(shop.pay(cart))
+      local order = shop.must(shop.complete(cart)).order
+      t.equal(shop.inventory("TEA").on_hand, 10 - bought * n)
+      local path, line = "/admin/v1/orders/" .. order.id, order.lines[1].id
+      shop.must(raw.admin("POST", path .. "/cancel", { lines = { { line_id = line,
+        quantity = 1 } } }, shop.key()))
+      t.equal(shop.inventory("TEA").on_hand, 10 - (bought - 1) * n)
+      if bought == 1 then return end
+      shop.must(raw.admin("POST", path .. "/fulfilments", {}, shop.key()))
+      shop.must(raw.admin("POST", path .. "/returns", { lines = { { line_id = line,
+        quantity = bought - 1 } } }, shop.key()))
+      t.equal(shop.inventory("TEA").on_hand, 10)
+    end)
+  end
+
+  local function edit(shop, raw, cart)
+    shop.must(raw.store("PATCH", path_of(cart), { email = "bob@example.org" }))
+    return 2
+  end
+
+  local function buy(quantity)
+    return function(shop, raw, cart, box)
+      set(shop, raw, cart, box, quantity)
+      return quantity
+    end
+  end
+
+  for what, case in pairs { ["fewer, edited"] = { 1, edit }, ["fewer, more of it"] = { 1, buy(4) },
+    ["as many units of others"] = { 4, buy(1) }, ["more, edited"] = { 4, edit } } do
+    t.it("gives back what was sold of a bundle that has other parts: " .. what,
+      with_other_parts(case[1], case[2]))
+  end
+
+  t.it("of more parts than a statement takes is changed, and holds them for longer", with_shop(
+    function(shop, raw)
+      local parts, lines = {}, {}
+      for i = 1, 20 do parts[i] = { (shop.product("P" .. i, 100, 200)), 1 } end
+      for i = 1, 100 do
+        local box = shop.product("BOX" .. i, 2500, 0)
+        shop.must(shop.parts(box, parts))
+        lines[i] = { variant_id = box, quantity = 1 }
+      end
+      raw.require("till.cache").clear()
+      local cart = shop.cart { { lines[1].variant_id, 1 } }
+      for i = 2, #lines do shop.must(raw.store("POST", path_of(cart, "/lines"), lines[i])) end
+      shop.must(shop.pay(cart))
+      raw.clock.skip_ms = 10 * 60000
+      t.equal((raw.store("PATCH", path_of(cart), { email = "bob@example.org" })), 200)
+      raw.clock.skip_ms = 20 * 60000
+      raw.require("till.store.reservations").expire(100, 1000)
+      t.same(reserved(shop, "P1", "P20"), { 100, 100 })
+    end))
+
   t.it("holds for longer only what is in it", with_shop(function(shop, raw)
     local tea, cup = shop.product("TEA", 1000, 5), shop.product("CUP", 1000, 5)
     local cart = shop.cart { { tea, 5 }, { cup, 1 } }

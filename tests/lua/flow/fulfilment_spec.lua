@@ -20,6 +20,17 @@ local function path_of(order, rest) return "/admin/v1/orders/" .. order.id .. re
 
 
 t.describe("an order in several fulfilments", function()
+  t.it("of no line is none, and no line cancels nothing", with_order("manual",
+    function(shop, raw, order)
+      for _, path in ipairs { "/fulfilments", "/cancel" } do
+        local status, body = raw.admin("POST", path_of(order, path),
+          { lines = require("till.prim.json").array {} }, shop.key())
+        t.same({ status, body.errors and body.errors[1].pointer }, { 422, "/lines" }, path)
+      end
+      local now = shop.must(raw.admin("GET", path_of(order, ""))).order
+      t.same({ now.status, now.fulfilment_status }, { "placed", "unfulfilled" })
+    end))
+
   t.it("is packed, unpacked, tracked and sent", with_order("test",
     function(shop, raw, order, line)
       shop.work()

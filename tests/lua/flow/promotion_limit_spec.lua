@@ -25,3 +25,22 @@ t.describe("the usage limit of a promotion", function()
     t.equal((limit(7)), 200)
   end))
 end)
+
+
+t.describe("the budget of a promotion", function()
+  t.it("is refused in what staff write, for the shop keeps no count of it", with_shop(
+    function(shop, raw)
+      local terms = { level = "order", type = "percent", value = "10", currency = "GBP" }
+      local promotion = shop.promotion { name = "Ten", code = "TEN", terms = terms }
+      terms.budget_remaining = 1000
+      local path = "/admin/v1/promotions"
+      local status, problem = raw.admin("POST", path, { name = "Nine", code = "NINE",
+        terms = terms })
+      t.same({ status, problem.errors and problem.errors[1].pointer },
+        { 422, "/terms/budget_remaining" })
+      local _, _, headers = raw.admin("GET", path .. "/" .. promotion.id)
+      status = raw.admin("PATCH", path .. "/" .. promotion.id, { terms = terms },
+        { ["if-match"] = headers.etag })
+      t.equal(status, 422)
+    end))
+end)

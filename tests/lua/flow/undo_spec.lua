@@ -181,3 +181,47 @@ t.describe("a completion that is taken back", function()
       t.same(payment_states(raw), { "refunded", "refunded" })
     end))
 end)
+
+
+t.describe("a flow whose cart is an order already", function()
+  -- A completion at once was there before it: its payment is the order's.
+  local function bought(raw, provider, token)
+    local shop = make_shop(raw)
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
+    shop.pay(cart, provider, token)
+    local order = shop.must(shop.complete(cart)).order
+    raw.sql.exec("INSERT INTO sagas (name, aggregate, state, step, data, claim, claimed_until,"
+      .. " created_at, updated_at) VALUES ('checkout', ?, 'running', 1, JSON_OBJECT('cart_id', ?,"
+      .. " 'cart_version', 0), 7, '2026-01-01', NOW(3), NOW(3)) ON DUPLICATE KEY UPDATE"
+      .. " state = 'running', step = 1, data = VALUES(data), claim = 7,"
+      .. " claimed_until = '2026-01-01'", cart, cart)
+    return shop, cart, order, raw.require("till.store.sagas").find("checkout", cart)
+  end
+
+  for provider, token in pairs { manual = false, test = "tok_ok" } do
+    t.it("leaves the order its money when it goes back: " .. provider, live.test(function(raw)
+      local shop, _, order, row = bought(raw, provider, token or nil)
+      t.ok(raw.require("till.flow.checkout_flow"):abandon(row, {}))
+      t.equal(raw.sql.one("SELECT state FROM payments").state, "authorized")
+      local p = shop.must(raw.admin("GET", "/admin/v1/orders/" .. order.id)).order.payments[1]
+      t.equal((raw.admin("POST", "/admin/v1/payments/" .. p.id .. "/capture", {}, shop.key())), 200)
+    end))
+  end
+
+  t.it("leaves the order its money where another one was begun since", live.test(function(raw)
+    local shop, cart, order, row = bought(raw, "manual")
+    local payment = raw.require "till.flow.payment"
+    local paid = raw.sql.one("SELECT amount FROM payments").amount
+    local other = assert(raw.sql.transaction(function(tx)
+      return payment.start(tx, { id = cart, currency = "GBP", priced = { total = paid } },
+        "manual", nil, {})
+    end))
+    row.data = { cart_id = cart, cart_version = 0, currency = "GBP", total = paid,
+      head = { country = "GB" }, confirmed = { other.id } }
+    raw.require("till.flow.checkout_flow"):run(cart, row.data, { begun = row })
+    t.equal(raw.sql.one("SELECT state FROM payments WHERE order_id IS NOT NULL").state,
+      "authorized")
+    t.equal(shop.must(raw.admin("GET", "/admin/v1/orders/" .. order.id)).order.payments[1].state,
+      "authorized")
+  end))
+end)

@@ -24,7 +24,7 @@ local OF_ORDER = { id = s.id("ord"), fulfilment_id = s.id("ful") }
 local TRACKING = { tracking_number = s.nullable(s.string { min = 1, max = 120 }),
   carrier = s.nullable(s.string { min = 1, max = 64 }) }
 local LINES = s.array(s.object({ line_id = s.id("line"), quantity = s.integer { min = 1 } },
-  { required = { "line_id", "quantity" } }), { max = 1000 })
+  { required = { "line_id", "quantity" } }), { min = 1, max = 1000 })
 local RETURNED = s.array(s.object({ line_id = s.id("line"), quantity = s.integer { min = 1 },
   restock = s.boolean { default = true, doc = "Is it fit to be sold again?" },
   location = s.string { min = 1, max = 64, doc = "Where it came in; else where it was sold from." },
