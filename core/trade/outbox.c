@@ -12,7 +12,9 @@ enum { REASON_MAX = 500, FIELDS = 5, APPEND_MOST = 10000, JITTER_PARTS = 1000000
 
 /* `?` of what is set comes before the claim. */
 static const char done_head[] = "UPDATE outbox FORCE INDEX (PRIMARY) SET state = 'done', done_at = NOW(3)";
-static const char extend_head[] = "UPDATE outbox SET available_at = NOW(3) + INTERVAL ? MICROSECOND";
+/* Twice within a millisecond too, for what has not changed counts as nobody's. */
+static const char extend_head[] = "UPDATE outbox SET available_at = IF(available_at = NOW(3) + INTERVAL ? MICROSECOND,"
+                                  " available_at + INTERVAL 1000 MICROSECOND, NOW(3) + INTERVAL ? MICROSECOND)";
 static const char release_head[] = "UPDATE outbox SET claim = IF(?, claim, 0), attempts = attempts - 1,"
                                    " available_at = LEAST(created_at, NOW(3)),"
                                    " last_error = IF(? = '', last_error, ?)";
@@ -135,10 +137,10 @@ till_op_t *till_outbox_done(till_sql_pool_t *pool, const uint64_t *ids, size_t n
 till_op_t *till_outbox_extend(till_sql_pool_t *pool, const uint64_t *ids, size_t n, uint64_t claim, uint64_t lease_ms,
                               uint64_t timeout_ms, till_outbox_cb cb, void *data)
 {
-    const till_sql_value_t lease = till_sql_int(lease_ms * 1000);
+    const till_sql_value_t leases[] = {till_sql_int(lease_ms * 1000), till_sql_int(lease_ms * 1000)};
     const struct change change = {.head = TILL_SLICE_LIT(extend_head),
-                                  .set = &lease,
-                                  .set_count = 1,
+                                  .set = leases,
+                                  .set_count = 2,
                                   .ids = ids,
                                   .n = n,
                                   .claim = claim,

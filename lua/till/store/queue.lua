@@ -55,8 +55,10 @@ end
 
 
 function queue.extend_slots(claim, lease_ms)
-  local done, e = sql.exec("UPDATE job_slots SET held_until = NOW(3) + INTERVAL ? MICROSECOND"
-    .. " WHERE claim = ?", lease_ms * 1000, claim)
+  -- also twice within a millisecond, for what has not changed counts as nobody's
+  local done, e = sql.exec("UPDATE job_slots SET held_until ="
+    .. " IF(held_until = NOW(3) + INTERVAL ? MICROSECOND, held_until + INTERVAL 1000 MICROSECOND,"
+    .. " NOW(3) + INTERVAL ? MICROSECOND) WHERE claim = ?", lease_ms * 1000, lease_ms * 1000, claim)
   if not done then return nil, e end
   return done.affected > 0
 end

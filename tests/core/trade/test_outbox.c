@@ -129,6 +129,17 @@ START_TEST(a_lease_that_is_over_is_taken_over)
 }
 END_TEST
 
+/* Many of them fall into one millisecond, in which nothing of the row would change. */
+START_TEST(a_lease_is_extended_as_often_as_one_likes)
+{
+    append("order:1", "x");
+    struct batch first = claim(1, LEASE_MS);
+
+    for (int i = 0; i != 300; i++)
+        ck_assert_int_eq(extend(&first.seen[0], LEASE_MS), TILL_OK);
+}
+END_TEST
+
 START_TEST(a_lease_is_extended_by_who_has_it)
 {
     append("order:1", "x");
@@ -365,6 +376,7 @@ Suite *outbox_suite(void)
     tcase_add_test(tc, the_last_attempt_buries_and_frees_the_rest);
     tcase_add_loop_test(tc, backoff_doubles_up_to_an_hour, 0, sizeof(waits) / sizeof(waits[0]));
     tcase_add_test(tc, a_lease_that_is_over_is_taken_over);
+    tcase_add_test(tc, a_lease_is_extended_as_often_as_one_likes);
     tcase_add_test(tc, a_lease_is_extended_by_who_has_it);
     tcase_add_test(tc, what_is_released_was_not_tried);
     tcase_add_test(tc, kinds_in_the_order_that_is_asked_for);
