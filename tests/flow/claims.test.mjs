@@ -30,6 +30,7 @@ it("a key whose request was ended by the database is free when that is back", as
     && (await count(shop, "idempotency_records", `idem_key = '${key}' AND state = 'running'`)) === 1);
   const pid = serverOf(shop, "mariadbd");
   process.kill(pid, "SIGKILL");
+  owner.close();
   const refused = await first;
   assertProblem(refused, 503, "conn_lost");
   assert.ok(Number(refused.headers["retry-after"]) >= 1);
