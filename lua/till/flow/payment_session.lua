@@ -32,8 +32,11 @@ local script = require "till.store.script"
 local sql = require "till.prim.sql"
 local stock = require "till.store.stock"
 local time = require "till.prim.time"
+local turns = require "till.flow.turns"
 
 local payment_session = {}
+
+local TURN_MS = 10000
 
 
 local function begin(tx, cart, ask, ends_at)
@@ -145,7 +148,8 @@ local function one_of_several(ctx, cart, ask)
     ask.offer, e = check(cart, ask.provider, ask.data, ask.room.amount)
     if not ask.offer then return nil, e end
   end
-  return step_by_step(ctx, cart, ask)
+  -- they would wait for the cart's row, each with a connection that the first of them may need
+  return turns.with(cart.id, TURN_MS, step_by_step, ctx, cart, ask)
 end
 
 
