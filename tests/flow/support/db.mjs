@@ -159,6 +159,8 @@ const INVARIANTS = {
     LEFT JOIN (SELECT p.order_id, SUM(v.kind IN ('captured', 'won', 'refund_failed')) AS n FROM payments p
                JOIN payment_events v ON v.payment_id = p.id GROUP BY p.order_id) e ON e.order_id = l.order_id
     WHERE l.order_id IS NOT NULL AND l.account LIKE 'cash:%' AND l.amount > 0
+      AND NOT EXISTS (SELECT 1 FROM ledger_entries f WHERE f.transaction_id = l.transaction_id AND f.account LIKE 'fees:%'
+                      AND f.amount = -l.amount) -- a fee that came back by itself
     GROUP BY l.order_id, l.account HAVING COUNT(*) > GREATEST(1, COALESCE(MAX(e.n), 0))`,
   "what lies in suspense is held of payments without an order": `
     SELECT HEX(p.id), p.state, l.n FROM payments p
