@@ -80,7 +80,9 @@ local function is_room(tx, cart, ask)
 end
 
 
+-- Nothing within it asks the pool for another connection: those who wait for this one have them.
 local function step_by_step(ctx, cart, ask)
+  local until_ms, most_ms = channel.hold_until(cart)
   return ctx:transaction(function(tx)
     local still, e = carts.is_still(tx, cart)
     if still == nil then return nil, e end
@@ -90,7 +92,7 @@ local function step_by_step(ctx, cart, ask)
     local room, e5 = is_room(tx, cart, ask)
     if not room then return nil, e5 end
     local held, e2 = reservations.hold(tx, cart.id, stock.items(cart.priced),
-      channel.hold_until(cart))
+      until_ms, most_ms)
     if not held then return nil, e2 end
     local ends_at, e4 = reservations.ends_at(tx, cart.id)
     if not ends_at then return nil, e4 end
@@ -148,7 +150,7 @@ local function one_of_several(ctx, cart, ask)
     ask.offer, e = check(cart, ask.provider, ask.data, ask.room.amount)
     if not ask.offer then return nil, e end
   end
-  -- they would wait for the cart's row, each with a connection that the first of them may need
+  -- they would wait for the cart's row, each with a connection
   return turns.with(cart.id, TURN_MS, step_by_step, ctx, cart, ask)
 end
 
