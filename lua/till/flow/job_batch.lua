@@ -122,7 +122,7 @@ function deliver_copies(batch, events)
     if err.is(e) and e.retryable then
       local waiting = {}
       for _, event in ipairs(events) do waiting[event.id] = event end
-      batch.given_back = batch.given_back + give_back(batch, waiting, tostring(e))
+      give_back(batch, waiting, tostring(e))
       return
     end
     for _, event in ipairs(events) do failed(batch, event, e) end

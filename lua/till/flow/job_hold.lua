@@ -30,7 +30,7 @@ local job_hold = { TURN_MS = 3000, MARK_MS = 1000 }
 function job_hold.new(taking, is_beside)
   local now = time.mono_ms()
   local batch = { claim = taking.events[1].claim, slots = taking.slots, todo = {}, done = {},
-    served = {}, settled = 0, given_back = 0, is_beside = is_beside, begun = now, marked = now,
+    served = {}, settled = 0, is_beside = is_beside, begun = now, marked = now,
     lease_ms = conf.get("jobs.lease_ms"), leased_at = taking.leased_at or now }
   for _, event in ipairs(taking.events) do batch.todo[event.id] = event end
   return batch
