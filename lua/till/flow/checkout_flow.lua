@@ -43,15 +43,20 @@ end
 local LIVE = parts.LIVE
 
 
+local function any_live(list)
+  for _, p in ipairs(list) do
+    if LIVE[p.state] then return true end
+  end
+  return false
+end
+
+
 -- Its shopper has changed it since and pays for it anew: what it holds is his, for as long as any.
 local function is_his(tx, data, cart)
   if not cart or cart.state ~= "open" or cart.version == data.cart_version then return false end
   local list, e = payments.of_cart(data.cart_id, tx)
   if not list then return nil, e end
-  for _, p in ipairs(list) do
-    if LIVE[p.state] then return true end
-  end
-  return false
+  return any_live(list)
 end
 
 
@@ -173,8 +178,9 @@ local function seen(all, data, env)
 end
 
 
--- The sessions that pay for it, oldest first; others are let go of. false: none was chosen. Where
--- the shopper is not there, none that he has chosen since is.
+-- The sessions that pay for it, oldest first; others are let go of. false: none was chosen, and
+-- whether one was for another total. Where the shopper is not there, none that he has chosen since
+-- is.
 local function pick(data, env)
   local all, e = payments.of_cart(data.cart_id)
   if not all then return nil, e end
@@ -189,7 +195,7 @@ local function pick(data, env)
   if not set[1] then
     local gone, e2 = let_go_of_others(list, set)
     if not gone then return nil, e2 end
-    return off and { off } or false
+    return off and { off } or false, any_live(list)
   elseif off then
     return { off }
   end
@@ -249,15 +255,21 @@ local function authorize_all(set, data, env)
 end
 
 
+-- The word that the price had changed may have been lost with who was to say it.
+local function unpaid(was_for_other_total)
+  return nil, err.new("cart_incomplete", was_for_other_total
+    and "the cart comes to another total than its payment was for: look at it and choose how to pay"
+    or "choose how to pay first", { errors = { { pointer = "/payment_session", code = "missing",
+      detail = "a payment session is needed" } } })
+end
+
+
 local function authorize(data, env)
   if env.sent then return authorize_one(env.sent, env) end
   if data.total == 0 then return true end
   local set, e = pick(data, env)
   if set == nil then return nil, e end
-  if not set then
-    return nil, err.new("cart_incomplete", "choose how to pay first", { errors = { {
-      pointer = "/payment_session", detail = "a payment session is needed", code = "missing" } } })
-  end
+  if not set then return unpaid(e) end
   for _, p in ipairs(set) do
     local ok, e3 = check_provider(p, data, env)
     if ok then ok, e3 = fits(p, env) end

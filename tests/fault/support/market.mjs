@@ -8,9 +8,8 @@
 //   await market.assertAsTold()     the tables say what shoppers were told
 import assert from "node:assert/strict";
 import fs from "node:fs";
-import http2 from "node:http2";
 import path from "node:path";
-import { ADDRESS, idem, makeProduct, newKey } from "../../flow/support/shop.mjs";
+import { ADDRESS, Line, idem, makeProduct, newKey } from "../../flow/support/shop.mjs";
 import { assertOk } from "../../flow/support/checks.mjs";
 import { few, isOrder, refusalOf } from "../../flow/support/crowd.mjs";
 import { bin, count, idOf, query } from "../../flow/support/db.mjs";
@@ -22,7 +21,8 @@ const REFUSALS = {
   line: ["sold_out", "out_of_stock", "insufficient_stock"],
   code: ["promotion_refused"],
   pay: ["sold_out"],
-  complete: ["sold_out", "promotion_refused", "price_changed", "payment_declined", "payment_requires_action"],
+  complete: ["sold_out", "promotion_refused", "price_changed", "payment_declined", "payment_requires_action",
+    "cart_incomplete"], // what price_changed leaves, where that answer was lost
 };
 const PATIENCE_MS = 90_000;
 const TOKENS = ["tok_ok", "tok_ok", "tok_ok", "tok_late", "tok_declined"];
@@ -31,19 +31,12 @@ const TOKENS = ["tok_ok", "tok_ok", "tok_ok", "tok_late", "tok_declined"];
 export class Client {
   constructor(shop) {
     this.shop = shop;
+    this.line = new Line(shop);
     this.broken = 0;
   }
 
-  #session() {
-    if (!this.session || this.session.closed || this.session.destroyed) {
-      this.session = http2.connect(this.shop.dev.url, { ca: this.shop.ca });
-      this.session.on("error", () => {});
-    }
-    return this.session;
-  }
-
   close() {
-    this.session?.destroy();
+    this.line.close();
   }
 
   /**
@@ -54,9 +47,9 @@ export class Client {
   async insist(method, target, { leaves = () => false, ...options } = {}) {
     const end = Date.now() + PATIENCE_MS;
     for (let last = "nothing"; ; ) {
-      const answer = await this.shop.h2(method, target, { ...options, session: this.#session() }).catch((error) => {
+      const answer = await this.shop.h2(method, target, { ...options, session: this.line.session }).catch((error) => {
         last = error.message;
-        this.session.destroy();
+        this.line.close();
         ++this.broken;
       });
       let pause = 50;

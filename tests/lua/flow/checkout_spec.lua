@@ -41,13 +41,11 @@ t.describe("completing a cart", function()
   end))
 
   t.it("needs an Idempotency-Key and a whole cart", with_shop(function(shop, raw)
-    local tea = shop.product("TEA", 1000, 5)
-    local cart = shop.cart { { tea, 1 } }
+    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 } }
     local status, body = shop.complete(cart, {})
     t.same({ status, body.code }, { 400, "idempotency_key_missing" })
     status, body = shop.complete(cart)
-    t.same({ status, body.code, body.errors[1].pointer },
-      { 422, "cart_incomplete", "/payment_session" })
+    t.same({ status, body.code, #body.errors }, { 422, "cart_incomplete", 1 })
     local bare = shop.must(raw.store("POST", "/store/v1/carts", {})).cart
     status, body = shop.complete(bare.id)
     t.same({ status, body.code, #body.errors }, { 422, "cart_incomplete", 4 })
@@ -58,14 +56,16 @@ t.describe("completing a cart", function()
     with_shop(function(shop, raw)
       local tea = shop.product("TEA", 1000, 5)
       local cart = shop.cart { { tea, 1 } }
-      shop.must(raw.admin("PUT", "/admin/v1/variants/" .. tea .. "/prices",
-        { prices = { { currency = "GBP", amount = 1200 } } }))
-      local status, body = shop.complete(cart)
-      t.same({ status, body.type, body.error.code, body.cart.total.amount },
-        { 200, "cart", "price_changed", 1599 })
       shop.pay(cart)
-      local _, done = shop.complete(cart)
-      t.equal(done.order.total.amount, 1599)
+      local target = "/admin/v1/variants/" .. tea .. "/prices"
+      shop.must(raw.admin("PUT", target, { prices = { { currency = "GBP", amount = 1200 } } }))
+      local _, body = shop.complete(cart)
+      t.same({ body.error.code, body.cart.total.amount }, { "price_changed", 1599 })
+      _, body = shop.complete(cart) -- as who has not heard it
+      t.ok(body.detail:match("^the cart comes to another total"))
+      shop.pay(cart)
+      _, body = shop.complete(cart)
+      t.equal(body.order.total.amount, 1599)
     end))
 
   t.it("holds nothing for a cart that became an order meanwhile", with_shop(function(shop, raw)
@@ -333,14 +333,14 @@ t.describe("a completion that is broken off", function()
     shop.pay(cart, "test", "tok_capture_declined")
     local _, body = shop.complete(cart)
     shop.work()
-    local events = shop.must(raw.admin("GET", "/admin/v1/orders/" .. body.order.id
-      .. "/timeline")).data
+    local target = "/admin/v1/orders/" .. body.order.id .. "/timeline"
+    local events = shop.must(raw.admin("GET", target)).data
     t.equal(events[#events].type, "capture_refused")
   end))
 
   t.it("loses only what was held for too long", with_shop(function(shop, raw)
-    local cart = shop.cart { { shop.product("TEA", 1000, 5), 1 },
-      { shop.product("CUP", 1000, 5), 1 } }
+    local tea, cup = shop.product("TEA", 1000, 5), shop.product("CUP", 1000, 5)
+    local cart = shop.cart { { tea, 1 }, { cup, 1 } }
     shop.pay(cart)
     raw.sql.exec("UPDATE reservations r JOIN variants v ON v.id = r.variant_id"
       .. " SET r.expires_at = '2020-01-01' WHERE v.sku = 'TEA'")
