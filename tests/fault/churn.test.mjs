@@ -102,7 +102,7 @@ async function standing() {
   }, 60_000).catch((error) => {
     throw new Error(`${error.message}: in flight, waiting, generations, events: ${now}`);
   });
-  shop.session?.close();
+  shop.line.close();
   return Object.fromEntries((await workers(shop)).map(({ name, pid }) => [name, {
     pid,
     rss: Number(/^VmRSS:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"))[1]) * 1024,

@@ -53,7 +53,7 @@ describe("dev", () => {
     const shop = await Shop.start({ dir: killed.dir });
     assert.equal((await shop.h2("GET", "/store/v1/products")).status, 200);
     shop.process.kill("SIGKILL");
-    shop.session.close();
+    shop.line.close();
     await until("its servers end", () => processesOf(shop.dir).length === 0);
   });
 

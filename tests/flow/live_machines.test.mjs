@@ -19,7 +19,7 @@ before(async () => {
 });
 after(async () => {
   for (const machine of [sharing, apart]) {
-    machine?.session?.close();
+    machine?.line.close();
     machine?.server.kill("SIGTERM");
     await machine?.exited;
     machine?.redis?.kill("SIGTERM");

@@ -140,7 +140,7 @@ const CASES = {
   "a pattern that computes for years": [() => prepend(
     'local s = ("a"):rep(3000)\n\nlocal found = s:find(("a*"):rep(30) .. "b")'),
     /plugins\/probe-one\/handler\.lua:3: it computes without end, and not in Lua/],
-  "a memory bomb at load": [() => prepend("local t = {}\nfor i = 1, 1e9 do\n  t[i] = { i }\nend"),
+  "a memory bomb at load": [() => prepend('local t, s = {}, ("x"):rep(1000)\nfor i = 1, 1e9 do\n  t[i] = s .. i\nend'),
     /plugins\/probe-one\/handler\.lua:3: it takes more than 64 MB of memory while it loads/],
   "a memory bomb of one text": [() => prepend('local s = ("x"):rep(1000)\n\ns = s:rep(1e6)'),
     /plugins\/probe-one\/handler\.lua:3: it takes more than 64 MB of memory while it loads/],

@@ -704,7 +704,7 @@ describe("publications that meet", () => {
       await asked;
       await until("they are replaced", async () => (await workers(shop)).filter((w) => w.name.startsWith("web") && w.state === "ready"
         && !victims.some((v) => v.pid === w.pid)).length === victims.length);
-      shop.session?.destroy();
+      shop.line.close();
       const { state } = (await get(`/rules/${rule.id}`)).body.rule;
       const off = state === "published" ? 100 : 0;
       for (let i = 0; i < 6; ++i) assert.equal((await reprice(cart, `z${round}-${i}@example.com`)).discount_total.amount, off, state);

@@ -218,7 +218,7 @@ describe("a client that goes", () => {
 
   function http2Request(event) {
     const body = JSON.stringify(event);
-    const stream = shop.session.request({ ":method": "POST", ":path": "/hooks/v1/probe-terms",
+    const stream = shop.line.session.request({ ":method": "POST", ":path": "/hooks/v1/probe-terms",
       "content-type": "application/json", "content-length": Buffer.byteLength(body) });
     stream.on("error", () => {});
     stream.end(body);

@@ -1,7 +1,6 @@
 // Many who buy at once, as clients who do what the server tells them: come again when it says so, under the same key.
 import assert from "node:assert/strict";
-import http2 from "node:http2";
-import { ADDRESS, idem, newKey, until } from "./shop.mjs";
+import { ADDRESS, Line, idem, newKey, until } from "./shop.mjs";
 import { assertOk, assertProblem } from "./checks.mjs";
 import { count, query } from "./db.mjs";
 
@@ -9,15 +8,11 @@ const AGAIN = ["completion_in_progress", "idempotency_in_flight", "busy"];
 
 /** `n` connections, so that every worker gets some: pool.ask(i)(method, target, options) goes over one of them. */
 export function connections(shop, n) {
-  const sessions = Array.from({ length: n }, () => {
-    const session = http2.connect(shop.dev.url, { ca: shop.ca });
-    session.on("error", () => {});
-    return session;
-  });
+  const lines = Array.from({ length: n }, () => new Line(shop));
   return {
     ask: (i) => (method, target, options = {}) =>
-      shop.h2(method, `/store/v1${target}`, { ...options, session: sessions[i % n] }),
-    close: () => sessions.forEach((session) => session.destroy()),
+      shop.h2(method, `/store/v1${target}`, { ...options, session: lines[i % n].session }),
+    close: () => lines.forEach((line) => line.close()),
   };
 }
 

@@ -72,7 +72,30 @@ export function tempDir(name = "shop") {
 }
 
 /** One started `moontill dev`. */
+/** One connection to a shop, made anew when it has ended: a server closes what is idle. */
+export class Line {
+  #session;
+
+  constructor(shop) {
+    this.shop = shop;
+  }
+
+  get session() {
+    if (!this.#session || this.#session.closed || this.#session.destroyed) {
+      this.#session = http2.connect(this.shop.dev.url, { ca: this.shop.ca });
+      this.#session.on("error", () => {});
+    }
+    return this.#session;
+  }
+
+  close() {
+    this.#session?.destroy();
+  }
+}
+
 export class Shop {
+  line = new Line(this);
+
   static async start({ args = ["--no-demo"], dir = tempDir(), env = {}, port, binary = BINARY } = {}) {
     const shop = new Shop();
     shop.dir = dir;
@@ -99,7 +122,7 @@ export class Shop {
   }
 
   async stop({ keep = false } = {}) {
-    this.session?.close();
+    this.line.close();
     this.process.kill("SIGTERM");
     await until("dev stops", () => this.exit, 30_000);
     if (!keep) fs.rmSync(this.dir, { recursive: true, force: true });
@@ -111,19 +134,11 @@ export class Shop {
     return moontill([...args, "--var", this.dir]);
   }
 
-  #connect() {
-    if (!this.session || this.session.closed || this.session.destroyed) {
-      this.session = http2.connect(this.dev.url, { ca: this.ca });
-      this.session.on("error", () => {});
-    }
-    return this.session;
-  }
-
   /** One request over HTTP/2: {status, headers, text, body}. `body` is sent as JSON unless it is a string or Buffer. */
   h2(method, target, { key = this.dev.store_key, headers = {}, body, session } = {}) {
     const { payload, all } = prepare(method, key, headers, body);
     return new Promise((resolve, reject) => {
-      const stream = (session ?? this.#connect()).request({ ":method": method, ":path": target, ...all },
+      const stream = (session ?? this.line.session).request({ ":method": method, ":path": target, ...all },
         { endStream: payload === undefined });
       const answer = { status: 0, headers: {}, text: "" };
       const pieces = [];
