@@ -20,7 +20,7 @@ local time = require "till.prim.time"
 
 local schedules = {}
 
-local MOST = 50
+local MOST = 50 -- runs that a tick appends; what is still due after it is first in the next
 local declared
 
 
@@ -80,13 +80,16 @@ end
 
 
 function schedules.tick()
-  local names, e = store.due(MOST)
+  local names, e = store.due()
   if not names then return nil, e end
+  local appended = 0
   for _, name in ipairs(names) do
     local entry = all()[name]
-    local ok, e2 = true, nil
+    local ok, e2 = false, nil
     if entry then ok, e2 = fire(name, entry) end
     if ok == nil then return nil, e2 end
+    if ok then appended = appended + 1 end
+    if appended == MOST then break end
   end
   return true
 end

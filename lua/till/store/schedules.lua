@@ -3,7 +3,7 @@
 --   put(name, text, next_at_ms, following_ms)   there from now on; a time beyond `following`, which
 --                                 a clock that was wrong has left, becomes `next`
 --   keep_only(names)              the others are nobody's any more
---   due(limit) -> names
+--   due() -> names, the longest due first; those of which a run is still to be done are left out
 --   lock(tx, name)                -> row | false: somebody is at it, or it is not there
 --   is_queued(tx, name)           -> is a run of it still to be done?
 --   queued(tx, name, next_at_ms | nil)   a run was appended
@@ -53,9 +53,11 @@ function schedules.keep_only(names)
 end
 
 
-function schedules.due(limit)
+function schedules.due()
   local rows, e = sql.query("SELECT name FROM job_schedules WHERE next_at <= ? AND is_present"
-    .. " AND paused_by IS NULL ORDER BY next_at LIMIT ?", db.now(), limit)
+    .. " AND paused_by IS NULL AND NOT EXISTS (SELECT 1 FROM outbox FORCE INDEX (outbox_order)"
+    .. " WHERE aggregate = CONCAT('schedule:', name) AND state = 'pending') ORDER BY next_at",
+    db.now())
   if not rows then return nil, e end
   local out = {}
   for i, row in ipairs(rows) do out[i] = row.name end

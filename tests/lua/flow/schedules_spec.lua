@@ -5,14 +5,14 @@ local live = require "tests.support.live"
 local MINUTE = 60000
 
 
--- A shop whose plugin `sync` has a job every 15 minutes; `ran` are its runs.
-local function with_job(fn)
+-- A shop whose plugin `sync` has a job every 15 minutes, or those of `times`; `ran` are its runs.
+local function with_job(fn, times)
   return live.test(function(shop)
     local dispatch = shop.require "till.plugin.dispatch"
     local job = { ran = {} }
     local plugins = dispatch.plugins()
     dispatch.setup { { name = "sync", hooks = { "job.run" }, config = {}, waits = false,
-      schedules = { pull = "every 15 minutes" },
+      schedules = times or { pull = "every 15 minutes" },
       handlers = { ["job.run"] = function(_, event)
         job.ran[#job.ran + 1] = event
         if job.fails then error("the provider is away") end
@@ -171,6 +171,45 @@ t.describe("jobs of a schedule", function()
       assert(schedules.declare())
       assert(schedules.tick())
       t.equal(runs(shop), 0)
+    end))
+end)
+
+
+local function many()
+  local times = { pull = "every 15 minutes" }
+  for i = 1, 60 do times["job" .. i] = "every minute" end
+  return times
+end
+
+
+t.describe("more schedules than a tick begins", function()
+  t.it("are all come to, also behind those whose last run still waits", with_job(
+    function(shop, schedules)
+      local function begun()
+        return shop.sql.one("SELECT COUNT(*) AS n FROM outbox"
+          .. " WHERE aggregate LIKE 'schedule:sync:job%'").n
+      end
+      shop.sql.exec("UPDATE job_schedules SET paused_by = 'spec' WHERE name LIKE 'server:%'")
+      shop.sql.exec("UPDATE job_schedules SET next_at = NOW(3) + INTERVAL 10 MINUTE"
+        .. " WHERE name = 'sync:pull'")
+      shop.clock.skip_ms = MINUTE
+      assert(schedules.tick())
+      t.equal(begun(), 50)
+      assert(schedules.tick())
+      t.equal(begun(), 60)
+      shop.clock.skip_ms = 15 * MINUTE
+      assert(schedules.tick())
+      t.same({ begun(), runs(shop) }, { 60, 1 })
+    end, many()))
+
+  t.it("are come to behind those that this generation has not", with_job(
+    function(shop, schedules)
+      for i = 1, 60 do
+        assert(shop.require("till.store.schedules").put("other:job" .. i, "every minute", 0, 1000))
+      end
+      shop.clock.skip_ms = 15 * MINUTE
+      assert(schedules.tick())
+      t.equal(runs(shop), 1)
     end))
 end)
 
