@@ -12,6 +12,7 @@
 --   to_resolve(s, after, limit) -> payments of the period without an outcome, or without an order
 --                                 though there is money; by id
 --   settled_payments(ids) -> { id = true } of those that have an order, or are no money any more
+-- Claims go by the database's clock: a worker's that is ahead would take what others are at.
 -- Items, and what is compared with them, are till.store.settlement_items'.
 local conf = require "till.prim.conf"
 local db = require "till.store.db"
@@ -26,7 +27,8 @@ local settlements = {}
 
 local COLUMNS = "id, provider, state, from_at, to_at, claim, resolved, tries, error, actor,"
   .. " started_at, finished_at, balances"
-local FREE = "state = 'running' AND (claimed_until IS NULL OR claimed_until < ?)"
+local FREE = "state = 'running' AND (claimed_until IS NULL OR claimed_until < NOW(3))"
+local LEASE = "NOW(3) + INTERVAL ? MICROSECOND"
 
 
 function settlements.begin(tx, s)
@@ -65,7 +67,7 @@ end
 
 function settlements.waiting(limit)
   local rows, e = sql.query("SELECT id FROM settlements WHERE " .. FREE .. " ORDER BY id LIMIT ?",
-    db.now(), limit)
+    limit)
   if not rows then return nil, e end
   for i, row in ipairs(rows) do rows[i] = row.id end
   return rows
@@ -74,8 +76,8 @@ end
 
 function settlements.claim(settlement_id, lease_ms)
   local done, e = sql.exec("UPDATE settlements SET claim = LAST_INSERT_ID(claim + 1),"
-    .. " claimed_until = ?, tries = tries + 1 WHERE id = ? AND " .. FREE, db.now(lease_ms),
-    settlement_id, db.now())
+    .. " claimed_until = " .. LEASE .. ", tries = tries + 1 WHERE id = ? AND " .. FREE,
+    lease_ms * 1000, settlement_id)
   if not done then return nil, e end
   if done.affected == 0 then return false end
   local row, e2 = settlements.get(settlement_id)
@@ -99,8 +101,8 @@ end
 
 function settlements.keep(s, lease_ms)
   -- two within a millisecond would else change nothing, and look as if it were another's
-  return ours(s, "claimed_until = GREATEST(?, claimed_until + INTERVAL 1000 MICROSECOND)",
-    db.now(lease_ms))
+  return ours(s, "claimed_until = GREATEST(" .. LEASE
+    .. ", claimed_until + INTERVAL 1000 MICROSECOND)", lease_ms * 1000)
 end
 
 

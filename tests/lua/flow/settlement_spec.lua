@@ -137,6 +137,24 @@ t.describe("the lease of a reconciliation", function()
     s.raw.sql.exec("UPDATE settlements SET claim = claim + 1")
     t.equal(s.store.keep(s.run, 60000), false)
   end))
+
+  t.it("goes by the database's clock, whatever the worker's says", with_order(function(s)
+    for _, skip_ms in ipairs { 600000, -600000 } do
+      s.raw.clock.skip_ms = skip_ms
+      t.same({ s.store.waiting(10), s.store.claim(s.run.id, 60000) }, { {}, false })
+      t.equal(s.store.keep(s.run, 60000), true)
+      t.equal(s.shop.count("settlements", "claimed_until BETWEEN NOW(3) AND NOW(3)"
+        .. " + INTERVAL 61 SECOND"), 1)
+      assert(s.store.put_off(s.run, "another one goes on"))
+      s.run = s.store.claim(s.run.id, 60000)
+      t.equal(s.shop.count("settlements", "claimed_until BETWEEN NOW(3) AND NOW(3)"
+        .. " + INTERVAL 61 SECOND"), 1)
+      s.raw.sql.exec "UPDATE settlements SET claimed_until = NOW(3) - INTERVAL 1 SECOND"
+      t.same(s.store.waiting(10), { s.run.id })
+      s.run = s.store.claim(s.run.id, 60000)
+      t.ok(s.run)
+    end
+  end))
 end)
 
 
