@@ -6,6 +6,7 @@
 --   redeem(script, order)       the promotions of the order; refused ({ promotion = name }) when a
 --                               limit is reached
 --   unredeem(tx, order_id)      of a cancelled order
+-- A customer is who has the address, in whatever case its letters are: é and e are two.
 local db = require "till.store.db"
 local err = require "till.util.err"
 local id = require "till.util.id"
@@ -42,7 +43,7 @@ function promotions.for_cart(codes, customer, tx)
   for _, code in ipairs(codes) do args[#args + 1] = code end
   local rows, e = db.on(tx):query("SELECT " .. COLUMNS .. ", c.used AS used_by_customer"
     .. " FROM promotions p LEFT JOIN promotion_customers c ON c.promotion_id = p.id"
-    .. " AND c.customer = ? WHERE p.status = 'active' AND (p.code IS NULL"
+    .. " AND c.customer = LOWER(?) WHERE p.status = 'active' AND (p.code IS NULL"
     .. (#codes > 0 and " OR p.code IN (" .. sql.marks(#codes) .. ")" or "") .. ") ORDER BY p.id",
     unpack(args))
   if not rows then return nil, e end
@@ -159,13 +160,13 @@ local function redeem_one(s, promotion, order)
     .. " AND status = 'active' AND (usage_limit IS NULL OR used + ? <= usage_limit)", script.SUM,
     bin, script.SUM)
   s:rank(script.NOTED)
-  s:exec("INSERT IGNORE INTO promotion_customers (promotion_id, customer) VALUES (?, ?)", bin,
-    order.email)
+  s:exec("INSERT IGNORE INTO promotion_customers (promotion_id, customer) VALUES (?, LOWER(?))",
+    bin, order.email)
   s:must(refusal, 1, "UPDATE promotion_customers c JOIN promotions p ON p.id = c.promotion_id"
-    .. " SET c.used = c.used + 1 WHERE c.promotion_id = ? AND c.customer = ?"
+    .. " SET c.used = c.used + 1 WHERE c.promotion_id = ? AND c.customer = LOWER(?)"
     .. " AND (p.per_customer_limit IS NULL OR c.used < p.per_customer_limit)", bin, order.email)
   s:insert("INSERT INTO promotion_redemptions (promotion_id, order_id, customer, amount)"
-    .. " VALUES (?, ?, ?, ?)", bin, db.bin("ord", order.id), order.email, promotion.amount)
+    .. " VALUES (?, ?, LOWER(?), ?)", bin, db.bin("ord", order.id), order.email, promotion.amount)
   s:rank(script.OWN)
 end
 
@@ -192,7 +193,7 @@ function promotions.unredeem(tx, order_id)
     local ok, e2 = tx:exec("UPDATE promotions SET used = used - 1 WHERE id = ? AND used > 0", promo)
     if ok then
       ok, e2 = tx:exec("UPDATE promotion_customers SET used = used - 1"
-        .. " WHERE promotion_id = ? AND customer = ? AND used > 0", promo, row.customer)
+        .. " WHERE promotion_id = ? AND customer = LOWER(?) AND used > 0", promo, row.customer)
     end
     if not ok then return nil, e2 end
   end

@@ -26,6 +26,36 @@ t.describe("the usage limit of a promotion", function()
   end))
 end)
 
+t.describe("the limit of each customer", function()
+  t.it("is of the address, letter by letter, in whatever case it is", with_shop(
+    function(shop, raw)
+      local tea = shop.product("TEA", 1000, 9)
+      shop.promotion { name = "Ten", code = "TEN", per_customer_limit = 1,
+        terms = { level = "order", type = "percent", value = "10" } }
+      local function buy(email)
+        local cart = shop.cart { { tea, 1 } }
+        local path = "/store/v1/carts/" .. cart
+        shop.must(raw.store("PATCH", path, { email = email }))
+        raw.store("POST", path .. "/promotions", { code = "TEN" })
+        shop.must(shop.pay(cart))
+        local _, body = shop.complete(cart)
+        return body.order and body.order.discount_total.amount or body.error.code, body.order
+      end
+      t.equal(buy "rene@example.org", 100)
+      local off, order = buy "Ren\195\169@example.org"
+      t.equal(off, 100)
+      for _, email in ipairs { "Rene@example.org", "ren\195\169@example.org",
+        "REN\195\137@Example.org" } do
+        t.equal(buy(email), 0, email)
+      end
+      t.equal((shop.cancel(order.id)), 200)
+      t.equal(buy "RENE@example.org", 0)
+      t.equal(buy "REN\195\137@example.org", 100)
+      t.equal(buy "ren\195\169@example.org", 0)
+      t.same({ shop.count "promotion_customers", shop.count "promotion_redemptions" }, { 2, 2 })
+    end))
+end)
+
 
 t.describe("the budget of a promotion", function()
   t.it("is refused in what staff write, for the shop keeps no count of it", with_shop(
