@@ -223,6 +223,15 @@ local function end_refund(tx, c)
 end
 
 
+local function read(tx, order_id, id)
+  local order, e = orders.get(order_id, tx)
+  if not order then return nil, e end
+  local c, e2 = cancellation_flow.found(id, tx)
+  if not c then return nil, e2 end
+  return order, c
+end
+
+
 -- Once: whoever finds it done has nothing to write. `flow`: what its saga knows. -> order,
 -- cancellation
 local function book(tx, id, actor, data, flow)
@@ -232,7 +241,7 @@ local function book(tx, id, actor, data, flow)
   if not order then return nil, e2 end
   local first, e3 = cancellations.done(tx, id, flow.refund_ref)
   if first == nil then return nil, e3 end
-  if not first then return order, cancellations.get(id, tx) end
+  if not first then return read(tx, order.id, id) end
   local p, e4 = payments.get(c.payment_id, tx)
   if not p then return nil, e4 end
   data.payment_id, data[cancellation_flow.name_of(c.id) .. "_id"] = p.id, c.part_of or c.id
@@ -249,7 +258,7 @@ local function book(tx, id, actor, data, flow)
     ok = ok ~= nil
   end
   if not ok then return nil, e4 end
-  return orders.get(order.id, tx), cancellations.get(id, tx)
+  return read(tx, order.id, id)
 end
 
 
