@@ -83,7 +83,7 @@ static till_amqp_work_t *make_work(const till_amqp_target_t *target, const till_
     at = keep_target(&work->target, at);
     work->n = n;
     work->messages = till_alloc(n * sizeof(*messages));
-    work->verdicts = till_calloc(n, sizeof(*work->verdicts));
+    work->outcomes = till_calloc(n, sizeof(*work->outcomes));
     memcpy(work->messages, messages, n * sizeof(*messages));
     for (size_t i = 0; i != n; ++i) {
         till_amqp_message_t *message = &work->messages[i];
@@ -99,8 +99,10 @@ static void free_work(void *arg)
 {
     till_amqp_work_t *work = arg;
 
+    for (size_t i = 0; i != work->n; ++i)
+        free(work->outcomes[i].reason);
     free(work->messages);
-    free(work->verdicts);
+    free(work->outcomes);
     free(work);
 }
 
@@ -169,7 +171,7 @@ static void on_worked(void *data, till_status_t status, void *arg)
         call.cb(call.data, status, NULL, 0, "no word from the broker in time");
         return;
     }
-    call.cb(call.data, work->status, work->verdicts, work->n, work->error);
+    call.cb(call.data, work->status, work->outcomes, work->n, work->error);
     free_work(work);
 }
 

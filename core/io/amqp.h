@@ -9,6 +9,9 @@
  * back as one that no queue wanted. What was in flight when a connection broke
  * may have arrived: it comes again under the same id.
  *
+ * A message over which the broker closes the channel is told apart from those
+ * that were sent with it, and these go out all the same (amqp_wire.c).
+ *
  * Thread: the loop's, as everywhere; the thread is nobody else's business.
  */
 #ifndef TILL_IO_AMQP_H
@@ -42,13 +45,19 @@ typedef enum till_amqp_verdict {
     TILL_AMQP_CONFIRMED,
     TILL_AMQP_UNROUTABLE, /* no queue wanted it */
     TILL_AMQP_REFUSED,    /* the broker could not take it (a queue that is full, say) */
+    TILL_AMQP_CLOSED,     /* the broker closed the channel over it (it is too large, its topic is not for us) */
 } till_amqp_verdict_t;
+
+typedef struct till_amqp_outcome {
+    till_amqp_verdict_t verdict;
+    char *reason; /* of TILL_AMQP_CLOSED: the broker's words; NULL otherwise */
+} till_amqp_outcome_t;
 
 enum { TILL_AMQP_MOST = 1000 };
 
-/** TILL_OK: each of `verdicts` is known. TILL_UNAVAILABLE: the broker is away, or does not let us in, and `error` says
+/** TILL_OK: each of `outcomes` is known. TILL_UNAVAILABLE: the broker is away, or does not let us in, and `error` says
  * so; nothing is known of any. Both live until the callback returns. */
-typedef void (*till_amqp_cb)(void *data, till_status_t status, const till_amqp_verdict_t *verdicts, size_t n,
+typedef void (*till_amqp_cb)(void *data, till_status_t status, const till_amqp_outcome_t *outcomes, size_t n,
                              const char *error);
 
 till_amqp_t *till_amqp_create(till_loop_t *loop);

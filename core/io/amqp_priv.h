@@ -19,7 +19,7 @@ typedef struct till_amqp_work {
     till_amqp_t *amqp;
     till_amqp_target_t target;
     till_amqp_message_t *messages;
-    till_amqp_verdict_t *verdicts;
+    till_amqp_outcome_t *outcomes;
     size_t n;
     uint64_t until_ms; /* of CLOCK_MONOTONIC */
     till_status_t status;

@@ -1,11 +1,14 @@
 /* amqp_wire.c - the thread's side of publishing: connections, messages, the broker's word. See amqp.h.
  *
  *   open -> publish all -> wait: returned and confirmed, one by one or many at a time -> all known
- *     |          |           |
- *     +----------+-----------+-- any failure: the connection is closed, and what it was is told.
+ *     |        ^ |           |
+ *     |        | +-----------+-- the channel was closed over a message: opened anew, what is not known
+ *     |        +--------------+  goes again, half as many at a time, until that message went alone
+ *     +----------+-----------+-- any other failure: the connection is closed, and what it was is told.
  *                                One that was kept and turns out dead is opened anew, once.
  *
- * A message that no queue wants is returned before it is confirmed; it is known by its id.
+ * A message that no queue wants is returned before it is confirmed; it is known by its id. Which one
+ * the channel was closed over the broker does not say, and what it took before it does not confirm.
  */
 #include <amqp.h>
 #include <amqp_ssl_socket.h>
@@ -23,6 +26,14 @@
 #include "io/amqp_priv.h"
 
 enum { CHANNEL = 1, FRAME_MAX = 131072, CONNECT_MOST_MS = 5000, IDLE_MS = 60000, HEADERS = 2 };
+
+/* What is on the wire at once: messages `from` up to, and without, `to`. */
+struct lot {
+    size_t from, to;
+    uint64_t first_tag;
+};
+
+enum step { GONE_ON, FAILED, CLOSED_OVER_ONE };
 
 struct till_amqp_wire {
     till_amqp_wire_t *next;
@@ -283,84 +294,143 @@ static bool publish_one(till_amqp_wire_t *wire, till_amqp_work_t *work, const ti
     return true;
 }
 
-static void settle(till_amqp_work_t *work, size_t i, till_amqp_verdict_t verdict, size_t *open)
+static bool is_known(const till_amqp_work_t *work, size_t i) { return work->outcomes[i].verdict != TILL_AMQP_UNKNOWN; }
+
+/* Of one that was returned the confirmation comes after that: the first word counts. */
+static void settle(till_amqp_work_t *work, size_t i, till_amqp_verdict_t verdict)
 {
-    if (work->verdicts[i] == TILL_AMQP_UNKNOWN)
-        --*open;
-    if (work->verdicts[i] != TILL_AMQP_UNROUTABLE) /* its confirmation comes after the return */
-        work->verdicts[i] = verdict;
+    if (!is_known(work, i))
+        work->outcomes[i].verdict = verdict;
 }
 
-/* `first` is the tag of the first message of this call; earlier ones are nobody's any more. */
-static void on_word(till_amqp_work_t *work, uint64_t first, uint64_t tag, bool multiple, till_amqp_verdict_t verdict,
-                    size_t *open)
+/* Tags before the first of these are of messages that are nobody's any more. */
+static void on_word(till_amqp_work_t *work, const struct lot *lot, uint64_t tag, bool multiple,
+                    till_amqp_verdict_t verdict)
 {
-    if (tag < first || tag - first >= work->n)
+    if (tag < lot->first_tag || tag - lot->first_tag >= lot->to - lot->from)
         return;
-    size_t i = multiple ? 0 : (size_t)(tag - first);
-    for (; i <= tag - first; ++i)
-        if (work->verdicts[i] == TILL_AMQP_UNKNOWN)
-            settle(work, i, verdict, open);
+    size_t last = lot->from + (size_t)(tag - lot->first_tag);
+    for (size_t i = multiple ? lot->from : last; i <= last; ++i)
+        settle(work, i, verdict);
 }
 
-static bool on_returned(till_amqp_wire_t *wire, till_amqp_work_t *work, size_t *open)
+static enum step on_returned(till_amqp_wire_t *wire, till_amqp_work_t *work, const struct lot *lot)
 {
     amqp_message_t message;
 
     if (!is_good(work, "a message that came back", amqp_read_message(wire->state, CHANNEL, &message, 0)))
-        return false;
-    for (size_t i = 0; i != work->n; ++i)
+        return FAILED;
+    for (size_t i = lot->from; i != lot->to; ++i)
         if (work->messages[i].id.len == message.properties.message_id.len &&
             memcmp(work->messages[i].id.base, message.properties.message_id.bytes, work->messages[i].id.len) == 0)
-            settle(work, i, TILL_AMQP_UNROUTABLE, open);
+            settle(work, i, TILL_AMQP_UNROUTABLE);
     amqp_destroy_message(&message);
-    return true;
+    return GONE_ON;
 }
 
-static bool on_method(till_amqp_wire_t *wire, till_amqp_work_t *work, uint64_t first, const amqp_method_t *method,
-                      size_t *open)
+/* That there is no such exchange, or that it is not for us, is the same for every message: the broker "does not let us
+ * in". The broker has one code for that and for a topic of an exchange that is not for us; its words tell. */
+static bool is_over_message(const amqp_channel_close_t *closed)
+{
+    static const char topic[] = " topic '";
+
+    if (closed->reply_code == AMQP_ACCESS_REFUSED)
+        return memmem(closed->reply_text.bytes, closed->reply_text.len, topic, sizeof(topic) - 1) != NULL;
+    return closed->reply_code != AMQP_NOT_FOUND;
+}
+
+static enum step on_method(till_amqp_wire_t *wire, till_amqp_work_t *work, const struct lot *lot,
+                           const amqp_method_t *method)
 {
     if (method->id == AMQP_BASIC_ACK_METHOD) {
         const amqp_basic_ack_t *ack = method->decoded;
-        on_word(work, first, ack->delivery_tag, ack->multiple, TILL_AMQP_CONFIRMED, open);
+        on_word(work, lot, ack->delivery_tag, ack->multiple, TILL_AMQP_CONFIRMED);
     } else if (method->id == AMQP_BASIC_NACK_METHOD) {
         const amqp_basic_nack_t *nack = method->decoded;
-        on_word(work, first, nack->delivery_tag, nack->multiple, TILL_AMQP_REFUSED, open);
+        on_word(work, lot, nack->delivery_tag, nack->multiple, TILL_AMQP_REFUSED);
     } else if (method->id == AMQP_BASIC_RETURN_METHOD) {
-        return on_returned(wire, work, open);
-    } else if (method->id == AMQP_CHANNEL_CLOSE_METHOD || method->id == AMQP_CONNECTION_CLOSE_METHOD) {
-        return fail_of_close(work, "publishing", method);
+        return on_returned(wire, work, lot);
+    } else if (method->id == AMQP_CHANNEL_CLOSE_METHOD) {
+        fail_of_close(work, "the broker closed the channel", method);
+        return is_over_message(method->decoded) ? CLOSED_OVER_ONE : FAILED;
+    } else if (method->id == AMQP_CONNECTION_CLOSE_METHOD) {
+        fail_of_close(work, "publishing", method);
+        return FAILED;
     }
-    return true;
+    return GONE_ON;
 }
 
-static bool await_words(till_amqp_wire_t *wire, till_amqp_work_t *work, uint64_t first)
+static size_t first_unknown(const till_amqp_work_t *work, size_t from, size_t to)
 {
-    size_t open = work->n;
+    while (from != to && is_known(work, from))
+        ++from;
+    return from;
+}
 
-    while (open != 0) {
+static enum step await_words(till_amqp_wire_t *wire, till_amqp_work_t *work, const struct lot *lot)
+{
+    size_t at = lot->from;
+
+    while ((at = first_unknown(work, at, lot->to)) != lot->to) {
         struct timeval limit = left_until(work->until_ms);
         amqp_frame_t frame;
 
         amqp_maybe_release_buffers(wire->state);
         int code = amqp_simple_wait_frame_noblock(wire->state, &frame, &limit);
-        if (code != AMQP_STATUS_OK)
-            return fail(work, "waiting for the broker's confirmation", code);
-        if (frame.frame_type == AMQP_FRAME_METHOD && !on_method(wire, work, first, &frame.payload.method, &open))
+        if (code != AMQP_STATUS_OK) {
+            fail(work, "waiting for the broker's confirmation", code);
+            return FAILED;
+        }
+        enum step step =
+            frame.frame_type == AMQP_FRAME_METHOD ? on_method(wire, work, lot, &frame.payload.method) : GONE_ON;
+        if (step != GONE_ON)
+            return step;
+    }
+    return GONE_ON;
+}
+
+/* Those of the lot that are known go again with the others where these do: so tags stay in step with them. */
+static enum step publish_lot(till_amqp_wire_t *wire, till_amqp_work_t *work, struct lot *lot)
+{
+    lot->first_tag = wire->tags + 1;
+    for (size_t i = lot->from; i != lot->to; ++i)
+        if (!publish_one(wire, work, &work->messages[i]))
+            return FAILED;
+    return await_words(wire, work, lot);
+}
+
+static bool reopen_channel(till_amqp_wire_t *wire, till_amqp_work_t *work)
+{
+    amqp_channel_close_ok_t ok = {0};
+    int code = amqp_send_method(wire->state, CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
+
+    if (code != AMQP_STATUS_OK)
+        return fail(work, "opening a channel", code);
+    wire->tags = 0;
+    return prepare_channel(wire, work);
+}
+
+/* Up to `bad` there is one that closes the channel; where nothing is known of such a one `bad` is none of ours, and
+ * all go at once. Of halves the first one goes first, so all are in order. */
+static bool publish_all(till_amqp_wire_t *wire, till_amqp_work_t *work)
+{
+    struct lot lot = {.from = first_unknown(work, 0, work->n)};
+    size_t bad = 0;
+
+    for (; lot.from != work->n; lot.from = first_unknown(work, lot.from, work->n)) {
+        lot.to = lot.from < bad ? lot.from + (bad - lot.from + 1) / 2 : work->n;
+        enum step step = publish_lot(wire, work, &lot);
+        if (step == FAILED)
+            return false;
+        if (step == GONE_ON)
+            continue;
+        bad = lot.to;
+        if (lot.to - lot.from == 1)
+            work->outcomes[lot.from] = (till_amqp_outcome_t){TILL_AMQP_CLOSED, till_strdup(work->error)};
+        if (!reopen_channel(wire, work))
             return false;
     }
     return true;
-}
-
-static bool publish_all(till_amqp_wire_t *wire, till_amqp_work_t *work)
-{
-    uint64_t first = wire->tags + 1;
-
-    memset(work->verdicts, 0, work->n * sizeof(*work->verdicts));
-    for (size_t i = 0; i != work->n; ++i)
-        if (!publish_one(wire, work, &work->messages[i]))
-            return false;
-    return await_words(wire, work, first);
 }
 
 void till_amqp_wire_run(till_amqp_wire_t **wires, till_amqp_brake_t *brake, till_amqp_work_t *work)

@@ -97,10 +97,10 @@ static const till_amqp_message_t *check_messages(lua_State *L, size_t *n)
     return messages;
 }
 
-static void on_published(void *data, till_status_t status, const till_amqp_verdict_t *verdicts, size_t n,
+static void on_published(void *data, till_status_t status, const till_amqp_outcome_t *outcomes, size_t n,
                          const char *error)
 {
-    static const char *const names[] = {"unknown", "confirmed", "unroutable", "refused"};
+    static const char *const names[] = {"unknown", "confirmed", "unroutable", "refused", "closed"};
     till_co_t *co = data;
     lua_State *L = till_co_stack(co);
 
@@ -109,11 +109,16 @@ static void on_published(void *data, till_status_t status, const till_amqp_verdi
         return;
     }
     lua_createtable(L, (int)n, 0);
+    lua_newtable(L);
     for (size_t i = 0; i != n; ++i) {
-        lua_pushstring(L, names[verdicts[i]]);
-        lua_rawseti(L, -2, (int)i + 1);
+        lua_pushstring(L, names[outcomes[i].verdict]);
+        lua_rawseti(L, -3, (int)i + 1);
+        if (outcomes[i].reason != NULL) {
+            lua_pushstring(L, outcomes[i].reason);
+            lua_rawseti(L, -2, (int)i + 1);
+        }
     }
-    till_co_resume(co, 1);
+    till_co_resume(co, 2);
 }
 
 static int l_publish(lua_State *L)

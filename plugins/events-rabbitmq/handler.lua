@@ -50,11 +50,15 @@ local function target_of(config, password)
 end
 
 
+-- -> list of { verdict, the broker's words } | nil, err
 local function send(target, messages, timeout_ms)
   target.timeout_ms = timeout_ms
-  local verdicts, failure = amqp.publish(target, messages)
+  local verdicts, reasons = amqp.publish(target, messages)
   is_away = verdicts == nil
-  return verdicts, failure
+  if not verdicts then return nil, reasons end
+  local out = {}
+  for i, verdict in ipairs(verdicts) do out[i] = { verdict, reasons[i] } end
+  return out
 end
 
 
@@ -64,10 +68,10 @@ local function publish(target, messages)
   if not is_away then return send(target, messages) end
   local first, failure = send(target, { messages[1] }, PROBE_MS)
   if not first or #messages == 1 then return first, failure end
-  local verdicts, failure2 = send(target, { unpack(messages, 2) })
-  if not verdicts then return nil, failure2 end
-  table.insert(verdicts, 1, first[1])
-  return verdicts
+  local outcomes, failure2 = send(target, { unpack(messages, 2) })
+  if not outcomes then return nil, failure2 end
+  table.insert(outcomes, 1, first[1])
+  return outcomes
 end
 
 
@@ -77,12 +81,13 @@ handler["event.publish"] = function(config, events)
   if not password then return nil, err.new("unavailable", "the password: " .. failure.message) end
   local messages, failed = {}, {}
   for i, event in ipairs(events) do messages[i] = message_of(config, event) end
-  local verdicts
-  verdicts, failure = publish(target_of(config, password), messages)
-  if not verdicts then return nil, failure end
-  for i, verdict in ipairs(verdicts) do
+  local outcomes
+  outcomes, failure = publish(target_of(config, password), messages)
+  if not outcomes then return nil, failure end
+  for i, outcome in ipairs(outcomes) do
+    local verdict, reason = unpack(outcome)
     if verdict ~= "confirmed" and not (verdict == "unroutable" and config.unroutable == "drop") then
-      failed[events[i].id] = ("%s (%s)"):format(REASONS[verdict] or verdict,
+      failed[events[i].id] = ("%s (%s)"):format(reason or REASONS[verdict] or verdict,
         messages[i].routing_key)
     end
   end

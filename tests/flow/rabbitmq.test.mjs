@@ -9,10 +9,11 @@ import { count, query } from "./support/db.mjs";
 
 const MINUTE = 60_000;
 const LONG = 3 * MINUTE;
+const MESSAGE_MOST = 50_000;
 
 let broker, shop;
 before(async () => {
-  broker = await Broker.start();
+  broker = await Broker.start({ config: `max_message_size = ${MESSAGE_MOST}` });
   await broker.bind("all", "#");
   shop = await Shop.start({ args: ["--no-demo", "--set", "server.workers=1", "--set", "server.jobs_workers=2",
     "--set", "jobs.lease_ms=4000", "--set", "jobs.poll_ms=100", ...settings()] });
@@ -120,6 +121,42 @@ describe("events", { timeout: 10 * MINUTE }, () => {
     await published();
     const got = await broker.take("all");
     assert.deepEqual(got.map((m) => m.type), ["test.lost"]);
+  });
+
+  it("over which the broker closes the channel keep nobody else back, and end as dead letters that say why", async () => {
+    const bad = (more = "") => count(shop, "outbox", `aggregate IN ('events-rabbitmq:doc:large', 'events-rabbitmq:doc:secret') ${more}`);
+    const others = () => count(shop, "outbox", "state = 'pending' AND aggregate LIKE '%doc:%' AND aggregate NOT LIKE '%doc:large' AND aggregate NOT LIKE '%doc:secret'");
+    await broker.must("PUT", "/topic-permissions/%2F/guest", { exchange: "moontill", write: "^(?!test\\.secret$)", read: ".*" });
+    await query(shop, `INSERT INTO outbox (aggregate, type, payload) VALUES ('doc:0', 'test.happened', '{}'),
+      ('doc:large', 'test.happened', '{"text": "${"x".repeat(MESSAGE_MOST)}"}'), ('doc:1', 'test.happened', '{}'),
+      ('doc:secret', 'test.secret', '{}'), ('doc:large', 'test.happened', '{"is": "newer"}')`);
+    await append(3, names("doc", 40));
+    await until("all others are published", async () => (await others()) === 0, MINUTE);
+    await append(1, names("doc", 40));
+    await until("all newer ones too", async () => (await others()) === 0, MINUTE);
+    const got = await broker.take("all");
+    await assertAllInOrder(got, "aggregate LIKE 'doc:%' AND aggregate NOT IN ('doc:large', 'doc:secret')");
+    assert.equal(await bad("AND state = 'pending' AND (attempts > 0 OR payload LIKE '%newer%')"), 3);
+    assert.equal(await bad("AND last_error LIKE '%PRECONDITION_FAILED%message size%'"), 1);
+    assert.equal(await bad("AND last_error LIKE '%ACCESS_REFUSED%test.secret%'"), 1);
+
+    await query(shop, `UPDATE outbox SET attempts = 9, available_at = NOW(3) WHERE state = 'pending' AND attempts > 0 AND aggregate LIKE '%doc:%'`);
+    await until("they are dead", async () => (await bad("AND state = 'dead'")) === 2, MINUTE);
+    await published();
+    assert.deepEqual((await broker.take("all")).map(({ body }) => body.data), [{ is: "newer" }]);
+  });
+
+  it("wait where the broker takes none of them, and no attempt is counted", async () => {
+    await broker.kill(); // a channel that is open remembers for a while what it may
+    await broker.run();
+    await broker.must("PUT", "/permissions/%2F/guest", { configure: ".*", write: "^amq", read: ".*" });
+    await append(1, names("closed", 3));
+    await until("somebody reads why", () => /"publish\.away".*ACCESS_REFUSED.*exchange 'moontill'/.test(logOf(shop)), MINUTE);
+    assert.equal(await count(shop, "outbox", "state = 'pending' AND aggregate LIKE 'events-rabbitmq:closed:%' AND attempts > 1"), 0);
+    await broker.must("PUT", "/permissions/%2F/guest", { configure: ".*", write: ".*", read: ".*" });
+    await published();
+    const got = (await broker.take("all")).filter(({ aggregate }) => aggregate.startsWith("closed:")); // it was killed after what was taken before
+    await assertAllInOrder(got, "aggregate LIKE 'closed:%'");
   });
 });
 

@@ -5,8 +5,9 @@
 return {
   { module = "till.prim.amqp", needs = "amqp",
     doc = "Messages to the RabbitMQ brokers that `capabilities` name.", functions = {
-    { "publish", "target: table; messages: table[]", "verdicts: string[]?; err: till.Err?",
-      "Waits until the broker has confirmed each: \"confirmed\", \"unroutable\" or \"refused\". "
+    { "publish", "target: table; messages: table[]", "verdicts: string[]?; reasons: table|till.Err",
+      "Waits until the broker has said what became of each: \"confirmed\", \"unroutable\", "
+      .. "\"refused\" or \"closed\", of which `reasons` holds its words; or nil, err: "
       .. "`unavailable`, `timeout`, `forbidden`. What the tables hold: lua/till/prim/amqp.lua." },
   } },
 

@@ -22,11 +22,11 @@ struct told {
     char error[300];
 };
 
-static void on_told(void *data, till_status_t status, const till_amqp_verdict_t *verdicts, size_t n, const char *error)
+static void on_told(void *data, till_status_t status, const till_amqp_outcome_t *outcomes, size_t n, const char *error)
 {
     struct told *told = data;
 
-    (void)verdicts;
+    (void)outcomes;
     ++told->calls;
     told->status = status;
     told->n = n;

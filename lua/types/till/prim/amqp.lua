@@ -5,11 +5,11 @@
 ---@class till.prim.amqp
 local amqp_ = {}
 
---- Waits until the broker has confirmed each: "confirmed", "unroutable" or "refused". `unavailable`, `timeout`, `forbidden`. What the tables hold: lua/till/prim/amqp.lua.
+--- Waits until the broker has said what became of each: "confirmed", "unroutable", "refused" or "closed", of which `reasons` holds its words; or nil, err: `unavailable`, `timeout`, `forbidden`. What the tables hold: lua/till/prim/amqp.lua.
 ---@param target table
 ---@param messages table[]
 ---@return string[]? verdicts
----@return till.Err? err
+---@return table|till.Err reasons
 function amqp_.publish(target, messages) end
 
 return amqp_
