@@ -8,7 +8,8 @@
  * Invariants
  *  1. append happens inside the caller's transaction, or there is no event.
  *  2. Of one aggregate only the oldest undelivered event can be claimed: order
- *     per aggregate holds, also across workers and retries. A dead event holds
+ *     per aggregate holds, also across workers and retries. What is behind one
+ *     whose transaction is open still is left out until that ends. A dead event holds
  *     its aggregate back no longer. One that is replayed is older than what
  *     somebody may be at meanwhile: it has the claim TILL_OUTBOX_REPLAYED, and
  *     is had when that one is settled.
@@ -49,7 +50,8 @@ typedef struct till_outbox_kind {
 /** `events` live until the callback returns. */
 typedef void (*till_outbox_claim_cb)(void *data, till_status_t status, const till_event_t *events, size_t n);
 /** Up to `max` events (at most TILL_OUTBOX_CLAIM_MOST) of `n` kinds, those of the first one first, with SKIP LOCKED,
- * leased for `lease_ms`. `kinds` is copied, but not what its slices show: that must live until the callback. */
+ * leased for `lease_ms`; it waits for nobody's lock. `kinds` is copied, but not what its slices show: that must live
+ * until the callback. */
 till_op_t *till_outbox_claim(till_sql_pool_t *pool, const till_outbox_kind_t *kinds, size_t n, unsigned max,
                              uint64_t lease_ms, uint64_t timeout_ms, till_outbox_claim_cb cb, void *data);
 enum { TILL_OUTBOX_DONE_MOST = 1000 };

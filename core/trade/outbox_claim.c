@@ -25,7 +25,14 @@
  * A replayed event is older than what somebody may be at: its claim says that it
  * was replayed, and then the first after it that was not must not be at hand.
  * Where one was met its kind is chosen of again with that looked at, and so all else.
- * Marking reads that one locked, so it waits for whoever is claiming it just now.
+ * Marking reads that one locked as well.
+ *
+ * Nothing here waits for a lock: an older event whose transaction is open may
+ * take seconds, and all else would stand still. What marking finds locked undoes
+ * the claim, and it begins again with choosing by what is written, committed or
+ * not: what is behind an open transaction is left out. That alone would not do,
+ * for what is written may be undone. Putting behind goes without where a lock
+ * is in its way.
  *
  * What waits behind a head is due, but not to be had. Choosing examines 3000 rows
  * at most, two for each that it meets in vain; where that cuts it short they are
@@ -44,11 +51,13 @@
 #define DUE                                                                                                            \
     " FROM outbox o FORCE INDEX (outbox_due) WHERE o.state = 'pending' AND o.type = ? AND o.available_at <= NOW(3)"
 #define IN_ORDER " ORDER BY o.available_at, o.id LIMIT "
+/* An UPDATE of the table reads it locked anyhow, and would wait. */
+#define AT_ONCE " LOCK IN SHARE MODE NOWAIT"
 /* `what` of the oldest that is pending of the aggregate of `row`, or of the `nth` after it: one step, however many. */
-#define OF_HEAD(what, row, nth)                                                                                        \
+#define OF_HEAD(what, row, nth, lock)                                                                                  \
     "(SELECT " what " FROM outbox h FORCE INDEX (outbox_order)"                                                        \
-    " WHERE h.aggregate = " row ".aggregate AND h.state = 'pending' ORDER BY h.id LIMIT 1 OFFSET " nth ")"
-#define IS_BEHIND(row) "COALESCE(" OF_HEAD("h.id < " row ".id", row, "0") ", 0)"
+    " WHERE h.aggregate = " row ".aggregate AND h.state = 'pending' ORDER BY h.id LIMIT 1 OFFSET " nth lock ")"
+#define IS_BEHIND(row, lock) "COALESCE(" OF_HEAD("h.id < " row ".id", row, "0", lock) ", 0)"
 #define WAITING "h.claim = 0 AND h.available_at > NOW(3)"
 #define IS_TOO_EARLY(row, lock)                                                                                        \
     "(" row ".claim = 1 AND COALESCE((SELECT n.claim <> 0 AND n.available_at > NOW(3)"                                 \
@@ -58,9 +67,15 @@
 /* Of putting behind, with a claim: so many times 1024 events, and that part of its time. */
 enum { ROUNDS_MOST = 16, TIME_PART = 8 };
 
+/* Of a claim: what is in the way of another one is a moment's work, for what lasts longer is left out by then. */
+enum { TRIES_MOST = 4, LOCK_IN_THE_WAY = 1205 };
+
+static const char begin_dirty[] =
+    "BEGIN NOT ATOMIC SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; START TRANSACTION; END";
+
 /* The order is by due time and not by id: so the index gives it, and the search ends with the last one wanted. */
 #define CHOOSE                                                                                                         \
-    "SELECT o.id, o.aggregate, o.type, o.payload, o.traceparent, o.attempts, o.claim" DUE " AND NOT " IS_BEHIND("o")
+    "SELECT o.id, o.aggregate, o.type, o.payload, o.traceparent, o.attempts, o.claim" DUE " AND NOT " IS_BEHIND("o", "")
 static const char choose_text[] = CHOOSE IN_ORDER "? ROWS EXAMINED 3000 FOR UPDATE SKIP LOCKED";
 static const char choose_with_replayed_text[] =
     CHOOSE " AND NOT " IS_TOO_EARLY("o", "") IN_ORDER "? ROWS EXAMINED 3000 FOR UPDATE SKIP LOCKED";
@@ -68,22 +83,21 @@ static const char choose_of_all_text[] = CHOOSE " AND NOT " IS_TOO_EARLY("o", ""
 
 /* clang-format off */
 static const char behind_text[] =
-    "SELECT o.id" DUE " AND " IS_BEHIND("o")
-    " AND (COALESCE(" OF_HEAD(WAITING, "o", "0") ", 0) OR COALESCE(" OF_HEAD("h.id < o.id", "o", "32") ", 0))"
+    "SELECT o.id" DUE " AND " IS_BEHIND("o", "")
+    " AND (COALESCE(" OF_HEAD(WAITING, "o", "0", "") ", 0) OR COALESCE(" OF_HEAD("h.id < o.id", "o", "32", "") ", 0))"
     IN_ORDER "1024 FOR UPDATE SKIP LOCKED";
 static const char put_head[] =
     "UPDATE outbox FORCE INDEX (PRIMARY) SET available_at ="
-    " COALESCE(" OF_HEAD("IF(" WAITING ", h.available_at, NOW(3))", "outbox", "0") ", NOW(3)) WHERE id IN (";
+    " COALESCE(" OF_HEAD("IF(" WAITING ", h.available_at, NOW(3))", "outbox", "0", AT_ONCE) ", NOW(3)) WHERE id IN (";
 /* clang-format on */
 
 enum column { ID, AGGREGATE, TYPE, PAYLOAD, TRACEPARENT, ATTEMPTS, CLAIM, COLUMNS };
 
 #define MARK                                                                                                           \
     "UPDATE outbox FORCE INDEX (PRIMARY) SET claim = ?, attempts = attempts + 1,"                                      \
-    " available_at = NOW(3) + INTERVAL ? MICROSECOND WHERE NOT " IS_BEHIND("outbox")
+    " available_at = NOW(3) + INTERVAL ? MICROSECOND WHERE NOT " IS_BEHIND("outbox", AT_ONCE)
 static const char mark_head[] = MARK " AND id IN (";
-static const char mark_with_replayed_head[] =
-    MARK " AND NOT " IS_TOO_EARLY("outbox", " LOCK IN SHARE MODE") " AND id IN (";
+static const char mark_with_replayed_head[] = MARK " AND NOT " IS_TOO_EARLY("outbox", AT_ONCE) " AND id IN (";
 static const char ask_head[] = "SELECT id FROM outbox WHERE claim = ? AND id IN (";
 
 struct claiming {
@@ -103,6 +117,8 @@ struct claiming {
     uint64_t begun_ms; /* the first of them */
     bool has_replayed; /* one was met: from now on they are looked at */
     bool looks_at_all; /* nothing is left to put behind, so what is there is looked through */
+    bool puts_nothing; /* a lock was in the way of that */
+    unsigned tries;    /* from 0 */
     till_outbox_claim_cb cb;
     void *data;
 };
@@ -160,6 +176,36 @@ static bool goes_on(struct claiming *claiming, till_status_t status)
 static void run(struct claiming *claiming, till_slice_t text, const till_sql_value_t *params, size_t n, till_sql_cb cb)
 {
     claiming->inner = till_sql_run(claiming->conn, text, params, n, claiming->timeout_ms, cb, claiming);
+}
+
+static void on_begun(void *data, till_status_t status, const till_sql_result_t *result);
+
+static void begin(struct claiming *claiming)
+{
+    run(claiming, claiming->tries == 0 ? TILL_SLICE_LIT("BEGIN") : TILL_SLICE_LIT(begin_dirty), NULL, 0, on_begun);
+}
+
+static bool is_locked(till_status_t status, const till_sql_result_t *result)
+{
+    return status == TILL_DEADLOCK && result->errcode == LOCK_IN_THE_WAY;
+}
+
+/* The transaction is rolled back by now. */
+static void begin_again(struct claiming *claiming)
+{
+    if (!goes_on(claiming, TILL_OK))
+        return;
+    for (size_t i = 0; i != claiming->kind_count; ++i) {
+        free(claiming->texts[i]);
+        claiming->texts[i] = NULL;
+    }
+    claiming->kind = claiming->n = 0;
+    claiming->rounds = 0;
+    claiming->looks_at_all = false;
+    if (++claiming->tries == TRIES_MOST)
+        till_op_finish(&claiming->op, TILL_OK);
+    else
+        begin(claiming);
 }
 
 static void on_committed(void *data, till_status_t status, const till_sql_result_t *result)
@@ -231,6 +277,10 @@ static void on_marked(void *data, till_status_t status, const till_sql_result_t 
     struct claiming *claiming = data;
     till_sql_value_t params[2 * TILL_OUTBOX_CLAIM_MOST + 1];
 
+    if (is_locked(status, result)) {
+        begin_again(claiming);
+        return;
+    }
     if (status == TILL_OK && result->affected > claiming->n)
         status = TILL_INTERNAL; /* they were named: this cannot be */
     if (!goes_on(claiming, status))
@@ -319,7 +369,11 @@ static void on_put(void *data, till_status_t status, const till_sql_result_t *re
 {
     struct claiming *claiming = data;
 
-    (void)result;
+    if (is_locked(status, result)) {
+        claiming->puts_nothing = true;
+        begin_again(claiming);
+        return;
+    }
     if (goes_on(claiming, status))
         look_again(claiming);
 }
@@ -352,7 +406,8 @@ static void put_behind(struct claiming *claiming)
 
     if (claiming->rounds == 0)
         claiming->begun_ms = now;
-    if (claiming->rounds == ROUNDS_MOST || now - claiming->begun_ms > claiming->timeout_ms / TIME_PART) {
+    if (claiming->puts_nothing || claiming->rounds == ROUNDS_MOST ||
+        now - claiming->begun_ms > claiming->timeout_ms / TIME_PART) {
         go_on(claiming);
         return;
     }
@@ -423,7 +478,7 @@ static void on_acquired(void *data, till_status_t status, till_sql_conn_t *conn)
     else
         claiming->conn = conn;
     if (goes_on(claiming, status))
-        run(claiming, TILL_SLICE_LIT("BEGIN"), NULL, 0, on_begun);
+        begin(claiming);
 }
 
 till_op_t *till_outbox_claim(till_sql_pool_t *pool, const till_outbox_kind_t *kinds, size_t n, unsigned max,
