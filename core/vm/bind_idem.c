@@ -133,6 +133,8 @@ static int l_finish(lua_State *L)
     if (till_co_refused(L, co))
         return 2;
     till_sql_conn_t *conn = till_tx_use(L, 1);
+    if (conn == NULL)
+        return 2;
     till_op_t *op =
         till_idem_finish(conn, scope, key, claim, status, headers, body, till_tx_time(L, 1, TIME_MS), on_finished, co);
     lua_settop(L, 1);

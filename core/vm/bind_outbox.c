@@ -70,6 +70,8 @@ static int l_append(lua_State *L)
     if (till_co_refused(L, co))
         return 2;
     till_sql_conn_t *conn = till_tx_use(L, 1);
+    if (conn == NULL)
+        return 2;
     till_op_t *op = till_outbox_append(conn, events, n, till_tx_time(L, 1, TIME_MS), on_appended, co);
     lua_settop(L, 1);
     return till_co_park(co, L, op, 1);

@@ -452,6 +452,11 @@ static void on_tx_exec(void *data, till_status_t status, const till_sql_result_t
     resume_tx(data, status, result, EXEC);
 }
 
+static int push_ended(lua_State *L, const struct tx *tx)
+{
+    return till_push_failure(L, tx->failed, "the transaction has ended already");
+}
+
 static int tx_query(lua_State *L, const char *what, till_sql_cb cb)
 {
     struct tx *tx = open_tx(L, 1);
@@ -463,7 +468,7 @@ static int tx_query(lua_State *L, const char *what, till_sql_cb cb)
     if (till_co_refused(L, co))
         return 2;
     if (tx->failed != TILL_OK)
-        return till_push_failure(L, tx->failed, "the transaction has ended already");
+        return push_ended(L, tx);
     const till_sql_value_t *params = check_params(L, 3, &n);
     tx->busy = true;
     tx->changes = tx->changes || !is_select(text);
@@ -507,7 +512,7 @@ static int l_tx_commit(lua_State *L)
     if (till_co_refused(L, co))
         return 2;
     if (tx->failed != TILL_OK)
-        return till_push_failure(L, tx->failed, "the transaction has ended already");
+        return push_ended(L, tx);
     tx->busy = true;
     if (tx->changes)
         till_co_changes(co);
@@ -531,8 +536,10 @@ till_sql_conn_t *till_tx_use(lua_State *L, int index)
 {
     struct tx *tx = open_tx(L, index);
 
-    if (tx->failed != TILL_OK)
-        luaL_argerror(L, index, "the transaction has failed");
+    if (tx->failed != TILL_OK) {
+        push_ended(L, tx);
+        return NULL;
+    }
     tx->busy = tx->changes = true;
     return tx->conn;
 }

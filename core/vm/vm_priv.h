@@ -296,7 +296,8 @@ int till_bind_status(lua_State *L);
 int till_bind_file(lua_State *L);
 int till_bind_term(lua_State *L);
 
-/** The transaction's connection for another binding (idem, outbox); throws when it is not open. Marks it busy. */
+/** The transaction's connection for another binding (idem, outbox), marked busy; throws when it is not open. NULL: it
+ * has ended by itself, as by a lost connection; nil and the error are on the stack, as of any statement in it. */
 till_sql_conn_t *till_tx_use(lua_State *L, int index);
 /** The statement on it is over. `box` is the transaction at the bottom of the parked stack. */
 void till_tx_unuse(lua_State *L, int index, till_status_t status);

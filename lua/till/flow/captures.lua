@@ -198,13 +198,14 @@ end
 
 
 -- What stands in the payment's row goes with it: the next one may have another amount.
+-- -> the part: where somebody else has ended it meanwhile, as he has
 local function book_refusal(c, e, is_job)
   return sql.transaction(function(tx)
     local order, e2 = order_flow.locked(tx, c.order_id)
     if not order then return nil, e2 end
     local first, e3 = store.refuse(tx, c.id, e.reason)
     if first == nil then return nil, e3 end
-    if not first then return true end
+    if not first then return store.get(c.id, tx) end
     local p, e4 = payments.get(c.payment_id, tx)
     if not p then return nil, e4 end
     local ok, e5 = true, nil
@@ -212,7 +213,7 @@ local function book_refusal(c, e, is_job)
     if ok and is_job then
       ok, e5 = capture_alerts.by_job(tx, p, c, e.message)
     end
-    return ok, e5
+    return ok and c, e5
   end)
 end
 
@@ -226,8 +227,9 @@ local function ask(c, p, is_job)
     return answer
   end
   if err.is(e, "payment_declined") then
-    local ok, e2 = book_refusal(c, e, is_job)
-    if not ok then return nil, e2 end
+    local now, e2 = book_refusal(c, e, is_job)
+    if not now then return nil, e2 end
+    if now.state == "done" then return {} end
   end
   return nil, e
 end

@@ -144,6 +144,26 @@ t.describe("a payment of which a part has no outcome", function()
 end)
 
 
+t.describe("a part that another has ended while its own request was slow", function()
+  t.it("was taken, whatever the provider says to the second request", with_order(function(s)
+    local is_slow, key = true, s.shop.key()
+    local mend = kit.instead(s, "payment.capture", function(_, go_on)
+      if not is_slow then return go_on() end
+      is_slow = false
+      s.shop.must(s.raw.admin("POST", "/admin/v1/orders/" .. s.order.id .. "/cancel", {},
+        s.shop.key()))
+      return { outcome = "declined", reason = "it is refunded" }
+    end)
+    local status, body = s.pay(500, nil, key)
+    mend()
+    t.same({ status, part_of(s), cash(s) }, { 200, "done", 0 })
+    t.equal(body.payment.refunded_amount.amount, 500)
+    local status2, body2 = s.pay(500, nil, key)
+    t.same({ status2, body2 }, { status, body }, "the same under its key")
+  end))
+end)
+
+
 t.describe("goods that are sent while a part of their payment was disputed", function()
   local function send(s, n)
     s.shop.must(s.raw.admin("POST", "/admin/v1/orders/" .. s.order.id .. "/fulfilments",

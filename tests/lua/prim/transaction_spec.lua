@@ -2,6 +2,8 @@ local t = require "till.test"
 local rows = require "tests.support.rows"
 local co = require "till.prim.co"
 local err = require "till.util.err"
+local idem = require "till.prim.idem"
+local outbox = require "till.prim.outbox"
 local sql = require "till.prim.sql"
 local waiting = require "tests.support.until"
 
@@ -121,6 +123,18 @@ t.describe("a transaction", function()
     t.same(values(), { 0, 0 })
     t.ok(sql.transaction(function(tx) return add(tx, 2) end))
     t.same(values(), { 0, 1 })
+  end))
+
+  t.it("whose connection was lost takes no event and no answer, and says so", with_rows(function()
+    local value, failure = sql.transaction(function(tx)
+      t.ok(sql.exec("KILL CONNECTION " .. tx:one("SELECT CONNECTION_ID() AS id").id))
+      add(tx, 1)
+      local _, e = outbox.append(tx, { { aggregate = "a", type = "b", payload = {} } })
+      local _, e2 = idem.finish(tx, "scope", "key", 1, 200, {}, "")
+      t.same({ e.code, e2.code }, { "conn_lost", "conn_lost" })
+      return nil, e2
+    end)
+    t.same({ value, failure.code }, { nil, "conn_lost" })
   end))
 
   t.it("has no commit to tell of where its connection was lost before", with_rows(function()
