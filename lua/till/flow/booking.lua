@@ -21,8 +21,9 @@
 --       tells besides. event.by_word, of a refund: staff say so; not of more than is held
 --   all_back(payment, ref or nil) -> payment | nil, err    all that was left was given back; also
 --       where that was booked before
---   to_order(payment) -> entries | nil, err    of the ledger, of the order that is placed with
---       it, less what was posted before. Of a payment as it was read; who places sees if it is so
+--   to_order(payment [, tx]) -> entries | nil, err    of the ledger, of the order that is placed
+--       with it, less what was posted before. Of a payment as it was read; who places sees if it is
+--       so
 --   lock(tx, payment_id) -> payment, order or false | nil, err    both rows are ours
 --   amounts(payment_id [, tx]) -> { state, amount, authorized, captured, voided, refunded,
 --       disputed, lost, left, held, is_final } | nil, err    summed up from its events, whatever
@@ -155,10 +156,10 @@ local function fold_with(list, event)
 end
 
 
-function booking.to_order(p)
-  local posted, e = ledger.of_payment(p.id)
+function booking.to_order(p, tx)
+  local posted, e = ledger.of_payment(p.id, tx)
   if not posted then return nil, e end
-  local list, e2 = events_of(p)
+  local list, e2 = events_of(p, tx)
   if not list then return nil, e2 end
   return entries.up_to(p, list, attempt.fold(list), posted, "receivable")
 end

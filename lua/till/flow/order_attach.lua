@@ -59,7 +59,7 @@ end
 local function book_money(tx, order, p, found)
   local ok, e = take_from_losses(tx, order, p, found)
   if ok and payments.was_captured(p) then
-    local entries, why = booking.to_order(p)
+    local entries, why = booking.to_order(p, tx)
     if not entries then return nil, why end
     ok, e = orders.ledger(tx, order.id, p.id, p.currency, entries)
   end

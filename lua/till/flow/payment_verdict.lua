@@ -107,7 +107,7 @@ local function allow(p, as, part, tx)
       return conflict("a capture of it has no outcome yet: say captured or not_captured first")
     end
   end
-  local until_ms, e = payment.on_its_way(p)
+  local until_ms, e = payment.on_its_way(p, tx)
   if until_ms == nil then return nil, e end
   if until_ms and (p.state == "sending" or as ~= "captured") then
     return conflict("it was sent a moment ago, and may be on its way still: try again later")
@@ -172,9 +172,9 @@ end
 
 
 -- Another part cannot have been begun meanwhile, so what was booked since is this one.
-local function is_not_booked(p, part)
+local function is_not_booked(p, part, tx)
   if not part or not part.since or not payments.was_captured(p) then return true end
-  local before, e = payment_events.sum(p.id, "captured", part.since)
+  local before, e = payment_events.sum(p.id, "captured", part.since, tx)
   if not before then return nil, e end
   if payments.to_capture(p) == before then return true end
   return conflict("it was booked as captured since it was asked for: say captured")
@@ -182,7 +182,7 @@ end
 
 
 local function not_captured(tx, p, by, part)
-  local free, e0 = is_not_booked(p, part)
+  local free, e0 = is_not_booked(p, part, tx)
   if not free then return nil, e0 end
   local ok, e = payments.decline(p, tx)
   if not ok then return nil, e end

@@ -2,7 +2,7 @@
 -- may hear of money.
 --
 --   STATES                       those in which it may be
---   until_ms(p) -> until when | false: not any more | nil, err
+--   until_ms(p [, tx]) -> until when | false: not any more | nil, err
 --   too_soon(p) -> nil, or the error that "not found" is meanwhile; e.known_at_ms: when it will be
 --                                an answer
 local conf = require "till.prim.conf"
@@ -17,9 +17,9 @@ local AHEAD_MS = 3600000 -- the clock of whoever sent it was wrong, and who know
 way.STATES = { sending = true, unknown = true }
 
 
-function way.until_ms(p)
+function way.until_ms(p, tx)
   if not way.STATES[p.state] then return false end
-  local sent_ms, e = payment_events.sent_ms(p.id)
+  local sent_ms, e = payment_events.sent_ms(p.id, tx)
   if not sent_ms then return sent_ms, e end
   local now_ms = time.now_ms()
   if sent_ms > now_ms + AHEAD_MS then return false end

@@ -106,7 +106,8 @@ end
 
 
 function failure.is_moot(tx, p, list, event)
-  local before, e0 = alerts.of(TOLD_BEFORE, (p.provider .. ":" .. event.reference):sub(1, 120))
+  local before, e0 = alerts.of(TOLD_BEFORE, (p.provider .. ":" .. event.reference):sub(1, 120),
+    tx)
   if before == nil then return nil, e0 end
   if before then return true end
   event.is_ours = event.is_ours or event.key ~= nil

@@ -207,8 +207,8 @@ local function missing() return nil, err.new("not_found", "there is no such refu
 
 
 -- -> refund, as it may be decided by him | nil, err
-local function for_decision(refund_id, by)
-  local r, e = store.get(refund_id)
+local function for_decision(refund_id, by, tx)
+  local r, e = store.get(refund_id, tx)
   if r == nil then return nil, e end
   if not r then return missing() end
   if r.requested_by == by.actor then
@@ -238,7 +238,7 @@ end
 
 
 function refunds.reject(tx, refund_id, by)
-  local r, e = for_decision(refund_id, by)
+  local r, e = for_decision(refund_id, by, tx)
   if not r then return nil, e end
   local order, e2 = order_flow.locked(tx, r.order_id)
   if not order then return nil, e2 end

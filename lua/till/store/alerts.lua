@@ -8,7 +8,7 @@
 --   close_unseen(kind, since_ms)   those that nobody has seen since
 --   close_others(kind, subjects)   all that are open but these
 --   set_level(kind, subject, level)
---   of(kind, subject) -> row | false | nil, err
+--   of(kind, subject [, tx]) -> row | false | nil, err
 --   open() -> { kind = how many are open }
 --   open_after(kind, id, limit) -> open ones { id, subject, order_id } in the order of their ids
 --   list(opts) -> rows, newest first      opts of till.store.page; state, kind
@@ -117,9 +117,9 @@ function alerts.set_level(kind, subject, level)
 end
 
 
-function alerts.of(kind, subject)
-  local row, e = sql.one("SELECT id, state, level, times, detail, opened_at, seen_at, closed_at"
-    .. " FROM alerts WHERE kind = ? AND subject = ?", kind, subject)
+function alerts.of(kind, subject, tx)
+  local row, e = db.on(tx):one("SELECT id, state, level, times, detail, opened_at, seen_at,"
+    .. " closed_at FROM alerts WHERE kind = ? AND subject = ?", kind, subject)
   if row then row.detail = db.json(row.detail) end
   return row, e
 end

@@ -24,9 +24,9 @@
 --   complete(tx, id, known, f)        `known`, one of `of`, is given f.reference and, where it has
 --                                     none, f.fee
 --   last(tx, id) -> the number of its newest event
---   sum(id, kind, seq) -> minor units of that kind, up to the event of that number
+--   sum(id, kind, seq [, tx]) -> minor units of that kind, up to the event of that number
 --   count(id, kind) -> how many of that kind
---   sent_ms(id) -> when it was sent last | false: never | nil, err
+--   sent_ms(id [, tx]) -> when it was sent last | false: never | nil, err
 --   of(id [, tx]) -> { { seq, event, amount, reference, reason, actor, fee, at }, … } | nil, err
 --   of_all(tx, ids) -> { id -> the same } | nil, err
 --
@@ -159,8 +159,8 @@ function payment_events.last(tx, id)
 end
 
 
-function payment_events.sum(id, kind, seq)
-  local row, e = sql.one("SELECT CAST(COALESCE(SUM(amount), 0) AS SIGNED) AS amount"
+function payment_events.sum(id, kind, seq, tx)
+  local row, e = db.on(tx):one("SELECT CAST(COALESCE(SUM(amount), 0) AS SIGNED) AS amount"
     .. " FROM payment_events WHERE payment_id = ? AND kind = ? AND seq <= ?", db.bin("pay", id),
     kind, seq)
   if not row then return nil, e end
@@ -176,8 +176,8 @@ function payment_events.count(id, kind)
 end
 
 
-function payment_events.sent_ms(id)
-  local row, e = sql.one("SELECT MAX(at) AS at FROM payment_events WHERE payment_id = ?"
+function payment_events.sent_ms(id, tx)
+  local row, e = db.on(tx):one("SELECT MAX(at) AS at FROM payment_events WHERE payment_id = ?"
     .. " AND kind = 'send'", db.bin("pay", id))
   if not row then return nil, e end
   return row.at and time.parse(row.at) or false

@@ -149,6 +149,17 @@ t.describe("disputes of one payment", function()
 end)
 
 
+t.describe("a refund that failed", function()
+  t.it("is told of, once, where it was made at the provider", with_order(function(s)
+    local failed = { kind = "refund_failed", amount = 400, reference = "re_there" }
+    for _ = 1, 2 do
+      s.tells { failed }
+      t.equal(s.shop.count("alerts", "state = 'open'"), 1)
+    end
+  end))
+end)
+
+
 t.describe("a payment that staff have given up", function()
   t.it("is let go of when its provider tells of it, and staff hear of it", with_order(function(s)
     for _ = 1, 2 do
