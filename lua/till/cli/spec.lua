@@ -3,10 +3,12 @@
 -- A path is a spec or a folder whose *_spec.lua below it are run, by name. Modules come from the
 -- generation (so what is tested is what is loaded); `require "tests.support.x"` is
 -- tests/lua/support/x.lua. `--var DIR` gives the specs of stores and flows the database and Redis
--- of `moontill dev --no-demo --var DIR`, which they empty. The last line is the count; exit 1 when
+-- of `moontill dev --no-demo --var DIR`, which they empty. A test fails too where something waits
+-- for others within a transaction (till.test.held). The last line is the count; exit 1 when
 -- something failed.
 local file = require "till.prim.file"
 local term = require "till.prim.term"
+local held = require "till.test.held"
 local test = require "till.test"
 
 local spec = {}
@@ -70,8 +72,10 @@ function spec.main(...)
       return 2
     end
   end
+  held.watch()
   local result = test.run(files, {
-    load = load_spec, filter = filter, print = function(text) term.write(text .. "\n") end,
+    load = load_spec, filter = filter, check = held.found,
+    print = function(text) term.write(text .. "\n") end,
   })
   term.write(string.format("%d passed, %d failed, %d skipped\n",
     result.passed, result.failed, result.skipped))

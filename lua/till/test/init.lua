@@ -11,7 +11,9 @@
 -- injected `load`, so that the same specs run under plain luajit and inside the server's VM.
 -- Every `it` runs at once, under xpcall, in the coroutine that called run(): a body may wait.
 --
---   run(files, { print=, load=, filter= }) -> { passed=, failed=, skipped=, failures={...} }
+--   run(files, { print=, load=, filter=, check= })
+--                           -> { passed=, failed=, skipped=, failures={...} }
+--                           check() is asked after each `it`: the text that it answers fails it
 --   describe(name, fn)      groups; nests
 --   it(sentence, fn)        one promise, one result
 --   table(cases, fn)        fn(case) for each; each case has a `why`. Outside an `it` every case
@@ -115,6 +117,13 @@ function test.describe(name, fn)
 end
 
 
+local function checked(good, err)
+  local why = current.check and current.check()
+  if not good or not why then return good, err end
+  return false, { message = why }
+end
+
+
 function test.it(sentence, fn)
   need_run("it")
   local run = current
@@ -123,7 +132,7 @@ function test.it(sentence, fn)
   run.seen = run.seen + 1
   if run.filter and not name:find(run.filter) then return end
   run.inside = true
-  local good, err = xpcall(fn, on_error)
+  local good, err = checked(xpcall(fn, on_error))
   run.inside = false
   settle(name, good, err)
 end
@@ -216,7 +225,7 @@ function test.run(files, opts)
   local outer = current
   local run = {
     passed = 0, failed = 0, skipped = 0, failures = {},
-    print = opts.print or print, filter = opts.filter,
+    print = opts.print or print, filter = opts.filter, check = opts.check,
   }
   for _, path in ipairs(files) do
     current = run

@@ -2,10 +2,10 @@ local t = require "till.test"
 
 
 -- Runs `body` as a spec file of its own and returns the counts and what was printed.
-local function run(body, filter)
+local function run(body, filter, check)
   local printed = {}
   local result = t.run({ "inner_spec.lua" }, {
-    filter = filter,
+    filter = filter, check = check,
     print = function(text) printed[#printed + 1] = text end,
     load = function() return body end,
   })
@@ -94,6 +94,22 @@ t.describe("the harness", function()
       t.it("c", function() t.throws(function() end) end)
     end)
     t.same({ result.passed, result.failed }, { 1, 2 })
+  end)
+
+  t.it("fails what went well where the check of the run says why", function()
+    local left = { "it waited", nil, "it waited too" }
+    local asked = 0
+    local result = run(function()
+      t.it("a", function() end)
+      t.it("b", function() end)
+      t.it("c", function() t.fail("by itself") end)
+    end, nil, function()
+      asked = asked + 1
+      return left[asked]
+    end)
+    t.same({ result.passed, result.failed, asked }, { 1, 2, 3 })
+    t.same({ result.failures[1].message, result.failures[2].message },
+      { "it waited", "by itself" })
   end)
 
   t.it("runs only what the filter names", function()
