@@ -182,6 +182,7 @@ static till_status_t status_of(unsigned errcode)
     case ER_LOCK_DEADLOCK:
     case ER_LOCK_WAIT_TIMEOUT:
     case ER_CHECKREAD:
+    case ER_NEED_REPREPARE: /* its tables were changed meanwhile, again and again: nothing was done */
         return TILL_DEADLOCK;
     case ER_DUP_ENTRY:
         return TILL_DUPLICATE;
