@@ -352,11 +352,11 @@ END_TEST
 static void wait_control(void)
 {
     uint64_t until = till_wall_ms() + 20000;
-    char path[128];
+    char error[512];
 
-    snprintf(path, sizeof(path), "%s/control.sock", dir);
-    while (access(path, F_OK) != 0) {
-        ck_assert_msg(till_wall_ms() < until, "it listens to no orders");
+    /* its socket is there a moment before it listens */
+    while (till_control_call(dir, "{\"command\":\"status\"}", on_line, &answer, error, sizeof(error)) != 0) {
+        ck_assert_msg(till_wall_ms() < until, "it listens to no orders: %s", error);
         usleep(1000);
     }
 }
