@@ -21,9 +21,10 @@ const REFUSALS = {
   line: ["sold_out", "out_of_stock", "insufficient_stock"],
   code: ["promotion_refused"],
   pay: ["sold_out"],
-  complete: ["sold_out", "promotion_refused", "price_changed", "payment_declined", "payment_requires_action",
-    "cart_incomplete"], // what price_changed leaves, where that answer was lost
+  complete: ["sold_out", "promotion_refused", "price_changed", "payment_declined", "payment_requires_action"],
 };
+/** What price_changed leaves, where that answer was lost. */
+const OF_OLD_TOTAL = /^the cart comes to another total than its payment was for/;
 const PATIENCE_MS = 90_000;
 const TOKENS = ["tok_ok", "tok_ok", "tok_ok", "tok_late", "tok_declined"];
 
@@ -140,8 +141,8 @@ export class Market {
   }
 
   #refusal(step, answer) {
-    const code = refusalOf(answer);
     const words = answer.body?.error?.detail ?? answer.body?.detail;
+    const code = step === "complete" && OF_OLD_TOTAL.test(words) ? "price_changed" : refusalOf(answer);
     assert.ok(REFUSALS[step].includes(code) && words?.length > 0, `${step} is refused without a clear word: ${answer.status} ${answer.text}`);
     this.refused[code] = (this.refused[code] ?? 0) + 1;
   }
